@@ -1,0 +1,88 @@
+"""The named feature extractors. What fills the shards is what predicts: there is no second implementation.
+
+Each extractor turns mono samples at its own rate into float32 frames; `extract` runs it over any number of recordings,
+jitted once per length bucket.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ser_jax.audio import mel
+
+
+class LogMel(NamedTuple):
+    """Log-mel spectrogram: 10 log10 of mel-band power, dB relative to a full-scale square (power 1), floored.
+
+    64 Slaney bands from 50 Hz to 8 kHz over 25 ms Hann windows every 10 ms. The floor of 1e-10 (-100 dB) lies below
+    16-bit quantization noise, so only digital silence reaches it.
+    """
+
+    rate_hz: int = 16000
+    window_s: float = 0.025
+    hop_s: float = 0.010
+    fft: int = 512
+    bands: int = 64
+    low_hz: float = 50.0
+    high_hz: float = 8000.0
+    floor: float = 1e-10
+
+    @property
+    def hop(self) -> int:
+        """Samples between frames."""
+        return round(self.hop_s * self.rate_hz)
+
+    def __call__(self, samples):
+        """[..., T] float samples in [-1, 1] at `rate_hz` -> [..., 1 + T // hop, bands] dB. Traceable by JAX."""
+        power = mel.power_spectrogram(samples, round(self.window_s * self.rate_hz), self.hop, self.fft)
+        return mel.decibel(power @ mel.mel_bank(self.rate_hz, self.fft, self.bands, self.low_hz, self.high_hz), self.floor)
+
+
+LOG_MEL = LogMel()
+RATE_HZ = LOG_MEL.rate_hz
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _jitted(extractor, samples):
+    return extractor(samples)
+
+
+def bucket(samples: int, smallest: int = 16000) -> int:
+    """The padded length for a recording: the next of 1, 1.5, 2, 3, 4, 6 ... times `smallest`; few shapes compile."""
+    size = smallest
+    while size < samples:
+        size *= 2
+    return size * 3 // 4 if size > smallest and size * 3 // 4 >= samples else size
+
+
+def extract(recordings: Sequence[np.ndarray], extractor: LogMel = LOG_MEL, batch: int = 32) -> list[np.ndarray]:
+    """Features of mono recordings of any lengths, in their order.
+
+    Args:
+      recordings: arrays [T_i], float in [-1, 1] (or int16, scaled by 1/32768), at `extractor.rate_hz`.
+      batch: recordings of one bucket computed together.
+
+    Returns:
+      float32 arrays [1 + T_i // hop, bands]. A recording's frames do not depend on what it is batched with.
+    """
+    scaled = [r.astype(np.float32) / 32768 if r.dtype == np.int16 else np.asarray(r, np.float32) for r in recordings]
+    by_bucket: dict[int, list[int]] = {}
+    for i, r in enumerate(scaled):
+        by_bucket.setdefault(bucket(max(1, r.size)), []).append(i)
+    out: list[np.ndarray] = [np.empty(0)] * len(scaled)
+    for size, members in sorted(by_bucket.items()):
+        # One bucket of a long recording is as much work as many short ones: keep a batch near 32 x 8 s.
+        rows = max(1, min(batch, batch * 8 * extractor.rate_hz // size))
+        for start in range(0, len(members), rows):
+            chosen = members[start : start + rows]
+            padded = np.zeros((rows if len(members) > 1 else 1, size), np.float32)
+            for row, i in enumerate(chosen):
+                padded[row, : scaled[i].size] = scaled[i]
+            frames = np.asarray(_jitted(extractor, jnp.asarray(padded)))
+            for row, i in enumerate(chosen):
+                out[i] = frames[row, : mel.frame_count(scaled[i].size, extractor.hop)]
+    return out

@@ -1,0 +1,102 @@
+"""Every knob once: its default, its unit, its meaning. A config file changes what differs and nothing else.
+
+Setting a key that is not here is an error that names the nearest one that is.
+"""
+
+from ml_collections import ConfigDict
+
+
+def base() -> ConfigDict:
+    """The defaults: a conv+BiLSTM on the embedded synthetic corpus."""
+    c = ConfigDict()
+    c.data = _data()
+    c.features = _features()
+    c.members = _members()
+    c.model = ConfigDict()  # `name` is a file of ser_jax/models; the rest are its constructor's arguments
+    c.augment = _augment()
+    c.loss = _loss()
+    c.optim = _optim()
+    c.train = _train()
+    return c
+
+
+def _data() -> ConfigDict:
+    d = ConfigDict()
+    d.corpora = ('synthetic',)  # built corpora, by name
+    d.dir = ''  # where `tfds build` put the shards; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
+    d.channels = ('speech',)  # vocal channels that are trained on and scored
+    d.train_only_channels = ()  # further channels for the training side alone, e.g. ('song',) of the training actors
+    d.emotions = ()  # which emotions to tell apart; () = all that the corpora support
+    d.resident_gb = 4.0  # features above this stay on disk and stream through Grain, in the same order
+    return d
+
+
+def _features() -> ConfigDict:
+    f = ConfigDict()
+    f.source = 'log_mel'  # the builder config to read: log_mel | waveform (log-mel is then computed inside the step)
+    f.normalize = 'train'  # mean and deviation per band: of the member's training side ('train') | of each utterance
+    f.max_words = 32  # words of a text that are read
+    return f
+
+
+def _members() -> ConfigDict:
+    m = ConfigDict()
+    m.protocol = 'speakers_k'  # a function of ser_jax/data/folds.py
+    m.folds = 5  # folds, where the protocol takes a number
+    m.folds_file = ''  # protocol='from_file': JSON with the test (and valid) speakers of each fold
+    m.seeds = (0,)  # members = folds x seeds
+    m.only = ()  # indices of the members to train here; () = all (array jobs take a few each)
+    m.valid_speakers = 2  # speakers taken from the training side to choose the epoch, sexes in turn
+    m.at_once = 0  # members that share one compiled step; 0 = 1 on a CPU, all on an accelerator
+    return m
+
+
+def _augment() -> ConfigDict:
+    a = ConfigDict()
+    a.speed = 0.0  # frames are resampled at a rate drawn from 1 -+ this
+    a.gain_db = 0.0  # an offset drawn from -+ this, in dB
+    a.band_shift = 0  # bands are shifted by a whole number drawn from -+ this
+    a.time_masks = 0  # SpecAugment: how many time masks
+    a.time_mask_s = 0.0  # their largest width
+    a.band_masks = 0  # SpecAugment: how many frequency masks
+    a.band_mask = 0  # their largest width, bands
+    a.mixup = 0.0  # Beta(mixup, mixup) weights between two utterances of a batch; 0 = off
+    a.noise_snr_db = ()  # (lowest, highest): white to pink noise is added; waveform source only
+    a.noise_probability = 0.5
+    a.reverb_s = ()  # (shortest, longest) decay time T60 of a synthetic room; waveform source only
+    a.reverb_probability = 0.3
+    return a
+
+
+def _loss() -> ConfigDict:
+    loss = ConfigDict()
+    loss.label_smoothing = 0.0
+    loss.class_weights = True  # weight classes by 1 / frequency on the training side
+    loss.modalities = 0.3  # weight of the audio-only and text-only losses beside the fused one (fusion models)
+    return loss
+
+
+def _optim() -> ConfigDict:
+    o = ConfigDict()
+    o.name = 'adamw'  # adamw | sgd
+    o.learning_rate = 1e-3  # peak
+    o.warmup = 0.1  # share of all steps over which it rises from 0; cosine to 0 after
+    o.weight_decay = 1e-2  # on matrices and kernels, not on biases and scales
+    o.clip = 1.0  # global gradient norm; 0 = off
+    o.ema = 0.0  # decay of the averaged parameters that are validated and kept; 0 = off
+    return o
+
+
+def _train() -> ConfigDict:
+    t = ConfigDict()
+    t.epochs = 80
+    t.batch_size = 32  # utterances a step, per member
+    t.window_s = 3.0  # training sees a random window of this length
+    t.eval_window_s = 10.0  # scoring hears up to this at once; longer recordings are averaged over half-overlapping windows
+    t.select = 'best'  # which epoch is kept: best UAR on the validation speakers | last
+    t.checkpoint_every = 5  # epochs
+    t.keep = 2  # newest checkpoints kept
+    t.steps_per_dispatch = 0  # 0 = 1 on a CPU, 16 on an accelerator
+    t.bfloat16 = False  # compute in bfloat16, parameters stay float32
+    t.tensorboard = True
+    return t

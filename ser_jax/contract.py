@@ -1,0 +1,73 @@
+"""What the rooms of the house hand to each other: recordings, batches, outputs, and the one kind of error users see.
+
+Axis letters, everywhere the same: B utterances, T samples, F frames, M bands, W words, D embedding, C emotions,
+K members (folds x seeds).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SEXES = ('female', 'male', 'unknown')
+CHANNELS = ('speech', 'song')
+INTENSITIES = ('normal', 'strong', 'unknown')
+
+
+class InputError(Exception):
+    """What the user gave cannot be worked with. The message is one line: what came, what was expected, what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """One utterance of a corpus before its features are computed: what the corpus says of it, and how to hear it.
+
+    Attributes:
+      id: unique within the corpus and stable between builds, e.g. `03-01-06-01-02-01-12`.
+      speaker: unique across corpora, e.g. `ravdess_12`.
+      emotion: a word of `ser_jax.data.emotions.EMOTIONS`.
+      label: the corpus's own word or code for the emotion.
+      read: returns the decoded samples, float32 `[T]` or `[T, channels]` in [-1, 1], and their rate in Hz.
+      source: where it came from, for messages: a path, or `archive.zip:member`.
+      text: what was said ('' where unknown); language: ISO 639-1.
+    """
+
+    id: str
+    speaker: str
+    emotion: str
+    label: str
+    read: Callable[[], tuple[np.ndarray, int]]
+    source: str
+    sex: str = 'unknown'
+    text: str = ''
+    language: str = 'en'
+    intensity: str = 'unknown'
+    channel: str = 'speech'
+
+
+class Batch(NamedTuple):
+    """What a model sees; loss = sum(weight * per-utterance loss) / sum(weight).
+
+    Everything past `length` in `features` is padding and must not change any output.
+    """
+
+    features: Any  # [B F M] float32, normalized log-mel
+    length: Any  # [B] int32, frames that are not padding
+    text: Any  # [B W] int32 token ids, 0 = padding
+    emotion: Any  # [B C] float32, one-hot, or a mixture of two when mixup is on
+    speaker: Any  # [B] int32
+    sex: Any  # [B] int32, index into SEXES
+    intensity: Any  # [B] int32, index into INTENSITIES
+    corpus: Any  # [B] int32
+    supported: Any  # [B C] bool, the emotions the utterance's corpus can show
+    weight: Any  # [B] float32, 0 = a slot filled only to keep shapes equal
+
+
+class Output(NamedTuple):
+    """What a model says."""
+
+    logits: Any  # [B C]
+    embedding: Any  # [B D]
+    heads: dict  # further tasks, name -> [B ...]
+    modalities: dict  # logits by modality: {'audio': [B C], 'text': [B C], 'fused': [B C]}; audio-only models: {'audio'}
