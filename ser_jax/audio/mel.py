@@ -15,6 +15,11 @@ def frame_count(samples, hop: int):
     return 1 + samples // hop
 
 
+def frame_mask(length, frames: int):
+    """[B] lengths -> bool [B, frames], True on real frames and False on padding."""
+    return jnp.arange(frames) < length[:, None]
+
+
 @functools.cache
 def hann(window: int) -> np.ndarray:
     """Periodic Hann window: float32 [window]."""

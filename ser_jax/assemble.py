@@ -1,0 +1,173 @@
+"""The only wiring: a config becomes corpora, folds, members, a model and a learner."""
+
+import importlib
+import inspect
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from ser_jax.audio.features import LOG_MEL
+from ser_jax.contract import INTENSITIES, SEXES, InputError
+from ser_jax.data import emotions as vocabulary_of_emotions
+from ser_jax.data import folds, text, utterances
+from ser_jax.data.batches import Member, steps_per_epoch
+from ser_jax.learn import optim
+from ser_jax.learn.inputs import Inputs, Own, Shared
+from ser_jax.learn.learner import Learner
+
+
+class Run(NamedTuple):
+    """Everything a training or an evaluation works with."""
+
+    config: ConfigDict
+    utterances: utterances.Utterances
+    emotions: tuple[str, ...]
+    members: list[Member]
+    words: list[list[str]]  # the vocabulary of each member; [] each where the model reads no text
+    normalization: tuple[np.ndarray, np.ndarray]  # mean, std [K M]
+    learner: Learner
+    steps: int  # per epoch
+
+
+def open_run(config: ConfigDict) -> Run:
+    """Opens the corpora a config names and lays out its members.
+
+    Raises:
+      InputError: anything the config asks for that is not there or cannot be done.
+    """
+    opened, emotions = open_utterances(config)
+    members = [
+        Member(f'{fold.name}_seed{seed}', index, int(seed), fold.train, fold.valid, fold.test)
+        for seed in config.members.seeds
+        for index, fold in enumerate(folds.make(opened, config.members, tuple(config.data.train_only_channels)))
+    ]
+    if not members:
+        raise InputError('members.seeds=() trains nothing; give at least one seed, e.g. --config.members.seeds=0,')
+    if config.train.select == 'best' and not all(len(m.valid) for m in members):
+        raise InputError("train.select='best' needs validation speakers; set members.valid_speakers or train.select='last'")
+    steps = steps_per_epoch(members, config.train.batch_size)
+    reads = reads_text(config)
+    words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
+    mean, std = zip(*(utterances.normalization(opened, m.train) for m in members), strict=True)
+    learner = build_learner(config, len(emotions), max(len(w) for w in words), steps * config.train.epochs)
+    return Run(config, opened, emotions, members, words, (np.stack(mean), np.stack(std)), learner, steps)
+
+
+def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[str, ...]]:
+    """The corpora a config names, its channels and emotions only, and the emotions told apart, in order."""
+    names = tuple(config.data.corpora)
+    if not names:
+        raise InputError('data.corpora is empty; name at least one built corpus, e.g. --config.data.corpora=ravdess,')
+    opened = utterances.open_corpora(names, config.data.dir, config.features.source, config.data.resident_gb)
+    heard = np.isin(opened.channel, [*config.data.channels, *config.data.train_only_channels])
+    asked = tuple(config.data.emotions)
+    unknown = sorted(set(asked) - set(vocabulary_of_emotions.EMOTIONS))
+    if unknown:
+        raise InputError(f'data.emotions names {", ".join(unknown)}; known are {", ".join(vocabulary_of_emotions.EMOTIONS)}')
+    there = set(opened.emotion[heard])
+    missing = [e for e in asked if e not in there]
+    if missing:
+        raise InputError(f'no example of {", ".join(missing)} in {", ".join(names)}; leave it out of data.emotions')
+    # Without being asked, a class of which a partial corpus holds no example is not presented as detectable.
+    emotions = asked or tuple(e for e in vocabulary_of_emotions.classes(names) if e in there)
+    if len(emotions) < 2:
+        raise InputError(f'{", ".join(names)} leave {len(emotions)} emotion to tell apart; expected at least 2')
+    return opened.select(heard & np.isin(opened.emotion, emotions)), emotions
+
+
+def model_class(config: ConfigDict):
+    """The network class that `config.model.name` names: `Model` of ser_jax/models/<name>.py."""
+    name = config.model.get('name', '')
+    try:
+        return importlib.import_module(f'ser_jax.models.{name}').Model
+    except (ImportError, AttributeError) as e:
+        raise InputError(f'model.name={name!r} is no file of ser_jax/models with a Model ({e})') from e
+
+
+def reads_text(config: ConfigDict) -> bool:
+    """Whether the model has a use for what was said."""
+    return getattr(model_class(config), 'reads_text', False)
+
+
+def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int) -> Learner:
+    """The learner of a config for `classes` emotions and a vocabulary of `words`."""
+    model, arguments = model_class(config), {k: v for k, v in config.model.items() if k != 'name'}
+    unknown = sorted(set(arguments) - set(inspect.signature(model).parameters))
+    if unknown:
+        raise InputError(f'model {config.model.name} has no knob {", ".join(unknown)}; it has '
+                         + ', '.join(inspect.signature(model).parameters))
+    if config.augment.mixup and reads_text(config):
+        raise InputError('augment.mixup mixes sounds but cannot mix texts; set it to 0 for a model that reads text')
+    waveform = config.features.source == 'waveform'
+    if not waveform and (config.augment.noise_snr_db or config.augment.reverb_s):
+        raise InputError("augment.noise_snr_db and reverb_s need samples; set features.source='waveform'")
+    if config.features.normalize not in ('train', 'utterance'):
+        raise InputError(f'features.normalize={config.features.normalize!r} is not known; known are train, utterance')
+    dtype = jnp.bfloat16 if config.train.bfloat16 else jnp.float32
+    sizes = {'classes': classes, 'bands': LOG_MEL.bands, 'words': words + 2}
+    frames = round(config.train.window_s / LOG_MEL.hop_s) + 1
+    return Learner(
+        lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
+        optim.build(config.optim, total_steps),
+        Inputs(config.augment, waveform, config.features.normalize == 'utterance', frames),
+        config.loss.label_smoothing, config.loss.modalities, config.optim.ema,
+    )
+
+
+def eval_span(config: ConfigDict) -> int:
+    """The longest window scored at once, in the units of the source: frames or samples."""
+    per_second = LOG_MEL.rate_hz if config.features.source == 'waveform' else 1 / LOG_MEL.hop_s
+    return round(config.train.eval_window_s * per_second)
+
+
+def shared_arrays(config: ConfigDict, opened: utterances.Utterances, emotions: tuple[str, ...], span: int) -> Shared:
+    """What all members share, as numpy; a last window of zeros lets every utterance be cut at its end."""
+    index = lambda values, of: np.array([of.index(v) for v in values], np.int32)
+    flat = opened.flat
+    if flat is not None:
+        flat = np.concatenate([flat, np.zeros((span, *flat.shape[1:]), flat.dtype)])
+        if len(flat) >= 2**31:
+            raise InputError(f'{len(flat):,} resident frames or samples are more than an index holds; lower data.resident_gb')
+    return Shared(
+        flat=flat,
+        offset=opened.offset.astype(np.int32) if flat is not None else np.zeros(len(opened), np.int32),
+        length=opened.length.astype(np.int32),
+        emotion=index(opened.emotion, emotions),
+        speaker=np.unique(opened.speaker, return_inverse=True)[1].astype(np.int32),
+        sex=index(opened.sex, SEXES),
+        intensity=index(opened.intensity, INTENSITIES),
+        corpus=opened.corpus.astype(np.int32),
+        supported=vocabulary_of_emotions.supported(opened.names, emotions),
+    )
+
+
+def own_arrays(run: Run, which: list[int]) -> Own:
+    """What the members `which` have for themselves, stacked, as numpy."""
+    config, width = run.config, run.config.features.max_words
+    members = [run.members[k] for k in which]
+    keys = [jax.random.key_data(jax.random.fold_in(jax.random.key(m.seed), 1_000_003 + m.fold)) for m in members]
+    if reads_text(config):
+        tokens = [text.encode(run.utterances.text, run.words[k], width) for k in which]
+    else:
+        tokens = [np.zeros((len(run.utterances), 1), np.int32) for _ in which]
+    return Own(
+        key=np.stack([np.asarray(k) for k in keys]),
+        mean=run.normalization[0][which],
+        std=run.normalization[1][which],
+        class_weight=np.stack([_class_weight(run, m) for m in members]),
+        tokens=np.stack(tokens),
+    )
+
+
+def _class_weight(run: Run, member: Member) -> np.ndarray:
+    """float32 [C], 1 / frequency on the training side with a mean of 1 over its utterances; ones when off."""
+    emotion = run.utterances.emotion[member.train]
+    counts = np.array([(emotion == e).sum() for e in run.emotions])
+    if not run.config.loss.class_weights:
+        return np.ones(len(counts), np.float32)
+    present = counts > 0
+    weight = np.where(present, counts.sum() / (np.maximum(counts, 1) * present.sum()), 0)
+    return weight.astype(np.float32)

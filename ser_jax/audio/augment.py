@@ -1,0 +1,89 @@
+"""Augmentation inside the compiled step: pure functions of a key and a batch; nothing is stored, nothing crosses a split.
+
+Log-mel functions take dB frames [B F M] with lengths [B]; waveform functions take samples [B T] in [-1, 1].
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def speed(key, frames, length, window: int, most: float):
+    """Resamples frames at a rate drawn from 1 -+ `most` and cuts `window` of them: ([B window M], lengths).
+
+    A tempo change without a pitch change: frames are interpolated linearly along time only.
+    """
+    if not most:
+        return frames[:, :window], jnp.minimum(length, window)
+    rate = jax.random.uniform(key, (frames.shape[0], 1), minval=1 - most, maxval=1 + most)
+    at = rate * jnp.arange(window)
+    low = jnp.floor(at).astype(jnp.int32)
+    last = jnp.maximum(length - 1, 0)[:, None]
+    take = lambda i: jnp.take_along_axis(frames, jnp.clip(i, 0, last)[..., None], axis=1)
+    share = (at - low)[..., None]
+    resampled = take(low) * (1 - share) + take(low + 1) * share
+    return resampled, jnp.minimum(jnp.floor(last[:, 0] / rate[:, 0]).astype(jnp.int32) + 1, window)
+
+
+def gain(key, frames, most_db: float):
+    """Adds an offset drawn from -+ `most_db` to all dB frames of an utterance: it is louder or softer as a whole."""
+    return frames + jax.random.uniform(key, (frames.shape[0], 1, 1), minval=-most_db, maxval=most_db)
+
+
+def band_shift(key, frames, most: int):
+    """Shifts bands by a whole number drawn from -+ `most`, repeating the outermost: a shorter or longer vocal tract."""
+    shift = jax.random.randint(key, (frames.shape[0], 1), -most, most + 1)
+    at = jnp.clip(jnp.arange(frames.shape[2]) + shift, 0, frames.shape[2] - 1)
+    return jnp.take_along_axis(frames, at[:, None, :], axis=2)
+
+
+def mask(key, frames, count: int, widest: int, axis: int):
+    """SpecAugment (Park et al. 2019): sets `count` random stripes of up to `widest` along `axis` (1 time, 2 bands) to 0."""
+    size = frames.shape[axis]
+    width_key, start_key = jax.random.split(key)
+    width = jax.random.randint(width_key, (frames.shape[0], count, 1), 0, widest + 1)
+    start = jnp.floor(jax.random.uniform(start_key, width.shape) * (size - width + 1))
+    at = jnp.arange(size)
+    hidden = ((at >= start) & (at < start + width)).any(1)
+    return jnp.where(hidden[:, :, None] if axis == 1 else hidden[:, None, :], 0, frames)
+
+
+def mixup_share(key, batch: int, alpha: float):
+    """[B] shares in [0.5, 1] of each utterance's own part, from Beta(alpha, alpha) (Zhang et al. 2018)."""
+    share = jax.random.beta(key, alpha, alpha, (batch,))
+    return jnp.maximum(share, 1 - share)
+
+
+def noise(key, samples, length, snr_db: tuple[float, float], probability: float):
+    """Adds noise between white and pink at an SNR drawn from `snr_db`, to a share `probability` of the utterances."""
+    keys = jax.random.split(key, 4)
+    batch, size = samples.shape
+    spectrum = jnp.fft.rfft(jax.random.normal(keys[0], samples.shape))
+    slope = jax.random.uniform(keys[1], (batch, 1), maxval=0.5)  # 0 white, 0.5 pink: amplitude ~ f^-slope
+    shaped = jnp.fft.irfft(spectrum * jnp.maximum(jnp.arange(spectrum.shape[1]), 1.0) ** -slope, size)
+    real = jnp.arange(size) < length[:, None]
+    power = lambda x: jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True) / jnp.maximum(length, 1)[:, None]
+    snr = jax.random.uniform(keys[2], (batch, 1), minval=snr_db[0], maxval=snr_db[1])
+    scale = jnp.sqrt(power(samples) / jnp.maximum(power(shaped), 1e-12) * 10 ** (-snr / 10))
+    chosen = jax.random.uniform(keys[3], (batch, 1)) < probability
+    return jnp.where(real & chosen, samples + scale * shaped, samples)
+
+
+def reverb(key, samples, length, decay_s: tuple[float, float], probability: float, rate_hz: int):
+    """Convolves with an exponentially decaying noise (Polack's room model), T60 drawn from `decay_s`.
+
+    The direct sound keeps its place and level; the tail past the utterance's end is cut.
+    """
+    keys = jax.random.split(key, 4)
+    batch, size = samples.shape
+    taps = int(decay_s[1] * rate_hz)
+    decay = jax.random.uniform(keys[0], (batch, 1), minval=decay_s[0], maxval=decay_s[1])
+    envelope = 10 ** (-3 * jnp.arange(1, taps) / (rate_hz * decay))  # -60 dB at T60
+    tail = jax.random.normal(keys[1], (batch, taps - 1)) * envelope
+    wet = jax.random.uniform(keys[2], (batch, 1), minval=0.1, maxval=0.7)
+    tail = wet * tail / jnp.sqrt(jnp.sum(tail**2, 1, keepdims=True) + 1e-12)
+    response = jnp.concatenate([jnp.ones((batch, 1)), tail], 1)
+    full = size + taps
+    room = jnp.fft.irfft(jnp.fft.rfft(samples, full) * jnp.fft.rfft(response, full), full)[:, :size]
+    chosen = jax.random.uniform(keys[3], (batch, 1)) < probability
+    real = jnp.arange(size) < length[:, None]
+    return jnp.where(chosen & real, room, samples)

@@ -1,0 +1,163 @@
+"""English sentences spoken by eSpeak NG: the same words and settings give the same samples, whatever was said before.
+
+eSpeak NG (GPL-3) comes from the wheel `espeakng-loader`, is driven through ctypes and never shipped. Its wave generator
+keeps state that no call resets (flutter and roughness counters, echo, gain control, libc's `rand`), so each sentence is
+spoken by a process of its own: a small worker, this very file run as a script, loads the library once and forks per
+sentence. The library thus never enters the calling process, which may have any number of threads.
+"""
+
+# The worker runs without site-packages: this file imports only the standard library at its top.
+import atexit
+import ctypes
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+
+_SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1  # espeak_AUDIO_OUTPUT, espeakINITIALIZE_..., espeakCHARS_... (speak_lib.h)
+_PARAMETERS = {'rate': 1, 'volume': 2, 'pitch': 3, 'range': 4, 'word_gap': 7}  # espeak_PARAMETER
+LIMITS = {'rate': (80, 450), 'volume': (0, 200), 'pitch': (0, 99), 'range': (0, 99), 'word_gap': (0, 50)}
+_lock = threading.Lock()
+_worker = None
+
+
+def speak(text: str, voice: str = 'en-us', **settings: int):
+    """Samples of `text` and their rate in Hz: int16 [T], and 22050.
+
+    Args:
+      text: one or more sentences; '.', '!', '?' and ',' shape the intonation.
+      voice: a language and a variant, e.g. `en-us+f2`, `en+m3`.
+      settings: rate (words a minute, 80-450; default 175), pitch (0-99: an octave below to one above the voice's own,
+        default 50), range (of pitch, 0-99: monotone to double, default 50), volume (0-200, 100), word_gap (0-50, in
+        units of 10 ms at the default rate, 0).
+
+    Callable from any thread; calls take turns.
+
+    Raises:
+      InputError: no eSpeak NG is installed, the voice is not known, a setting lies outside its limits, nothing to say.
+    """
+    import numpy as np
+
+    from ser_jax.contract import InputError
+
+    values = {'rate': 175, 'volume': 100, 'pitch': 50, 'range': 50, 'word_gap': 0}
+    for name, value in settings.items():
+        low, high = LIMITS.get(name, (1, 0))
+        if not low <= value <= high:
+            limits = ', '.join(f'{k} {a} to {b}' for k, (a, b) in LIMITS.items())
+            raise InputError(f'eSpeak NG was given {name}={value}; settings and their limits are: {limits}')
+        values[name] = round(value)
+    if not text.strip():
+        raise InputError('eSpeak NG was given an empty text; give it at least a word to say')
+    request = json.dumps({'text': text, 'voice': voice, **values}).encode() + b'\n'
+    with _lock:
+        try:
+            rate, size = _ask(request)
+            said = _worker.stdout.read(size)
+        except (OSError, struct.error) as e:
+            _stop()
+            raise InputError(f'the eSpeak NG worker stopped ({e}); reinstall: pip install --force-reinstall '
+                             "'ser_jax[synthetic]'") from e  # fmt: skip
+    if rate == 0:
+        raise InputError(f'eSpeak NG cannot say {text!r} with voice {voice!r}: {said.decode()}')
+    return np.frombuffer(said, '<i2'), rate
+
+
+def _ask(request: bytes) -> tuple[int, int]:
+    """Sends one request and reads its header: the rate (0 = what follows is an error message) and the bytes to read."""
+    if _worker is None:
+        _start()
+    _worker.stdin.write(request)
+    _worker.stdin.flush()
+    return struct.unpack('<II', _worker.stdout.read(8))
+
+
+def _start() -> None:
+    global _worker
+    from ser_jax.contract import InputError
+
+    try:
+        import espeakng_loader
+    except ImportError as e:
+        raise InputError("eSpeak NG is not installed (module espeakng_loader); the embedded corpus needs it: pip install "
+                         "'ser_jax[synthetic]'") from e  # fmt: skip
+    command = [sys.executable, '-I', '-S', __file__, espeakng_loader.get_library_path(), espeakng_loader.get_data_path()]
+    _worker = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@atexit.register
+def _stop() -> None:
+    global _worker
+    if _worker is not None:
+        worker, _worker = _worker, None
+        try:
+            worker.stdin.close()
+        except BrokenPipeError:
+            pass
+        worker.stdout.close()
+        worker.wait()
+
+
+def _forget() -> None:
+    """A forked copy of the calling process must not talk over its parent's pipe: it starts a worker of its own."""
+    global _worker, _lock
+    _worker, _lock = None, threading.Lock()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _serve(library: str, data: str) -> None:
+    """The worker: one JSON request a line on stdin; (rate, bytes) and samples, or (0, bytes) and a message, on stdout."""
+    # eSpeak NG keeps its data path in 160 characters: a relative one always fits.
+    os.chdir(os.path.dirname(data))
+    lib = ctypes.CDLL(library)
+    for line in sys.stdin.buffer:
+        child = os.fork()
+        if child == 0:
+            _answer(lib, os.path.basename(data), json.loads(line))
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status != 0:
+            _write(0, f'its process ended with status {status}'.encode())
+
+
+def _write(rate: int, body: bytes) -> None:
+    sys.stdout.buffer.write(struct.pack('<II', rate, len(body)) + body)
+    sys.stdout.buffer.flush()
+
+
+def _answer(lib: ctypes.CDLL, data: str, request: dict) -> None:
+    said = bytearray()
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+    def hear(samples, count, _):
+        if count > 0:
+            said.extend(ctypes.string_at(samples, 2 * count))
+        return 0
+
+    rate = lib.espeak_Initialize(_SYNCHRONOUS, 0, b'.', _DO_NOT_EXIT)
+    if rate <= 0:
+        return _write(0, f'it cannot read its data in {os.path.abspath(data)}'.encode())
+    lib.espeak_ng_SetRandSeed(ctypes.c_long(1))  # it was seeded with the time of day
+    lib.espeak_SetSynthCallback(hear)
+    # An unknown variant would be ignored in silence.
+    variant = request['voice'].partition('+')[2]
+    missing = variant and not os.path.isfile(os.path.join(data, 'voices', '!v', variant))
+    if missing or lib.espeak_SetVoiceByName(request['voice'].encode()) != 0:
+        return _write(0, b'it knows no such voice; voices are written like en-us+f2 or en+m3')
+    for name, number in _PARAMETERS.items():
+        lib.espeak_SetParameter(number, request[name], 0)
+    text = request['text'].encode()
+    lib.espeak_Synth.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint,
+                                 ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p]  # fmt: skip
+    if lib.espeak_Synth(text, len(text) + 1, 0, 1, 0, _UTF8, None, None) != 0 or lib.espeak_Synchronize() != 0 or not said:
+        return _write(0, b'it returned no samples')
+    _write(rate, bytes(said))
+
+
+if __name__ == '__main__':
+    _serve(*sys.argv[1:])

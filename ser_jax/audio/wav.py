@@ -1,0 +1,148 @@
+"""Any sound file as float32 samples at the rate you ask for: the one loader of builders, prediction and the app.
+
+What real corpora contain and this loader takes in its stride: any rate, width (8 to 64 bit) and channel count; stereo
+files of two equal channels; chunks before `data` (FLLR) and after it (LIST, bext, _PMX), an empty LIST at the end;
+headers of streams that never learnt their length; a constant offset. What it refuses, in one line that names the file:
+what is missing, empty, cut short, or no sound at all.
+"""
+
+import io
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+from ser_jax.contract import InputError
+
+SUFFIXES = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.au', '.w64')  # what libsndfile decodes
+OFFSET = 1e-3  # a mean beyond this is an offset of the recording chain, not speech
+QUIET = 2 / 32768  # a signal that spans no more than two 16-bit steps holds nothing to hear
+
+
+class SoundError(InputError):
+    """A file that is no usable sound. `kind`: missing | empty | truncated | undecodable."""
+
+    def __init__(self, name: str, kind: str, reason: str):
+        super().__init__(f'{name}: {reason}')
+        self.kind, self.reason = kind, reason
+
+
+_SLACK_BYTES = 64  # some writers count their own header into the data: less than a millisecond, not a truncation
+_STREAMED_BYTES = 0x7FFFF000  # data sizes from here on, and 0, mean that a pipe did not know its length
+
+
+def read(file: str | os.PathLike | BinaryIO, name: str | None = None) -> tuple[np.ndarray, int]:
+    """Decoded samples, float32 [T] or [T, channels] in [-1, 1], and their rate in Hz.
+
+    Args:
+      file: a path, or an open binary file that can seek (a zip member's bytes, an upload).
+      name: how messages call it; the path by default.
+
+    Raises:
+      SoundError: missing, a folder, empty, not sound, or truncated; the message begins with the name.
+    """
+    if isinstance(file, (str, os.PathLike)):
+        path, name = Path(file), name or str(file)
+        if not path.exists():
+            raise SoundError(name, 'missing', 'no such file; expected a sound file')
+        if path.is_dir():
+            raise SoundError(name, 'missing', 'is a folder; expected a sound file')
+        try:
+            with open(path, 'rb') as f:
+                return _decode(f, name)
+        except OSError as e:
+            reason = f'cannot be read ({e.strerror or e}); check its permissions and the disk'
+            raise SoundError(name, 'undecodable', reason) from e
+    return _decode(file, name or str(getattr(file, 'name', 'audio')))
+
+
+def mono(samples: np.ndarray) -> np.ndarray:
+    """The mean of the channels: [T] or [T, channels] -> [T]. Equal channels come back bit for bit."""
+    return samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
+
+
+def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """[T] at `from_hz` -> [about T * to_hz / from_hz] at `to_hz`, by soxr HQ: flat and alias-free to 0.91 of Nyquist."""
+    if from_hz == to_hz or not samples.size:
+        return samples
+    return soxr.resample(samples, from_hz, to_hz, 'HQ')
+
+
+def prepare(samples: np.ndarray, from_hz: int, rate_hz: int = 16000) -> np.ndarray:
+    """Decoded samples as features and models want them: mono, without offset, float32 [T] at `rate_hz`.
+
+    An offset (SAVEE's up to 0.045) would leak through the window into the lowest mel bands and make a click where the
+    signal begins and ends, both marks of the recording chain from which a speaker can be told. Speech itself has a mean
+    below OFFSET and stays bit for bit.
+    """
+    samples = mono(samples)
+    mean = samples.mean(dtype=np.float64) if samples.size else 0.0
+    if abs(mean) > OFFSET:
+        samples = samples - np.float32(mean)
+    return resample(samples, from_hz, rate_hz)
+
+
+def at_rate(file: str | os.PathLike | BinaryIO, rate_hz: int = 16000, name: str | None = None) -> np.ndarray:
+    """A sound file as mono float32 [T] at `rate_hz`, without offset; any format, rate and channel count.
+
+    Raises:
+      SoundError: as `read`.
+    """
+    samples, from_hz = read(file, name)
+    return prepare(samples, from_hz, rate_hz)
+
+
+def defect(samples: np.ndarray) -> str | None:
+    """Why there is nothing to hear in [T] or [T, channels]: 'empty', 'not finite', 'silent'; None if there is."""
+    if not samples.size:
+        return 'empty'
+    low, high = samples.min(axis=0), samples.max(axis=0)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return 'not finite'
+    if (high - low).max() <= QUIET:
+        return 'silent'
+    return None
+
+
+def int16(samples: np.ndarray) -> np.ndarray:
+    """Float samples in [-1, 1] as int16, rounded, clipped at full scale (resampling overshoots a little)."""
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+
+
+def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+    held = file.seek(0, io.SEEK_END)
+    if not held:
+        raise SoundError(name, 'empty', 'is empty (0 bytes); copy or download it again')
+    if missing := _missing_bytes(file, held):
+        raise SoundError(name, 'truncated', f'truncated, {missing} bytes of sound are missing; copy or download it again')
+    file.seek(0)
+    try:
+        with soundfile.SoundFile(file) as sound:
+            samples = sound.read(dtype='float32')
+            # A cut FLAC still knows how long it was. Formats that do not (frames < 0 or absurd) are not judged.
+            if 0 < len(samples) < sound.frames < 1 << 40 and sound.format == 'FLAC':
+                reason = f'truncated, {len(samples)} of {sound.frames} frames are there; copy or download it again'
+                raise SoundError(name, 'truncated', reason)
+            return samples, sound.samplerate
+    except (soundfile.SoundFileError, ValueError, TypeError) as e:
+        reason = str(getattr(e, 'error_string', e)).rstrip('.')
+        raise SoundError(name, 'undecodable', f'cannot be decoded ({reason}); expected wav, flac, ogg or mp3') from e
+
+
+def _missing_bytes(file: BinaryIO, held: int) -> int:
+    """How many bytes of samples a RIFF wave file promises beyond its end; libsndfile reads what is there and is silent."""
+    file.seek(0)
+    head = file.read(12)
+    if head[:4] != b'RIFF' or head[8:] != b'WAVE':
+        return 0
+    while len(chunk := file.read(8)) == 8:
+        kind, size = struct.unpack('<4sI', chunk)
+        if kind == b'data':
+            missing = size - (held - file.tell())
+            return missing if missing > _SLACK_BYTES and size < _STREAMED_BYTES else 0
+        file.seek(size + size % 2, io.SEEK_CUR)
+    return 0

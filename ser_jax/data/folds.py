@@ -1,0 +1,183 @@
+"""Protocols: who is trained on, who chooses the epoch, who is tested. Speakers decide.
+
+A protocol is a function (utterances, members config) -> list of Fold. Every fold passes `check`, which refuses a voice
+on two sides; only protocols whose name begins with `leaky` may have one, and that name is printed with every number.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from ser_jax.contract import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """Which utterances (indices into the opened corpora) a member trains on, validates on and is tested on."""
+
+    name: str
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[Fold]:
+    """The checked folds of `members.protocol`.
+
+    Args:
+      utterances: `ser_jax.data.utterances.Utterances`; needs `speaker`, `sex`, `channel`, `emotion`, `source_sha256`.
+      members: the `members` section of the config.
+      train_only_channels: utterances of these channels serve the training side alone, and only those of its speakers.
+
+    Raises:
+      InputError: an unknown protocol, too few speakers, or a fold that would leak.
+    """
+    protocols = {n: f for n, f in vars(sys.modules[__name__]).items() if getattr(f, 'is_protocol', False)}
+    if members.protocol not in protocols:
+        raise InputError(f'members.protocol={members.protocol!r} is not known; known are {", ".join(sorted(protocols))}')
+    scored = ~np.isin(utterances.channel, train_only_channels)
+    if not scored.any():
+        raise InputError(f'no utterance is left to score: all are of data.train_only_channels {tuple(train_only_channels)}')
+    folds = protocols[members.protocol](utterances, np.flatnonzero(scored), members)
+    extra = np.flatnonzero(~scored)
+    folds = [_with_extra(f, extra, utterances) for f in folds]
+    for fold in folds:
+        check(fold, utterances, leaky=is_leaky(members.protocol))
+    return folds
+
+
+def is_leaky(protocol: str) -> bool:
+    """Whether a protocol lets voices stand on both sides, so that its scores are inflated."""
+    return protocol.startswith('leaky')
+
+
+def check(fold: Fold, utterances, leaky: bool = False) -> None:
+    """Refuses a fold that has nothing to learn from, or (unless `leaky`) one voice or recording on two sides."""
+    for side in ('train', 'test'):
+        if not len(getattr(fold, side)):
+            raise InputError(f'{fold.name} has no utterance to {side}; use fewer folds or validation speakers, or more speakers')
+    learnt = set(utterances.emotion[fold.train])
+    missing = sorted(set(utterances.emotion[fold.test]) - learnt)
+    if missing:
+        raise InputError(
+            f'{fold.name} tests {", ".join(missing)} but trains on no example of it; '
+            'leave the class out with data.emotions or change the folds'
+        )
+    if leaky:
+        return
+    sides = {'training': fold.train, 'validation': fold.valid, 'test': fold.test}
+    for what, of in (('speaker', utterances.speaker), ('recording', utterances.source_sha256)):
+        seen: dict[str, str] = {}
+        for side, indices in sides.items():
+            for value in sorted(set(of[indices])):
+                if seen.setdefault(value, side) != side:
+                    raise InputError(
+                        f'{fold.name} would leak: {what} {value[:40]} is in {seen[value]} and {side}; '
+                        "separate them, or ask for the leak by name with members.protocol='leaky_random'"
+                    )
+
+
+def protocol(function):
+    """Marks a function as a protocol that configs can name."""
+    function.is_protocol = True
+    return function
+
+
+@protocol
+def speakers_k(utterances, scored: np.ndarray, members) -> list[Fold]:
+    """K folds by speaker, each with its share of every sex; speakers in order are dealt to folds in turn."""
+    speakers = _speakers(utterances, scored)
+    k = members.folds
+    if not 2 <= k <= len(speakers):
+        raise InputError(f'members.folds={k} with {len(speakers)} speakers; expected 2 to {len(speakers)}')
+    # Dealing the sexes one after another in a single turn keeps both fold sizes and sexes balanced within one.
+    order = sorted(speakers, key=lambda s: (speakers[s], s))
+    fold_of = {s: i % k for i, s in enumerate(order)}
+    tests = [[s for s in order if fold_of[s] == i] for i in range(k)]
+    return [_fold(f'fold{i}', utterances, scored, test, i, members) for i, test in enumerate(tests)]
+
+
+@protocol
+def leave_one_speaker_out(utterances, scored: np.ndarray, members) -> list[Fold]:
+    """One fold a speaker."""
+    speakers = sorted(_speakers(utterances, scored))
+    if len(speakers) < 2:
+        raise InputError(f'leave_one_speaker_out with {len(speakers)} speaker; expected at least 2')
+    return [_fold(f'fold{i}', utterances, scored, [s], i, members) for i, s in enumerate(speakers)]
+
+
+@protocol
+def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
+    """Folds of `members.folds_file`: JSON {"test": [[speaker, ...], ...], "valid": [[speaker, ...], ...] (optional)}."""
+    try:
+        with open(members.folds_file) as f:
+            lists = json.load(f)
+        tests, valids = lists['test'], lists.get('valid')
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(
+            f'members.folds_file={members.folds_file!r} cannot be read ({type(e).__name__}: {e}); '
+            'expected JSON {"test": [[speaker, ...], ...], "valid": [[speaker, ...], ...]}'
+        ) from e
+    known = _speakers(utterances, scored)
+    unknown = sorted({s for group in [*tests, *(valids or [])] for s in group} - set(known))
+    if unknown:
+        raise InputError(f'{members.folds_file} names unknown speakers {", ".join(unknown[:5])}; known are {", ".join(sorted(known)[:5])} ...')
+    return [
+        _fold(f'fold{i}', utterances, scored, test, i, members, None if valids is None else valids[i])
+        for i, test in enumerate(tests)
+    ]
+
+
+@protocol
+def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
+    """K folds by utterance: voices, sentences and takes on both sides, as most published numbers have it. Inflated."""
+    shuffled = np.random.default_rng(0).permutation(scored)
+    parts = np.array_split(shuffled, members.folds)
+    folds = []
+    for i, test in enumerate(parts):
+        rest = np.concatenate([p for j, p in enumerate(parts) if j != i])
+        cut = max(1, len(rest) // 10)
+        folds.append(Fold(f'fold{i}', np.sort(rest[cut:]), np.sort(rest[:cut]), np.sort(test)))
+    return folds
+
+
+def _speakers(utterances, scored) -> dict[str, str]:
+    """Speaker -> sex of those who can be scored."""
+    return dict(zip(utterances.speaker[scored], utterances.sex[scored], strict=True))
+
+
+def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
+    """The fold that tests `test`; validation speakers are taken from the others in turn, one sex after the other."""
+    speakers = _speakers(utterances, scored)
+    rest = [s for s in sorted(speakers) if s not in set(test)]
+    if valid is None:
+        if len(rest) - members.valid_speakers < 1:
+            raise InputError(
+                f'members.valid_speakers={members.valid_speakers} leaves {name} nobody to train on: '
+                f'{len(rest)} speakers are not tested'
+            )
+        by_sex = [[s for s in rest if speakers[s] == sex] for sex in sorted(set(speakers[s] for s in rest))]
+        # Start at another speaker in each fold, so that no single voice chooses every member's epoch.
+        queues = [group[turn % len(group) :] + group[: turn % len(group)] for group in by_sex]
+        if turn % 2:
+            queues.reverse()
+        valid = []
+        while len(valid) < members.valid_speakers:
+            queues = [q for q in queues if q]
+            valid.extend(q.pop(0) for q in queues[: members.valid_speakers - len(valid)])
+    side = lambda names: scored[np.isin(utterances.speaker[scored], list(names))]
+    return Fold(name, side(set(rest) - set(valid)), side(valid), side(test))
+
+
+def _with_extra(fold: Fold, extra: np.ndarray, utterances) -> Fold:
+    """Adds the training speakers' train-only utterances, never those of a voice heard in validation or test.
+
+    Under a leaky protocol voices are on all sides anyway, and the extra utterances are still never scored.
+    """
+    held_out = set(utterances.speaker[fold.valid]) | set(utterances.speaker[fold.test])
+    allowed = set(utterances.speaker[fold.train]) - held_out or set(utterances.speaker[fold.train])
+    keep = extra[np.isin(utterances.speaker[extra], list(allowed))]
+    return dataclasses.replace(fold, train=np.concatenate([fold.train, keep]))

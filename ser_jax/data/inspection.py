@@ -1,0 +1,189 @@
+"""What is wrong with a corpus before anything is learnt from it: every file heard once, judged, counted, reported."""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ser_jax.audio import wav
+from ser_jax.contract import InputError, Recording
+
+# Kinds of skipped files that say nothing against the copy at hand, so they do not count toward the tolerance.
+HARMLESS = ('duplicate', 'label conflict', 'ignored')
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What the published corpus holds, to say how a copy differs from it.
+
+    Attributes:
+      utterances: channel -> emotion -> how many.
+      speakers: channel -> speaker -> sex.
+    """
+
+    utterances: Mapping[str, Mapping[str, int]]
+    speakers: Mapping[str, Mapping[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A file that is not used: `kind` is one of HARMLESS or of the defects that count toward the tolerance."""
+
+    source: str
+    kind: str  # duplicate | label conflict | ignored; unknown name | empty | silent | not finite | truncated | undecodable
+    detail: str = ''
+
+
+@dataclasses.dataclass
+class Heard:
+    """One recording after listening: its measures, its features if they were kept, or the defect that rules it out."""
+
+    recording: Recording
+    seconds: float = 0.0
+    sha256: str = ''
+    clipped: bool = False
+    prepared: Any = None
+    defect: Skipped | None = None
+
+
+def sha256(samples: np.ndarray) -> str:
+    """Hash of decoded samples, the same for every container that holds them without loss.
+
+    Over little-endian int16 (C order) where all samples are 16-bit values / 32768, else over little-endian float32.
+    """
+    scaled = samples * np.float32(32768)
+    exact = scaled.astype('<i2') if samples.size and np.abs(scaled).max() <= 32768 else None
+    if exact is None or not np.array_equal(exact, scaled):
+        return hashlib.sha256(np.ascontiguousarray(samples, '<f4')).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(exact)).hexdigest()
+
+
+def clipped(samples: np.ndarray) -> bool:
+    """Whether three samples in a row sit at full scale: a single peak is normalization, a plateau is clipping."""
+    full = np.abs(samples) >= 32766 / 32768
+    return bool((full[:-2] & full[1:-1] & full[2:]).any())
+
+
+def hear(recording: Recording, prepare: Callable[[np.ndarray, int], Any]) -> Heard:
+    """Decodes, measures and judges one recording; `prepare(samples, rate)` is what is kept of it."""
+    try:
+        samples, rate_hz = recording.read()
+    except wav.SoundError as e:
+        return Heard(recording, defect=Skipped(recording.source, e.kind, e.reason))
+    if defect := wav.defect(samples):
+        return Heard(recording, defect=Skipped(recording.source, defect))
+    return Heard(recording, len(samples) / rate_hz, sha256(samples), clipped(samples), prepare(samples, rate_hz))
+
+
+def without_duplicates(heard: Sequence[Heard]) -> tuple[list[Heard], list[Skipped]]:
+    """Of recordings in order, those to keep, and the rest with reasons.
+
+    Of equal sounds the first is kept; if their labels disagree nobody knows which is right and none is. Of different
+    sounds under one id the first is kept.
+    """
+    groups = collections.defaultdict(list)
+    for h in heard:
+        groups[h.sha256].append(h)
+    kept, skipped, ids = [], [], {}
+    for h in heard:
+        group, r = groups[h.sha256], h.recording
+        if len({g.recording.emotion for g in group}) > 1:
+            other = next(g.recording for g in group if g.recording.emotion != r.emotion)
+            detail = f'labeled {r.emotion}, the same sound is {other.emotion} in {other.source}'
+            skipped.append(Skipped(r.source, 'label conflict', detail))
+        elif h is not group[0]:
+            skipped.append(Skipped(r.source, 'duplicate', f'the same sound as {group[0].recording.source}'))
+        elif r.id in ids:
+            skipped.append(Skipped(r.source, 'duplicate', f'another sound under the name of {ids[r.id]}'))
+        else:
+            ids[r.id] = r.source
+            kept.append(h)
+    return kept, skipped
+
+
+def check_tolerance(skipped: Iterable[Skipped], files: int, tolerance: float) -> None:
+    """Raises InputError if more than the share `tolerance` of `files` is bad."""
+    bad = [s for s in skipped if s.kind not in HARMLESS]
+    if len(bad) > tolerance * files:
+        first = '; '.join(f'{s.source}: {s.detail or s.kind}' for s in bad[:3])
+        more = f'; and {len(bad) - 3} more' if len(bad) > 3 else ''
+        raise InputError(
+            f'{len(bad)} of {files} files are bad, {len(bad) / files:.1%} where {tolerance:.1%} are tolerated ({first}{more}); '
+            'repair or remove them, or allow more with --tolerance=SHARE (SER_JAX_TOLERANCE under stock `tfds build`)'
+        )
+
+
+def summary(kept: Sequence[Heard], skipped: Sequence[Skipped], published: Published | None) -> dict:
+    """Counts of what is kept, what is missing against the published corpus, and everything skipped: JSON-ready."""
+    of = lambda field, items=kept: dict(sorted(collections.Counter(getattr(h.recording, field) for h in items).items()))
+    channels = {}
+    for channel in of('channel'):
+        here = [h for h in kept if h.recording.channel == channel]
+        channels[channel] = {'utterances': len(here), 'emotions': of('emotion', here), 'speakers': of('speaker', here)}
+    loud = collections.Counter(h.recording.speaker for h in kept if h.clipped)
+    return {
+        'utterances': len(kept),
+        'hours': round(sum(h.seconds for h in kept) / 3600, 4),
+        'speakers': of('speaker'),
+        'sexes': of('sex'),
+        'emotions': of('emotion'),
+        'channels': channels,
+        'differences': None if published is None else _differences(kept, published),
+        'clipped': {'utterances': sum(loud.values()), 'speakers': dict(sorted(loud.items()))},
+        'skipped': [dataclasses.asdict(s) for s in skipped],
+    }
+
+
+def _differences(kept: Sequence[Heard], published: Published) -> dict[str, dict]:
+    """channel -> how the copy differs from the published corpus; an empty dict where it does not."""
+    out = {}
+    for channel, emotions in published.utterances.items():
+        here = [h.recording for h in kept if h.recording.channel == channel]
+        counts, speakers = collections.Counter(r.emotion for r in here), {r.speaker: r.sex for r in here}
+        expected = published.speakers[channel]
+        found = {
+            'utterances': {'here': len(here), 'published': sum(emotions.values())},
+            'emotions': {e: {'here': counts[e], 'published': n} for e, n in emotions.items() if counts[e] != n},
+            'unknown_emotions': sorted(set(counts) - set(emotions)),
+            'missing_speakers': sorted(set(expected) - set(speakers)),
+            'unknown_speakers': sorted(set(speakers) - set(expected)),
+            'other_sex': sorted(s for s, sex in speakers.items() if expected.get(s, sex) != sex),
+        }
+        if found['utterances']['here'] == found['utterances']['published']:
+            del found['utterances']
+        out[channel] = {k: v for k, v in found.items() if v}
+    return out
+
+
+def lines(report: dict) -> list[str]:
+    """The report on screen: a dozen lines at most; `inspection.json` has every file."""
+    sexes = ', '.join(f'{n:,} {s}' for s, n in report['sexes'].items())
+    out = [f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {len(report["speakers"])} speakers']
+    for channel, counts in report['channels'].items():
+        emotions = ', '.join(f'{e} {n}' for e, n in counts['emotions'].items())
+        out.append(f'  {channel}: {counts["utterances"]:,} of {len(counts["speakers"])} speakers: {emotions}')
+    partial = False
+    for channel, found in (report['differences'] or {}).items():
+        if n := found.get('utterances'):
+            partial = True
+            out.append(f'  {channel}: {n["here"]:,} of the {n["published"]:,} published utterances')
+        for what in ('missing_speakers', 'unknown_speakers', 'unknown_emotions', 'other_sex'):
+            if names := found.get(what):
+                shown = ', '.join(names[:8]) + (f' and {len(names) - 8} more' if len(names) > 8 else '')
+                out.append(f'  {channel}: {what.replace("_", " ")}: {shown}')
+    if partial:
+        out.append('  a partial corpus is fine to work with; its scores do not compare with published ones')
+    elif report['differences']:
+        out.append('  complete: the counts are those of the published corpus')
+    if n := report['clipped']['utterances']:
+        out.append(f'  {n:,} ({n / report["utterances"]:.1%}) are clipped: three samples in a row or more at full scale')
+    by_kind = collections.defaultdict(list)
+    for s in report['skipped']:
+        by_kind[s['kind']].append(s)
+    for kind, items in sorted(by_kind.items()):
+        first = items[0]
+        out.append(f'  skipped, {kind}: {len(items):,} (first: {first["source"]}{": " + first["detail"] if first["detail"] else ""})')
+    return out

@@ -1,0 +1,32 @@
+"""Where a number came from: versions, devices, machine."""
+
+import os
+import platform
+from importlib import metadata
+
+PACKAGES = ('ser_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy', 'librosa')
+
+
+def describe() -> dict:
+    """Python, package versions, devices and processor of this process."""
+    import jax
+
+    return {
+        'python': platform.python_version(),
+        'packages': {p: metadata.version(p) for p in PACKAGES},
+        'devices': [f'{d.platform}:{d.device_kind}' for d in jax.devices()],
+        'processes': jax.process_count(),
+        'machine': machine(),
+    }
+
+
+def machine() -> str:
+    """The processor's name and how many cores this process may use."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open('/proc/cpuinfo') as f:
+            name = next((line.split(':', 1)[1].strip() for line in f if line.startswith('model name')), name)
+    except OSError:
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return f'{name}, {cores} cores, {platform.system()}'

@@ -1,0 +1,119 @@
+"""Checkpoints: the newest states of a running training (Orbax, written in the background), and what each member kept.
+
+    checkpoints/<n>/   the state of the group in training after n epochs of all groups, for `resume`
+    best/<member>/     the kept variables of a finished member, for evaluate and predict
+"""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ser_jax.contract import InputError
+
+
+class Checkpoints:
+    """The newest `keep` training states in `directory`, numbered by epochs over all groups."""
+
+    def __init__(self, directory: pathlib.Path, keep: int = 2):
+        self.directory = pathlib.Path(directory).absolute()
+        self._options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, cleanup_tmp_directories=True, create=True, enable_async_checkpointing=True
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=self._options)
+
+    def save(self, number: int, state: Any) -> None:
+        """Begins to write `state`; returns once it is copied off the devices.
+
+        Raises:
+          InputError: the previous write failed, e.g. on a full disk; says which checkpoint is still good.
+        """
+        self._checked(lambda: self._manager.save(number, args=ocp.args.StandardSave(_plain(state))))
+
+    def wait(self) -> None:
+        """Returns when everything begun is on disk."""
+        self._checked(self._manager.wait_until_finished)
+
+    def restore(self, template: Callable[[int], Any], say: Callable[[str], None]) -> tuple[int, Any] | None:
+        """The newest state that can be read and its number; None when there is none.
+
+        A damaged one is named through `say`, moved aside and the one before it used.
+
+        Args:
+          template: number -> a state of the same shapes on the devices that shall hold it.
+        """
+        for number in sorted(self._manager.all_steps(), reverse=True):
+            like = template(number)
+            try:
+                plain = self._manager.restore(number, args=ocp.args.StandardRestore(_plain(like)))
+                return number, jax.tree.unflatten(jax.tree.structure(like), [plain[k] for k in _plain(like)])
+            except Exception as e:  # Orbax and tensorstore raise many kinds for damaged files
+                aside = self.directory.with_name(f'damaged_checkpoint_{number}')
+                say(f'checkpoint {number} is damaged ({type(e).__name__}); moved to {aside}, using the one before it')
+                shutil.rmtree(aside, ignore_errors=True)
+                shutil.move(self.directory / str(number), aside)
+                self._manager.reload()
+        return None
+
+    def close(self) -> None:
+        self._checked(self._manager.close)
+
+    def _checked(self, act: Callable):
+        try:
+            return act()
+        except Exception as e:
+            good = [n for n in sorted(ocp.utils.checkpoint_steps(self.directory))] if self.directory.exists() else []
+            good = f'checkpoint {good[-1]} is still good' if good else 'none was saved before it'
+            raise InputError(
+                f'a checkpoint could not be written to {self.directory} ({_first_line(e)}); {good}; '
+                'make room on the disk and give the same command again'
+            ) from e
+
+
+def _first_line(e: Exception) -> str:
+    return f'{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ""}'[:200]
+
+
+def _plain(tree: Any) -> dict[str, Any]:
+    """A state as a flat dict by path, so that checkpoints depend on no class of ours or Optax's."""
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
+    """Writes one member's kept variables (numpy, flat dicts) and what is to be said of them; atomic, replaces."""
+    directory = pathlib.Path(directory).absolute()
+    fresh = directory.with_name(directory.name + '.writing')
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(fresh, variables._asdict(), force=True)
+        if jax.process_index() == 0:
+            (fresh / 'about.json').write_text(json.dumps(about, indent=1))
+            if directory.exists():
+                shutil.rmtree(directory)
+            fresh.rename(directory)
+    except Exception as e:
+        raise InputError(f'{directory} could not be written ({_first_line(e)}); make room and give the same command again') from e
+
+
+def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
+    """One member's kept variables as {'params': {...}, 'stats': {...}} (numpy) and its `about`.
+
+    Raises:
+      InputError: there is none, or it is damaged.
+    """
+    directory = pathlib.Path(directory).absolute()
+    try:
+        about = json.loads((directory / 'about.json').read_text())
+        with ocp.StandardCheckpointer() as checkpointer:
+            shapes = checkpointer.metadata(directory).item_metadata.tree
+            like = jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), shapes)
+            return checkpointer.restore(directory, like), about
+    except FileNotFoundError as e:
+        raise InputError(f'no kept model in {directory}; its training has not finished') from e
+    except Exception as e:
+        raise InputError(f'{directory} cannot be read ({_first_line(e)}); train that member again') from e

@@ -1,0 +1,143 @@
+"""From raw windows to what a model sees, inside the compiled step: cut, augment, normalize, pair with labels and text."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ser_jax.audio import augment
+from ser_jax.audio.features import LOG_MEL, LogMel
+from ser_jax.audio.mel import frame_count, frame_mask
+from ser_jax.contract import Batch
+
+
+class Shared(NamedTuple):
+    """What all members of a run share, stored once on the devices; N utterances."""
+
+    flat: Any  # [sum of lengths (, M)], every utterance end to end and a window of zeros; None when streamed
+    offset: Any  # [N] int32
+    length: Any  # [N] int32
+    emotion: Any  # [N] int32
+    speaker: Any  # [N] int32
+    sex: Any  # [N] int32
+    intensity: Any  # [N] int32
+    corpus: Any  # [N] int32
+    supported: Any  # [corpora C] bool
+
+
+class Own(NamedTuple):
+    """What a member has for itself, learnt on its training side."""
+
+    key: Any  # PRNG key
+    mean: Any  # [M]
+    std: Any  # [M]
+    class_weight: Any  # [C]
+    tokens: Any  # [N W] int32
+
+
+class Row(NamedTuple):
+    """The windows of one step; `raw` is filled when they come from disk instead of from `Shared.flat`."""
+
+    utterance: Any  # [B] int32
+    start: Any  # [B] int32
+    weight: Any  # [B] float32
+    raw: Any = None  # [B span (, M)]
+
+
+class Inputs(NamedTuple):
+    """How a run's windows become batches.
+
+    Attributes:
+      augment: the config's section of that name.
+      waveform: whether windows are int16 samples, from which log-mel is computed here.
+      per_utterance: normalize by each window's own statistics instead of the member's.
+      frames: length of a training window after augmentation.
+    """
+
+    augment: Any
+    waveform: bool
+    per_utterance: bool
+    frames: int
+    extractor: LogMel = LOG_MEL
+
+    @property
+    def span(self) -> int:
+        """Length of the raw training windows: frames or samples, with room for the fastest speed."""
+        frames = self.frames + int(self.frames * self.augment.speed) + (2 if self.augment.speed else 0)
+        return (frames - 1) * self.extractor.hop if self.waveform else frames
+
+    def train(self, shared: Shared, own: Own, row: Row, key) -> Batch:
+        """An augmented batch of random windows."""
+        a, keys = self.augment, jax.random.split(key, 9)
+        frames, length = self._cut(shared, row, self.span)
+        if self.waveform:
+            if a.reverb_s:
+                frames = augment.reverb(keys[0], frames, length, a.reverb_s, a.reverb_probability, self.extractor.rate_hz)
+            if a.noise_snr_db:
+                frames = augment.noise(keys[1], frames, length, a.noise_snr_db, a.noise_probability)
+            frames, length = self._log_mel(frames, length)
+        frames, length = augment.speed(keys[2], frames, length, self.frames, a.speed)
+        if a.gain_db:
+            frames = augment.gain(keys[3], frames, a.gain_db)
+        if a.band_shift:
+            frames = augment.band_shift(keys[4], frames, a.band_shift)
+        frames = self._normalize(own, frames, length)
+        if a.band_masks:
+            frames = augment.mask(keys[5], frames, a.band_masks, a.band_mask, axis=2)
+        if a.time_masks:
+            frames = augment.mask(keys[6], frames, a.time_masks, round(a.time_mask_s / self.extractor.hop_s), axis=1)
+        batch = self._batch(shared, own, row, frames, length)
+        return self._mix(keys[7], batch) if a.mixup else batch
+
+    def evaluate(self, shared: Shared, own: Own, row: Row, span: int) -> Batch:
+        """A batch of windows of up to `span` frames (or samples), as they are."""
+        frames, length = self._cut(shared, row, span)
+        if self.waveform:
+            frames, length = self._log_mel(frames, length)
+        return self._batch(shared, own, row, self._normalize(own, frames, length), length)
+
+    def _cut(self, shared, row, span):
+        length = jnp.minimum(shared.length[row.utterance] - row.start, span)
+        raw = row.raw
+        if raw is None:
+            begin = shared.offset[row.utterance] + row.start
+            raw = jax.vmap(lambda at: jax.lax.dynamic_slice_in_dim(shared.flat, at, span))(begin)
+        raw = raw.astype(jnp.float32) / (32768 if self.waveform else 1)
+        mask = frame_mask(length, span)
+        return jnp.where(mask if self.waveform else mask[..., None], raw, 0), length
+
+    def _log_mel(self, samples, length):
+        return self.extractor(samples), frame_count(length, self.extractor.hop)
+
+    def _normalize(self, own, frames, length):
+        mask = frame_mask(length, frames.shape[1])[..., None]
+        if self.per_utterance:
+            count = jnp.maximum(length, 1)[:, None, None]
+            mean = jnp.where(mask, frames, 0).sum(1, keepdims=True) / count
+            var = jnp.where(mask, (frames - mean) ** 2, 0).sum(1, keepdims=True) / count
+            normal = (frames - mean) / jnp.sqrt(var + 1.0)  # 1 dB^2: silence stays silence
+        else:
+            normal = (frames - own.mean) / own.std
+        return jnp.where(mask, normal, 0)
+
+    def _batch(self, shared, own, row, frames, length):
+        at = row.utterance
+        supported = shared.supported[shared.corpus[at]]
+        emotion = jax.nn.one_hot(shared.emotion[at], supported.shape[-1])
+        weight = row.weight * own.class_weight[shared.emotion[at]]
+        return Batch(frames, length, own.tokens[at], emotion, shared.speaker[at], shared.sex[at], shared.intensity[at],
+                     shared.corpus[at], supported, weight)
+
+    def _mix(self, key, batch: Batch) -> Batch:
+        """Mixup: each utterance with its neighbor in the batch, sound and label alike; empty slots mix nothing in."""
+        share = augment.mixup_share(key, batch.length.shape[0], self.augment.mixup)
+        neighbor = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), batch)
+        share = jnp.where(neighbor.weight > 0, share, 1.0)
+        blend = lambda a, b: share.reshape(-1, *[1] * (a.ndim - 1)) * a + (1 - share).reshape(-1, *[1] * (a.ndim - 1)) * b
+        return batch._replace(
+            features=blend(batch.features, neighbor.features),
+            length=jnp.maximum(batch.length, neighbor.length),
+            emotion=blend(batch.emotion, neighbor.emotion),
+            supported=batch.supported | neighbor.supported,
+            weight=jnp.where(batch.weight > 0, blend(batch.weight, neighbor.weight), 0),
+        )

@@ -1,0 +1,134 @@
+"""One member's learning as pure functions: init, update, predict. NNX objects live at the edge only.
+
+Parameters travel as flat dicts {'trunk/blocks/0/conv/kernel': array}: what a checkpoint holds can be read by name.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from ser_jax.learn import losses
+from ser_jax.learn.inputs import Inputs, Own, Row, Shared
+
+
+class Variables(NamedTuple):
+    """What a model is made of: flat dicts by path."""
+
+    params: dict
+    stats: dict
+
+
+class State(NamedTuple):
+    """One member's training, all of it: what a checkpoint holds is what resumes bitwise."""
+
+    step: Any  # int32
+    variables: Variables
+    optimizer: Any
+    average: Any  # Variables averaged over steps (EMA); () when off
+    best: Variables  # of the best epoch so far
+    best_score: Any  # float32
+    best_epoch: Any  # int32, 1-based; 0 = none yet
+    loss_sum: Any  # float32, over the epoch so far
+    loss_weight: Any  # float32
+    bad_step: Any  # int32, the first step whose loss was not finite; -1 = none
+
+
+class Learner:
+    """Trains and applies one network.
+
+    Args:
+      build: rngs -> model (an nnx.Module as `ser_jax.contract` describes it).
+      optimizer: of `ser_jax.learn.optim`.
+      inputs: how windows become batches.
+      smoothing: label smoothing.
+      modality_weight: weight of each further modality's own loss beside that of `logits`.
+      ema: decay of the averaged variables; 0 = off.
+    """
+
+    def __init__(self, build: Callable[[nnx.Rngs], nnx.Module], optimizer: optax.GradientTransformation, inputs: Inputs,
+                 smoothing: float = 0.0, modality_weight: float = 0.0, ema: float = 0.0):
+        self.build, self.optimizer, self.inputs = build, optimizer, inputs
+        self.smoothing, self.modality_weight, self.ema = smoothing, modality_weight, ema
+        model = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+        self.graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
+        flat = [jax.tree_util.tree_flatten_with_path(s) for s in states]
+        self._names = [['/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path) for path, _ in f] for f, _ in flat]
+        self._names = [[n.removesuffix('/value') for n in names] for names in self._names]
+        self._trees = [tree for _, tree in flat]
+
+    def init(self, key) -> State:
+        """A fresh member."""
+        variables = self._flatten(self.build(nnx.Rngs(key)))
+        copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated state must not alias itself
+        zero = lambda dtype: jnp.zeros((), dtype)
+        return State(
+            zero(jnp.int32), variables, self.optimizer.init(variables.params), copy(variables) if self.ema else (),
+            copy(variables), jnp.float32(-jnp.inf), zero(jnp.int32), zero(jnp.float32), zero(jnp.float32), jnp.int32(-1),
+        )
+
+    def update(self, state: State, own: Own, shared: Shared, row: Row) -> State:
+        """One step on one batch. Randomness depends on the member's key and the step alone."""
+        key, dropout = jax.random.split(jax.random.fold_in(own.key, state.step))
+        batch = self.inputs.train(shared, own, row, key)
+
+        def loss_of(params):
+            model = self._model(Variables(params, state.variables.stats))
+            model.train()
+            output = model(batch, nnx.Rngs(dropout=dropout))
+            per_utterance = self._loss(output.logits, batch)
+            others = [v for v in output.modalities.values() if v is not output.logits]
+            for logits in others:
+                per_utterance += self.modality_weight * self._loss(logits, batch)
+            total = jnp.maximum(batch.weight.sum(), 1e-6)
+            return (batch.weight * per_utterance).sum() / total, (self._flatten(model).stats, total)
+
+        (loss, (stats, weight)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.variables.params)
+        change, optimizer = self.optimizer.update(gradient, state.optimizer, state.variables.params)
+        variables = Variables(optax.apply_updates(state.variables.params, change), stats)
+        average = state.average
+        if self.ema:
+            # Early on the average follows closely (decay (1 + step) / (10 + step), as in TensorFlow's EMA).
+            decay = jnp.minimum(self.ema, (1 + state.step) / (10 + state.step))
+            average = jax.tree.map(lambda a, v: decay * a + (1 - decay) * v, average, variables)
+        bad = jnp.where((state.bad_step < 0) & ~jnp.isfinite(loss), state.step, state.bad_step)
+        return state._replace(
+            step=state.step + 1, variables=variables, optimizer=optimizer, average=average, bad_step=bad,
+            loss_sum=state.loss_sum + loss * weight, loss_weight=state.loss_weight + weight,
+        )
+
+    def candidate(self, state: State) -> Variables:
+        """The variables that are validated and kept: averaged where averaging is on."""
+        return state.average if self.ema else state.variables
+
+    def predict(self, variables: Variables, own: Own, shared: Shared, row: Row, span: int) -> dict[str, jax.Array]:
+        """Probabilities [B C] by modality for windows of up to `span`; unsupported classes get 0."""
+        return self.apply(variables, self.inputs.evaluate(shared, own, row, span))
+
+    def apply(self, variables: Variables, batch) -> dict[str, jax.Array]:
+        """Probabilities [B C] by modality for a batch that is ready."""
+        model = self._model(variables)
+        model.eval()
+        output = model(batch)
+        return {
+            name: jax.nn.softmax(losses.mask_unsupported(logits.astype(jnp.float32), batch.supported))
+            for name, logits in output.modalities.items()
+        }
+
+    def _loss(self, logits, batch):
+        return losses.cross_entropy(logits, batch.emotion, batch.supported, self.smoothing)
+
+    def _model(self, variables: Variables):
+        states = [
+            jax.tree.unflatten(tree, [flat[n] for n in names])
+            for tree, names, flat in zip(self._trees, self._names, variables, strict=True)
+        ]
+        return nnx.merge(self.graph, *states, copy=True)
+
+    def _flatten(self, model) -> Variables:
+        _, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
+        leaves = [jax.tree.leaves(s) for s in states]
+        return Variables(*(dict(zip(n, x, strict=True)) for n, x in zip(self._names, leaves, strict=True)))

@@ -1,0 +1,109 @@
+"""What a training writes as it goes: metrics.jsonl always, TensorBoard on request, one progress line on a terminal."""
+
+import json
+import pathlib
+import time
+
+import rich.console
+import rich.progress
+
+
+class Logbook:
+    """Records of a run; only the first process writes.
+
+    Records are dicts with `kind`: 'epoch' (member, epoch, step, train_loss, valid_loss, valid_uar, learning_rate,
+    seconds) or 'kept' (member, epoch, score).
+    """
+
+    def __init__(self, workdir: pathlib.Path, tensorboard: bool = True, writes: bool = True):
+        self.path = pathlib.Path(workdir) / 'metrics.jsonl'
+        self._writes, self._board = writes, None
+        if writes and tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(pathlib.Path(workdir) / 'tensorboard'))
+
+    def rewind(self, is_past) -> None:
+        """Drops the records where `is_past(record)` is False: what was logged after the checkpoint a run resumes from."""
+        if not self._writes or not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:  # cut off by a kill in the middle of a line
+                continue
+            if is_past(record):
+                kept.append(line + '\n')
+        fresh = self.path.with_suffix('.writing')
+        fresh.write_text(''.join(kept))
+        fresh.rename(self.path)
+
+    def write(self, record: dict) -> None:
+        """Appends one record."""
+        if not self._writes:
+            return
+        with self.path.open('a') as f:
+            f.write(json.dumps(record) + '\n')
+        if self._board and record['kind'] == 'epoch':
+            for name in ('train_loss', 'valid_loss', 'valid_uar', 'learning_rate'):
+                if record.get(name) is not None:
+                    self._board.add_scalar(f'{record["member"]}/{name}', record[name], record['step'])
+
+    def close(self) -> None:
+        if self._board:
+            self._board.close()
+
+
+def read(path: pathlib.Path) -> list[dict]:
+    """The records of a metrics.jsonl; [] where there is none."""
+    path = pathlib.Path(path)
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Progress:
+    """One line that says where a training is: loss, UAR, utterances a second, time left.
+
+    On a terminal the line renews itself; elsewhere (a log file, CI) a line is printed every `every_s` seconds.
+    """
+
+    def __init__(self, total_steps: int, done_steps: int, utterances_per_step: int, shows: bool = True, every_s: float = 30.0):
+        self.console = rich.console.Console(highlight=False, soft_wrap=True)
+        self._utterances, self._every_s, self._shows = utterances_per_step, every_s, shows
+        self._total, self._first, self._done = total_steps, done_steps, done_steps
+        self._began = self._last = time.monotonic()
+        self._bar = None
+        if shows and self.console.is_terminal:
+            self._bar = rich.progress.Progress(
+                rich.progress.TextColumn('{task.description}'), rich.progress.BarColumn(),
+                rich.progress.TextColumn('{task.percentage:3.0f} %'), console=self.console,
+            )
+            self._task = self._bar.add_task('compiling', total=total_steps, completed=done_steps)
+            self._bar.start()
+
+    def advance(self, steps: int, words: str) -> None:
+        """`steps` more are done; `words` say how it goes."""
+        self._done += steps
+        now = time.monotonic()
+        rate = (self._done - self._first) / max(now - self._began, 1e-9)
+        left = (self._total - self._done) / max(rate, 1e-9)
+        line = f'{words} · {rate * self._utterances:,.0f} utterances/s · {_clock(left)} left'
+        if self._bar:
+            self._bar.update(self._task, description=line, completed=self._done)
+        elif self._shows and now - self._last > self._every_s:
+            self._last = now
+            self.console.print(f'{100 * self._done / self._total:3.0f} % · {line}')
+
+    def say(self, line: str) -> None:
+        """A line of its own, above the progress line."""
+        if self._shows:
+            (self._bar.console if self._bar else self.console).print(line, markup=False)
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f'{minutes // 60}:{minutes % 60:02d}:{seconds:02d}' if minutes >= 60 else f'{minutes}:{seconds:02d}'

@@ -1,0 +1,194 @@
+"""Members trained together: one compiled step for all of a group, sharded over (members, batch).
+
+A group is the members that share a step (`members.at_once`). Every array of state has a leading axis K; what members
+share is stored once. K = 1 goes the same way.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from ser_jax.contract import InputError
+from ser_jax.data import batches
+from ser_jax.data.batches import Member, Plan
+from ser_jax.data.utterances import Utterances
+from ser_jax.learn.inputs import Own, Row, Shared
+from ser_jax.learn.learner import Learner, State, Variables
+
+
+class Prediction(NamedTuple):
+    """What one member says of utterances."""
+
+    utterance: np.ndarray  # int32 [n]
+    probabilities: dict[str, np.ndarray]  # modality -> float32 [n, C]
+
+
+def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) -> Mesh:
+    """A mesh (members, batch) over all devices: as many along members as divide them, the rest along the batch.
+
+    Raises:
+      InputError: the batch cannot be divided over the devices left for it.
+    """
+    devices = list(devices or jax.devices())
+    along = math.gcd(members, len(devices))
+    across = len(devices) // along
+    if batch_size % across:
+        raise InputError(
+            f'train.batch_size={batch_size} does not divide over {across} devices; '
+            f'use a multiple of {across}, or a members.at_once that {len(devices)} devices divide'
+        )
+    return Mesh(np.array(devices).reshape(along, across), ('members', 'batch'), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+
+
+def put(tree, mesh: Mesh, spec: P):
+    """Host arrays on the mesh; every process holds the whole array and gives its own part."""
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda at: x[at]), tree)
+
+
+class Group:
+    """The members of one compiled step.
+
+    Args:
+      learner: how one member learns.
+      members: whose states are stacked, in order.
+      own: their own data, stacked on a leading axis (numpy).
+      shared: what all members share (numpy); `flat` is None when `utterances` streams.
+      utterances: the opened corpora.
+      mesh: of `device_mesh`.
+      batch_size: utterances per member and step.
+      steps: per epoch.
+      per_dispatch: training steps in one call to the device; rounded down to a divisor of `steps`.
+    """
+
+    def __init__(self, learner: Learner, members: Sequence[Member], own: Own, shared: Shared, utterances: Utterances,
+                 mesh: Mesh, *, batch_size: int, steps: int, per_dispatch: int = 1):
+        self.learner, self.utterances, self.mesh = learner, utterances, mesh
+        self.batch_size, self.steps = batch_size, steps
+        self.per_dispatch = max(d for d in range(1, max(1, min(per_dispatch, steps)) + 1) if steps % d == 0)
+        self.shared = put(shared, mesh, P())
+        self._seat(members, own)
+        stacked, everywhere = NamedSharding(mesh, P('members')), NamedSharding(mesh, P())
+        self._init = jax.jit(learner.init)
+        self._update = jax.jit(self._many_updates, donate_argnums=0, out_shardings=stacked)
+        self._predict = jax.jit(self._predict_all, static_argnums=4, out_shardings=everywhere)
+        self._keep = jax.jit(self._keep_better, donate_argnums=0, out_shardings=stacked)
+        self._copy = jax.jit(lambda tree: tree, out_shardings=everywhere)
+
+    def _seat(self, members: Sequence[Member], own: Own) -> None:
+        self.members = list(members)
+        keys = jax.random.wrap_key_data(put(np.asarray(own.key), self.mesh, P('members')))
+        rest = own._replace(key=np.zeros(len(members), np.int8))
+        self.own = put(rest, self.mesh, P('members'))._replace(key=keys)
+
+    def regroup(self, members: Sequence[Member], own: Own) -> 'Group':
+        """As many other members, with everything that is compiled and shared kept."""
+        other = copy.copy(self)
+        other._seat(members, own)
+        return other
+
+    def init(self) -> State:
+        """Fresh states [K ...]. Members are initialized one after another: some initializers hang under vmap."""
+        keys = [jax.random.fold_in(jax.random.key(m.seed), m.fold) for m in self.members]
+        states = [jax.tree.map(np.asarray, self._init(k)) for k in keys]
+        return put(jax.tree.map(lambda *x: np.stack(x), *states), self.mesh, P('members'))
+
+    def train_epoch(self, state: State, epoch: int) -> Iterator[State]:
+        """Yields the state after each dispatch of epoch `epoch` (0-based)."""
+        span = self.learner.inputs.span
+        plans = [
+            batches.epoch_plan(m, epoch, self.batch_size, self.steps, self.utterances.length, span) for m in self.members
+        ]
+        plan = Plan(*(np.stack(x, 1) for x in zip(*plans, strict=True)))  # [steps K B]
+        state = state._replace(loss_sum=state.loss_sum * 0, loss_weight=state.loss_weight * 0)
+        for rows in self._rows(plan, span):
+            state = self._update(state, self.own, self.shared, put(rows, self.mesh, P(None, 'members', 'batch')))
+            yield state
+
+    def predict(self, variables: Variables, which: Sequence[np.ndarray], most: int, batch_size: int = 64) -> list[Prediction]:
+        """What each member says of its utterances `which[k]`; long ones by the length-weighted mean of their windows.
+
+        Args:
+          variables: stacked [K ...].
+          most: longest window, in frames or samples.
+        """
+        windows = [batches.windows(w, self.utterances.length, most) for w in which]
+        count = max(len(w.utterance) for w in windows)
+        batch_size = max(self.mesh.shape['batch'], min(batch_size, count))
+        batch_size -= batch_size % self.mesh.shape['batch']
+        said: list[dict[str, list]] = [{} for _ in self.members]
+        for at in range(0, count, batch_size):
+            # Members may have different numbers of windows; the short ones repeat their last.
+            chosen = [np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows]
+            take = lambda field: np.stack([getattr(w, field)[c] for w, c in zip(windows, chosen, strict=True)])
+            row = Row(take('utterance'), take('start'), np.ones((len(windows), batch_size), np.float32))
+            span = self._span(int(take('length').max()), most)
+            if self.shared.flat is None:
+                row = row._replace(raw=batches.cut(self.utterances, row.utterance, row.start, span))
+            out = self._predict(variables, self.own, self.shared, put(row, self.mesh, P('members', 'batch')), span)
+            for k, c in enumerate(chosen):
+                fresh = np.flatnonzero(np.diff(c, prepend=-1))
+                for name, p in out.items():
+                    said[k].setdefault(name, []).append(np.asarray(p)[k, fresh])
+        return [_by_utterance(w, {n: np.concatenate(p) for n, p in s.items()}) for w, s in zip(windows, said, strict=True)]
+
+    def keep(self, state: State, better: np.ndarray, score: np.ndarray, epoch: int) -> State:
+        """Marks this epoch (1-based) as the best so far of the members where `better` [K]."""
+        host = (np.asarray(better), np.asarray(score, np.float32), np.full(len(self.members), epoch, np.int32))
+        return self._keep(state, *put(host, self.mesh, P('members')))
+
+    def host(self, tree):
+        """The same values as numpy arrays, whole on every process."""
+        return jax.tree.map(np.asarray, self._copy(tree))
+
+    def _span(self, longest: int, most: int) -> int:
+        """Windows are padded to quarters of a second's multiples growing by halves: few shapes compile."""
+        step = most // 16
+        return min(most, -(-longest // step) * step)
+
+    def _rows(self, plan: Plan, span: int) -> Iterator[Row]:
+        pieces = [Plan(*(x[i : i + self.per_dispatch] for x in plan)) for i in range(0, self.steps, self.per_dispatch)]
+        if self.shared.flat is not None:
+            yield from (Row(*p) for p in pieces)
+        else:
+            raws = batches.stream(self.utterances, pieces, span)
+            yield from (Row(*p, raw) for p, raw in zip(pieces, raws, strict=True))
+
+    def _many_updates(self, state, own, shared, rows):
+        step = lambda s, row: jax.vmap(self.learner.update, (0, 0, None, 0), spmd_axis_name='members')(s, own, shared, row)
+        if jax.default_backend() == 'cpu':  # convolutions inside an XLA loop are 16-90 times slower on a CPU: unroll
+            for i in range(self.per_dispatch):
+                state = step(state, jax.tree.map(lambda x, i=i: x[i], rows))
+            return state
+        return jax.lax.scan(lambda s, row: (step(s, row), None), state, rows)[0]
+
+    def _predict_all(self, variables, own, shared, row, span):
+        one = lambda v, o, r: self.learner.predict(v, o, shared, r, span)
+        return jax.vmap(one, spmd_axis_name='members')(variables, own, row)
+
+    def _keep_better(self, state, better, score, epoch):
+        choose = lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+        return state._replace(
+            best=jax.tree.map(choose, self.learner.candidate(state), state.best),
+            best_score=choose(score, state.best_score),
+            best_epoch=choose(epoch, state.best_epoch),
+        )
+
+
+def _by_utterance(windows: batches.Windows, said: dict[str, np.ndarray]) -> Prediction:
+    """Averages windows, weighted by their length, into utterances in ascending order."""
+    utterance, place = np.unique(windows.utterance, return_inverse=True)
+    total = np.bincount(place, windows.length)
+    mean = {}
+    for name, p in said.items():
+        sums = np.zeros((len(utterance), p.shape[1]))
+        np.add.at(sums, place, p * windows.length[:, None])
+        mean[name] = (sums / total[:, None]).astype(np.float32)
+    return Prediction(utterance.astype(np.int32), mean)

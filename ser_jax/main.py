@@ -1,0 +1,43 @@
+"""Trains: `python -m ser_jax.main --config=configs/conv_bilstm.py --workdir=runs/x [--config.any.knob=value]`."""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from ser_jax import door
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.', lock_config=True)
+_WORKDIR = flags.DEFINE_string('workdir', '', "Where the run is kept; '' = runs/<config's name>. Begun ones go on.")
+_COORDINATOR = flags.DEFINE_string('coordinator', '', 'host:port of process 0, where several processes train together.')
+_PROCESSES = flags.DEFINE_integer('num_processes', 0, 'How many processes train together.')
+_PROCESS = flags.DEFINE_integer('process_id', -1, 'Which of them this one is.')
+_CLUSTER = flags.DEFINE_bool('cluster', False, 'Find the other processes by the cluster (SLURM, GKE, TPU).')
+
+
+def main(argv: list[str]) -> None:
+    """Flags, devices, one call."""
+    from ser_jax.contract import InputError
+
+    if argv[1:]:
+        raise InputError(f'unexpected argument {argv[1]!r}; knobs are set as --config.section.knob=value')
+    if _CONFIG.value is None:
+        raise InputError('no --config given; e.g. --config=configs/fusion.py')
+    import jax
+
+    door.prepare_jax()
+    if _COORDINATOR.value:
+        jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    elif _CLUSTER.value:
+        jax.distributed.initialize()
+    from ser_jax import train
+
+    name = pathlib.Path(flags.FLAGS['config'].config_filename.split(':')[0]).stem
+    workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
+    train.train(_CONFIG.value, workdir)
+    if jax.process_index() == 0:
+        print(f'trained: {workdir}\nnext:    python -m ser_jax.evaluate --runs={workdir}')
+
+
+if __name__ == '__main__':
+    door.run(main)

@@ -1,0 +1,83 @@
+"""Speech and text together: the conv+BiLSTM trunk and a text encoder, fused at feature level.
+
+Each modality also has a classifier of its own, so that one training gives three honest scores (audio, text, fused) and
+a recording without a transcript is still answered, by the audio one. In training a modality is now and then missing
+for an utterance (modality dropout, Neverova et al. 2016), so that the fused classifier leans on neither.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ser_jax.contract import Batch, Output
+from ser_jax.models.conv_bilstm import Trunk
+
+
+class TextEncoder(nnx.Module):
+    """Bag of contextual words: embeddings, one convolution over three words, mean and max: tokens [B W] -> [B 2D].
+
+    A text without words (all padding) gives zeros.
+    """
+
+    def __init__(self, words: int, embedding: int, dropout: float, *, dtype, rngs: nnx.Rngs):
+        self.embed = nnx.Embed(words, embedding, embedding_init=nnx.initializers.normal(0.3), dtype=dtype, rngs=rngs)
+        self.context = nnx.Conv(embedding, embedding, (3,), padding=((1, 1),), dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.width = 2 * embedding
+
+    def __call__(self, tokens, rngs: nnx.Rngs | None = None):
+        mask = (tokens > 0)[..., None]
+        x = jnp.where(mask, self.dropout(self.embed(tokens), rngs=rngs), 0)
+        x = jnp.where(mask, x + jax.nn.relu(self.context(x)), 0)
+        mean = x.sum(1) / jnp.maximum(mask.sum(1), 1)
+        most = jnp.where(mask.any(1), jnp.where(mask, x, -1e9).max(1), 0)
+        return jnp.concatenate([mean, most], -1).astype(jnp.float32)
+
+
+class Model(nnx.Module):
+    """Feature-level fusion of speech and text, with audio-only and text-only classifiers beside it.
+
+    Args:
+      classes, bands, channels, kernels, strides, hidden, dropout: as in `conv_bilstm`.
+      words: the size of the vocabulary, padding and unknown included.
+      embedding: D of a word.
+      fused: width of the layer where both meet.
+      modality_dropout: how often one modality of an utterance is missing in training.
+    """
+
+    reads_text = True
+
+    def __init__(self, classes: int, bands: int = 64, words: int = 2, channels: Sequence[int] = (24, 48, 64, 64),
+                 kernels: Sequence[int] = (5, 3, 3, 3), strides: Sequence[int] = (2, 2, 2, 1), hidden: int = 64,
+                 embedding: int = 64, fused: int = 128, dropout: float = 0.3, modality_dropout: float = 0.2, *,
+                 dtype=jnp.float32, rngs: nnx.Rngs):
+        self.trunk = Trunk(bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs)
+        self.encoder = TextEncoder(words, embedding, dropout, dtype=dtype, rngs=rngs)
+        self.audio = nnx.Linear(self.trunk.width, fused, rngs=rngs)
+        self.text = nnx.Linear(self.encoder.width, fused, rngs=rngs)
+        self.classify_audio = nnx.Linear(fused, classes, rngs=rngs)
+        self.classify_text = nnx.Linear(fused, classes, rngs=rngs)
+        self.meet = nnx.Linear(2 * fused, fused, rngs=rngs)
+        self.classify = nnx.Linear(fused, classes, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.modality_dropout = modality_dropout
+        self.deterministic = False
+
+    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
+        audio = jax.nn.relu(self.audio(self.trunk(batch, rngs)))
+        text = jax.nn.relu(self.text(self.encoder(batch.text, rngs)))
+        alone = {'audio': self.classify_audio(audio), 'text': self.classify_text(text)}
+        heard, read = self._present(batch.length.shape[0], rngs)
+        both = jnp.concatenate([audio * heard, text * read], -1)
+        embedding = jax.nn.relu(self.meet(self.dropout(both, rngs=rngs)))
+        logits = self.classify(self.dropout(embedding, rngs=rngs))
+        return Output(logits, embedding, {}, {**alone, 'fused': logits})
+
+    def _present(self, batch: int, rngs):
+        """Whether each utterance's sound and text are there, [B 1] each: never neither."""
+        if self.deterministic:
+            return 1.0, 1.0
+        draw = jax.random.uniform(rngs.dropout(), (batch, 1))
+        return 1.0 * (draw > self.modality_dropout / 2), 1.0 * (draw < 1 - self.modality_dropout / 2)

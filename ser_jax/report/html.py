@@ -1,0 +1,167 @@
+"""One self-contained HTML page about a set of runs: no script, no font, no picture from anywhere else.
+
+Scores are shown as `ser_jax.learn.scores.Score` holds them; nothing is measured here. Every name that comes from
+outside (runs, speakers, ids, environment) is escaped by jinja2.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from ser_jax.report import plots
+
+_FONTS = "'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+_MISTAKES = 6  # confident mistakes listed per system
+
+
+def write(
+    path,
+    scores: Sequence[Any],
+    predictions: pa.Table,
+    histories: Mapping[str, Sequence[dict]] | None = None,
+    environment: Mapping[str, Any] | None = None,
+    configs: Mapping[str, Mapping] | None = None,
+) -> None:
+    """Writes the report to `path`, usually `report.html`; the folder must exist.
+
+    Args:
+      scores: of `ser_jax.learn.scores.scores_by(predictions)`.
+      predictions: the table behind them; the confident mistakes are listed from it.
+      histories: run -> records of its metrics.jsonl (see `plots.learning_curves`).
+      environment: what environment.json holds; nested mappings become dotted names.
+      configs: run -> resolved config.
+    """
+    histories, environment, configs = histories or {}, environment or {}, configs or {}
+    names = [system_name(s) for s in scores]
+    figure = plots.forest(
+        [f'{n} · {s.corpus} · {s.modality}' for n, s in zip(names, scores)],
+        [s.uar.value for s in scores], [s.uar.low for s in scores], [s.uar.high for s in scores],
+        [s.chance for s in scores], [s.note for s in scores],
+    )  # fmt: skip
+    page = _template().render(
+        scores=list(zip(names, scores)),
+        forest=svg(figure, 'forest', 'UAR of all systems with 95 % intervals') if scores else '',
+        systems=list(_systems(scores, predictions, histories)),
+        inflated=any(s.inflated for s in scores),
+        synthetic=any(s.synthetic for s in scores),
+        incomplete=any(s.incomplete for s in scores),
+        few=any(s.speakers < 10 for s in scores),
+        environment=flat(environment),
+        configs={run: flat(config) for run, config in configs.items()},
+    )
+    Path(path).write_text(page, encoding='utf-8')
+
+
+def system_name(score) -> str:
+    """What a table calls the run: its folder, and its model where the folder does not say it already."""
+    run = Path(score.run).name or score.run
+    return run if score.config in run else f'{run} ({score.config})'
+
+
+def flat(tree: Mapping, prefix: str = '') -> list[tuple[str, str]]:
+    """[('a.b', 'value')] of nested mappings."""
+    rows = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            rows += flat(value, f'{prefix}{key}.')
+        elif isinstance(value, (list, tuple)):
+            rows.append((f'{prefix}{key}', ', '.join(map(str, value))))
+        else:
+            rows.append((f'{prefix}{key}', str(value)))
+    return rows
+
+
+def svg(figure: Figure, name: str, label: str) -> Markup:
+    """The figure as an inline SVG element: text stays text, ids carry `name`, coordinates have two decimals.
+
+    Args:
+      name: unique on the page, letters, digits and `-`. label: what a screen reader says.
+    """
+    sink = io.StringIO()
+    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
+        figure.savefig(sink, format='svg', metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None})
+    text = re.sub(r'<metadata>.*?</metadata>', '', sink.getvalue(), flags=re.S)
+    text = text[text.index('<svg') :]
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else '', text)
+    text = re.sub(r'(url\(|href=")#', rf'\1#{name}-', text)
+    text = re.sub(r'<[^>]*>', lambda tag: re.sub(r'(\d\.\d\d)\d+', r'\1', tag[0]), text)
+    text = re.sub(r' transform="rotate\(-0 [^"]*"|font-family: [^;"]*; ?|\n *(?=<)|<g/>', '', text)
+    root = f'<svg role="img" aria-label="{escape(label)}" font-family="{_FONTS}" '
+    return Markup(text.replace('\n', ' ').replace('<svg ', root, 1))
+
+
+def _systems(scores, predictions: pa.Table, histories: Mapping) -> Iterator[dict]:
+    """One section per run, corpus and protocol, with its figures."""
+    groups: dict[tuple, list] = {}
+    for s in scores:
+        groups.setdefault((s.run, s.corpus, s.protocol), []).append(s)
+    shown = set()  # curves belong to a run; they are drawn once
+    for number, group in enumerate(groups.values()):
+        best, anchor = group[0], f'system-{number}'
+        drawn = {'first': best, 'name': system_name(best), 'anchor': anchor, 'modalities': []}
+        for s in group:
+            at = f'{anchor}-{len(drawn["modalities"])}'
+            title = f'{s.modality}, UAR {s.uar.value:.3f} {s.note}'.strip()
+            drawn['modalities'].append({
+                'score': s,
+                'confusion': svg(plots.confusion_matrix(s.confusion, s.classes, f'confusion, {title}'), f'{at}-c', f'Confusion: {title}'),
+                'reliability': svg(
+                    plots.reliability_diagram(*s.reliability, f'calibration, {s.modality}'), f'{at}-r', 'Calibration'
+                ) if s.reliability.count.sum() else '',
+            })  # fmt: skip
+        if best.run not in shown and any(r.get('kind') == 'epoch' for r in histories.get(best.run, ())):
+            shown.add(best.run)
+            curves = plots.learning_curves(histories[best.run], chance=best.chance)
+            drawn['curves'] = svg(curves, f'{anchor}-l', 'Learning curves')
+        people = best.by_speaker
+        drawn['speakers'] = svg(
+            plots.speakers([p.name for p in people], [p.uar for p in people], [p.recall for p in people],
+                           [p.sex for p in people], best.uar.value, f'speakers, {best.modality} {best.note}'.strip()), f'{anchor}-s', 'UAR and recall by speaker',
+        )  # fmt: skip
+        drawn['mistakes'] = _mistakes(predictions, best)
+        yield drawn
+
+
+def _mistakes(predictions: pa.Table, score) -> list[dict]:
+    """The utterances that every seed got wrong, the surest first: id, speaker, truth, answers, confidence, seconds."""
+    same = [pc.equal(predictions[k], getattr(score, k)) for k in ('run', 'corpus', 'protocol', 'modality')]
+    rows = predictions.filter(pc.and_(pc.and_(same[0], same[1]), pc.and_(same[2], same[3])))
+    columns = [c for c in rows.column_names if c.startswith('p_')]
+    if not columns or not rows.num_rows:
+        return []
+    sure = np.nan_to_num(np.array([rows[c].to_numpy() for c in columns], float)).max(0)
+    found: dict[str, dict] = {}
+    facts = ('id', 'speaker', 'emotion', 'predicted', 'seconds')
+    missing = [None] * rows.num_rows
+    for values in zip(*(rows[c].to_pylist() if c in rows.column_names else missing for c in facts), sure):
+        one = dict(zip((*facts, 'sure'), values))
+        entry = found.setdefault(one['id'], {**one, 'answers': [], 'right': False, 'all': []})
+        entry['right'] |= one['emotion'] == one['predicted']
+        entry['all'].append(one['sure'])
+        if one['predicted'] not in entry['answers']:
+            entry['answers'].append(one['predicted'])
+    wrong = [{**e, 'sure': float(np.mean(e['all']))} for e in found.values() if not e['right']]
+    return sorted(wrong, key=lambda e: -e['sure'])[:_MISTAKES]
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters['three'] = lambda x: '–' if x is None or np.isnan(x) else f'{x:.3f}'
+    environment.filters['signed'] = lambda x: '–' if x is None or np.isnan(x) else f'{x:+.3f}'.replace('-', '−')
+    environment.filters['breakable'] = lambda text: escape(text).replace('_', Markup('_<wbr>'))
+    environment.filters['count'] = lambda x: f'{x:,}'
+    return environment.get_template('report.html.jinja')

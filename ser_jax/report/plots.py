@@ -1,0 +1,198 @@
+"""Arrays in, matplotlib Figures out. No pyplot state (safe in threads and without a display), white ground, print-ready.
+
+Colors are Okabe and Ito's (2008), told apart by color-blind readers; shape or words repeat whatever color says.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+BLUE, ORANGE, GREEN, PURPLE = '#0072B2', '#D55E00', '#009E73', '#B0578D'
+INK, MUTED, LINE = '#1f2933', '#667380', '#d9dee3'
+_BLUES = LinearSegmentedColormap.from_list('blues', ['#ffffff', '#cfe3f2', '#6aaed6', '#1f6fa8', '#08406f'])
+_THIN = 24  # members drawn one by one in a learning curve; the mean is over all of them
+_MARKS = {'female': 'o', 'male': 's'}
+
+
+def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
+    """Rows the truth, columns the answer: share of the row as color and per cent, count below.
+
+    Args:
+      matrix: [C, C] counts. classes: C names. Rows without utterances stay white.
+    """
+    matrix = np.asarray(matrix, float)
+    C, total = len(classes), matrix.sum(1, keepdims=True)
+    share = np.divide(matrix, total, out=np.zeros_like(matrix), where=total > 0)
+    figure = Figure(figsize=(1.2 + 0.475 * C, 1.15 + 0.43 * C), layout='constrained')
+    axes = _axes(figure, title)
+    axes.imshow(share, cmap=_BLUES, vmin=0, vmax=1, aspect='auto')
+    for i, j in itertools.product(range(C), range(C)):
+        if matrix[i, j]:
+            ink = 'white' if share[i, j] > 0.5 else INK
+            axes.text(j, i - 0.08, f'{100 * share[i, j]:.0f}', ha='center', va='center', color=ink, fontsize=9,
+                      weight='bold' if i == j else 'normal')  # fmt: skip
+            axes.text(j, i + 0.3, f'{matrix[i, j]:g}', ha='center', va='center', color=ink, fontsize=6)
+    axes.set_xticks(range(C), classes, rotation=40, ha='right', rotation_mode='anchor')
+    axes.set_yticks(range(C), classes)
+    axes.set_xticks(np.arange(C + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(C + 1) - 0.5, minor=True)
+    axes.grid(which='minor', color=LINE, linewidth=0.6)
+    axes.tick_params(which='both', length=0)
+    axes.set_xlabel('answer')
+    axes.set_ylabel('truth')
+    return figure
+
+
+def learning_curves(records: Sequence[dict], title: str = '', chance: float | None = None) -> Figure:
+    """Training and validation loss, and validation UAR, over epochs: a thin line per member, a thick one for their mean.
+
+    Args:
+      records: of metrics.jsonl; those of kind 'epoch' are read: member, epoch, train_loss, valid_loss, valid_uar (absent
+        or None where not measured). Of a repeated (member, epoch), as after a resume, the last one counts.
+      chance: UAR of guessing, drawn as a dashed line.
+    """
+    figure = Figure(figsize=(6.8, 3.1), layout='constrained')
+    left, right = figure.subplots(1, 2)
+    _dress(left, 'loss' if not title else f'{title}: loss')
+    _dress(right, 'UAR on validation speakers')
+    _curve(left, records, 'train_loss', BLUE, 'training', '-')
+    _curve(left, records, 'valid_loss', ORANGE, 'validation', '--')
+    _curve(right, records, 'valid_uar', ORANGE, 'validation', '--')
+    if chance is not None:
+        right.axhline(chance, color=MUTED, linewidth=0.8, linestyle=':')
+        right.annotate('guessing', (1, chance), xycoords=('axes fraction', 'data'), ha='right', va='bottom', fontsize=7,
+                       color=MUTED)  # fmt: skip
+    right.set_ylim(0, 1)
+    for axes in (left, right):
+        axes.set_xlabel('epoch')
+        axes.grid(axis='y', color=LINE, linewidth=0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    if left.lines:
+        left.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def speakers(names: Sequence[str], uar, recall, sexes: Sequence[str], pooled: float, title: str = '') -> Figure:
+    """One row per speaker, best on top: UAR as a large dot (square: male), recall of every class as a thin tick.
+
+    Args:
+      names, sexes: P. uar: [P]. recall: [P, C], nan where the speaker has no such utterance. pooled: UAR of them all.
+    """
+    uar, recall = np.asarray(uar, float), np.asarray(recall, float).reshape(len(names), -1)
+    order = np.argsort(np.where(np.isnan(uar), -1, uar), kind='stable')
+    figure = Figure(figsize=(5.0, 1.0 + 0.18 * len(names)), layout='constrained')
+    axes = _axes(figure, title)
+    for row, i in enumerate(order):
+        known = recall[i][~np.isnan(recall[i])]
+        axes.plot([0, 1], [row, row], color=LINE, linewidth=0.5, zorder=0)
+        axes.plot(known, np.full(known.size, row), '|', color=MUTED, markersize=6, markeredgewidth=0.8)
+        male = sexes[i] == 'male'
+        axes.plot(uar[i], row, _MARKS.get(sexes[i], 'D'), color=GREEN if male else PURPLE, markersize=6)
+    axes.axvline(pooled, color=INK, linewidth=0.9, linestyle='--')
+    axes.annotate(f'all {pooled:.2f}', (pooled, 1), (0, 3), xycoords=('data', 'axes fraction'),
+                  textcoords='offset points', ha='center', va='bottom', fontsize=8, color=INK)  # fmt: skip
+    axes.set_yticks(range(len(names)), [names[i] for i in order], fontsize=8)
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel('UAR (marker); recall of each emotion (tick)')
+    axes.tick_params(axis='y', length=0)
+    present = [s for s in ('female', 'male') if s in sexes]
+    marks = [axes.plot([], [], _MARKS[s], color=GREEN if s == 'male' else PURPLE, markersize=6)[0] for s in present]
+    if len(present) > 1:
+        axes.legend(marks, present, frameon=False, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+    return figure
+
+
+def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str], title: str = '') -> Figure:
+    """One row per score: the value with its interval, a tick at its chance level, its note in words.
+
+    Args:
+      labels, notes: R texts; rows whose note says 'inflated' are drawn hollow. value, low, high, chance: [R].
+    """
+    value, low, high = (np.asarray(x, float) for x in (value, low, high))
+    R = len(labels)
+    figure = Figure(figsize=(9, 0.75 + 0.27 * R), layout='constrained')
+    axes = _axes(figure, title)
+    for row in range(R):
+        hollow = 'inflated' in notes[row]
+        color = ORANGE if hollow else BLUE
+        y = R - 1 - row
+        axes.plot([0, 1], [y, y], color=LINE, linewidth=0.5, zorder=0)
+        axes.plot([chance[row]] * 2, [y - 0.28, y + 0.28], color=MUTED, linewidth=1)
+        axes.plot([low[row], high[row]], [y, y], color=color, linewidth=2, solid_capstyle='butt')
+        axes.plot(value[row], y, 'o', color=color, markerfacecolor='white' if hollow else color, markersize=6)
+        words = f'{value[row]:.3f}' + (f'  {notes[row]}' if notes[row] else '')
+        axes.annotate(words, (1.03, y), va='center', fontsize=8, color=color if hollow else INK, annotation_clip=False)
+    axes.set_yticks(range(R), list(reversed(labels)), fontsize=8)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(-0.6, R - 0.4)
+    axes.tick_params(axis='y', length=0)
+    axes.set_xlabel('UAR with 95 % interval; the grey tick is guessing')
+    return figure
+
+
+def reliability_diagram(confidence, accuracy, count, title: str = '') -> Figure:
+    """Accuracy over confidence, the diagonal being honest; below, how many answers each bin holds.
+
+    Args:
+      confidence, accuracy: [bins], nan where empty. count: [bins].
+    """
+    confidence, accuracy, count = (np.asarray(x, float) for x in (confidence, accuracy, count))
+    figure = Figure(figsize=(3.35, 3.1), layout='constrained')
+    top, bottom = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    _dress(top, title)
+    _dress(bottom, '')
+    known = count > 0
+    top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle='--')
+    top.vlines(confidence[known], confidence[known], accuracy[known], color=ORANGE, linewidth=1.2)
+    size = 6 + 60 * count[known] / max(1.0, count.max())
+    top.scatter(confidence[known], accuracy[known], size, color=BLUE, zorder=2, clip_on=False)
+    top.set_ylim(0, 1)
+    top.set_ylabel('accuracy')
+    bottom.bar((np.arange(len(count)) + 0.5) / len(count), count, width=0.9 / len(count), color=BLUE)
+    bottom.set_ylabel('answers')
+    bottom.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=2))
+    bottom.set_xlim(0, 1)
+    bottom.set_xlabel('confidence')
+    bottom.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=' %'))
+    return figure
+
+
+def _curve(axes, records: Sequence[dict], key: str, color: str, label: str, style: str) -> None:
+    """Draws one quantity of all members; nothing where nobody measured it."""
+    by_member: dict[str, dict[int, float]] = {}
+    for r in records:
+        if r.get('kind') == 'epoch' and r.get(key) is not None and np.isfinite(r[key]):
+            by_member.setdefault(r['member'], {})[r['epoch']] = r[key]
+    if not by_member:
+        return
+    epochs = np.array(sorted({e for curve in by_member.values() for e in curve}))
+    curves = np.array([[curve.get(e, np.nan) for e in epochs] for curve in by_member.values()])
+    if len(curves) > 1:
+        for i in np.unique(np.linspace(0, len(curves) - 1, _THIN).astype(int)):
+            axes.plot(epochs, curves[i], color=color, linewidth=0.5, alpha=0.35)
+    known = ~np.isnan(curves)  # every epoch has a value of somebody
+    mean = np.where(known, curves, 0).sum(0) / known.sum(0)
+    axes.plot(epochs, mean, style, color=color, linewidth=1.8, label=label, marker='o' if epochs.size == 1 else '')
+
+
+def _axes(figure: Figure, title: str):
+    axes = figure.subplots()
+    _dress(axes, title)
+    return axes
+
+
+def _dress(axes, title: str) -> None:
+    axes.figure.set_facecolor('white')
+    axes.set_title(title, fontsize=10, color=INK, loc='left')
+    axes.tick_params(colors=INK, labelsize=8, color=LINE)
+    axes.xaxis.label.set(fontsize=8.5, color=MUTED)
+    axes.yaxis.label.set(fontsize=8.5, color=MUTED)
+    for side in ('top', 'right'):
+        axes.spines[side].set_visible(False)
+    for side in ('left', 'bottom'):
+        axes.spines[side].set_color(LINE)

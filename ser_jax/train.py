@@ -1,0 +1,210 @@
+"""A run, told from top to bottom: members in groups, epochs, validation, checkpoints, what is kept."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ser_jax import assemble, environment
+from ser_jax.contract import InputError
+from ser_jax.learn import checkpoint, logbook, metrics, optim
+from ser_jax.learn.members import Group, Prediction, device_mesh
+
+# What may change between a start and its resumption without changing what is learnt.
+_FREE_TO_CHANGE = ('data.dir', 'data.resident_gb', 'train.keep', 'train.steps_per_dispatch', 'train.tensorboard')
+
+
+def train(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Trains every member of `config`, or goes on where `workdir` stands.
+
+    Leaves in `workdir`: config.json, environment.json, folds.json, normalization.json, vocabulary.json, metrics.jsonl,
+    tensorboard/, checkpoints/ and best/<member>/.
+
+    Raises:
+      InputError: what the user gave cannot be trained, or `workdir` belongs to another config.
+    """
+    workdir = pathlib.Path(workdir).absolute()
+    config = _settle(config, workdir)
+    run = assemble.open_run(config)
+    first = jax.process_index() == 0
+    if first:
+        _describe(run, workdir)
+    which = _chosen(run)
+    groups = [which[i : i + config.members.at_once] for i in range(0, len(which), config.members.at_once)]
+    epochs = config.train.epochs
+    checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', config.train.keep)
+    book = logbook.Logbook(workdir, config.train.tensorboard, writes=first)
+    made: dict[int, Group] = {}
+    progress = None
+    try:
+        say = lambda line: print(line, flush=True) if first else None
+        restored = checkpoints.restore(lambda number: _group(run, groups[(number - 1) // epochs], made).init(), say)
+        done, state = restored or (0, None)
+        if restored:
+            say(f'going on from checkpoint {done}: epoch {(done - 1) % epochs + 1} of {epochs}, '
+                f'group {(done - 1) // epochs + 1} of {len(groups)}')
+        ahead = {run.members[k].name: max(0, done - g * epochs) for g, group in enumerate(groups) for k in group}
+        book.rewind(lambda record: record['epoch'] <= ahead[record['member']])
+        progress = logbook.Progress(
+            len(groups) * epochs * run.steps, done * run.steps, config.train.batch_size * config.members.at_once, first
+        )
+        for g in range(max(0, done - 1) // epochs if done else 0, len(groups)):
+            group = _group(run, groups[g], made)
+            if state is None:
+                state = group.init()
+            for epoch in range(done - g * epochs, epochs):
+                state = _epoch(run, group, state, epoch, book, progress)
+                done += 1
+                if (epoch + 1) % config.train.checkpoint_every == 0 or epoch + 1 == epochs:
+                    checkpoints.save(done, state)
+            _keep(run, group, state, workdir, book, ahead, epochs)
+            state = None
+        checkpoints.wait()
+    finally:
+        if progress:
+            progress.close()
+        book.close()
+        checkpoints.close()
+
+
+def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress):
+    """One epoch of one group: train, validate, mark the best, write it down."""
+    names = [m.name for m in group.members]
+    label = names[0] if len(names) == 1 else f'{len(names)} members'
+    words = getattr(progress, 'words', '')
+    for state in group.train_epoch(state, epoch):
+        jax.block_until_ready(state.step)
+        progress.advance(group.per_dispatch, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}{words}')
+    host = group.host({'bad': state.bad_step, 'sum': state.loss_sum, 'weight': state.loss_weight, 'best': state.best_score})
+    for name, bad in zip(names, host['bad'], strict=True):
+        if bad >= 0:
+            raise InputError(
+                f'the loss of {name} is not finite since step {bad} (epoch {bad // run.steps + 1}); the last checkpoint '
+                'is from before; lower optim.learning_rate, or set optim.clip, and use a new --workdir'
+            )
+    train_loss = host['sum'] / np.maximum(host['weight'], 1e-9)
+    scores = _validate(run, group, group.learner.candidate(state))
+    uar = np.array([s[0] for s in scores])
+    if run.config.train.select == 'last':
+        better = np.full(len(names), True)
+    else:
+        better = uar >= host['best']
+    state = group.keep(state, better, uar, epoch + 1)
+    rate = float(optim.schedule(run.config.optim, run.steps * run.config.train.epochs)((epoch + 1) * run.steps))
+    for k, name in enumerate(names):
+        book.write({
+            'kind': 'epoch', 'member': name, 'epoch': epoch + 1, 'step': (epoch + 1) * run.steps,
+            'train_loss': round(float(train_loss[k]), 6), 'valid_loss': _rounded(scores[k][1]), 'valid_uar': _rounded(uar[k]),
+            'learning_rate': rate,
+        })
+    progress.words = f' · loss {train_loss.mean():.3f} · validation UAR {np.nanmean(uar) if len(group.members[0].valid) else float("nan"):.3f}'
+    return state
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def _validate(run: assemble.Run, group: Group, variables) -> list[tuple[float, float]]:
+    """(UAR, loss) of each member on its validation speakers; nan where it has none."""
+    if not len(group.members[0].valid):
+        return [(float('nan'), float('nan'))] * len(group.members)
+    said = group.predict(variables, [m.valid for m in group.members], assemble.eval_span(run.config))
+    return [score(run, prediction) for prediction in said]
+
+
+def score(run: assemble.Run, prediction: Prediction) -> tuple[float, float]:
+    """(UAR, mean negative log-likelihood) of a member's own reading of some utterances."""
+    probabilities = next(reversed(prediction.probabilities.values()))
+    truth = np.array([run.emotions.index(e) for e in run.utterances.emotion[prediction.utterance]])
+    uar = metrics.scores(metrics.confusion(truth, probabilities.argmax(1), len(run.emotions)))['uar']
+    return float(uar), float(-np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)).mean())
+
+
+def _keep(run, group: Group, state, workdir: pathlib.Path, book, ahead, epochs: int) -> None:
+    """Writes the kept variables of a finished group, member by member."""
+    best = group.host(state.best)
+    about = group.host({'score': state.best_score, 'epoch': state.best_epoch})
+    for k, member in enumerate(group.members):
+        record = {'member': member.name, 'epoch': int(about['epoch'][k]), 'score': _rounded(about['score'][k])}
+        if not (workdir / 'best' / member.name / 'about.json').exists():
+            checkpoint.save_best(workdir / 'best' / member.name, jax.tree.map(lambda x, k=k: x[k], best), record)
+            book.write({'kind': 'kept', **record})
+
+
+def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group:
+    """The group of the members `which`; groups of one size share what is compiled."""
+    members, own = [run.members[k] for k in which], assemble.own_arrays(run, which)
+    if len(which) in made:
+        made[len(which)] = made[len(which)].regroup(members, own)
+    else:
+        config = run.config
+        span = max(assemble.eval_span(config), run.learner.inputs.span)
+        per_dispatch = config.train.steps_per_dispatch or (1 if jax.default_backend() == 'cpu' else 16)
+        made[len(which)] = Group(
+            run.learner, members, own, assemble.shared_arrays(config, run.utterances, run.emotions, span), run.utterances,
+            device_mesh(len(which), config.train.batch_size), batch_size=config.train.batch_size, steps=run.steps,
+            per_dispatch=per_dispatch,
+        )
+    return made[len(which)]
+
+
+def _chosen(run: assemble.Run) -> list[int]:
+    """Indices of the members to train here."""
+    only = list(run.config.members.only) or list(range(len(run.members)))
+    wrong = [k for k in only if not 0 <= k < len(run.members)]
+    if wrong:
+        raise InputError(f'members.only names {wrong[0]}; this run has members 0 to {len(run.members) - 1}')
+    return only
+
+
+def _settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+    """The config with what it leaves open decided, checked against the one `workdir` was begun with."""
+    config = config.copy_and_resolve_references()
+    stored = workdir / 'config.json'
+    begun = json.loads(stored.read_text()) if stored.exists() else None
+    if config.members.at_once == 0:
+        folds_x_seeds = begun['members']['at_once'] if begun else 0
+        config.members.at_once = folds_x_seeds or (1 if jax.default_backend() == 'cpu' else 64)
+    if begun is None and workdir.exists() and any(workdir.iterdir()):
+        raise InputError(f'--workdir={workdir} holds other files and no config.json; give an empty or new folder')
+    if begun is not None:
+        now, then = _flat(json.loads(config.to_json())), _flat(begun)
+        differ = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and k not in _FREE_TO_CHANGE]
+        if differ:
+            k = differ[0]
+            raise InputError(
+                f'--workdir={workdir} was begun with another config: {k} was {then.get(k)!r}, now {now.get(k)!r}'
+                + (f' (and {len(differ) - 1} more)' if differ[1:] else '') + '; give another --workdir, or the config it was begun with'
+            )
+    return config
+
+
+def _flat(tree: dict, prefix: str = '') -> dict:
+    out = {}
+    for key, value in tree.items():
+        out.update(_flat(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value})
+    return out
+
+
+def _describe(run: assemble.Run, workdir: pathlib.Path) -> None:
+    """Writes what the run is before it begins."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    ids = lambda at: [f'{run.utterances.names[run.utterances.corpus[i]]}/{run.utterances.id[i]}' for i in at]
+    names = [m.name for m in run.members]
+    mean, std = run.normalization
+    files = {
+        'environment': {**environment.describe(), 'fingerprints': run.utterances.fingerprints},
+        'folds': {
+            'protocol': run.config.members.protocol,
+            'emotions': run.emotions,
+            'members': {m.name: {side: ids(getattr(m, side)) for side in ('train', 'valid', 'test')} for m in run.members},
+        },
+        'normalization': {n: {'mean': m.tolist(), 'std': s.tolist()} for n, m, s in zip(names, mean, std, strict=True)},
+        'vocabulary': dict(zip(names, run.words, strict=True)),
+        'config': json.loads(run.config.to_json()),
+    }
+    for name, value in files.items():
+        (workdir / f'{name}.json').write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
