@@ -9,4 +9,20 @@ def get_config():
     c.data.corpora = ('ravdess',)
     c.data.train_only_channels = ('song',)
     c.model.name = 'conv_bilstm'
+    c.model.channels = (24, 48, 64, 64)
+    c.model.kernels = (5, 3, 3, 3)
+    c.model.strides = ((4, 2), (2, 2), (1, 2), (1, 2))
+    c.model.hidden = 64
+    c.model.dropout = 0.3
+    c.augment.speed = 0.15
+    c.augment.gain_db = 6.0
+    c.augment.band_shift = 3
+    c.augment.time_masks = 2
+    c.augment.time_mask_s = 0.3
+    c.augment.band_masks = 2
+    c.augment.band_mask = 8
+    c.augment.mixup = 0.0
+    c.loss.label_smoothing = 0.1
+    c.optim.learning_rate = 2e-3
+    c.optim.ema = 0.99
     return c

@@ -95,10 +95,9 @@ def reads_text(config: ConfigDict) -> bool:
 def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int) -> Learner:
     """The learner of a config for `classes` emotions and a vocabulary of `words`."""
     model, arguments = model_class(config), {k: v for k, v in config.model.items() if k != 'name'}
-    unknown = sorted(set(arguments) - set(inspect.signature(model).parameters))
-    if unknown:
-        raise InputError(f'model {config.model.name} has no knob {", ".join(unknown)}; it has '
-                         + ', '.join(inspect.signature(model).parameters))
+    knobs = set(inspect.signature(model.__init__).parameters) - {'self', 'classes', 'bands', 'words', 'dtype', 'rngs'}
+    if unknown := sorted(set(arguments) - knobs):
+        raise InputError(f'model {config.model.name} has no knob {", ".join(unknown)}; it has {", ".join(sorted(knobs))}')
     if config.augment.mixup and reads_text(config):
         raise InputError('augment.mixup mixes sounds but cannot mix texts; set it to 0 for a model that reads text')
     waveform = config.features.source == 'waveform'

@@ -3,14 +3,16 @@
 eSpeak NG (GPL-3) comes from the wheel `espeakng-loader`, is driven through ctypes and never shipped. Its wave generator
 keeps state that no call resets (flutter and roughness counters, echo, gain control, libc's `rand`), so each sentence is
 spoken by a process of its own: a small worker, this very file run as a script, loads the library once and forks per
-sentence. The library thus never enters the calling process, which may have any number of threads.
+sentence (Linux, macOS). The library thus never enters the calling process, which may have any number of threads.
 """
 
 # The worker runs without site-packages: this file imports only the standard library at its top.
 import atexit
+import contextlib
 import ctypes
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -54,24 +56,32 @@ def speak(text: str, voice: str = 'en-us', **settings: int):
     request = json.dumps({'text': text, 'voice': voice, **values}).encode() + b'\n'
     with _lock:
         try:
-            rate, size = _ask(request)
-            said = _worker.stdout.read(size)
-        except (OSError, struct.error) as e:
+            rate, said = _ask(request)
+        except (OSError, EOFError, struct.error) as e:
             _stop()
-            raise InputError(f'the eSpeak NG worker stopped ({e}); reinstall: pip install --force-reinstall '
-                             "'ser_jax[synthetic]'") from e  # fmt: skip
+            raise InputError(
+                'the eSpeak NG worker stopped before it answered; run the command again, and if it stops again '
+                "reinstall: pip install --force-reinstall 'ser_jax[synthetic]'"
+            ) from e
+        except BaseException:  # Ctrl-C between question and answer: the next call must not read this one's samples
+            _stop()
+            raise
     if rate == 0:
         raise InputError(f'eSpeak NG cannot say {text!r} with voice {voice!r}: {said.decode()}')
     return np.frombuffer(said, '<i2'), rate
 
 
-def _ask(request: bytes) -> tuple[int, int]:
-    """Sends one request and reads its header: the rate (0 = what follows is an error message) and the bytes to read."""
+def _ask(request: bytes) -> tuple[int, bytes]:
+    """The worker's answer: rate and samples, or 0 and an error message."""
     if _worker is None:
         _start()
     _worker.stdin.write(request)
     _worker.stdin.flush()
-    return struct.unpack('<II', _worker.stdout.read(8))
+    rate, size = struct.unpack('<II', _worker.stdout.read(8))
+    said = _worker.stdout.read(size)
+    if len(said) < size:
+        raise EOFError
+    return rate, said
 
 
 def _start() -> None:
@@ -81,10 +91,15 @@ def _start() -> None:
     try:
         import espeakng_loader
     except ImportError as e:
-        raise InputError("eSpeak NG is not installed (module espeakng_loader); the embedded corpus needs it: pip install "
-                         "'ser_jax[synthetic]'") from e  # fmt: skip
+        raise InputError(
+            'eSpeak NG is not installed (no module espeakng_loader) and the synthetic corpus is spoken by it; '
+            "install it: pip install 'ser_jax[synthetic]'"
+        ) from e
     command = [sys.executable, '-I', '-S', __file__, espeakng_loader.get_library_path(), espeakng_loader.get_data_path()]
-    _worker = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    # In a session of its own, Ctrl-C does not reach it; it ends when its stdin closes, however the caller ended.
+    _worker = subprocess.Popen(
+        [str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
 
 
 @atexit.register
@@ -92,10 +107,10 @@ def _stop() -> None:
     global _worker
     if _worker is not None:
         worker, _worker = _worker, None
-        try:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)  # it and whatever it is still saying; neither has anything to save
+        with contextlib.suppress(BrokenPipeError):
             worker.stdin.close()
-        except BrokenPipeError:
-            pass
         worker.stdout.close()
         worker.wait()
 
@@ -152,9 +167,8 @@ def _answer(lib: ctypes.CDLL, data: str, request: dict) -> None:
     for name, number in _PARAMETERS.items():
         lib.espeak_SetParameter(number, request[name], 0)
     text = request['text'].encode()
-    lib.espeak_Synth.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint,
-                                 ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p]  # fmt: skip
-    if lib.espeak_Synth(text, len(text) + 1, 0, 1, 0, _UTF8, None, None) != 0 or lib.espeak_Synchronize() != 0 or not said:
+    spoken = lib.espeak_Synth(text, ctypes.c_size_t(len(text) + 1), 0, 1, 0, _UTF8, None, None)
+    if spoken != 0 or lib.espeak_Synchronize() != 0 or not said:
         return _write(0, b'it returned no samples')
     _write(rate, bytes(said))
 

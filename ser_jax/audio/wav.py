@@ -22,6 +22,9 @@ SUFFIXES = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '
 OFFSET = 1e-3  # a mean beyond this is an offset of the recording chain, not speech
 QUIET = 2 / 32768  # a signal that spans no more than two 16-bit steps holds nothing to hear
 
+_SLACK_BYTES = 64  # some writers count their own header into the data: less than a millisecond, not a truncation
+_STREAMED_BYTES = 0x7FFFF000  # data sizes from here on, and 0, mean that a pipe did not know its length
+
 
 class SoundError(InputError):
     """A file that is no usable sound. `kind`: missing | empty | truncated | undecodable."""
@@ -29,10 +32,6 @@ class SoundError(InputError):
     def __init__(self, name: str, kind: str, reason: str):
         super().__init__(f'{name}: {reason}')
         self.kind, self.reason = kind, reason
-
-
-_SLACK_BYTES = 64  # some writers count their own header into the data: less than a millisecond, not a truncation
-_STREAMED_BYTES = 0x7FFFF000  # data sizes from here on, and 0, mean that a pipe did not know its length
 
 
 def read(file: str | os.PathLike | BinaryIO, name: str | None = None) -> tuple[np.ndarray, int]:
@@ -66,7 +65,7 @@ def mono(samples: np.ndarray) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """[T] at `from_hz` -> [about T * to_hz / from_hz] at `to_hz`, by soxr HQ: flat and alias-free to 0.91 of Nyquist."""
+    """[T] at `from_hz` -> [about T * to_hz / from_hz] at `to_hz`, by soxr HQ (flat to 0.91 of Nyquist)."""
     if from_hz == to_hz or not samples.size:
         return samples
     return soxr.resample(samples, from_hz, to_hz, 'HQ')
@@ -117,14 +116,18 @@ def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     held = file.seek(0, io.SEEK_END)
     if not held:
         raise SoundError(name, 'empty', 'is empty (0 bytes); copy or download it again')
-    if missing := _missing_bytes(file, held):
+    start, size = _data_chunk(file)
+    missing = start + size - held
+    if _SLACK_BYTES < missing and size < _STREAMED_BYTES:  # libsndfile reads what is there and says nothing
         raise SoundError(name, 'truncated', f'truncated, {missing} bytes of sound are missing; copy or download it again')
+    if start and not size and held - start > 8:
+        file = _with_length(file, start, held - start)
     file.seek(0)
     try:
         with soundfile.SoundFile(file) as sound:
             samples = sound.read(dtype='float32')
-            # A cut FLAC still knows how long it was. Formats that do not (frames < 0 or absurd) are not judged.
-            if 0 < len(samples) < sound.frames < 1 << 40 and sound.format == 'FLAC':
+            # A cut FLAC still knows how long it was. Other formats do not, or are judged above.
+            if len(samples) < sound.frames and sound.format == 'FLAC':
                 reason = f'truncated, {len(samples)} of {sound.frames} frames are there; copy or download it again'
                 raise SoundError(name, 'truncated', reason)
             return samples, sound.samplerate
@@ -133,16 +136,28 @@ def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
         raise SoundError(name, 'undecodable', f'cannot be decoded ({reason}); expected wav, flac, ogg or mp3') from e
 
 
-def _missing_bytes(file: BinaryIO, held: int) -> int:
-    """How many bytes of samples a RIFF wave file promises beyond its end; libsndfile reads what is there and is silent."""
+def _data_chunk(file: BinaryIO) -> tuple[int, int]:
+    """Where the samples of a RIFF wave file begin and how many bytes its header promises; (0, 0) for other files."""
     file.seek(0)
     head = file.read(12)
     if head[:4] != b'RIFF' or head[8:] != b'WAVE':
-        return 0
+        return 0, 0
     while len(chunk := file.read(8)) == 8:
         kind, size = struct.unpack('<4sI', chunk)
         if kind == b'data':
-            missing = size - (held - file.tell())
-            return missing if missing > _SLACK_BYTES and size < _STREAMED_BYTES else 0
+            return file.tell(), size
         file.seek(size + size % 2, io.SEEK_CUR)
-    return 0
+    return 0, 0
+
+
+def _with_length(file: BinaryIO, start: int, rest: int) -> BinaryIO:
+    """A wave file whose stream never learnt its length (0) with all that follows as samples, unless that is a chunk."""
+    file.seek(start)
+    kind, size = struct.unpack('<4sI', file.read(8))
+    if kind.isascii() and kind.decode().isprintable() and size <= rest:
+        return file
+    file.seek(0)
+    content = bytearray(file.read())
+    struct.pack_into('<I', content, start - 4, rest)
+    struct.pack_into('<I', content, 4, len(content) - 8)
+    return io.BytesIO(content)

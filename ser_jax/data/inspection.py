@@ -116,14 +116,20 @@ def check_tolerance(skipped: Iterable[Skipped], files: int, tolerance: float) ->
         )
 
 
-def summary(kept: Sequence[Heard], skipped: Sequence[Skipped], published: Published | None) -> dict:
-    """Counts of what is kept, what is missing against the published corpus, and everything skipped: JSON-ready."""
+def summary(
+    kept: Sequence[Heard], skipped: Sequence[Skipped], audible: Sequence[Heard], published: Published | None
+) -> dict:
+    """JSON-ready: counts of what is kept, how the copy differs from the published corpus, what is skipped and why.
+
+    `audible` is what was kept and its duplicates: recordings that are published twice under two names are both there.
+    """
     of = lambda field, items=kept: dict(sorted(collections.Counter(getattr(h.recording, field) for h in items).items()))
     channels = {}
     for channel in of('channel'):
         here = [h for h in kept if h.recording.channel == channel]
         channels[channel] = {'utterances': len(here), 'emotions': of('emotion', here), 'speakers': of('speaker', here)}
     loud = collections.Counter(h.recording.speaker for h in kept if h.clipped)
+    here = {h.recording.id: h.recording for h in audible}.values()
     return {
         'utterances': len(kept),
         'hours': round(sum(h.seconds for h in kept) / 3600, 4),
@@ -131,30 +137,29 @@ def summary(kept: Sequence[Heard], skipped: Sequence[Skipped], published: Publis
         'sexes': of('sex'),
         'emotions': of('emotion'),
         'channels': channels,
-        'differences': None if published is None else _differences(kept, published),
+        'published': None if published is None else _against(published, here),
         'clipped': {'utterances': sum(loud.values()), 'speakers': dict(sorted(loud.items()))},
-        'skipped': [dataclasses.asdict(s) for s in skipped],
+        'skipped': [dataclasses.asdict(s) for s in skipped if s.kind != 'ignored'],
+        'ignored': dict(collections.Counter(s.detail for s in skipped if s.kind == 'ignored')),
     }
 
 
-def _differences(kept: Sequence[Heard], published: Published) -> dict[str, dict]:
-    """channel -> how the copy differs from the published corpus; an empty dict where it does not."""
+def _against(published: Published, recordings: Iterable[Recording]) -> dict[str, dict]:
+    """channel -> how many utterances are here and were published, and what else differs."""
     out = {}
     for channel, emotions in published.utterances.items():
-        here = [h.recording for h in kept if h.recording.channel == channel]
+        here = [r for r in recordings if r.channel == channel]
         counts, speakers = collections.Counter(r.emotion for r in here), {r.speaker: r.sex for r in here}
         expected = published.speakers[channel]
-        found = {
-            'utterances': {'here': len(here), 'published': sum(emotions.values())},
-            'emotions': {e: {'here': counts[e], 'published': n} for e, n in emotions.items() if counts[e] != n},
-            'unknown_emotions': sorted(set(counts) - set(emotions)),
-            'missing_speakers': sorted(set(expected) - set(speakers)),
-            'unknown_speakers': sorted(set(speakers) - set(expected)),
-            'other_sex': sorted(s for s, sex in speakers.items() if expected.get(s, sex) != sex),
+        differences = {
+            'missing speakers': sorted(set(expected) - set(speakers)),
+            'unknown speakers': sorted(set(speakers) - set(expected)),
+            'other sex': sorted(s for s, sex in speakers.items() if expected.get(s, sex) != sex),
+            'unknown emotions': sorted(set(counts) - set(emotions)),
+            'emotions': [f'{e} {counts[e]} of {n}' for e, n in emotions.items() if counts[e] != n],
         }
-        if found['utterances']['here'] == found['utterances']['published']:
-            del found['utterances']
-        out[channel] = {k: v for k, v in found.items() if v}
+        found = {what: names for what, names in differences.items() if names}
+        out[channel] = {'here': len(here), 'published': sum(emotions.values()), **found}
     return out
 
 
@@ -165,25 +170,28 @@ def lines(report: dict) -> list[str]:
     for channel, counts in report['channels'].items():
         emotions = ', '.join(f'{e} {n}' for e, n in counts['emotions'].items())
         out.append(f'  {channel}: {counts["utterances"]:,} of {len(counts["speakers"])} speakers: {emotions}')
-    partial = False
-    for channel, found in (report['differences'] or {}).items():
-        if n := found.get('utterances'):
-            partial = True
-            out.append(f'  {channel}: {n["here"]:,} of the {n["published"]:,} published utterances')
-        for what in ('missing_speakers', 'unknown_speakers', 'unknown_emotions', 'other_sex'):
-            if names := found.get(what):
-                shown = ', '.join(names[:8]) + (f' and {len(names) - 8} more' if len(names) > 8 else '')
-                out.append(f'  {channel}: {what.replace("_", " ")}: {shown}')
-    if partial:
+    published = report['published'] or {}
+    for channel, found in published.items():
+        if set(found) == {'here', 'published'} and found['here'] == found['published']:
+            out.append(f'  {channel}: complete, {found["published"]:,} files as published')
+            continue
+        words = [f'{found["here"]:,} of the {found["published"]:,} published files']
+        if found['here']:
+            # Missing speakers explain missing emotions: name these only where nobody is missing.
+            unsaid = 'emotions' if 'missing speakers' in found else ''
+            words += [f'{what}: {_few(v)}' for what, v in found.items() if isinstance(v, list) and what != unsaid]
+        out.append(f'  {channel}: ' + '; '.join(words))
+    if any(found['here'] < found['published'] for found in published.values()):
         out.append('  a partial corpus is fine to work with; its scores do not compare with published ones')
-    elif report['differences']:
-        out.append('  complete: the counts are those of the published corpus')
     if n := report['clipped']['utterances']:
-        out.append(f'  {n:,} ({n / report["utterances"]:.1%}) are clipped: three samples in a row or more at full scale')
+        out.append(f'  clipped (three samples or more in a row at full scale): {n:,}, {n / report["utterances"]:.1%}')
     by_kind = collections.defaultdict(list)
     for s in report['skipped']:
-        by_kind[s['kind']].append(s)
-    for kind, items in sorted(by_kind.items()):
-        first = items[0]
-        out.append(f'  skipped, {kind}: {len(items):,} (first: {first["source"]}{": " + first["detail"] if first["detail"] else ""})')
+        by_kind[s['kind']].append(s['source'] + (f' ({s["detail"]})' if s['detail'] else ''))
+    out += [f'  skipped, {kind}: {len(items):,}: {_few(items, 2)}' for kind, items in sorted(by_kind.items())]
+    out += [f'  ignored, {why}: {n:,} files' for why, n in report['ignored'].items()]
     return out
+
+
+def _few(names: list[str], most: int = 8) -> str:
+    return ', '.join(names[:most]) + (f' and {len(names) - most:,} more' if len(names) > most else '')

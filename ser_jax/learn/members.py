@@ -144,6 +144,10 @@ class Group:
         host = (np.asarray(better), np.asarray(score, np.float32), np.full(len(self.members), epoch, np.int32))
         return self._keep(state, *put(host, self.mesh, P('members')))
 
+    def place(self, variables: Variables) -> Variables:
+        """Stacked host variables [K ...] on the group's devices."""
+        return put(variables, self.mesh, P('members'))
+
     def host(self, tree):
         """The same values as numpy arrays, whole on every process."""
         return jax.tree.map(np.asarray, self._copy(tree))

@@ -60,7 +60,7 @@ def confusion(truth, predicted, classes: int, weight=None) -> np.ndarray:
     """
     truth, predicted = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
     for index in (truth, predicted):
-        if index.size and not (0 <= index.min() and index.max() < classes):
+        if index.size and not (index.min() >= 0 and index.max() < classes):
             raise ValueError(f'class indices {index.min()} ... {index.max()} are outside 0 ... {classes - 1}')
     cells = np.bincount(truth * classes + predicted, weight, minlength=classes * classes)
     return cells.reshape(classes, classes).astype(float)
@@ -125,7 +125,9 @@ def speaker_bootstrap(answers: Answers, classes: int, draws: int = 2000, rng: in
     value = headline(matrices.sum(1))
     drawn = headline(_resample(matrices, draws, rng))
     result = {m: Interval(float(value[m]), *_ends(drawn[m]), by) for m in METRICS}
-    result['recall'] = [Interval(float(v), *_ends(d), by) for v, d in zip(value['recall'], drawn['recall'].T)]
+    result['recall'] = [
+        Interval(float(v), *_ends(d), by) for v, d in zip(value['recall'], drawn['recall'].T, strict=True)
+    ]
     return result
 
 
@@ -138,7 +140,7 @@ def paired_bootstrap(a: Answers, b: Answers, classes: int, draws: int = 2000, rn
     rows = [np.arange(n) if a.utterance is None else a.utterance, np.arange(n) if b.utterance is None else b.utterance]
     both = Answers(None, None, np.concatenate([a.speaker, b.speaker]), None, np.concatenate(rows))
     unit, units, by = _units(both)
-    matrices = [cells(side, u, units, classes) for side, u in zip((a, b), np.split(unit, [n]))]
+    matrices = [cells(side, u, units, classes) for side, u in zip((a, b), np.split(unit, [n]), strict=True)]
     seeds = len(matrices[0])
     matrices = np.concatenate(matrices)
 

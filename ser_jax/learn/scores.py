@@ -111,10 +111,11 @@ def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Sc
     """
     missing = [c for c in COLUMNS if c not in predictions.column_names]
     if missing:
-        raise InputError(f'predictions lack the columns {", ".join(missing)}; make them with python -m ser_jax.evaluate')
+        raise InputError(f'predictions lack the columns {", ".join(missing)}; run python -m ser_jax.evaluate')
     groups: dict[tuple, dict[str, list[int]]] = {}
-    for i, row in enumerate(zip(*(predictions[k].to_pylist() for k in ('run', 'corpus', 'protocol', 'modality')))):
-        groups.setdefault(row[:3], {}).setdefault(row[3], []).append(i)
+    keys = [predictions[k].to_pylist() for k in ('run', 'corpus', 'protocol', 'modality')]
+    for i, (*key, modality) in enumerate(zip(*keys, strict=True)):
+        groups.setdefault(tuple(key), {}).setdefault(modality, []).append(i)
     result = []
     for key, modalities in groups.items():
         parts = {m: predictions.take(pa.array(rows)) for m, rows in modalities.items()}
@@ -132,24 +133,25 @@ def paired_interval(a: pa.Table, b: pa.Table, draws: int = 2000, rng: int = 0) -
       a, b: predictions of one run, corpus, protocol and modality each, on the same utterances; InputError otherwise.
         Seeds and folds may differ.
     """
-    heard = [dict(zip(zip(*_columns(t, 'corpus', 'id')), zip(*_columns(t, 'emotion', 'speaker')))) for t in (a, b)]
+    heard = [set(zip(*_columns(t, 'corpus', 'id', 'emotion', 'speaker'), strict=True)) for t in (a, b)]
     if heard[0] != heard[1]:
-        odd = next(k for k in {**heard[0], **heard[1]} if heard[0].get(k) != heard[1].get(k))
+        odd = min(heard[0] ^ heard[1])[:2]
         raise InputError(
-            f'a paired comparison got different utterances ({len(heard[0])} and {len(heard[1])}; {"/".join(odd)} is not '
-            'on both sides alike); evaluate both runs on the same corpora and folds'
+            f'a paired comparison got different utterances ({len(heard[0])} and {len(heard[1])}; {"/".join(odd)} is '
+            'not on both sides alike); evaluate both runs on the same corpora and folds'
         )
     classes = tuple(dict.fromkeys((*_classes(a), *_classes(b))))
     return metrics.paired_bootstrap(_answers(a, classes), _answers(b, classes), len(classes), draws, rng)
 
 
 def write_csv(scores: list[Score], path) -> None:
-    """Writes one line per score: what was scored, its note (inflated, synthetic, incomplete), every metric and its ends."""
+    """Writes a line per score: what was scored, note, counts, every metric with the ends of its interval."""
     lines = []
     for s in scores:
         line = {k: getattr(s, k) for k in ('run', 'config', 'corpus', 'protocol', 'modality', 'note')}
         line |= {k: getattr(s, k) for k in ('utterances', 'speakers', 'seeds', 'folds', 'members')}
-        for name, i in [(m, getattr(s, m)) for m in metrics.METRICS] + [(f'recall_{c}', i) for c, i in s.recall.items()]:
+        intervals = {m: getattr(s, m) for m in metrics.METRICS} | {f'recall_{c}': i for c, i in s.recall.items()}
+        for name, i in intervals.items():
             line |= {name: i.value, f'{name}_low': i.low, f'{name}_high': i.high}
         line |= {'interval_by': s.uar.by}
         line |= {k: getattr(s, k) for k in ('chance', 'ece', 'member_uar', 'member_sd', 'sex_gap')}
@@ -185,7 +187,9 @@ def _answers(table: pa.Table, classes: tuple[str, ...]) -> Answers:
 def _reliability(table: pa.Table) -> Reliability:
     """Over the rows that have probabilities; a class that the run does not know is null or 0."""
     words = _words(table)
-    p = np.nan_to_num(np.array([table[f'p_{w}'].to_numpy() for w in words], float).T).reshape(table.num_rows, len(words))
+    p = np.zeros((table.num_rows, max(1, len(words))))
+    for i, w in enumerate(words):
+        p[:, i] = np.nan_to_num(table[f'p_{w}'].to_numpy().astype(float))
     place = {w: i for i, w in enumerate(words)}
     truth = np.array([place.get(e, -1) for e in table['emotion'].to_pylist()])
     known = p.sum(-1) > 0
@@ -196,7 +200,7 @@ def _score(key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int
     classes = _classes(table)
     answers = _answers(table, classes)
     intervals = metrics.speaker_bootstrap(answers, len(classes), draws, rng)
-    recall = {c: i for c, i in zip(classes, intervals.pop('recall')) if not np.isnan(i.value)}
+    recall = {c: i for c, i in zip(classes, intervals.pop('recall'), strict=True) if not np.isnan(i.value)}
     speaker, sex, member, fold = _columns(table, 'speaker', 'sex', 'member', 'fold')
 
     def within(column: np.ndarray, seed=answers.seed) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -206,10 +210,10 @@ def _score(key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int
     names, of_speaker = within(speaker)
     sexes, of_sex = within(sex)
     members, of_member = within(member, seed=None)
-    sex_of, spoken = dict(zip(speaker, sex)), dict.fromkeys(names, 0)
-    for name, _ in set(zip(speaker, answers.utterance)):
+    sex_of, spoken = dict(zip(speaker, sex, strict=True)), dict.fromkeys(names, 0)
+    for name, _ in set(zip(speaker, answers.utterance, strict=True)):
         spoken[name] += 1
-    rows = zip(names, of_speaker['uar'], of_speaker['recall'])
+    rows = zip(names, of_speaker['uar'], of_speaker['recall'], strict=True)
     matrix = metrics.confusion(answers.truth, answers.predicted, len(classes))
     bins = _reliability(table)
     run, corpus, protocol, modality = key
@@ -220,7 +224,7 @@ def _score(key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int
         speakers=len(names), seeds=len(np.unique(answers.seed)), folds=len(np.unique(fold)), members=len(members),
         member_uar=float(of_member['uar'].mean()),
         member_sd=float(of_member['uar'].std(ddof=1)) if len(members) > 1 else np.nan,
-        by_sex=dict(zip(sexes, map(float, of_sex['uar']))),
+        by_sex=dict(zip(sexes, map(float, of_sex['uar']), strict=True)),
         by_speaker=tuple(Speaker(n, sex_of[n], spoken[n], float(u), tuple(map(float, r))) for n, u, r in rows),
         margins=margins,
     )  # fmt: skip

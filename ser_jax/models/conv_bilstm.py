@@ -17,13 +17,14 @@ from ser_jax.models.layers import AttentiveStatistics, BiLSTM, Conv
 class Trunk(nnx.Module):
     """Log-mel to one embedding per utterance: Batch -> [B D], D = 4 * hidden."""
 
-    def __init__(self, bands: int, channels: Sequence[int], kernels: Sequence[int], strides: Sequence[int], hidden: int,
+    def __init__(self, bands: int, channels: Sequence[int], kernels: Sequence[int],
+                 strides: Sequence[tuple[int, int]], hidden: int,
                  dropout: float, *, dtype, rngs: nnx.Rngs):
         self.blocks = nnx.List()
         inputs = 1
         for outputs, kernel, stride in zip(channels, kernels, strides, strict=True):
             self.blocks.append(Conv(inputs, outputs, kernel, stride, dtype=dtype, rngs=rngs))
-            inputs, bands = outputs, -(-bands // stride)
+            inputs, bands = outputs, -(-bands // stride[1])
         self.lstm = BiLSTM(bands * inputs, hidden, dtype=dtype, rngs=rngs)
         self.pool = AttentiveStatistics(2 * hidden, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
@@ -48,13 +49,13 @@ class Model(nnx.Module):
       classes: C, the emotions told apart.
       bands: M, the mel bands of the input.
       words: the size of the vocabulary; this model only listens.
-      channels, kernels, strides: one entry per convolution block.
+      channels, kernels, strides: one entry per convolution block; a stride is (frames, bands).
       hidden: H of each LSTM direction.
       dropout: before the LSTM and before the classifier.
     """
 
     def __init__(self, classes: int, bands: int = 64, words: int = 0, channels: Sequence[int] = (24, 48, 64, 64),
-                 kernels: Sequence[int] = (5, 3, 3, 3), strides: Sequence[int] = (2, 2, 2, 1), hidden: int = 64,
+                 kernels: Sequence[int] = (5, 3, 3, 3), strides: Sequence[tuple[int, int]] = ((2, 2), (2, 2), (2, 2), (1, 1)), hidden: int = 64,
                  dropout: float = 0.3, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.trunk = Trunk(bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs)
         self.classify = nnx.Linear(self.trunk.width, classes, rngs=rngs)

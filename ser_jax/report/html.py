@@ -6,6 +6,7 @@ outside (runs, speakers, ids, environment) is escaped by jinja2.
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,12 @@ def write(
     histories, environment, configs = histories or {}, environment or {}, configs or {}
     names = [system_name(s) for s in scores]
     figure = plots.forest(
-        [f'{n} · {s.corpus} · {s.modality}' for n, s in zip(names, scores)],
+        [f'{n} · {s.corpus} · {s.modality}' for n, s in zip(names, scores, strict=True)],
         [s.uar.value for s in scores], [s.uar.low for s in scores], [s.uar.high for s in scores],
         [s.chance for s in scores], [s.note for s in scores],
     )  # fmt: skip
     page = _template().render(
-        scores=list(zip(names, scores)),
+        scores=list(zip(names, scores, strict=True)),
         forest=svg(figure, 'forest', 'UAR of all systems with 95 % intervals') if scores else '',
         systems=list(_systems(scores, predictions, histories)),
         inflated=any(s.inflated for s in scores),
@@ -88,7 +89,8 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
       name: unique on the page, letters, digits and `-`. label: what a screen reader says.
     """
     sink = io.StringIO()
-    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
+    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', r'Glyph \d+')  # the reader's browser has the letters that our font lacks
         figure.savefig(sink, format='svg', metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None})
     text = re.sub(r'<metadata>.*?</metadata>', '', sink.getvalue(), flags=re.S)
     text = text[text.index('<svg') :]
@@ -98,7 +100,7 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
     text = re.sub(r'<[^>]*>', lambda tag: re.sub(r'(\d\.\d\d)\d+', r'\1', tag[0]), text)
     text = re.sub(r' transform="rotate\(-0 [^"]*"|font-family: [^;"]*; ?|\n *(?=<)|<g/>', '', text)
     root = f'<svg role="img" aria-label="{escape(label)}" font-family="{_FONTS}" '
-    return Markup(text.replace('\n', ' ').replace('<svg ', root, 1))
+    return Markup(text.strip().replace('\n', ' ').replace('<svg ', root, 1))
 
 
 def _systems(scores, predictions: pa.Table, histories: Mapping) -> Iterator[dict]:
@@ -108,29 +110,40 @@ def _systems(scores, predictions: pa.Table, histories: Mapping) -> Iterator[dict
         groups.setdefault((s.run, s.corpus, s.protocol), []).append(s)
     shown = set()  # curves belong to a run; they are drawn once
     for number, group in enumerate(groups.values()):
-        best, anchor = group[0], f'system-{number}'
-        drawn = {'first': best, 'name': system_name(best), 'anchor': anchor, 'modalities': []}
-        for s in group:
-            at = f'{anchor}-{len(drawn["modalities"])}'
-            title = f'{s.modality}, UAR {s.uar.value:.3f} {s.note}'.strip()
-            drawn['modalities'].append({
-                'score': s,
-                'confusion': svg(plots.confusion_matrix(s.confusion, s.classes, f'confusion, {title}'), f'{at}-c', f'Confusion: {title}'),
-                'reliability': svg(
-                    plots.reliability_diagram(*s.reliability, f'calibration, {s.modality}'), f'{at}-r', 'Calibration'
-                ) if s.reliability.count.sum() else '',
-            })  # fmt: skip
-        if best.run not in shown and any(r.get('kind') == 'epoch' for r in histories.get(best.run, ())):
-            shown.add(best.run)
-            curves = plots.learning_curves(histories[best.run], chance=best.chance)
-            drawn['curves'] = svg(curves, f'{anchor}-l', 'Learning curves')
-        people = best.by_speaker
-        drawn['speakers'] = svg(
-            plots.speakers([p.name for p in people], [p.uar for p in people], [p.recall for p in people],
-                           [p.sex for p in people], best.uar.value, f'speakers, {best.modality} {best.note}'.strip()), f'{anchor}-s', 'UAR and recall by speaker',
-        )  # fmt: skip
-        drawn['mistakes'] = _mistakes(predictions, best)
-        yield drawn
+        first, anchor, curves = group[0], f'system-{number}', ''
+        if first.run not in shown and any(r.get('kind') == 'epoch' for r in histories.get(first.run, ())):
+            shown.add(first.run)
+            figure = plots.learning_curves(histories[first.run], chance=first.chance)
+            curves = svg(figure, f'{anchor}-curves', 'Learning curves')
+        yield {
+            'first': first,
+            'name': system_name(first),
+            'anchor': anchor,
+            'modalities': [_modality(s, f'{anchor}-{i}') for i, s in enumerate(group)],
+            'speakers': _speakers(first, f'{anchor}-speakers'),
+            'curves': curves,
+            'mistakes': _mistakes(predictions, first),
+        }
+
+
+def _modality(score, anchor: str) -> dict:
+    """The score with its confusion matrix and, where there are probabilities, its calibration."""
+    title = f'{score.modality}, UAR {score.uar.value:.3f} {score.note}'.strip()
+    confusion = plots.confusion_matrix(score.confusion, score.classes, f'confusion, {title}')
+    calibration = plots.reliability_diagram(*score.reliability, f'calibration, {score.modality}')
+    return {
+        'score': score,
+        'confusion': svg(confusion, f'{anchor}-confusion', f'Confusion: {title}'),
+        'reliability': svg(calibration, f'{anchor}-calibration', f'Calibration: {title}')
+        if score.reliability.count.sum()
+        else '',
+    }
+
+
+def _speakers(score, anchor: str) -> Markup:
+    names, sexes, _, uar, recall = zip(*score.by_speaker, strict=True)
+    title = f'speakers, {score.modality} {score.note}'.strip()
+    return svg(plots.speakers(names, uar, recall, sexes, score.uar.value, title), anchor, 'UAR and recall by speaker')
 
 
 def _mistakes(predictions: pa.Table, score) -> list[dict]:
@@ -143,9 +156,8 @@ def _mistakes(predictions: pa.Table, score) -> list[dict]:
     sure = np.nan_to_num(np.array([rows[c].to_numpy() for c in columns], float)).max(0)
     found: dict[str, dict] = {}
     facts = ('id', 'speaker', 'emotion', 'predicted', 'seconds')
-    missing = [None] * rows.num_rows
-    for values in zip(*(rows[c].to_pylist() if c in rows.column_names else missing for c in facts), sure):
-        one = dict(zip((*facts, 'sure'), values))
+    for values in zip(*(rows[c].to_pylist() for c in facts), sure, strict=True):
+        one = dict(zip((*facts, 'sure'), values, strict=True))
         entry = found.setdefault(one['id'], {**one, 'answers': [], 'right': False, 'all': []})
         entry['right'] |= one['emotion'] == one['predicted']
         entry['all'].append(one['sure'])

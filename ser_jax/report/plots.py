@@ -1,4 +1,4 @@
-"""Arrays in, matplotlib Figures out. No pyplot state (safe in threads and without a display), white ground, print-ready.
+"""Arrays in, matplotlib Figures out: no pyplot state (safe in threads, without a display), white ground, print-ready.
 
 Colors are Okabe and Ito's (2008), told apart by color-blind readers; shape or words repeat whatever color says.
 """
@@ -27,7 +27,7 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
     matrix = np.asarray(matrix, float)
     C, total = len(classes), matrix.sum(1, keepdims=True)
     share = np.divide(matrix, total, out=np.zeros_like(matrix), where=total > 0)
-    figure = Figure(figsize=(1.2 + 0.475 * C, 1.15 + 0.43 * C), layout='constrained')
+    figure = Figure(figsize=(max(3.4, 1.2 + 0.475 * C), max(3.0, 1.15 + 0.43 * C)), layout='constrained')
     axes = _axes(figure, title)
     axes.imshow(share, cmap=_BLUES, vmin=0, vmax=1, aspect='auto')
     for i, j in itertools.product(range(C), range(C)):
@@ -36,8 +36,10 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
             axes.text(j, i - 0.08, f'{100 * share[i, j]:.0f}', ha='center', va='center', color=ink, fontsize=9,
                       weight='bold' if i == j else 'normal')  # fmt: skip
             axes.text(j, i + 0.3, f'{matrix[i, j]:g}', ha='center', va='center', color=ink, fontsize=6)
-    axes.set_xticks(range(C), classes, rotation=40, ha='right', rotation_mode='anchor')
-    axes.set_yticks(range(C), classes)
+    axes.set_xticks(
+        range(C), [_short(c) for c in classes], rotation=40, ha='right', rotation_mode='anchor', parse_math=False
+    )
+    axes.set_yticks(range(C), [_short(c) for c in classes], parse_math=False)
     axes.set_xticks(np.arange(C + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(C + 1) - 0.5, minor=True)
     axes.grid(which='minor', color=LINE, linewidth=0.6)
@@ -48,11 +50,11 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
 
 
 def learning_curves(records: Sequence[dict], title: str = '', chance: float | None = None) -> Figure:
-    """Training and validation loss, and validation UAR, over epochs: a thin line per member, a thick one for their mean.
+    """Training and validation loss, and validation UAR, over epochs: a thin line per member, a thick one the mean.
 
     Args:
-      records: of metrics.jsonl; those of kind 'epoch' are read: member, epoch, train_loss, valid_loss, valid_uar (absent
-        or None where not measured). Of a repeated (member, epoch), as after a resume, the last one counts.
+      records: of metrics.jsonl; those of kind 'epoch' are read: member, epoch, train_loss, valid_loss, valid_uar
+        (absent or None where not measured). Of a repeated (member, epoch), as after a resume, the last one counts.
       chance: UAR of guessing, drawn as a dashed line.
     """
     figure = Figure(figsize=(6.8, 3.1), layout='constrained')
@@ -84,7 +86,7 @@ def speakers(names: Sequence[str], uar, recall, sexes: Sequence[str], pooled: fl
     """
     uar, recall = np.asarray(uar, float), np.asarray(recall, float).reshape(len(names), -1)
     order = np.argsort(np.where(np.isnan(uar), -1, uar), kind='stable')
-    figure = Figure(figsize=(5.0, 1.0 + 0.18 * len(names)), layout='constrained')
+    figure = Figure(figsize=(5.0, max(1.6, 1.0 + 0.18 * len(names))), layout='constrained')
     axes = _axes(figure, title)
     for row, i in enumerate(order):
         known = recall[i][~np.isnan(recall[i])]
@@ -95,7 +97,7 @@ def speakers(names: Sequence[str], uar, recall, sexes: Sequence[str], pooled: fl
     axes.axvline(pooled, color=INK, linewidth=0.9, linestyle='--')
     axes.annotate(f'all {pooled:.2f}', (pooled, 1), (0, 3), xycoords=('data', 'axes fraction'),
                   textcoords='offset points', ha='center', va='bottom', fontsize=8, color=INK)  # fmt: skip
-    axes.set_yticks(range(len(names)), [names[i] for i in order], fontsize=8)
+    axes.set_yticks(range(len(names)), [_short(names[i]) for i in order], fontsize=8, parse_math=False)
     axes.set_ylim(-0.7, len(names) - 0.3)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel('UAR (marker); recall of each emotion (tick)')
@@ -115,7 +117,7 @@ def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str]
     """
     value, low, high = (np.asarray(x, float) for x in (value, low, high))
     R = len(labels)
-    figure = Figure(figsize=(9, 0.75 + 0.27 * R), layout='constrained')
+    figure = Figure(figsize=(9, max(1.4, 0.75 + 0.27 * R)), layout='constrained')
     axes = _axes(figure, title)
     for row in range(R):
         hollow = 'inflated' in notes[row]
@@ -127,7 +129,7 @@ def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str]
         axes.plot(value[row], y, 'o', color=color, markerfacecolor='white' if hollow else color, markersize=6)
         words = f'{value[row]:.3f}' + (f'  {notes[row]}' if notes[row] else '')
         axes.annotate(words, (1.03, y), va='center', fontsize=8, color=color if hollow else INK, annotation_clip=False)
-    axes.set_yticks(range(R), list(reversed(labels)), fontsize=8)
+    axes.set_yticks(range(R), [_short(x, 48) for x in reversed(labels)], fontsize=8, parse_math=False)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, R - 0.4)
     axes.tick_params(axis='y', length=0)
@@ -188,7 +190,9 @@ def _axes(figure: Figure, title: str):
 
 def _dress(axes, title: str) -> None:
     axes.figure.set_facecolor('white')
-    axes.set_title(title, fontsize=10, color=INK, loc='left')
+    axes.set_title(
+        _short(title, 60), fontsize=10, color=INK, loc='left', parse_math=False
+    )  # a $ in a name is no formula
     axes.tick_params(colors=INK, labelsize=8, color=LINE)
     axes.xaxis.label.set(fontsize=8.5, color=MUTED)
     axes.yaxis.label.set(fontsize=8.5, color=MUTED)
@@ -196,3 +200,8 @@ def _dress(axes, title: str) -> None:
         axes.spines[side].set_visible(False)
     for side in ('left', 'bottom'):
         axes.spines[side].set_color(LINE)
+
+
+def _short(text: str, most: int = 22) -> str:
+    """The text, its middle left out where it would crowd the figure out."""
+    return text if len(text) <= most else f'{text[: most // 2]}…{text[-(most // 2) + 1 :]}'

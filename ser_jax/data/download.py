@@ -1,0 +1,126 @@
+"""A published file, complete and checked: resumed where a connection broke, never half there under its final name."""
+
+import dataclasses
+import hashlib
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from ser_jax.contract import InputError
+
+ATTEMPTS = 5  # in a row without a single new byte
+WAIT_S = 1.0  # before the second attempt; doubles each time
+TIMEOUT_S = 60.0
+BLOCK_BYTES = 1 << 18
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """A file on the web: where, how long, and the md5 that its publisher gives."""
+
+    url: str
+    size: int
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL's path."""
+        return self.url.split('?')[0].rsplit('/', 1)[-1]
+
+
+def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> Path:
+    """The downloaded file, `folder/archive.name`; what is already there is checked and used.
+
+    The bytes go to `<name>.part`, which the next call continues by an HTTP Range request; only a file of the right
+    length and checksum gets its name.
+
+    Args:
+      otherwise: how to get on without the download, the end of every error message.
+
+    Raises:
+      InputError: no network, the server refuses (404 ...), no space, or the checksum is wrong (nothing is kept then).
+    """
+    path = Path(folder) / archive.name
+    part = path.with_name(path.name + '.part')
+    hint = f'; {otherwise}' if otherwise else ''
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            if path.stat().st_size == archive.size and _md5(path) == archive.md5:
+                return path
+            path.unlink()
+        _complete(archive, part, hint)
+        if (found := _md5(part)) != archive.md5:
+            part.unlink()
+            raise InputError(f'{archive.url}: checksum is md5 {found}, expected {archive.md5}; try again, it was deleted{hint}')
+        os.replace(part, path)
+    except OSError as e:
+        reason = f'cannot write {e.filename or part} ({e.strerror or e})'
+        raise InputError(f'{archive.url}: {reason}; free some space or choose another --download_dir{hint}') from e
+    return path
+
+
+def _complete(archive: Archive, part: Path, hint: str) -> None:
+    """Brings `part` to the full length, over as many connections as it takes."""
+    columns = TextColumn('{task.description}'), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    idle = 0
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(f'downloading {archive.name}', total=archive.size)
+        while (have := _size(part)) != archive.size:
+            if have > archive.size:  # of another version
+                part.unlink()
+                have = 0
+            progress.update(task, completed=have)
+            reason, final = _receive(archive, part, have, lambda n: progress.update(task, completed=n))
+            idle = 0 if _size(part) > have else idle + 1
+            if final or idle >= ATTEMPTS:
+                raise InputError(f'{archive.url}: download failed ({reason}){hint}')
+            if idle:
+                time.sleep(WAIT_S * 2 ** (idle - 1))
+        progress.update(task, completed=archive.size)
+
+
+def _receive(archive: Archive, part: Path, have: int, show: Callable[[int], None]) -> tuple[str, bool]:
+    """Appends what one connection yields; returns why it ended, and whether trying again is pointless."""
+    request = urllib.request.Request(archive.url, headers={'Range': f'bytes={have}-'} if have else {})
+    broken = (http.client.HTTPException, TimeoutError, ConnectionError)
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as e:
+        e.close()
+        return f'HTTP {e.code} {e.reason}', 400 <= e.code < 500 and e.code not in (408, 425, 429)
+    except (urllib.error.URLError, *broken) as e:
+        return str(getattr(e, 'reason', e)) or type(e).__name__, False
+    with response:
+        resumed = response.status == 206 and response.headers.get('Content-Range', '').startswith(f'bytes {have}-')
+        have = have if resumed else 0  # a server without Range sends everything again
+        length = response.headers.get('Content-Length')
+        if length is not None and have + int(length) != archive.size:
+            return f'the server has {have + int(length):,} bytes where {archive.size:,} were published', True
+        with open(part, 'ab' if resumed else 'wb') as f:
+            while True:
+                try:
+                    block = response.read1(BLOCK_BYTES)
+                except broken as e:
+                    return str(e) or type(e).__name__, False
+                if not block:
+                    return 'the connection was closed early', False
+                f.write(block)
+                have += len(block)
+                show(have)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _md5(path: Path) -> str:
+    with open(path, 'rb') as f:
+        return hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,197 @@
+"""Scores trained runs: `python -m ser_jax.evaluate --runs='runs/*' [--corpora=…]` → one table, predictions, report.
+
+By itself a run is scored on what its own folds hold out. With --corpora it is scored on other built corpora too, by
+every member, on voices that no training heard (protocol `cross_corpus`).
+"""
+
+import glob
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import rich.console
+from absl import flags
+
+from ser_jax import assemble, door
+from ser_jax.contract import InputError
+from ser_jax.data.batches import Member
+from ser_jax.data.emotions import EMOTIONS
+from ser_jax.data.utterances import Utterances, open_corpora
+from ser_jax.learn import logbook
+from ser_jax.learn import scores as scoring
+from ser_jax.learn.members import Group, Prediction, device_mesh
+from ser_jax.report import html, model_card, table
+from ser_jax.trained import Trained, open_trained
+
+_RUNS = flags.DEFINE_list('runs', [], "Directories of trained runs; globs like 'runs/*' are expanded.")
+_CORPORA = flags.DEFINE_list('corpora', [], 'Built corpora to score on as well, e.g. ravdess,synthetic.')
+_DATA_DIR = flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = as each run was trained.")
+_OUTPUT = flags.DEFINE_string('output', '', "Folder for the results; '' = the run's own, or the folder that holds the runs.")
+
+
+def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print) -> pa.Table:
+    """The predictions of all finished members of all runs: one row per (run, member, modality, utterance).
+
+    Raises:
+      InputError: a corpus is not built, or there is nothing to score.
+    """
+    opened: dict[tuple, Utterances] = {}
+    parts = []
+    for trained in runs:
+        config = trained.config.copy_and_resolve_references()
+        config.data.dir = data_dir or config.data.dir
+        if waiting := [m for m in trained.folds if m not in trained.finished]:
+            say(f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members have not finished; scored without them')
+        for corpus in ('', *(c for c in corpora if c not in config.data.corpora)):
+            names = (corpus,) if corpus else tuple(config.data.corpora)
+            key = (names, config.data.dir, config.features.source)
+            if key not in opened:
+                opened[key] = open_corpora(names, config.data.dir, config.features.source, config.data.resident_gb)
+            parts.extend(_run(trained, config, opened[key], bool(corpus), say))
+    if not parts:
+        raise InputError('there is nothing to score: no run has test utterances in the corpora given')
+    return pa.concat_tables(parts, promote_options='default')
+
+
+def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -> Iterator[pa.Table]:
+    """The rows of one run on its own test folds, or (`crossed`) on a whole corpus it never heard."""
+    known = np.isin(utterances.emotion, trained.emotions)
+    if crossed:
+        spoken = known & np.isin(utterances.channel, list(config.data.channels))
+        if not spoken.any():
+            say(f'{trained.directory}: {utterances.names[0]} shows none of its emotions; left out')
+            return
+        if left := sorted(set(utterances.emotion[~known])):
+            say(f'{trained.directory} does not know {", ".join(left)}: {int((~known).sum())} utterances of '
+                f'{utterances.names[0]} left out')
+    else:
+        spoken = known
+    utterances = utterances.select(spoken)
+    place = {f'{utterances.names[c]}/{i}': n for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))}
+    finished = trained.finished
+    members = []
+    for name in finished:
+        ids = list(place) if crossed else trained.folds[name]['test']
+        if missing := [i for i in ids if i not in place]:
+            raise InputError(f'{trained.directory} tests {missing[0]} and {len(missing) - 1} more that the built corpus lacks; '
+                             'build the corpus the run was trained on, or give its --data_dir')
+        fold, seed = name.rsplit('_seed', 1)
+        test = np.array([place[i] for i in ids], np.int32)
+        members.append(Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test))
+    at_once = 1 if jax.default_backend() == 'cpu' else len(members)
+    for i in range(0, len(members), at_once):
+        some = members[i : i + at_once]
+        for member, prediction in zip(some, _predict(trained, config, utterances, some), strict=True):
+            yield _rows(trained, utterances, member, prediction, 'cross_corpus' if crossed else trained.protocol)
+
+
+_groups: dict[tuple, Group] = {}  # what was compiled and shared for a run serves all its members
+
+
+def _predict(trained: Trained, config, utterances: Utterances, members: list[Member]) -> list[Prediction]:
+    names, span = [m.name for m in members], assemble.eval_span(config)
+    own, key = trained.own(names, utterances.text), (trained.directory, utterances.names, len(members))
+    if key not in _groups:
+        _groups.clear()  # one run's features at a time
+        shared = assemble.shared_arrays(config, utterances, trained.emotions, span)
+        _groups[key] = Group(trained.learner, members, own, shared, utterances, device_mesh(len(members), 1, _devices(members)),
+                             batch_size=1, steps=1)
+    group = _groups[key] = _groups[key].regroup(members, own)
+    return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
+
+
+def _devices(members) -> list:
+    """As many devices as divide the members: scoring shards members only."""
+    devices = jax.devices()
+    return devices[: max(n for n in range(1, len(devices) + 1) if len(members) % n == 0)]
+
+
+def _rows(trained: Trained, utterances: Utterances, member: Member, said: Prediction, protocol: str) -> pa.Table:
+    """One member's answers as rows of the table of predictions."""
+    at, parts = said.utterance, []
+    for modality, probabilities in said.probabilities.items():
+        same = lambda value: np.full(len(at), value)
+        answer = np.array(trained.emotions, object)[probabilities.argmax(1)]
+        columns = {
+            'run': same(str(trained.directory)), 'config': same(trained.config.model.name), 'protocol': same(protocol),
+            'member': same(member.name), 'fold': same(np.int32(member.fold)), 'seed': same(np.int32(member.seed)),
+            'modality': same(modality), 'corpus': np.array(utterances.names, object)[utterances.corpus[at]],
+            'id': utterances.id[at], 'speaker': utterances.speaker[at], 'sex': utterances.sex[at],
+            'emotion': utterances.emotion[at], 'predicted': answer, 'seconds': utterances.seconds[at].astype(np.float32),
+        }
+        for e in EMOTIONS:
+            if e in trained.emotions:
+                columns[f'p_{e}'] = probabilities[:, trained.emotions.index(e)]
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts)
+
+
+def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
+    """The directories that the patterns name, sorted, each once.
+
+    Raises:
+      InputError: a pattern matches nothing, or nothing that was trained.
+    """
+    if not patterns:
+        raise InputError("no --runs given; e.g. --runs='runs/*'")
+    found = []
+    for pattern in patterns:
+        paths = sorted(pathlib.Path(p) for p in glob.glob(os.path.expanduser(pattern)))
+        trained = [p for p in paths if (p / 'config.json').exists()]
+        if not trained:
+            raise InputError(f'--runs={pattern} matches {len(paths)} paths and no trained run; give the --workdir of a training')
+        found.extend(p for p in trained if p not in found)
+    return found
+
+
+def main(argv: list[str]) -> None:
+    """Scores, shows, writes."""
+    if argv[1:]:
+        raise InputError(f'unexpected argument {argv[1]!r}; runs are given as --runs=')
+    directories = find_runs(_RUNS.value)
+    door.prepare_jax()
+    runs, broken = [], []
+    for directory in directories:
+        try:
+            runs.append(open_trained(directory))
+        except InputError as e:
+            if len(directories) == 1:
+                raise
+            broken.append(str(e))
+    for line in broken:
+        print(f'left out: {line}')
+    if not runs:
+        raise InputError('none of the runs can be scored')
+    output = pathlib.Path(_OUTPUT.value or (runs[0].directory if len(runs) == 1 else os.path.commonpath([r.directory for r in runs]) or '.'))
+    output.mkdir(parents=True, exist_ok=True)
+    predictions = evaluate(runs, _CORPORA.value, _DATA_DIR.value)
+    scores = scoring.scores_by(predictions)
+    write(output, runs, predictions, scores)
+    console = rich.console.Console()
+    console.print(table.table(scores))
+    for line in table.margins(scores):
+        console.print(line, markup=False, highlight=False)
+    print(f'report: {output / "report.html"}   scores: {output / "scores.csv"}   predictions: {output / "predictions.parquet"}')
+    print(f'next:   python -m ser_jax.predict --run={runs[0].directory} RECORDING.wav')
+
+
+def write(output: pathlib.Path, runs: Sequence[Trained], predictions: pa.Table, scores: list) -> None:
+    """Writes predictions.parquet, scores.csv and report.html to `output`, and MODEL_CARD.md to every run."""
+    pa.parquet.write_table(predictions, output / 'predictions.parquet')
+    scoring.write_csv(scores, output / 'scores.csv')
+    read = lambda run, name: json.loads((run.directory / name).read_text())
+    histories = {str(r.directory): logbook.read(r.directory / 'metrics.jsonl') for r in runs}
+    configs = {str(r.directory): read(r, 'config.json') for r in runs}
+    html.write(output / 'report.html', scores, predictions, histories, read(runs[0], 'environment.json'), configs)
+    for r in runs:
+        own = [s for s in scores if s.run == str(r.directory)]
+        model_card.write(r.directory / 'MODEL_CARD.md', configs[str(r.directory)], own, read(r, 'environment.json'), r.emotions)
+
+
+if __name__ == '__main__':
+    door.run(main)

@@ -1,0 +1,184 @@
+"""Listens: `python -m ser_jax.predict --run=runs/x FILES|FOLDERS` prints the top three emotions of every recording."""
+
+import csv
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from ser_jax import door
+from ser_jax.audio import features, wav
+from ser_jax.contract import InputError
+from ser_jax.data import batches
+from ser_jax.learn.inputs import Row, Shared
+from ser_jax.trained import Trained, open_trained
+
+_RUN = flags.DEFINE_string('run', None, 'The directory of a trained run.')
+_MEMBER = flags.DEFINE_string('member', '', "One of its members, e.g. fold0_seed0; '' = the mean of all.")
+_TEXT = flags.DEFINE_string('text', '', 'What was said, for models that read it; without it they only listen.')
+_WINDOW_S = flags.DEFINE_float('window_s', 0.0, "Longest stretch heard at once, s; 0 = as the run was scored.", lower_bound=0)
+_OUTPUT = flags.DEFINE_string('output', '', 'Also write the answers to this .json or .csv file.')
+
+SOUNDS = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aiff', '.aif', '.au')
+_BATCH = 16
+
+
+class Heard(NamedTuple):
+    """What a model hears in one recording."""
+
+    probabilities: np.ndarray  # [C], the length-weighted mean of the windows
+    windows: list[tuple[float, float, np.ndarray]]  # (start_s, end_s, [C]), in time
+
+
+class Listener:
+    """A trained run, ready to listen.
+
+    Args:
+      trained: the run.
+      member: one of its members; '' = the mean of all finished ones.
+      window_s: longest stretch heard at once; 0 = as the run was scored.
+    """
+
+    def __init__(self, trained: Trained, member: str = '', window_s: float = 0.0):
+        if member and member not in trained.finished:
+            raise InputError(f'{trained.directory} has no finished member {member!r}; it has {", ".join(trained.finished)}')
+        self.trained, self.emotions = trained, trained.emotions
+        self.members = [member] if member else trained.finished
+        self._variables = trained.variables(self.members)
+        self._waveform = trained.config.features.source == 'waveform'
+        self._per_second = features.RATE_HZ if self._waveform else 1 / features.LOG_MEL.hop_s
+        self._most = max(1, round((window_s or trained.config.train.eval_window_s) * self._per_second))
+        predict = lambda v, o, s, r, span: jax.vmap(lambda v, o: trained.learner.predict(v, o, s, r, span))(v, o)
+        self._predict = jax.jit(predict, static_argnums=4)
+
+    def __call__(self, samples: np.ndarray, text: str = '') -> Heard:
+        """What is heard in mono samples, float32 [T] at 16 kHz. With `text`, models that read it weigh both."""
+        if self._waveform:
+            values = wav.int16(samples)
+        else:
+            values = features.extract([samples])[0].astype(np.float16)  # as in the shards
+        cut = batches.windows(np.zeros(1, np.int32), np.array([len(values)]), self._most)
+        order = np.argsort(cut.start, kind='stable')
+        starts, lengths = cut.start[order], cut.length[order]
+        said = np.concatenate([self._batch(values, starts[i : i + _BATCH], lengths[i : i + _BATCH], text)
+                               for i in range(0, len(starts), _BATCH)])
+        mean = (said * lengths[:, None]).sum(0) / lengths.sum()
+        times = [(s / self._per_second, (s + n) / self._per_second) for s, n in zip(starts, lengths, strict=True)]
+        return Heard(mean, [(*t, p) for t, p in zip(times, said, strict=True)])
+
+    def _batch(self, values, starts, lengths, text: str) -> np.ndarray:
+        """[n C] for windows of `values`, padded to few shapes: rows to 1 or a full batch, lengths to sixteenths."""
+        rows, step = 1 if len(starts) == 1 else _BATCH, max(1, self._most // 16)
+        span = min(self._most, -(-int(lengths.max()) // step) * step)
+        raw = np.zeros((rows, span, *values.shape[1:]), values.dtype)
+        length = np.ones(rows, np.int32)
+        for row, (start, n) in enumerate(zip(starts, lengths, strict=True)):
+            raw[row, :n], length[row] = values[start : start + n], n
+        zeros = np.zeros(rows, np.int32)
+        everything = np.ones((1, len(self.emotions)), bool)
+        shared = Shared(None, zeros, length, zeros, zeros, zeros, zeros, zeros, everything)
+        row = Row(np.arange(rows, dtype=np.int32), zeros, np.ones(rows, np.float32), raw)
+        own = self.trained.own(self.members, [text] * rows)
+        own = own._replace(key=jax.random.wrap_key_data(jnp.asarray(own.key)))
+        said = self._predict(self._variables, own, shared, row, span)
+        modality = 'fused' if 'fused' in said and text.strip() else 'audio'
+        return np.asarray(said[modality]).mean(0)[: len(starts)]
+
+
+def sound_files(given: Sequence[str]) -> list[pathlib.Path]:
+    """The recordings named, and those in the folders named, sorted within a folder.
+
+    Raises:
+      InputError: nothing was named, a path does not exist, or a folder holds no recording.
+    """
+    if not given:
+        raise InputError('nothing to listen to; name files or folders after the flags')
+    files = []
+    for path in map(pathlib.Path, given):
+        if not path.exists():
+            raise InputError(f'{path} does not exist; give a recording or a folder of recordings')
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SOUNDS and p.is_file())
+            if not inside:
+                raise InputError(f'{path} holds no recording; expected files ending in {" ".join(SOUNDS)}')
+            files.extend(inside)
+        else:
+            files.append(path)
+    return files
+
+
+def hear_file(listener: Listener, path: pathlib.Path, text: str = '') -> Heard:
+    """What is heard in a file of any format, rate, channel count and length.
+
+    Raises:
+      InputError: the file is no sound, or there is nothing to hear in it.
+    """
+    samples = wav.at_rate(path)
+    if defect := wav.defect(samples):
+        raise InputError(f'{path}: nothing to hear, it is {defect}; give a recording with a voice')
+    return listener(samples, text)
+
+
+def ranked(probabilities: np.ndarray, emotions: Sequence[str], most: int = 3) -> str:
+    """The likeliest emotions in words: 'happy 61 %, surprised 22 %, calm 9 %'."""
+    order = np.argsort(-probabilities)[:most]
+    return ', '.join(f'{emotions[i]} {100 * probabilities[i]:.0f} %' for i in order)
+
+
+def write(path: pathlib.Path, answers: dict[str, Heard], emotions: Sequence[str]) -> None:
+    """Writes the answers as JSON (with the windows) or CSV (a line per recording and window), by the file's ending."""
+    row = lambda p: {e: round(float(x), 4) for e, x in zip(emotions, p, strict=True)}
+    if path.suffix == '.json':
+        path.write_text(json.dumps([
+            {'file': name, 'emotion': emotions[int(h.probabilities.argmax())], 'probabilities': row(h.probabilities),
+             'windows': [{'start_s': round(s, 2), 'end_s': round(e, 2), 'probabilities': row(p)} for s, e, p in h.windows]}
+            for name, h in answers.items()
+        ], indent=1))
+        return
+    with path.open('w', newline='') as f:
+        table = csv.writer(f)
+        table.writerow(['file', 'start_s', 'end_s', 'emotion', *emotions])
+        for name, h in answers.items():
+            whole = (h.windows[0][0], h.windows[-1][1], h.probabilities)
+            for start, end, p in [whole, *(h.windows if len(h.windows) > 1 else [])]:
+                table.writerow([name, f'{start:.2f}', f'{end:.2f}', emotions[int(p.argmax())], *(f'{x:.4f}' for x in p)])
+
+
+def main(argv: list[str]) -> None:
+    """Answers for every recording; those that cannot be heard are named, and the exit code is then 1."""
+    if not _RUN.value:
+        raise InputError('no --run given; e.g. --run=runs/fusion')
+    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
+    if output and (output.suffix not in ('.json', '.csv') or not output.absolute().parent.is_dir()):
+        raise InputError(f'--output={output} must end in .json or .csv and lie in a folder that exists')
+    files = sound_files(argv[1:])
+    door.prepare_jax()
+    listener = Listener(open_trained(_RUN.value), _MEMBER.value, _WINDOW_S.value)
+    answers, failed = {}, 0
+    for path in files:
+        try:
+            heard = hear_file(listener, path, _TEXT.value)
+        except InputError as e:
+            failed += 1
+            print(f'error: {e}', file=sys.stderr)
+            continue
+        answers[str(path)] = heard
+        print(f'{path}: {ranked(heard.probabilities, listener.emotions)}', flush=True)
+        if len(heard.windows) > 1:
+            for start, end, p in heard.windows:
+                print(f'  {start:7.1f} – {end:5.1f} s  {ranked(p, listener.emotions)}')
+    if output:
+        write(output, answers, listener.emotions)
+    if failed:
+        print(f'error: {failed} of {len(files)} recordings could not be heard', file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    door.run(main)

@@ -1,0 +1,88 @@
+"""MODEL_CARD.md of a run: what it is, what it learnt from, how well it does and for whom, what it must not be used for.
+
+After Mitchell et al. (2019), Model Cards for Model Reporting.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+from ser_jax.report.html import flat, system_name
+
+
+class Terms(NamedTuple):
+    """What a corpus is called and what its makers allow."""
+
+    name: str
+    licence: str
+    research_only: bool = False  # the makers allow research and no (changed) copies
+
+
+TERMS = {
+    'ravdess': Terms('RAVDESS, Livingstone and Russo (2018)', 'CC BY-NC-SA 4.0'),
+    'tess': Terms('TESS, Pichora-Fuller and Dupuis (2020)', 'CC BY-NC-ND 4.0', True),
+    'savee': Terms('SAVEE, Haq and Jackson (2010)', 'research use only, on registration', True),
+    'emodb': Terms('EMO-DB, Burkhardt et al. (2005)', 'free for research use'),
+    'cremad': Terms('CREMA-D, Cao et al. (2014)', 'Open Database License (ODbL) 1.0'),
+    'synthetic': Terms('synthetic, spoken by eSpeak NG', 'none needed: no recording of a human voice'),
+}
+_UNKNOWN = 'not known to this program; see its datasets folder and its makers'
+
+
+def write(
+    path, config: Mapping[str, Any], scores: Sequence[Any], environment: Mapping[str, Any], emotions: Sequence[str] = ()
+) -> None:
+    """Writes the card to `path`, usually `MODEL_CARD.md` in the run's directory.
+
+    Args:
+      config: the run's resolved config (a plain dict: data.corpora, model.name, members ...).
+      scores: `ser_jax.learn.scores.Score`s of this run; may be empty, and the card says so.
+      environment: what environment.json holds.
+      emotions: the classes of the run, where no score shows them.
+    """
+    path = Path(path)
+    corpora = [(c, TERMS.get(c, Terms(c, _UNKNOWN))) for c in config['data']['corpora']]
+    page = _template().render(
+        run=system_name(scores[0]) if scores else path.resolve().parent.name,
+        model=dict(config['model']),
+        members=config['members'],
+        corpora=corpora,
+        research_only=[terms.name.split(',')[0] for _, terms in corpora if terms.research_only],
+        noncommercial=any('NC' in terms.licence or 'research' in terms.licence for _, terms in corpora),
+        only_synthetic=all(c == 'synthetic' for c, _ in corpora),
+        channels=config['data'].get('channels', ()),
+        extra_channels=config['data'].get('train_only_channels', ()),
+        support=_support(scores),
+        emotions=tuple(emotions) or tuple(config['data'].get('emotions', ())),
+        text=any(s.modality == 'text' for s in scores) or config['model'].get('name') == 'fusion',
+        scores=scores,
+        environment=flat(environment),
+    )
+    path.write_text(page, encoding='utf-8')
+
+
+def _support(scores: Sequence[Any]) -> tuple[list[str], list[tuple[str, list[int]]]]:
+    """Emotions, and per corpus the test utterances of each (0: the corpus cannot show it)."""
+    counts: dict[str, dict[str, int]] = {}
+    for s in scores:
+        answers = s.confusion.sum() / s.utterances  # an utterance is answered once per seed (and member that heard it)
+        counts[s.corpus] = {c: round(n / answers) for c, n in zip(s.classes, s.confusion.sum(1), strict=True)}
+    emotions = list(dict.fromkeys(c for one in counts.values() for c in one))
+    return emotions, [(corpus, [one.get(e, 0) for e in emotions]) for corpus, one in counts.items()]
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False, finalize=_plain,
+    )  # fmt: skip
+    return environment.get_template('model_card.md.jinja')
+
+
+def _plain(value: Any) -> Any:
+    """Markdown that shows a word as it is: what would break a table or become HTML is escaped."""
+    if not isinstance(value, str):
+        return value
+    return ' '.join(value.split()).replace('&', '&amp;').replace('<', '&lt;').replace('|', '\\|')

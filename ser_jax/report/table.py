@@ -1,0 +1,47 @@
+"""Scores on the console: one row each, with protocol, interval, counts and the words that must stand beside it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ser_jax.report.html import system_name
+
+
+def table(scores: Sequence[Any], title: str = '') -> Table:
+    """A rich table of `ser_jax.learn.scores.Score`s; the note (inflated, synthetic) stands right below the UAR.
+
+    Two lines a score, so that 80 columns hold all of it; only the first column folds.
+    """
+    result = Table(title=Text(title) if title else None, title_justify='left', box=None, pad_edge=False)
+    result.add_column('system', overflow='fold')
+    result.add_column('UAR [95 % interval]', no_wrap=True)
+    result.add_column('WA', no_wrap=True)
+    result.add_column('F1', no_wrap=True)
+    result.add_column('tested on', no_wrap=True)
+    for s in scores:
+        uar = Text(str(s.uar))
+        uar.stylize('bold', 0, 5)
+        uar.append(f'\n{s.note}', 'bold yellow' if s.inflated or s.incomplete else 'cyan')
+        if s.uar.by != 'speaker':
+            uar.append(f' by {s.uar.by}', 'dim')
+        name = Text(system_name(s))  # Text: a [bracket] in a name is no markup
+        name.append(f'\n{s.corpus}, {s.protocol}, {s.modality}', 'dim')
+        tested = f'{_count(s.utterances, "utterance")}\n{_count(s.speakers, "speaker")}, {_count(s.seeds, "seed")}'
+        result.add_row(name, uar, f'{s.wa.value:.3f}', f'{s.macro_f1.value:.3f}', tested)
+    return result
+
+
+def margins(scores: Sequence[Any]) -> list[str]:
+    """One sentence per paired comparison of a fused score with another modality of the same run."""
+    return [
+        f'{system_name(s)} on {s.corpus} ({s.protocol}): fused - {modality} = {m.value:+.3f} '
+        f'[{m.low:+.3f}, {m.high:+.3f}] UAR{" " + s.note if s.note else ""}, paired by {m.by}'
+        for s in scores
+        for modality, m in s.margins.items()
+    ]
+
+
+def _count(n: int, word: str) -> str:
+    return f'{n:,} {word}{"" if n == 1 else "s"}'

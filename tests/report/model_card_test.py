@@ -1,0 +1,68 @@
+"""The card names licences, limits and law, and never a score without its protocol, interval and note."""
+
+import pytest
+
+from ser_jax.config import base
+from ser_jax.report import model_card
+
+
+def card(path, corpora, scores=(), **kwargs):
+    config = base().to_dict()
+    config['data']['corpora'] = corpora
+    config['model'] = {'name': 'conv_bilstm', 'hidden': 64}
+    model_card.write(path / 'MODEL_CARD.md', config, scores, {'jax': '0.10.2'}, **kwargs)
+    return (path / 'MODEL_CARD.md').read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize(
+    ('corpus', 'licence'),
+    [('ravdess', 'CC BY-NC-SA 4.0'), ('tess', 'CC BY-NC-ND 4.0'), ('savee', 'research use only'),
+     ('emodb', 'free for research use'), ('cremad', 'ODbL'), ('synthetic', 'no recording of a human voice'),
+     ('mine', 'not known to this program')],
+)  # fmt: skip
+def test_each_corpus_brings_its_licence(tmp_path, corpus, licence):
+    text = card(tmp_path, (corpus,))
+    assert f'| {corpus} |' in text and licence in text
+    assert ('Research use, do not redistribute' in text) == (corpus in ('tess', 'savee'))
+    assert ('synthetic speech alone' in text) == (corpus == 'synthetic')
+    assert ('Not for commercial use' in text) == (corpus in ('ravdess', 'tess', 'savee', 'emodb'))
+
+
+def test_one_restricted_corpus_among_others_restricts_the_model(tmp_path):
+    text = card(tmp_path, ('ravdess', 'savee'))
+    assert '**Research use, do not redistribute.** The terms of SAVEE allow no more' in text
+
+
+def test_scores_come_with_protocol_interval_and_note(tmp_path, scored):
+    text = card(tmp_path, ('ravdess',), scored)
+    for s in scored:
+        line = next(x for x in text.splitlines() if f'| {s.protocol} | {s.modality} | {s.uar} |' in x and s.corpus in x)
+        assert s.note in line and f'| {s.utterances} | {s.speakers} | {s.seeds} |' in line
+    assert '**inflated**' in text and '**synthetic**' in text
+    assert '| ravdess | 12 | 12 | 12 | 12 | 12 | 12 | 12 | 12 |' in text  # 6 speakers x 2, whatever the seeds
+    assert 'fused minus audio' in text
+
+
+def test_limits_law_privacy_and_use_are_always_there(tmp_path, scored):
+    for scores in ((), scored[:1]):
+        text = card(tmp_path, ('ravdess',), scores, emotions=('calm', 'sad'))
+        for words in ('lie detector', 'mental health', 'Article 5(1)(f)', '2 February 2025', 'nothing is kept',
+                      'python -m ser_jax.predict --run=', 'jax: 0.10.2'):  # fmt: skip
+            assert words in text, words
+    assert 'Not evaluated yet' in card(tmp_path, ('ravdess',), emotions=('calm', 'sad'))
+    assert 'telling apart calm, sad' in card(tmp_path, ('ravdess',), emotions=('calm', 'sad'))
+
+
+def test_names_cannot_break_the_table_or_become_html(tmp_path):
+    text = card(tmp_path, ('a|b<script>\nc',))
+    assert '| a\\|b&lt;script> c |' in text
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row(tmp_path, scored):
+    widths = []
+    for line in card(tmp_path, ('ravdess', 'tess'), scored).splitlines():
+        if line.startswith('|'):
+            widths.append(line.count('|'))
+        elif widths:
+            assert len(set(widths)) == 1 and len(widths) > 2
+            widths = []
