@@ -32,6 +32,7 @@ def main(argv: list[str]) -> None:
 
     args = _parse(argv)
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that is not built yet
+    door.prepare_jax()
     tfds.disable_progress_bar()  # the builders show one line of their own
     if args.tolerance is not None:
         os.environ['SER_JAX_TOLERANCE'] = str(args.tolerance)
@@ -84,8 +85,9 @@ def _build(args, path: pathlib.Path) -> None:
     if generation.config is None and generation.config_idx is None:
         generation = dataclasses.replace(generation, config=cls.BUILDER_CONFIGS[0].name)
     elif generation.config is not None and generation.config not in cls.builder_configs:
-        names = ', '.join(cls.builder_configs)
-        raise InputError(f'--config={generation.config} is unknown to {cls.name}; expected one of {names}')
+        near = difflib.get_close_matches(generation.config, cls.builder_configs, 1)
+        hint = f'did you mean {near[0]}? expected' if near else 'expected'
+        raise InputError(f'--config={generation.config} is unknown to {cls.name}; {hint} one of {", ".join(cls.builder_configs)}')
     config = generation.config or cls.BUILDER_CONFIGS[generation.config_idx].name
     debug = dataclasses.replace(args.debug, overwrite=False)
     args_of_one = dataclasses.replace(

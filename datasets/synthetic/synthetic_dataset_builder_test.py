@@ -1,7 +1,6 @@
-"""datasets/synthetic, built for real with two sentences a speaker and emotion: balanced, complete, the same every time."""
+"""datasets/synthetic, built for real with two sentences a speaker and emotion: complete, the same every time."""
 
 import collections
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -9,28 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser_jax import build
 from ser_jax.audio import espeak, features, wav
 from ser_jax.contract import InputError
 from ser_jax.data import acting
 
 HERE = Path(__file__).parent
+Builder = build.builder_class(HERE / 'synthetic_dataset_builder.py')
 SENTENCES = 2
-
-
-def _builder_class():
-    spec = importlib.util.spec_from_file_location('synthetic_dataset_builder', HERE / 'synthetic_dataset_builder.py')
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # TFDS looks the class up by its module
-    spec.loader.exec_module(module)
-    return module.Builder
 
 
 @pytest.fixture(scope='module')
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        builder = _builder_class()
-        patch.setattr(builder, 'SENTENCES', SENTENCES)
-        yield builder
+        patch.setattr(Builder, 'SENTENCES', SENTENCES)
+        yield Builder
 
 
 def _built(builder_class, folder, config='log_mel'):
@@ -63,7 +55,8 @@ def test_every_utterance_is_there_with_its_fields(log_mel):
         assert frames.dtype == np.float16
         assert frames.shape[1] == 64
         assert abs(len(frames) - 100 * found['seconds']) < 2
-        assert np.isfinite(frames).all() and frames.std() > 5
+        assert np.isfinite(frames).all()
+        assert frames.astype(np.float32).std() > 5
         speakers[found['speaker']] += 1
         emotions[found['emotion']] += 1
         sexes[found['sex']] += 1

@@ -18,7 +18,8 @@ import subprocess
 import sys
 import threading
 
-_SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1  # espeak_AUDIO_OUTPUT, espeakINITIALIZE_..., espeakCHARS_... (speak_lib.h)
+# Names of speak_lib.h: espeak_AUDIO_OUTPUT, espeakINITIALIZE_DONT_EXIT, espeakCHARS_UTF8.
+_SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1
 _PARAMETERS = {'rate': 1, 'volume': 2, 'pitch': 3, 'range': 4, 'word_gap': 7}  # espeak_PARAMETER
 LIMITS = {'rate': (80, 450), 'volume': (0, 200), 'pitch': (0, 99), 'range': (0, 99), 'word_gap': (0, 50)}
 _lock = threading.Lock()
@@ -95,10 +96,13 @@ def _start() -> None:
             'eSpeak NG is not installed (no module espeakng_loader) and the synthetic corpus is spoken by it; '
             "install it: pip install 'ser_jax[synthetic]'"
         ) from e
-    command = [sys.executable, '-I', '-S', __file__, espeakng_loader.get_library_path(), espeakng_loader.get_data_path()]
+    library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
     # In a session of its own, Ctrl-C does not reach it; it ends when its stdin closes, however the caller ended.
     _worker = subprocess.Popen(
-        [str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, '-I', '-S', __file__, str(library), str(data)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
@@ -126,7 +130,7 @@ if hasattr(os, 'register_at_fork'):
 
 
 def _serve(library: str, data: str) -> None:
-    """The worker: one JSON request a line on stdin; (rate, bytes) and samples, or (0, bytes) and a message, on stdout."""
+    """The worker: a JSON request a line on stdin; (rate, bytes) and samples, or (0, bytes) and a message, on stdout."""
     # eSpeak NG keeps its data path in 160 characters: a relative one always fits.
     os.chdir(os.path.dirname(data))
     lib = ctypes.CDLL(library)

@@ -1,6 +1,6 @@
 """The script of the embedded synthetic corpus, and its performance: who says what, with which emotion, in which voice.
 
-`script` draws lines (sentence, words' condition, prosody) from one seed; `perform` speaks one of them through eSpeak NG.
+`script` draws lines (sentence, words' condition, prosody) from one seed; `perform` speaks one of them by eSpeak NG.
 Everything about a line follows from (seed, speaker, emotion, number) alone, so any part of the corpus can be made
 without the rest and comes out the same.
 
@@ -47,7 +47,7 @@ MEANS = {  #               rate pitch range level tilt breath tremor pause rise 
     'sad': Prosody(-0.35, -2.0, -0.60, -5.0, -1.8, -22, 0.15, 2.0, -4, -4),
     'angry': Prosody(+0.20, +1.5, +0.50, +5.5, +2.0, -36, 0.08, 0.0, -3, +2),
     'fearful': Prosody(+0.25, +4.5, -0.30, -1.5, -0.4, -24, 0.35, 0.5, -1, -1),
-    'disgust': Prosody(-0.25, -1.5, +0.25, +0.0, +1.0, -28, 0.10, 1.5, -3, -1),
+    'disgust': Prosody(-0.25, -1.5, +0.20, +0.0, +1.0, -28, 0.10, 0.5, -3, -1),
     'surprised': Prosody(+0.08, +4.0, +0.80, +1.5, +0.0, -30, 0.03, 0.3, +1, +1),
 }
 SPREAD = Prosody(0.11, 1.4, 0.28, 2.0, 0.65, 4.5, 0.06, 0.7, 0.0, 0.0)  # from one sentence of a speaker to the next
@@ -82,7 +82,7 @@ SPEAKERS = (
 # Each word belongs to one emotion; speakers share words, never sentences.
 LEXICON = {
     'neutral': {
-        'adjective': ('ordinary', 'typical', 'average', 'formal', 'practical', 'neutral'),
+        'adjective': ('ordinary', 'typical', 'average', 'formal', 'practical', 'indifferent'),
         'verb': ('reported', 'commented', 'summarized'),
         'noun': ('paperwork', 'routine', 'business'),
     },
@@ -141,12 +141,18 @@ PLAIN_FRAMES = (
     '{who} spoke of {thing} {time}',
 )
 CARRIERS = {
-    'who': ('Anna', 'my neighbor', 'the teacher', 'my cousin', 'the driver', 'David', 'our doctor', 'the tall girl',
-            'my brother', 'Helen', 'the old man', 'a friend'),  # fmt: skip
-    'thing': ('the letter', 'the blue box', 'the gate', 'the train', 'the piano', 'the window', 'the red car',
-              'the map', 'the concert', 'the meeting', 'the exam', 'the picture', 'the dinner', 'the call'),  # fmt: skip
-    'place': ('at the station', 'in the office', 'by the river', 'near the school', 'behind the house', 'at the market',
-              'on the stairs', 'in the hall'),  # fmt: skip
+    'who': (
+        *('Anna', 'my neighbor', 'the teacher', 'my cousin', 'the driver', 'David'),
+        *('our doctor', 'the tall girl', 'my brother', 'Helen', 'the old man', 'a friend'),
+    ),
+    'thing': (
+        *('the letter', 'the blue box', 'the gate', 'the train', 'the piano', 'the window', 'the red car'),
+        *('the map', 'the concert', 'the meeting', 'the exam', 'the picture', 'the dinner', 'the call'),
+    ),
+    'place': (
+        *('at the station', 'in the office', 'by the river', 'near the school'),
+        *('behind the house', 'at the market', 'on the stairs', 'in the hall'),
+    ),
     'time': ('this morning', 'last night', 'on Monday', 'after lunch', 'before noon', 'in April', 'today', 'yesterday'),
 }
 

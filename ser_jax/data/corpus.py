@@ -38,7 +38,7 @@ __all__ = [
     'InputError', 'Published', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
 ]  # fmt: skip
 
-CHUNK = 256  # recordings heard and extracted together: enough to fill every length bucket
+CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets
 HELD_BYTES = 1 << 30  # finished features kept in memory between hearing and writing; what exceeds it is heard again
 
 

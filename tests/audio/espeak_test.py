@@ -46,7 +46,9 @@ def test_another_process_and_its_forked_copies_say_the_same():
     script = (
         'import hashlib, os\n'
         'from ser_jax.audio import espeak\n'
-        'say = lambda: print(hashlib.sha256(espeak.speak("Who moved the blue box?", "en+f2")[0]).hexdigest(), flush=True)\n'
+        'def say():\n'
+        '    samples, _ = espeak.speak("Who moved the blue box?", "en+f2")\n'
+        '    print(hashlib.sha256(samples).hexdigest(), flush=True)\n'
         'say()\n'
         'child = os.fork()\n'
         'say()\n'

@@ -1,0 +1,33 @@
+"""Speech and text fused."""
+
+from ser_jax.config import base
+
+
+def get_config():
+    """See the module's docstring."""
+    c = base()
+    c.data.corpora = ('synthetic',)
+    c.members.folds = 4
+    c.members.valid_speakers = 2
+    c.members.only = (0,)
+    c.model.name = 'fusion'
+    c.model.channels = (16, 32, 64, 64)
+    c.model.kernels = (5, 3, 3, 3)
+    c.model.strides = ((4, 2), (2, 2), (1, 2), (1, 2))
+    c.model.hidden = 64
+    c.model.embedding = 64
+    c.model.fused = 128
+    c.model.dropout = 0.3
+    c.model.modality_dropout = 0.2
+    c.augment.speed = 0.1
+    c.augment.band_shift = 2
+    c.augment.time_masks = 1
+    c.augment.time_mask_s = 0.2
+    c.augment.band_masks = 1
+    c.augment.band_mask = 8
+    c.loss.label_smoothing = 0.1
+    c.optim.learning_rate = 2e-3
+    c.optim.ema = 0.98
+    c.train.epochs = 20
+    c.train.window_s = 2.5
+    return c

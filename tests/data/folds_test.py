@@ -1,0 +1,123 @@
+"""Speakers decide: no protocol but a leaky one may let a voice stand on two sides."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ser_jax.contract import InputError
+from ser_jax.data import folds
+
+
+def people(speakers=10, each=6, emotions=3, song=0):
+    n = speakers * each
+    speaker = np.repeat([f's{i:02d}' for i in range(speakers)], each).astype(object)
+    channel = np.array(['speech'] * n, object)
+    channel[np.arange(n) % each < song] = 'song'
+    return types.SimpleNamespace(
+        speaker=speaker, sex=np.array([('female', 'male')[int(s[1:]) % 2] for s in speaker], object),
+        emotion=np.array([f'e{i % emotions}' for i in range(n)], object), channel=channel,
+        source_sha256=np.array([f'h{i}' for i in range(n)], object), id=np.arange(n).astype(str).astype(object),
+    )
+
+
+def knobs(**given):
+    return types.SimpleNamespace(**{'protocol': 'speakers_k', 'folds': 5, 'valid_speakers': 2, 'folds_file': '', **given})
+
+
+@settings(max_examples=60, deadline=None)
+@given(speakers=st.integers(5, 30), k=st.integers(2, 5), valid=st.integers(0, 2), song=st.integers(0, 2))
+def test_speakers_k_partitions_speakers(speakers, k, valid, song):
+    u = people(speakers, song=song)
+    made = folds.make(u, knobs(folds=k, valid_speakers=valid), ('song',))
+    tested = np.concatenate([f.test for f in made])
+    assert sorted(tested) == sorted(np.flatnonzero(u.channel != 'song'))  # every scored utterance once
+    sizes = []
+    for f in made:
+        sides = [set(u.speaker[s]) for s in (f.train, f.valid, f.test)]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert len(sides[1]) == valid
+        assert not np.isin(u.channel[np.concatenate([f.valid, f.test])], 'song').any()
+        sizes.append(len(sides[2]))
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_folds_and_validation_are_balanced_by_sex():
+    u = people(20)
+    for f in folds.make(u, knobs()):
+        for side in (f.valid, f.test):
+            sexes = [u.sex[np.flatnonzero(u.speaker == s)[0]] for s in set(u.speaker[side])]
+            assert sexes.count('female') == sexes.count('male')
+
+
+def test_train_only_channels_come_from_training_speakers_alone():
+    u = people(song=2)
+    for f in folds.make(u, knobs(), ('song',)):
+        song = f.train[u.channel[f.train] == 'song']
+        assert len(song) and not set(u.speaker[song]) & (set(u.speaker[f.test]) | set(u.speaker[f.valid]))
+
+
+def test_leave_one_speaker_out():
+    made = folds.make(people(6), knobs(protocol='leave_one_speaker_out'))
+    assert len(made) == 6 and all(len(set(people(6).speaker[f.test])) == 1 for f in made)
+
+
+def test_leaky_random_shares_speakers_and_covers_everything_once():
+    u = people()
+    made = folds.make(u, knobs(protocol='leaky_random'))
+    assert sorted(np.concatenate([f.test for f in made])) == list(range(60))
+    assert all(set(u.speaker[f.test]) & set(u.speaker[f.train]) for f in made)
+    assert all(not set(f.train) & set(f.test) for f in made)
+    assert folds.is_leaky('leaky_random') and not folds.is_leaky('speakers_k')
+
+
+def test_a_fold_that_would_leak_is_refused_by_name():
+    u = people()
+    leaking = folds.Fold('fold7', np.arange(0, 30), np.arange(30, 36), np.arange(27, 60))
+    with pytest.raises(InputError, match=r'fold7 would leak: speaker s0\d .*leaky_random'):
+        folds.check(leaking, u)
+    folds.check(leaking, u, leaky=True)
+
+
+def test_one_recording_on_two_sides_is_a_leak():
+    u = people()
+    u.source_sha256[59] = u.source_sha256[0]
+    fold = folds.Fold('fold0', np.arange(0, 30), np.arange(30, 36), np.arange(36, 60))
+    with pytest.raises(InputError, match='recording h0 is in training and test'):
+        folds.check(fold, u)
+
+
+def test_a_class_without_training_examples_is_named():
+    u = people()
+    u.emotion[50] = 'rare'
+    with pytest.raises(InputError, match='tests rare but trains on no example'):
+        folds.check(folds.Fold('fold0', np.arange(0, 30), np.arange(30, 36), np.arange(36, 60)), u)
+
+
+def test_from_file(tmp_path):
+    path = tmp_path / 'folds.json'
+    path.write_text(json.dumps({'test': [['s00', 's01'], ['s02']], 'valid': [['s02'], ['s03']]}))
+    made = folds.make(people(), knobs(protocol='from_file', folds_file=str(path)))
+    assert [sorted(set(people().speaker[f.valid])) for f in made] == [['s02'], ['s03']]
+    path.write_text(json.dumps({'test': [['s00']], 'valid': [['s00']]}))
+    with pytest.raises(InputError, match='would leak'):
+        folds.make(people(), knobs(protocol='from_file', folds_file=str(path)))
+    path.write_text(json.dumps({'test': [['nobody']]}))
+    with pytest.raises(InputError, match='unknown speakers nobody'):
+        folds.make(people(), knobs(protocol='from_file', folds_file=str(path)))
+    path.write_text('[')
+    with pytest.raises(InputError, match='cannot be read'):
+        folds.make(people(), knobs(protocol='from_file', folds_file=str(path)))
+
+
+@pytest.mark.parametrize('given, says', [
+    ({'protocol': 'speaker_k'}, 'not known; known are .*speakers_k'),
+    ({'folds': 11}, 'expected 2 to 10'),
+    ({'valid_speakers': 9}, 'nobody to train on'),
+])
+def test_what_cannot_be_done_is_said(given, says):
+    with pytest.raises(InputError, match=says):
+        folds.make(people(), knobs(**given))

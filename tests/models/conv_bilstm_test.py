@@ -1,0 +1,123 @@
+"""Every model keeps the contract: shapes, padding invariance, what it reads."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ser_jax.contract import Batch
+from ser_jax.models import conv_bilstm, fusion
+
+SMALL = {'channels': (4, 6, 8, 8), 'kernels': (5, 3, 3, 3), 'strides': ((4, 2), (2, 2), (1, 2), (1, 2)), 'hidden': 8}
+
+
+def batch(frames=120, lengths=(120, 77, 33), bands=64, seed=0):
+    random = np.random.default_rng(seed)
+    n = len(lengths)
+    x = random.standard_normal((n, frames, bands)).astype(np.float32)
+    zeros = jnp.zeros(n, jnp.int32)
+    text = random.integers(2, 20, (n, 10)).astype(np.int32)
+    text[:, 6:] = 0
+    return Batch(jnp.asarray(x), jnp.asarray(lengths, jnp.int32), jnp.asarray(text), jax.nn.one_hot(zeros, 5), zeros, zeros,
+                 zeros, zeros, jnp.ones((n, 5), bool), jnp.ones(n))
+
+
+def build(module, **kwargs):
+    model = module.Model(classes=5, bands=64, words=20, **{**SMALL, **kwargs}, rngs=nnx.Rngs(0))
+    model.eval()
+    return model
+
+
+@pytest.mark.parametrize('module', [conv_bilstm, fusion])
+def test_output_keeps_the_contract(module):
+    out = build(module)(batch())
+    assert out.logits.shape == (3, 5) and out.embedding.shape[0] == 3
+    assert 'audio' in out.modalities
+    assert all(v.shape == (3, 5) for v in out.modalities.values())
+
+
+@pytest.mark.parametrize('module', [conv_bilstm, fusion])
+@pytest.mark.parametrize('strides', [((4, 2), (2, 2), (1, 2), (1, 2)), ((2, 2), (2, 2), (2, 2), (1, 1))])
+def test_padding_never_changes_logits(module, strides):
+    model = build(module, strides=strides)
+    b = batch()
+    together = model(b).logits
+    for i, n in enumerate(b.length):
+        alone = jax.tree.map(lambda x, i=i: x[i : i + 1], b)._replace(features=b.features[i : i + 1, : int(n)])
+        np.testing.assert_allclose(model(alone).logits[0], together[i], atol=2e-5)
+    junk = b._replace(features=jnp.where(jnp.arange(120)[None, :, None] < b.length[:, None, None], b.features, 1e3))
+    np.testing.assert_allclose(model(junk).logits, together, atol=2e-5)
+
+
+@pytest.mark.parametrize('module', [conv_bilstm, fusion])
+def test_padding_never_changes_training_statistics(module):
+    """BatchNorm counts real frames only: a batch padded further trains the same."""
+    stats = []
+    for extra in (0, 40):
+        model = build(module)
+        model.train()
+        b = batch()
+        model(b._replace(features=jnp.pad(b.features, ((0, 0), (0, extra), (0, 0)))), nnx.Rngs(dropout=1, params=1))
+        stats.append(jax.tree.leaves(nnx.state(model, nnx.BatchStat)))
+    for a, c in zip(*stats, strict=True):
+        np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-5)
+
+
+def test_words_past_the_text_change_nothing_and_words_in_it_do():
+    model = build(fusion)
+    b = batch()
+    longer = b._replace(text=jnp.pad(b.text, ((0, 0), (0, 7))))
+    np.testing.assert_allclose(model(longer).logits, model(b).logits, atol=1e-5)
+    other = b._replace(text=b.text.at[:, 0].set(19))
+    assert not np.allclose(model(other).modalities['text'], model(b).modalities['text'])
+    np.testing.assert_array_equal(model(other).modalities['audio'], model(b).modalities['audio'])
+
+
+def test_empty_text_is_answered():
+    b = batch()
+    out = build(fusion)(b._replace(text=b.text * 0))
+    assert np.isfinite(out.logits).all()
+
+
+def test_lstm_equals_flax_cells():
+    """Our stacked masked scan against flax's LSTM cell run by hand in both directions."""
+    from ser_jax.models.layers import BiLSTM
+
+    hidden, inputs, frames = 6, 5, 9
+    ours = BiLSTM(inputs, hidden, dtype=jnp.float32, rngs=nnx.Rngs(3))
+    x = jax.random.normal(jax.random.key(0), (1, frames, inputs))
+    outs = []
+    for d in range(2):
+        cell = nnx.LSTMCell(inputs, hidden, rngs=nnx.Rngs(0))
+        for g, gate in enumerate(('i', 'f', 'g', 'o')):
+            at = slice(g * hidden, (g + 1) * hidden)
+            getattr(cell, {'if': 'if_'}.get(f'i{gate}', f'i{gate}')).kernel[...] = ours.input[...][d, :, at]
+            getattr(cell, f'h{gate}').kernel[...] = ours.recurrent[...][d, :, at]
+            getattr(cell, f'h{gate}').bias[...] = ours.bias[...][d, at]
+        state, rows = (jnp.zeros((1, hidden)),) * 2, []
+        for f in range(frames) if d == 0 else reversed(range(frames)):
+            state, out = cell(state, x[:, f])
+            rows.append(out)
+        outs.append(jnp.stack(rows if d == 0 else rows[::-1], 1))
+    np.testing.assert_allclose(ours(x, jnp.array([frames])), jnp.concatenate(outs, -1), atol=1e-6)
+
+
+def test_patches_equal_convolution():
+    """The one-channel convolution by patches is XLA's convolution."""
+    from ser_jax.models.layers import _convolve
+
+    x, k = jax.random.normal(jax.random.key(0), (2, 37, 16, 1)), jax.random.normal(jax.random.key(1), (5, 5, 1, 7))
+    for stride in ((1, 1), (2, 2), (4, 2), (3, 1)):
+        reference = jax.lax.conv_general_dilated(x, k, stride, ((2, 2), (2, 2)), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        np.testing.assert_allclose(_convolve(x, k, stride), reference, atol=1e-4)
+
+
+def test_size_of_the_configured_network():
+    from configs.conv_bilstm import get_config
+
+    c = get_config()
+    arguments = {k: v for k, v in c.model.items() if k != 'name'}
+    model = nnx.eval_shape(lambda: conv_bilstm.Model(classes=8, **arguments, rngs=nnx.Rngs(0)))
+    count = sum(np.prod(x.shape) for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    assert f'{count / 1000:.0f} k parameters' in ' '.join(__import__('configs.conv_bilstm').conv_bilstm.__doc__.split())
