@@ -2,9 +2,9 @@
 
     python benchmarks/shards.py [--files=300] [--rounds=3]
 
-Both turn the same 48 kHz wav files into 64-band log-mel at 16 kHz. The loop is `librosa.load(sr=16000)`, `melspectrogram`
-and `power_to_db`, one file after another, and keeps nothing; the builder also hashes, inspects, writes the shards and
-reads them back. Each variant runs in a process of its own, rounds in turn; imports and one warm-up are not counted.
+Both turn the same 48 kHz wav files into 64-band log-mel at 16 kHz. The loop is `librosa.load(sr=16000)`,
+`melspectrogram` and `power_to_db`, one file after another, and keeps nothing; the builder also hashes, inspects, writes
+the shards and reads them back. Each variant runs in a process of its own, rounds in turn; imports and one warm-up are not counted.
 Recordings are generated; with SER_JAX_CORPORA set, the RAVDESS files under its `native/` are used instead.
 """
 
@@ -58,7 +58,9 @@ def _timed(worker: str, folder: pathlib.Path, environment: dict) -> float:
     """Seconds of one variant in a fresh process; an empty value in `environment` unsets the variable."""
     variables = {k: v for k, v in {**os.environ, **environment}.items() if k not in environment or v}
     command = [sys.executable, __file__, f'--worker={worker}', f'--folder={folder}']
-    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    done = subprocess.run(
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -125,8 +127,8 @@ def _machine() -> str:
     import jax
 
     model = platform.processor() or platform.machine()
-    if os.path.exists('/proc/cpuinfo'):
-        models = [line.split(':')[1].strip() for line in open('/proc/cpuinfo') if line.startswith('model name')]
+    if (cpus := pathlib.Path('/proc/cpuinfo')).exists():
+        models = [line.split(':')[1].strip() for line in cpus.read_text().splitlines() if line.startswith('model name')]
         model = models[0] if models else model
     return f'{model}, {os.cpu_count()} cores; Python {platform.python_version()}, jax {jax.__version__}'
 

@@ -87,19 +87,19 @@ def _build(args, path: pathlib.Path) -> None:
     elif generation.config is not None and generation.config not in cls.builder_configs:
         near = difflib.get_close_matches(generation.config, cls.builder_configs, 1)
         hint = f'did you mean {near[0]}? expected' if near else 'expected'
-        raise InputError(f'--config={generation.config} is unknown to {cls.name}; {hint} one of {", ".join(cls.builder_configs)}')
+        known = ', '.join(cls.builder_configs)
+        raise InputError(f'--config={generation.config} is unknown to {cls.name}; {hint} one of {known}')
     config = generation.config or cls.BUILDER_CONFIGS[generation.config_idx].name
     debug = dataclasses.replace(args.debug, overwrite=False)
     args_of_one = dataclasses.replace(
         args, positional_datasets=[str(path)], datasets=[], generation=generation, debug=debug
     )
-    make = lambda: cls(data_dir=args.paths.data_dir, config=config)
-    where = pathlib.Path(make().data_dir)
+    where = pathlib.Path(cls(data_dir=args.paths.data_dir, config=config).data_dir)
     there = where.exists() and not args.debug.overwrite
-    with _restored_on_failure(where, args.debug.overwrite), _clear_errors(where):
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints two pages about itself
-            args_of_one.execute()
-    builder = make()
+    quiet = contextlib.redirect_stdout(io.StringIO())  # TFDS prints two pages about itself
+    with _restored_on_failure(where, args.debug.overwrite), _clear_errors(where), quiet:
+        args_of_one.execute()
+    builder = cls(data_dir=args.paths.data_dir, config=config)
     if not builder.is_prepared():
         return  # --download_only and the like
     what = f'{builder.name} ({config})'
@@ -158,12 +158,19 @@ def _restored_on_failure(where: pathlib.Path, overwrite: bool) -> Iterator[None]
 
 @contextlib.contextmanager
 def _clear_errors(where: pathlib.Path) -> Iterator[None]:
-    """Turns what the disk and TFDS refuse into one line."""
+    """Turns what the disk refuses into one line."""
     try:
         yield
-    except OSError as e:
-        what = 'the disk is full' if e.errno in (errno.ENOSPC, errno.EDQUOT) else f'cannot be written ({e.strerror or e})'
-        raise InputError(f'{e.filename or where}: {what}; free some space or choose another --data_dir') from e
+    except (OSError, RuntimeError) as e:
+        # array_record reports a failed write as a RuntimeError with the system's words.
+        words = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+        if isinstance(e, RuntimeError) and not any(w in str(e) for w in words):
+            raise
+        reason = getattr(e, 'strerror', None) or next((w for w in words if w in str(e)), str(e))
+        raise InputError(
+            f'{getattr(e, "filename", None) or where} cannot be written ({reason}); free some space or choose another '
+            '--data_dir, then run the same command again'
+        ) from e
 
 
 def _check(builder, where: pathlib.Path) -> None:

@@ -75,12 +75,12 @@ def test_damaged_and_changed_shards_are_found(built):
     shard = next(folder(built).glob('*.array_record*'))
     content = shard.read_bytes()
     shard.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match='is damaged .* --overwrite'):
+    with pytest.raises(InputError, match=r'is damaged .* --overwrite'):
         run(f'--data_dir={built}')
     shard.write_bytes(content)
     stored = folder(built) / 'fingerprint.json'
     stored.write_text(stored.read_text().replace(fingerprint(built), 'f' * 64))
-    with pytest.raises(InputError, match='is not what was built .* stored ffff'):
+    with pytest.raises(InputError, match=r'is not what was built .* stored ffff'):
         run(f'--data_dir={built}')
 
 
@@ -97,7 +97,10 @@ def test_configs_and_tolerance_are_flags(tmp_path, capsys, monkeypatch):
     assert out.splitlines()[-1] == f'ravdess (waveform): 10 utterances in {folder(tmp_path, "waveform")}'
 
 
-@pytest.mark.parametrize('name', ['ravdess', 'datasets/ravdess', str(ROOT / 'datasets' / 'ravdess'), 'datasets/ravdess/ravdess_dataset_builder.py'])
+@pytest.mark.parametrize(
+    'name',
+    ['ravdess', 'datasets/ravdess', str(ROOT / 'datasets' / 'ravdess'), 'datasets/ravdess/ravdess_dataset_builder.py'],
+)
 def test_a_dataset_is_named_in_any_of_the_usual_ways(name, monkeypatch, tmp_path):
     expected = ROOT / 'datasets' / 'ravdess' / 'ravdess_dataset_builder.py'
     monkeypatch.chdir(ROOT)
@@ -131,12 +134,14 @@ def test_a_builder_that_cannot_be_imported_says_why(tmp_path):
     script = tmp_path / 'lame' / 'lame_dataset_builder.py'
     script.parent.mkdir()
     script.write_text('import a_module_that_is_not_there\n')
-    with pytest.raises(InputError, match="lame_dataset_builder.py cannot be imported .*No module named 'a_module_that_is_not_there'"):
+    with pytest.raises(
+        InputError, match="lame_dataset_builder.py cannot be imported .*No module named 'a_module_that_is_not_there'"
+    ):
         build.main(['build', str(script.parent), f'--data_dir={tmp_path}'])
 
 
-def python_m(*flags) -> subprocess.CompletedProcess:
-    command = [sys.executable, '-m', 'ser_jax.build', *map(str, flags)]
+def python_m(*flags, before=()) -> subprocess.CompletedProcess:
+    command = [*before, sys.executable, '-m', 'ser_jax.build', *map(str, flags)]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=ROOT)
 
 
@@ -152,13 +157,22 @@ def test_the_command_line_ends_with_one_line_and_a_code(tmp_path):
     assert '--manual_dir' in asked.stdout and '--tolerance' in asked.stdout
 
 
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path):
+    limited = ['sh', '-c', 'ulimit -f 16 && exec "$@"', 'sh']  # at most 16 KiB a file; the shard is larger
+    done = python_m('ravdess', f'--manual_dir={DUMMY}', f'--data_dir={tmp_path}', before=limited)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f'error: {folder(tmp_path)}')
+    assert 'cannot be written (File too large); free some space' in done.stderr
+    assert not list(tmp_path.rglob('*.array_record*'))
+
+
 @pytest.mark.slow
 def test_stock_tfds_build_gives_the_same_content(tmp_path):
     """`tfds build datasets/ravdess`, the executable beside this Python, for all configs."""
     tfds = pathlib.Path(sys.executable).with_name('tfds')
     command = [tfds, 'build', 'datasets/ravdess', f'--manual_dir={DUMMY}', f'--data_dir={tmp_path / "stock"}']
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=ROOT) if tfds.exists() else None
-    if done is None or done.returncode and 'No module named' in done.stderr:
+    if done is None or (done.returncode and 'No module named' in done.stderr):
         pytest.fail("stock `tfds build` needs its extra: pip install -e '.[tfds]'")
     assert done.returncode == 0, done.stderr
     for config in ('log_mel', 'waveform', 'native'):

@@ -1,4 +1,4 @@
-"""RAVDESS: 24 actors speak, and 23 sing, two sentences with eight (song: six) emotions (Livingstone and Russo, 2018)."""
+"""RAVDESS: 24 actors speak, and 23 sing, two sentences with up to eight emotions (Livingstone and Russo, 2018)."""
 
 import re
 

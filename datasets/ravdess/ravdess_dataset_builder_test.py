@@ -1,4 +1,4 @@
-"""RAVDESS from generated noise in its folders and names: every layout gives the same shards; the stock test case passes."""
+"""RAVDESS from generated noise under its names: every layout gives the same shards; the stock test case passes."""
 
 import json
 import pathlib
@@ -18,8 +18,9 @@ HERE = pathlib.Path(__file__).parent
 DUMMY = HERE / 'dummy_data'
 Builder = build.builder_class(HERE / 'ravdess_dataset_builder.py')
 IDS = [
-    '03-01-01-01-01-01-01', '03-01-01-01-01-01-02', '03-01-03-01-02-01-01', '03-01-03-01-02-01-02', '03-01-04-01-02-01-01',
-    '03-01-05-01-01-01-01', '03-01-05-01-01-01-02', '03-01-06-02-02-02-01', '03-02-01-01-01-01-01', '03-02-04-01-01-01-01',
+    '03-01-01-01-01-01-01', '03-01-01-01-01-01-02', '03-01-03-01-02-01-01', '03-01-03-01-02-01-02',
+    '03-01-04-01-02-01-01', '03-01-05-01-01-01-01', '03-01-05-01-01-01-02', '03-01-06-02-02-02-01',
+    '03-02-01-01-01-01-01', '03-02-04-01-01-01-01',
 ]  # fmt: skip
 
 
@@ -48,7 +49,9 @@ def test_names_are_read_as_published(tmp_path):
     assert (song['channel'], song['emotion'], song['intensity']) == ('song', 'sad', 'normal')
     assert song['text'] == 'Kids are talking by the door'
     assert by_id['03-01-01-01-01-01-02']['sex'] == 'female'
-    assert [(s['kind'], pathlib.Path(s['source']).stem) for s in report['skipped']] == [('duplicate', '03-01-04-01-02-02-01')]
+    assert [(s['kind'], pathlib.Path(s['source']).stem) for s in report['skipped']] == [
+        ('duplicate', '03-01-04-01-02-02-01')
+    ]
     assert report['ignored'] == {'sound of a video': 1}
     assert report['published']['speech']['here'] == 9 and report['published']['speech']['published'] == 1440
     assert report['published']['song']['missing speakers'][0] == 'ravdess_02'
@@ -114,7 +117,9 @@ def test_folders_without_recordings_are_refused_in_one_line(tmp_path):
     shutil.copy(DUMMY / 'notes.txt', tmp_path / 'other')
     shutil.copy(DUMMY / 'Actor_01' / '03-01-01-01-01-01-01.wav', tmp_path / 'other' / 'hello.wav')
     cases = {'nowhere': 'does not exist; get Audio', 'empty': 'is empty; get', 'other/notes.txt': 'is no folder; get'}
-    cases['other'] = r'holds no ravdess recording: looked for names like 03-01-06.* found 1 .txt, 1 .wav; give|found 1 .wav, 1 .txt'
+    cases['other'] = (
+        r'holds no ravdess recording: looked for names like 03-01-06.* found 1 .txt, 1 .wav; give|found 1 .wav, 1 .txt'
+    )
     for name, message in cases.items():
         with pytest.raises(InputError, match=message) as e:
             prepared(tmp_path / 'out', tmp_path / name)

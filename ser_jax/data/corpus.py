@@ -19,6 +19,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -46,8 +47,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of every builder; a corpus writes `recordings` and says what it publishes."""
 
     VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES = {'1.0.0': 'First release.'}
-    BUILDER_CONFIGS = [LOG_MEL, WAVEFORM, NATIVE]
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'First release.'}
+    BUILDER_CONFIGS: ClassVar = [LOG_MEL, WAVEFORM, NATIVE]
     MANUAL_DOWNLOAD_INSTRUCTIONS = 'give the folder that holds the recordings as --manual_dir=FOLDER'
 
     TOLERANCE = 0.02  # share of files that may be bad (empty, silent, truncated, undecodable, of unknown name)
@@ -81,8 +82,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 return found
             if given:
                 raise InputError(
-                    f'--manual_dir={folder} holds no {self.name} recording: looked for names like {example} (.wav, .flac; '
-                    f'folders and zips of any depth), found {seen(folder)}; give the folder that holds them'
+                    f'--manual_dir={folder} holds no {self.name} recording: looked for names like {example} (.wav, .flac, '
+                    f'at any depth, in zips too), found {seen(folder)}; give the folder that holds them'
                 )
         if not self.ARCHIVES:
             raise InputError(f'{self.name} cannot be downloaded; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}')
@@ -136,7 +137,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {'train': self._generate_examples(*self._inspect(dl_manager))}
 
     def _inspect(self, dl_manager) -> tuple[list[inspection.Heard], dict]:
-        """Hears the whole corpus before anything is written; returns what to keep, and finished features by `id(heard)`."""
+        """Hears the whole corpus before anything is written; returns what to keep, and its features by `id(heard)`."""
         found = list(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
         recordings = sorted((f for f in found if isinstance(f, Recording)), key=lambda r: (r.id, r.source))

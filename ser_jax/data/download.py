@@ -59,7 +59,9 @@ def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> P
         _complete(archive, part, hint)
         if (found := _md5(part)) != archive.md5:
             part.unlink()
-            raise InputError(f'{archive.url}: checksum is md5 {found}, expected {archive.md5}; try again, it was deleted{hint}')
+            raise InputError(
+                f'{archive.url}: checksum is md5 {found}, expected {archive.md5}; try again, it was deleted{hint}'
+            )
         os.replace(part, path)
     except OSError as e:
         reason = f'cannot write {e.filename or part} ({e.strerror or e})'
@@ -69,7 +71,13 @@ def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> P
 
 def _complete(archive: Archive, part: Path, hint: str) -> None:
     """Brings `part` to the full length, over as many connections as it takes."""
-    columns = TextColumn('{task.description}'), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     idle = 0
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(f'downloading {archive.name}', total=archive.size)

@@ -30,10 +30,14 @@ class Published:
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """A file that is not used: `kind` is one of HARMLESS or of the defects that count toward the tolerance."""
+    """A file that is not used.
+
+    `kind` is one of HARMLESS, or counts toward the tolerance: unknown name | missing | empty | silent | not finite |
+    truncated | undecodable.
+    """
 
     source: str
-    kind: str  # duplicate | label conflict | ignored; unknown name | empty | silent | not finite | truncated | undecodable
+    kind: str
     detail: str = ''
 
 
@@ -111,8 +115,8 @@ def check_tolerance(skipped: Iterable[Skipped], files: int, tolerance: float) ->
         first = '; '.join(f'{s.source}: {s.detail or s.kind}' for s in bad[:3])
         more = f'; and {len(bad) - 3} more' if len(bad) > 3 else ''
         raise InputError(
-            f'{len(bad)} of {files} files are bad, {len(bad) / files:.1%} where {tolerance:.1%} are tolerated ({first}{more}); '
-            'repair or remove them, or allow more with --tolerance=SHARE (SER_JAX_TOLERANCE under stock `tfds build`)'
+            f'{len(bad)} of {files} files are bad, {len(bad) / files:.1%} where {tolerance:.1%} are tolerated '
+            f'({first}{more}); repair or remove them, or allow more with --tolerance=SHARE (SER_JAX_TOLERANCE under stock `tfds build`)'
         )
 
 
@@ -123,7 +127,10 @@ def summary(
 
     `audible` is what was kept and its duplicates: recordings that are published twice under two names are both there.
     """
-    of = lambda field, items=kept: dict(sorted(collections.Counter(getattr(h.recording, field) for h in items).items()))
+
+    def of(field, items=kept):
+        return dict(sorted(collections.Counter(getattr(h.recording, field) for h in items).items()))
+
     channels = {}
     for channel in of('channel'):
         here = [h for h in kept if h.recording.channel == channel]
@@ -166,7 +173,9 @@ def _against(published: Published, recordings: Iterable[Recording]) -> dict[str,
 def lines(report: dict) -> list[str]:
     """The report on screen: a dozen lines at most; `inspection.json` has every file."""
     sexes = ', '.join(f'{n:,} {s}' for s, n in report['sexes'].items())
-    out = [f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {len(report["speakers"])} speakers']
+    out = [
+        f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {len(report["speakers"])} speakers'
+    ]
     for channel, counts in report['channels'].items():
         emotions = ', '.join(f'{e} {n}' for e, n in counts['emotions'].items())
         out.append(f'  {channel}: {counts["utterances"]:,} of {len(counts["speakers"])} speakers: {emotions}')

@@ -67,7 +67,9 @@ def _members(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as e:
-        raise InputError(f'{path}: cannot be read as a zip ({e}); download it again, or give the unpacked folder') from e
+        raise InputError(
+            f'{path}: cannot be read as a zip ({e}); download it again, or give the unpacked folder'
+        ) from e
     for name in archive.namelist():
         parts = PurePosixPath(name).parts
         if parts and not name.endswith('/') and not any(p.startswith('.') or p == '__MACOSX' for p in parts):

@@ -133,10 +133,10 @@ class Group:
             if self.shared.flat is None:
                 row = row._replace(raw=batches.cut(self.utterances, row.utterance, row.start, span))
             out = self._predict(variables, self.own, self.shared, put(row, self.mesh, P('members', 'batch')), span)
-            for k, c in enumerate(chosen):
-                fresh = np.flatnonzero(np.diff(c, prepend=-1))
+            for k, w in enumerate(windows):
+                real = max(0, min(batch_size, len(w.utterance) - at))
                 for name, p in out.items():
-                    said[k].setdefault(name, []).append(np.asarray(p)[k, fresh])
+                    said[k].setdefault(name, []).append(np.asarray(p)[k, :real])
         return [_by_utterance(w, {n: np.concatenate(p) for n, p in s.items()}) for w, s in zip(windows, said, strict=True)]
 
     def keep(self, state: State, better: np.ndarray, score: np.ndarray, epoch: int) -> State:

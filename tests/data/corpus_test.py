@@ -1,6 +1,7 @@
-"""Builders: the content on disk is the recordings' own, in order, twice the same; bad recordings are named or refused."""
+"""Builders: on disk are the recordings' own contents, in order, twice the same; bad ones are named or refused."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import subprocess
@@ -75,7 +76,11 @@ def test_examples_are_the_recordings_in_the_order_of_ids(tmp_path):
 def test_building_twice_gives_the_same_fingerprint_and_readers_find_it(tmp_path):
     first, folder = build(tmp_path / '1', several())
     _, again = build(tmp_path / '2', several()[::-1])
-    assert stored(folder) == stored(again) == {'fingerprint': corpus.fingerprint(first), 'examples': 7, 'features': 'log_mel'}
+    assert (
+        stored(folder)
+        == stored(again)
+        == {'fingerprint': corpus.fingerprint(first), 'examples': 7, 'features': 'log_mel'}
+    )
 
 
 def test_a_corpus_that_does_not_fit_in_memory_is_heard_again_and_is_the_same(tmp_path, monkeypatch):
@@ -88,7 +93,9 @@ def test_a_corpus_that_does_not_fit_in_memory_is_heard_again_and_is_the_same(tmp
 
 @pytest.mark.parametrize('change', ['value', 'order', 'name', 'missing', 'type', 'text'])
 def test_any_change_of_content_changes_the_fingerprint(change):
-    examples = lambda: [{'id': f'{i}', 'x': np.arange(6, dtype=np.int16) + i, 'seconds': 1.0 + i} for i in range(3)]
+    def examples():
+        return [{'id': f'{i}', 'x': np.arange(6, dtype=np.int16) + i, 'seconds': 1.0 + i} for i in range(3)]
+
     before, changed = corpus.fingerprint(examples()), examples()
     if change == 'value':
         changed[1]['x'][3] += 1
@@ -103,7 +110,10 @@ def test_any_change_of_content_changes_the_fingerprint(change):
     else:
         changed[2]['id'] = 'two'
     assert corpus.fingerprint(changed) != before
-    assert corpus.fingerprint({**e, 'id': e['id'].encode(), 'seconds': np.float32(e['seconds'])} for e in examples()) == before
+    assert (
+        corpus.fingerprint({**e, 'id': e['id'].encode(), 'seconds': np.float32(e['seconds'])} for e in examples())
+        == before
+    )
 
 
 def test_waveform_and_native_hold_the_samples(tmp_path):
@@ -131,9 +141,16 @@ def test_equal_sounds_are_kept_once_and_conflicting_labels_not_at_all(tmp_path):
     recordings[-1] = dataclasses.replace(recordings[-1], source='other/a.wav')
     examples, folder = build(tmp_path, recordings, TOLERANCE=0.0)
     assert [e['id'] for e in examples] == [b'a', b'b']
-    expected = {'b_copy.wav': 'duplicate', 'b_more.wav': 'duplicate', 'c.wav': 'label conflict', 'c_sad.wav': 'label conflict'}
+    expected = {
+        'b_copy.wav': 'duplicate',
+        'b_more.wav': 'duplicate',
+        'c.wav': 'label conflict',
+        'c_sad.wav': 'label conflict',
+    }
     assert skipped(folder) == {**expected, 'other/a.wav': 'duplicate'}
-    np.testing.assert_array_equal(examples[0]['log_mel'], build(tmp_path / '2', [recording('a', sound(0))])[0][0]['log_mel'])
+    np.testing.assert_array_equal(
+        examples[0]['log_mel'], build(tmp_path / '2', [recording('a', sound(0))])[0][0]['log_mel']
+    )
 
 
 def bad_recordings() -> list[Recording]:
@@ -150,7 +167,9 @@ def bad_recordings() -> list[Recording]:
 
 
 def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_path):
-    examples, folder = build(tmp_path, [*several(), *bad_recordings(), corpus.Skipped('x.wav', 'unknown name')], TOLERANCE=0.5)
+    examples, folder = build(
+        tmp_path, [*several(), *bad_recordings(), corpus.Skipped('x.wav', 'unknown name')], TOLERANCE=0.5
+    )
     assert len(examples) == 7
     assert skipped(folder) == {
         'broken.wav': 'truncated', 'empty.wav': 'empty', 'silent.wav': 'silent', 'nan.wav': 'not finite', 'x.wav': 'unknown name',
@@ -158,7 +177,9 @@ def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_p
 
 
 def test_too_many_bad_recordings_are_refused_and_nothing_is_left(tmp_path):
-    with pytest.raises(InputError, match=r'4 of 11 files are bad, 36\.4% where 2\.0% .*broken\.wav: truncated.* and 1 more') as e:
+    with pytest.raises(
+        InputError, match=r'4 of 11 files are bad, 36\.4% where 2\.0% .*broken\.wav: truncated.* and 1 more'
+    ) as e:
         build(tmp_path, [*several(), *bad_recordings()])
     assert '\n' not in str(e.value)
     assert not list(tmp_path.rglob('*.array_record*'))
@@ -175,7 +196,7 @@ def test_the_environment_sets_the_tolerance(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('recordings', [[], bad_recordings()])
 def test_nothing_usable_is_an_error(tmp_path, recordings):
-    with pytest.raises(InputError, match='none of . files is usable'):
+    with pytest.raises(InputError, match=r'none of \d files is usable'):
         build(tmp_path, recordings, TOLERANCE=1.0)
 
 
@@ -190,17 +211,17 @@ def test_only_one_read_at_a_time_where_a_corpus_asks_for_it(tmp_path):
         finally:
             inside.pop()
 
-    recordings = [dataclasses.replace(r, read=lambda s=r.read()[0]: read(s)) for r in several(40)]
+    recordings = [dataclasses.replace(r, read=functools.partial(read, r.read()[0])) for r in several(40)]
     assert len(build(tmp_path, recordings, THREADS=1)[0]) == 40
 
 
 def test_building_needs_no_tensorflow(tmp_path):
-    code = f'''
+    code = f"""
 import sys
 sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
 import corpus_test
 assert len(corpus_test.build({str(tmp_path)!r}, corpus_test.several(3))[0]) == 3
 assert not {{'tensorflow', 'torch'}} & set(sys.modules)
-'''
+"""
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,7 @@ def knobs(**given):
 
 
 @settings(max_examples=60, deadline=None)
-@given(speakers=st.integers(5, 30), k=st.integers(2, 5), valid=st.integers(0, 2), song=st.integers(0, 2))
+@given(speakers=st.integers(6, 30), k=st.integers(2, 5), valid=st.integers(0, 2), song=st.integers(0, 2))
 def test_speakers_k_partitions_speakers(speakers, k, valid, song):
     u = people(speakers, song=song)
     made = folds.make(u, knobs(folds=k, valid_speakers=valid), ('song',))

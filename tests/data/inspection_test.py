@@ -60,7 +60,12 @@ def test_a_partial_corpus_is_compared_with_the_published_one():
         'here': 3, 'published': 4, 'missing speakers': ['s2'], 'unknown speakers': ['s9'], 'other sex': ['s1'],
         'unknown emotions': ['angry'], 'emotions': ['sad 0 of 2'],
     }  # fmt: skip
-    assert report['published']['song'] == {'here': 0, 'published': 1, 'missing speakers': ['s1'], 'emotions': ['sad 0 of 1']}
+    assert report['published']['song'] == {
+        'here': 0,
+        'published': 1,
+        'missing speakers': ['s1'],
+        'emotions': ['sad 0 of 1'],
+    }
     text = '\n'.join(inspection.lines(report))
     assert '3 of the 4 published files; missing speakers: s2; unknown speakers: s9' in text
     assert 'song: 0 of the 1 published files\n' in text
@@ -86,7 +91,9 @@ def test_the_tolerance_is_a_share_of_all_files_and_duplicates_are_free(bad, refu
     skipped = [inspection.Skipped(f'{i}.wav', 'silent') for i in range(bad)]
     skipped += [inspection.Skipped(f'd{i}.wav', kind) for i, kind in enumerate(inspection.HARMLESS * 9)]
     if refused:
-        with pytest.raises(InputError, match=r'3 of 100 files are bad, 3\.0% where 2\.0% are tolerated \(0\.wav: silent;'):
+        with pytest.raises(
+            InputError, match=r'3 of 100 files are bad, 3\.0% where 2\.0% are tolerated \(0\.wav: silent;'
+        ):
             inspection.check_tolerance(skipped, 100, 0.02)
     else:
         inspection.check_tolerance(skipped, 100, 0.02)

@@ -1,0 +1,135 @@
+"""Members together = members apart; one device = eight; resident = streamed; steps in one dispatch or many."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+from ser_jax import assemble
+from ser_jax.contract import InputError
+from ser_jax.learn.members import Group, device_mesh
+from tests.conftest import small_config
+
+STEPS = 5
+
+
+def sgd(data_dir, **changes):
+    """Plain SGD, whose parameters differ only as much as its gradients do."""
+    c = small_config(data_dir)
+    c.optim.name, c.optim.learning_rate, c.optim.warmup = 'sgd', 0.05, 0.0
+    for key, value in changes.items():
+        section, knob = key.split('__')
+        c[section][knob] = value
+    return c
+
+
+def group_of(config, which, devices=None, per_dispatch=1) -> Group:
+    run = assemble.open_run(config)
+    span = max(assemble.eval_span(config), run.learner.inputs.span)
+    shared = assemble.shared_arrays(config, run.utterances, run.emotions, span)
+    return Group(
+        run.learner, [run.members[k] for k in which], assemble.own_arrays(run, which), shared, run.utterances,
+        device_mesh(len(which), config.train.batch_size, devices or jax.devices()[:1]),
+        batch_size=config.train.batch_size, steps=run.steps, per_dispatch=per_dispatch,
+    )
+
+
+def after(group: Group, steps=STEPS):
+    """(loss [K], params) on the host after `steps` steps."""
+    state, done, epoch = group.init(), 0, 0
+    while done < steps:
+        for state in group.train_epoch(state, epoch):
+            done += group.per_dispatch
+            if done >= steps:
+                break
+        epoch += 1
+    host = group.host({'loss': state.loss_sum / state.loss_weight, 'params': state.variables.params, 'stats': state.variables.stats})
+    return host['loss'], {**host['params'], **host['stats']}
+
+
+def assert_same(a, b):
+    np.testing.assert_allclose(a[0], b[0], rtol=1e-5)
+    for name in a[1]:
+        np.testing.assert_allclose(a[1][name], b[1][name], atol=1e-6, err_msg=name)
+
+
+AUGMENTED = {'augment__speed': 0.1, 'augment__band_shift': 2, 'augment__time_masks': 1, 'augment__time_mask_s': 0.1}
+
+
+def test_members_together_equal_members_apart(data_dir):
+    c = sgd(data_dir, members__seeds=(0, 1), **AUGMENTED)
+    together = after(group_of(c, [0, 1, 3]))
+    for place, k in enumerate([0, 1, 3]):
+        apart = after(group_of(c, [k]))
+        assert_same((together[0][place : place + 1], {n: x[place : place + 1] for n, x in together[1].items()}), apart)
+
+
+@pytest.mark.parametrize('source', ['log_mel', 'waveform'])
+def test_resident_equals_streamed(data_dir, source):
+    c = sgd(data_dir, features__source=source, augment__speed=0.1)
+    resident = group_of(c, [0, 1])
+    c.data.resident_gb = 0.0
+    streamed = group_of(c, [0, 1])
+    assert resident.shared.flat is not None and streamed.shared.flat is None
+    assert_same(after(resident), after(streamed))
+    test = [m.test for m in resident.members]
+    variables, most = resident.init().variables, 50 if source == 'log_mel' else 8000  # some utterances need two windows
+    for a, b in zip(resident.predict(variables, test, most), streamed.predict(variables, test, most), strict=True):
+        np.testing.assert_array_equal(a.utterance, b.utterance)
+        np.testing.assert_allclose(a.probabilities['audio'], b.probabilities['audio'], atol=1e-6)
+
+
+def test_members_with_fewer_windows_are_read_whole(data_dir):
+    """Members of unequal tests are scored in one call as each is alone, over several batches."""
+    group = group_of(sgd(data_dir), [0, 1])
+    variables = group.init().variables
+    which = [group.members[0].test, group.members[1].test[:3]]
+    together = group.predict(variables, which, 1000, batch_size=4)
+    for k in range(2):
+        np.testing.assert_array_equal(together[k].utterance, which[k])
+        alone = group.predict(variables, [which[k]] * 2, 1000)[k]
+        np.testing.assert_allclose(together[k].probabilities['audio'], alone.probabilities['audio'], atol=1e-6)
+
+
+def test_several_steps_in_one_dispatch_change_nothing(data_dir):
+    c = sgd(data_dir)
+    steps = group_of(c, [0]).steps
+    assert_same(after(group_of(c, [0]), steps), after(group_of(c, [0], per_dispatch=steps), steps))
+
+
+def test_one_device_equals_eight(data_dir, tmp_path):
+    """Members 1 x batch 8 and members 2 x batch 4, in a process with eight forced host devices."""
+    c = sgd(data_dir, members__seeds=(0, 1), **AUGMENTED)
+    script = textwrap.dedent("""
+        import sys, jax, numpy as np
+        from tests.learn.members_test import sgd, group_of, after, AUGMENTED
+        assert len(jax.devices()) == 8
+        for which in ([0], [0, 1]):
+            loss, params = after(group_of(sgd(sys.argv[1], members__seeds=(0, 1), **AUGMENTED), which, jax.devices()))
+            np.savez(f'{sys.argv[2]}/{len(which)}.npz', loss=loss, **params)
+    """)
+    root = pathlib.Path(__file__).parents[2]
+    env = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=8', 'PYTHONPATH': str(root)}
+    subprocess.run([sys.executable, '-c', script, str(data_dir), str(tmp_path)], check=True, env=env, cwd=root)
+    for which in ([0], [0, 1]):
+        sharded = dict(np.load(tmp_path / f'{len(which)}.npz'))
+        assert_same(after(group_of(c, which)), (sharded.pop('loss'), sharded))
+
+
+def test_mesh_takes_members_first_and_refuses_what_does_not_divide():
+    devices = [jax.devices()[0]] * 6
+    assert dict(device_mesh(3, 8, devices).shape) == {'members': 3, 'batch': 2}
+    with pytest.raises(InputError, match='train.batch_size=8 does not divide over 3'):
+        device_mesh(2, 8, devices)
+
+
+def test_members_differ_by_seed_and_resume_their_own_randomness(data_dir):
+    c = sgd(data_dir, members__seeds=(0, 1))
+    a, b = after(group_of(c, [0])), after(group_of(c, [3]))
+    assert any(not np.allclose(a[1][n], b[1][n]) for n in a[1])
+    assert_same(a, after(group_of(c, [0])))

@@ -1,0 +1,248 @@
+"""A run as its user meets it: real processes, real kills, real directories."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ser_jax import train
+from ser_jax.contract import InputError
+from ser_jax.learn import checkpoint, logbook
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def command(data_dir, workdir, *flags) -> list[str]:
+    """The command line that trains the fixture's config (tests/tone_config.py) in a process of its own."""
+    return [sys.executable, '-m', 'ser_jax.main', '--config=tests/tone_config.py', f'--workdir={workdir}',
+            f'--config.data.dir={data_dir}', *flags]
+
+
+def run(*args, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run(*args, cwd=ROOT, capture_output=True, text=True, **kwargs)
+
+
+def kept(workdir) -> dict[str, np.ndarray]:
+    """All kept variables of a run by member and name."""
+    out = {}
+    for about in sorted(pathlib.Path(workdir).glob('best/*/about.json')):
+        variables, _ = checkpoint.load_best(about.parent)
+        out.update({f'{about.parent.name}/{k}/{n}': x for k, flat in variables.items() for n, x in flat.items()})
+    return out
+
+
+def assert_bitwise(a, b):
+    assert a.keys() == b.keys() and a
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.fixture(scope='module')
+def finished(data_dir, tmp_path_factory):
+    """A run that nobody interrupted."""
+    workdir = tmp_path_factory.mktemp('runs') / 'whole'
+    done = run(command(data_dir, workdir))
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def test_what_a_run_leaves_behind(finished):
+    for name in ('config.json', 'environment.json', 'folds.json', 'normalization.json', 'vocabulary.json', 'metrics.jsonl'):
+        assert (finished / name).stat().st_size
+    records = logbook.read(finished / 'metrics.jsonl')
+    epochs = [r for r in records if r['kind'] == 'epoch']
+    assert {r['member'] for r in epochs} == {'fold0_seed0', 'fold1_seed0', 'fold2_seed0'}
+    assert len(epochs) == 3 * 3 and all(np.isfinite(r['train_loss']) and 0 <= r['valid_uar'] <= 1 for r in epochs)
+    assert sorted(p.name for p in (finished / 'best').iterdir()) == ['fold0_seed0', 'fold1_seed0', 'fold2_seed0']
+    assert not list(finished.rglob('*.pkl'))
+
+
+def test_same_command_again_changes_nothing(finished, data_dir):
+    before = kept(finished), (finished / 'metrics.jsonl').read_text()
+    assert run(command(data_dir, finished)).returncode == 0
+    assert_bitwise(before[0], kept(finished))
+    assert before[1] == (finished / 'metrics.jsonl').read_text()
+
+
+@pytest.mark.parametrize('moment', [0.2, 0.5, 0.8])
+def test_resume_after_kill_is_bitwise_the_uninterrupted_run(finished, data_dir, tmp_path, moment):
+    """kill -9 once a share `moment` of all epochs is logged, that is during or right before a background save."""
+    process = subprocess.Popen(command(data_dir, tmp_path / 'killed'), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tmp_path / 'killed' / 'metrics.jsonl'
+    while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < moment * 9):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = run(command(data_dir, tmp_path / 'killed'))
+    assert done.returncode == 0, done.stderr
+    assert_bitwise(kept(finished), kept(tmp_path / 'killed'))
+    assert logbook.read(log) == logbook.read(finished / 'metrics.jsonl')
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(finished, data_dir, tmp_path):
+    workdir = tmp_path / 'run'
+    process = subprocess.Popen(command(data_dir, workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len([p for p in workdir.glob('checkpoints/*') if p.name.isdigit()]) < 2:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    newest = max((p for p in workdir.glob('checkpoints/*') if p.name.isdigit()), key=lambda p: int(p.name))
+    for path in newest.rglob('*'):
+        if path.is_file() and path.stat().st_size > 100:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = run(command(data_dir, workdir))
+    assert done.returncode == 0, done.stderr
+    assert f'checkpoint {newest.name} is damaged' in done.stdout
+    assert_bitwise(kept(finished), kept(workdir))
+
+
+def test_restores_onto_another_number_of_devices(finished, data_dir, tmp_path):
+    workdir = tmp_path / 'run'
+    process = subprocess.Popen(command(data_dir, workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not [p for p in workdir.glob('checkpoints/*') if p.name.isdigit()]:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    env = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
+    done = run(command(data_dir, workdir), env=env)
+    assert done.returncode == 0, done.stderr
+    assert 'going on from checkpoint' in done.stdout
+    assert json.loads((workdir / 'environment.json').read_text())['devices'] == ['cpu:cpu'] * 4
+    for (name, a), b in zip(kept(finished).items(), kept(workdir).values(), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3, err_msg=name)  # sums in another order, through Adam
+
+
+def test_two_processes_equal_one(finished, data_dir, tmp_path):
+    sgd = ('--config.optim.name=sgd', '--config.optim.learning_rate=0.05', '--config.train.epochs=1', '--config.members.only=0,')
+    one = run(command(data_dir, tmp_path / 'one', *sgd))
+    assert one.returncode == 0, one.stderr
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    flags = (*sgd, f'--coordinator=127.0.0.1:{port}', '--num_processes=2')
+    both = [
+        subprocess.Popen(command(data_dir, tmp_path / 'two', *flags, f'--process_id={i}'), cwd=ROOT, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
+    said = [p.communicate(timeout=240) for p in both]
+    assert [p.returncode for p in both] == [0, 0], said
+    assert json.loads((tmp_path / 'two' / 'environment.json').read_text())['processes'] == 2
+    a, b = kept(tmp_path / 'one'), kept(tmp_path / 'two')
+    assert a.keys() == b.keys() and a
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], atol=1e-6, err_msg=name)
+    losses = [logbook.read(tmp_path / n / 'metrics.jsonl')[0]['train_loss'] for n in ('one', 'two')]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_full_disk_is_one_line_and_keeps_what_was_saved(data_dir, tmp_path):
+    """The largest file this process may write is smaller than a checkpoint: every write beyond fails, as on a full disk."""
+    limited = ['bash', '-c', 'ulimit -f 8; exec "$@"', '_', *command(data_dir, tmp_path / 'run')]
+    env = {**os.environ, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
+    done = run(limited, env=env)
+    assert done.returncode == 2
+    error = [line for line in done.stderr.splitlines() if line.startswith('error:')]
+    assert len(error) == 1 and 'could not be written' in error[0] and 'same command again' in error[0]
+    assert 'Traceback' not in done.stderr
+    assert run(command(data_dir, tmp_path / 'run')).returncode == 0  # with room again it goes on
+
+
+def test_loss_that_is_not_finite_names_member_step_and_checkpoint(config, tmp_path):
+    config.optim.name, config.optim.learning_rate, config.optim.clip, config.optim.warmup = 'sgd', 1e30, 0.0, 0.0
+    with pytest.raises(InputError, match=r'loss of fold0_seed0 is not finite since step \d+ .*last checkpoint'):
+        train.train(config, tmp_path / 'run')
+
+
+def test_shuffled_labels_score_chance_and_true_ones_do_not(config, tmp_path, monkeypatch):
+    """The whole pipeline finds nothing where there is nothing to find."""
+    from ser_jax import assemble
+    from ser_jax.evaluate import evaluate
+    from ser_jax.learn.scores import scores_by
+    from ser_jax.trained import open_trained
+
+    config.train.epochs, config.data.channels = 12, ('speech', 'song')
+    train.train(config, tmp_path / 'true')
+    true = scores_by(evaluate([open_trained(tmp_path / 'true')]))[0]
+    assert true.uar.value > 0.6
+    opened = assemble.open_utterances
+
+    def shuffled(config):
+        utterances, emotions = opened(config)
+        utterances.emotion[:] = np.random.default_rng(0).permutation(utterances.emotion)
+        return utterances, emotions
+
+    monkeypatch.setattr(assemble, 'open_utterances', shuffled)
+    config.train.select = 'last'
+    train.train(config, tmp_path / 'shuffled')
+    score = scores_by(evaluate([open_trained(tmp_path / 'shuffled')]))[0]
+    assert abs(score.uar.value - 0.25) < 0.15  # 96 utterances: two standard deviations are about 0.09
+
+
+def test_one_batch_can_be_overfitted(config, tmp_path):
+    from ser_jax import assemble
+    from ser_jax.learn import members
+    from tests.learn.members_test import group_of
+
+    config.train.epochs, config.optim.warmup, config.model.dropout = 60, 0.0, 0.0
+    group = group_of(config, [0])
+    member = group.members[0]._replace(train=group.members[0].train[::9][:8])
+    group = group.regroup([member], assemble.own_arrays(assemble.open_run(config), [0]))
+    state = group.init()
+    for epoch in range(60):
+        for state in group.train_epoch(state, epoch):
+            pass
+    assert isinstance(group, members.Group)
+    assert float(state.loss_sum[0] / state.loss_weight[0]) < 0.1
+
+
+@pytest.mark.parametrize('changes, says', [
+    ({'data.corpora': ('tess',)}, "corpus 'tess'.*python -m ser_jax.build datasets/tess"),
+    ({'data.corpora': ()}, 'data.corpora is empty'),
+    ({'data.emotions': ('happy', 'boredom')}, 'no example of boredom'),
+    ({'data.emotions': ('happy', 'hapy')}, 'names hapy; known are'),
+    ({'model.name': 'conv_lstm'}, "model.name='conv_lstm' is no file"),
+    ({'members.folds': 9}, 'expected 2 to 6'),
+    ({'members.only': (7,)}, 'members 0 to 2'),
+    ({'members.seeds': ()}, 'give at least one seed'),
+    ({'members.valid_speakers': 0}, 'needs validation speakers'),
+    ({'optim.name': 'adam'}, 'known are adamw, sgd'),
+    ({'features.source': 'mfcc'}, 'expected log_mel or waveform'),
+    ({'features.normalize': 'speaker'}, 'known are train, utterance'),
+    ({'augment.noise_snr_db': (0.0, 10.0)}, "set features.source='waveform'"),
+])
+def test_what_cannot_be_trained_is_said(config, tmp_path, changes, says):
+    for key, value in changes.items():
+        section, knob = key.split('.')
+        with config.unlocked():
+            config[section][knob] = value
+    with pytest.raises(InputError, match=says):
+        train.train(config, tmp_path / 'run')
+
+
+def test_a_workdir_of_another_config_is_refused(finished, data_dir):
+    done = run(command(data_dir, finished, '--config.optim.learning_rate=0.1'))
+    assert done.returncode == 2
+    assert 'optim.learning_rate was 0.005, now 0.1' in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('flags, says', [
+    (('--config.optim.lerning_rate=1',), 'learning_rate'),
+    (('--confg=x',), 'config'),
+    (('--config.optim.learning_rate=fast',), 'fast'),
+    (('stray',), 'stray'),
+    (('--config=configs/nope.py',), 'configs/nope.py'),
+])
+def test_typos_are_one_line_with_the_way_out(data_dir, tmp_path, flags, says):
+    done = run(command(data_dir, tmp_path / 'run', *flags))
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr
+    error = [line for line in done.stderr.splitlines() if line]
+    assert len(error) == 1 and error[0].startswith('error: ') and says in error[0], done.stderr
