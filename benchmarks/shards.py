@@ -4,8 +4,8 @@
 
 Both turn the same 48 kHz wav files into 64-band log-mel at 16 kHz. The loop is `librosa.load(sr=16000)`,
 `melspectrogram` and `power_to_db`, one file after another, and keeps nothing; the builder also hashes, inspects, writes
-the shards and reads them back. Each variant runs in a process of its own, rounds in turn; imports and one warm-up are not counted.
-Recordings are generated; with SER_JAX_CORPORA set, the RAVDESS files under its `native/` are used instead.
+the shards and reads them back. Each variant runs in a process of its own, rounds in turn; imports and one warm-up are
+not counted. Recordings are generated; with SER_JAX_CORPORA set, the RAVDESS files under its `native/` are used instead.
 """
 
 import argparse

@@ -46,8 +46,11 @@ def open_run(config: ConfigDict) -> Run:
     ]
     if not members:
         raise InputError('members.seeds=() trains nothing; give at least one seed, e.g. --config.members.seeds=0,')
-    if config.train.select == 'best' and not all(len(m.valid) for m in members):
-        raise InputError("train.select='best' needs validation speakers; set members.valid_speakers or train.select='last'")
+    if config.train.select not in ('uar', 'loss', 'last'):
+        raise InputError(f'train.select={config.train.select!r} is not known; known are uar, loss, last')
+    if config.train.select != 'last' and not all(len(m.valid) for m in members):
+        raise InputError(f'train.select={config.train.select!r} needs validation speakers; '
+                         "set members.valid_speakers or train.select='last'")
     steps = steps_per_epoch(members, config.train.batch_size)
     reads = reads_text(config)
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
@@ -111,7 +114,7 @@ def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int
     return Learner(
         lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
         optim.build(config.optim, total_steps),
-        Inputs(config.augment, waveform, config.features.normalize == 'utterance', frames),
+        Inputs(config.augment, waveform, config.features.normalize == 'utterance', config.features.range_db, frames),
         config.loss.label_smoothing, config.loss.modalities, config.optim.ema,
     )
 

@@ -18,11 +18,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 
+# Read when numpy is first imported, so before it is: in many threads librosa's small products take five times as long.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+
 from ser_jax import door
 from ser_jax.contract import InputError
-
-# Read when numpy is imported, below: small products in many threads cost front ends ten times what they compute.
-os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 
 def main(argv: list[str]) -> None:
@@ -101,6 +101,8 @@ def _build(args, path: pathlib.Path) -> None:
         args_of_one.execute()
     builder = cls(data_dir=args.paths.data_dir, config=config)
     if not builder.is_prepared():
+        if there:
+            raise InputError(f'{where} is there but holds no complete shards; remove it, or build it with --overwrite')
         return  # --download_only and the like
     what = f'{builder.name} ({config})'
     if there:

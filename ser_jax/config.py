@@ -35,6 +35,7 @@ def _features() -> ConfigDict:
     f = ConfigDict()
     f.source = 'log_mel'  # the builder config to read: log_mel | waveform (log-mel is then computed inside the step)
     f.normalize = 'train'  # mean and deviation per band: of the member's training side ('train') | of each utterance
+    f.range_db = 0.0  # what lies further below a window's loudest band is lifted to there: silence is one thing; 0 = off
     f.max_words = 32  # words of a text that are read
     return f
 
@@ -93,7 +94,7 @@ def _train() -> ConfigDict:
     t.batch_size = 32  # utterances a step, per member
     t.window_s = 3.0  # training sees a random window of this length
     t.eval_window_s = 10.0  # scoring hears up to this at once; longer recordings are averaged over half-overlapping windows
-    t.select = 'best'  # which epoch is kept: best UAR on the validation speakers | last
+    t.select = 'uar'  # which epoch is kept: highest UAR or lowest loss on the validation speakers ('uar', 'loss') | 'last'
     t.checkpoint_every = 5  # epochs
     t.keep = 2  # newest checkpoints kept
     t.steps_per_dispatch = 0  # 0 = 1 on a CPU, 16 on an accelerator

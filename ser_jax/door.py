@@ -1,6 +1,7 @@
 """How every `python -m ser_jax.<verb>` begins and ends: quiet logs in, one clear line out when something is wrong."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -52,10 +53,12 @@ def _parse(argv: list[str]) -> list[str]:
 
     try:
         return flags.FLAGS(argv)
-    except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as e:
-        # ml_collections raises these for unknown keys, wrong types and missing config files.
-        message = ' '.join(str(a) for a in e.args) or repr(e)
-        raise InputError(' '.join(message.split())) from e
+    except (AttributeError, KeyError) as e:  # how ml_collections says that a config has no such key
+        unknown, *nearest = re.findall(r"""['"](\w+)['"]""", str(e).replace('\\', '')) or [str(e)]
+        near = f'; did you mean {nearest[0]!r}?' if nearest else '; ser_jax/config.py lists them all'
+        raise InputError(f'the config has no key {unknown!r}{near}') from e
+    except (TypeError, ValueError) as e:
+        raise InputError(str(e)) from e
 
 
 def _say(message: str, code: int = 2) -> int:

@@ -21,8 +21,13 @@ def main(argv: list[str]) -> None:
 
     if argv[1:]:
         raise InputError(f'unexpected argument {argv[1]!r}; knobs are set as --config.section.knob=value')
-    if _CONFIG.value is None:
+    if not flags.FLAGS['config'].present:
         raise InputError('no --config given; e.g. --config=configs/fusion.py')
+    path = flags.FLAGS['config'].config_filename
+    try:
+        config = _CONFIG.value.copy_and_resolve_references()
+    except OSError as e:  # a file that could not be loaded is said only when it is used
+        raise InputError(f'--config={path} cannot be loaded; expected a Python file with get_config(), e.g. configs/fusion.py') from e
     import jax
 
     door.prepare_jax()
@@ -32,9 +37,8 @@ def main(argv: list[str]) -> None:
         jax.distributed.initialize()
     from ser_jax import train
 
-    name = pathlib.Path(flags.FLAGS['config'].config_filename.split(':')[0]).stem
-    workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
-    train.train(_CONFIG.value, workdir)
+    workdir = pathlib.Path(_WORKDIR.value or f'runs/{pathlib.Path(path).stem}')
+    train.train(config, workdir)
     if jax.process_index() == 0:
         print(f'trained: {workdir}\nnext:    python -m ser_jax.evaluate --runs={workdir}')
 

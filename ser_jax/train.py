@@ -86,17 +86,15 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress):
             )
     train_loss = host['sum'] / np.maximum(host['weight'], 1e-9)
     scores = _validate(run, group, group.learner.candidate(state))
-    uar = np.array([s[0] for s in scores])
-    if run.config.train.select == 'last':
-        better = np.full(len(names), True)
-    else:
-        better = uar >= host['best']
-    state = group.keep(state, better, uar, epoch + 1)
+    uar, loss = (np.array(x) for x in zip(*scores, strict=True))
+    merit = {'uar': uar, 'loss': -loss, 'last': np.full(len(names), float(epoch))}[run.config.train.select]
+    # Of equals the later epoch is kept: the learning rate falls, so it is the more settled one.
+    state = group.keep(state, merit >= host['best'], merit, epoch + 1)
     rate = float(optim.schedule(run.config.optim, run.steps * run.config.train.epochs)((epoch + 1) * run.steps))
     for k, name in enumerate(names):
         book.write({
             'kind': 'epoch', 'member': name, 'epoch': epoch + 1, 'step': (epoch + 1) * run.steps,
-            'train_loss': round(float(train_loss[k]), 6), 'valid_loss': _rounded(scores[k][1]), 'valid_uar': _rounded(uar[k]),
+            'train_loss': round(float(train_loss[k]), 6), 'valid_loss': _rounded(loss[k]), 'valid_uar': _rounded(uar[k]),
             'learning_rate': rate,
         })
     progress.words = f' · loss {train_loss.mean():.3f} · validation UAR {np.nanmean(uar) if len(group.members[0].valid) else float("nan"):.3f}'

@@ -75,8 +75,8 @@ def prepare(samples: np.ndarray, from_hz: int, rate_hz: int = 16000) -> np.ndarr
     """Decoded samples as features and models want them: mono, without offset, float32 [T] at `rate_hz`.
 
     An offset (SAVEE's up to 0.045) would leak through the window into the lowest mel bands and make a click where the
-    signal begins and ends, both marks of the recording chain from which a speaker can be told. Speech itself mostly has a mean
-    below OFFSET and stays bit for bit.
+    signal begins and ends, both marks of the recording chain from which a speaker can be told. Most recordings have a
+    mean below OFFSET and stay bit for bit.
     """
     samples = mono(samples)
     mean = samples.mean() if samples.size else 0.0

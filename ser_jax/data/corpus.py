@@ -82,8 +82,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 return found
             if given:
                 raise InputError(
-                    f'--manual_dir={folder} holds no {self.name} recording: looked for names like {example} (.wav, .flac, '
-                    f'at any depth, in zips too), found {seen(folder)}; give the folder that holds them'
+                    f'--manual_dir={folder} holds no {self.name} recording: looked for names like {example} (.wav, '
+                    f'.flac, at any depth, in zips too), found {seen(folder)}; give the folder that holds them'
                 )
         if not self.ARCHIVES:
             raise InputError(f'{self.name} cannot be downloaded; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}')

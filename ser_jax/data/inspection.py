@@ -116,7 +116,8 @@ def check_tolerance(skipped: Iterable[Skipped], files: int, tolerance: float) ->
         more = f'; and {len(bad) - 3} more' if len(bad) > 3 else ''
         raise InputError(
             f'{len(bad)} of {files} files are bad, {len(bad) / files:.1%} where {tolerance:.1%} are tolerated '
-            f'({first}{more}); repair or remove them, or allow more with --tolerance=SHARE (SER_JAX_TOLERANCE under stock `tfds build`)'
+            f'({first}{more}); repair or remove them, or allow more with --tolerance=SHARE (under stock `tfds build`: '
+            'SER_JAX_TOLERANCE=SHARE)'
         )
 
 
@@ -173,9 +174,8 @@ def _against(published: Published, recordings: Iterable[Recording]) -> dict[str,
 def lines(report: dict) -> list[str]:
     """The report on screen: a dozen lines at most; `inspection.json` has every file."""
     sexes = ', '.join(f'{n:,} {s}' for s, n in report['sexes'].items())
-    out = [
-        f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {len(report["speakers"])} speakers'
-    ]
+    speakers = len(report['speakers'])
+    out = [f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {speakers} speakers']
     for channel, counts in report['channels'].items():
         emotions = ', '.join(f'{e} {n}' for e, n in counts['emotions'].items())
         out.append(f'  {channel}: {counts["utterances"]:,} of {len(counts["speakers"])} speakers: {emotions}')

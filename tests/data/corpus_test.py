@@ -135,7 +135,8 @@ def test_waveform_and_native_hold_the_samples(tmp_path):
 
 def test_equal_sounds_are_kept_once_and_conflicting_labels_not_at_all(tmp_path):
     recordings = [
-        recording('b_copy', sound(1)), recording('a', sound(0)), recording('b', sound(1)), recording('b_more', sound(1)),
+        recording('b_copy', sound(1)), recording('a', sound(0)), recording('b', sound(1)),
+        recording('b_more', sound(1)),
         recording('c', sound(2)), recording('c_sad', sound(2), emotion='sad'), recording('a', sound(9)),
     ]  # fmt: skip
     recordings[-1] = dataclasses.replace(recordings[-1], source='other/a.wav')
@@ -172,7 +173,8 @@ def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_p
     )
     assert len(examples) == 7
     assert skipped(folder) == {
-        'broken.wav': 'truncated', 'empty.wav': 'empty', 'silent.wav': 'silent', 'nan.wav': 'not finite', 'x.wav': 'unknown name',
+        'broken.wav': 'truncated', 'empty.wav': 'empty', 'silent.wav': 'silent', 'nan.wav': 'not finite',
+        'x.wav': 'unknown name',
     }  # fmt: skip
 
 

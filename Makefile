@@ -1,0 +1,40 @@
+# make quickstart   from a fresh clone to a trained, evaluated speech+text model (no download of data)
+# make test         the fast tests; make test-slow: stock tfds build, whole trainings; make lock: renew requirements/*.lock
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/quickstart
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test test-slow lock
+
+quickstart: $(VENV)/.quickstart
+	@echo '--- 1/3 build the embedded synthetic corpus'
+	@$(BIN)/python -m ser_jax.build datasets/synthetic
+	@echo '--- 2/3 train speech+text fusion: $(RUN)'
+	@$(BIN)/python -m ser_jax.main --config=configs/fusion.py --workdir=$(RUN)
+	@echo '--- 3/3 score it on voices and sentences it never met'
+	@$(BIN)/python -m ser_jax.evaluate --runs=$(RUN)
+	@echo
+	@echo 'run     $(RUN): config, checkpoints, best/, metrics.jsonl, MODEL_CARD.md'
+	@echo 'report  $(RUN)/report.html (open it in a browser)'
+	@echo 'now try $(BIN)/python -m ser_jax.predict --run=$(RUN) YOUR_RECORDING.wav'
+	@echo '        $(BIN)/python -m ser_jax.build datasets/ravdess --manual_dir=FOLDER_WITH_RAVDESS'
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(VENV)/.test-slow
+	$(BIN)/python -m pytest -m slow --timeout=1800
+
+$(VENV)/.%: requirements/%.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# Needs uv (pip install uv). One file serves all supported Pythons by markers; versions and hashes, no URLs.
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade
+lock:
+	$(LOCK) pyproject.toml --extra synthetic -o requirements/quickstart.lock
+	$(LOCK) pyproject.toml --extra synthetic --extra test -o requirements/test.lock
+	$(LOCK) pyproject.toml --extra synthetic --extra test --extra tfds -o requirements/test-slow.lock

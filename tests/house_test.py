@@ -1,0 +1,90 @@
+"""The rules of the house as code: who may import whom, what never comes in, how rooms are named."""
+
+import ast
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+SOURCES = sorted((ROOT / 'ser_jax').rglob('*.py'))
+NOUNS = ('data', 'models', 'learn', 'report')
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Modules a file imports anywhere in it, as dotted names."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f'{node.module}.{a.name}' for a in node.names}
+    return found
+
+
+def room(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT / 'ser_jax').parts[0]
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    used = {i for i in imports(path) if i.startswith('ser_jax.')}
+    if room(path) in NOUNS:
+        # `learn` works on members of `data`; otherwise nouns do not know each other, and none knows a verb.
+        allowed = {'audio', 'contract', 'config', room(path)} | ({'data'} if room(path) == 'learn' else set())
+        assert {i.split('.')[1] for i in used} <= allowed, used
+    if room(path) == 'audio':
+        assert {i.split('.')[1] for i in used} <= {'audio', 'contract'}, used
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_never_comes_in(path):
+    heavy = ('tensorflow.', 'torch.', 'keras.', 'pickle.')
+    assert not [i for i in imports(path) if f'{i}.'.startswith(heavy)]
+    assert not re.search(r'\beval\(|\bexec\(|allow_pickle=True|\b(TODO|FIXME)\b', path.read_text())
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_rooms_are_named_for_what_they_hold_and_stay_small(path):
+    assert not re.search(r'(utils?|common|misc|helpers?|manager|base)$', path.stem)
+    assert len(path.read_text().splitlines()) <= 300
+    assert ast.get_docstring(ast.parse(path.read_text())) or not path.read_text().strip()
+
+
+@pytest.mark.parametrize('verb', ['main', 'train', 'evaluate', 'predict', 'build'])
+def test_verbs_import_neither_tensorflow_nor_torch(verb):
+    """The import graph of a running verb, TFDS's own imports included, and reading shards."""
+    code = f'import sys, ser_jax.{verb}, tensorflow_datasets as t, ser_jax.data.utterances; t.core; ' \
+           'sys.exit(", ".join({"tensorflow", "torch", "apache_beam"} & set(sys.modules)))'
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs').rglob('*.py')), ids=lambda p: p.name)
+def test_configs_are_lab_notes(path):
+    """A config imports `ser_jax.config` only, and its docstring tells command, hardware, time and score."""
+    assert imports(path) <= {'ser_jax.config.base', 'ml_collections.ConfigDict'}
+    note = ast.get_docstring(ast.parse(path.read_text()))
+    for word in ('python -m ser_jax.main', 'cores', 'min', 'UAR', 'interval'):
+        assert word in note, word
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'datasets').glob('*/*_dataset_builder.py')), ids=lambda p: p.name)
+def test_datasets_follow_the_convention(path):
+    """A builder imports only the corpus room (and what its corpus is made by); its folder holds what TFDS expects."""
+    assert {i.split('.')[1] for i in imports(path) if i.startswith('ser_jax')} <= {'data'}
+    for name in ('README.md', 'CITATIONS.bib', 'TAGS.txt', 'checksums.tsv'):
+        assert (path.parent / name).exists(), name
+    assert not (ROOT / 'datasets' / '__init__.py').exists()
+    assert len(path.read_text().splitlines()) <= 90
+
+
+def test_files_speak_of_the_project_alone():
+    files = subprocess.run(['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    home = str(pathlib.Path.home())
+    for name in files:
+        path = ROOT / name
+        if path.suffix in ('.py', '.md', '.toml', '.jinja', '.bib', '.txt', '') and path.is_file() and name != 'tests/house_test.py':
+            assert home + '/' not in path.read_text(errors='ignore'), name
