@@ -9,7 +9,6 @@ def get_config():
     c.data.corpora = ('ravdess',)
     c.data.train_only_channels = ('song',)
     c.features.normalize = 'utterance'
-    c.features.range_db = 60.0
     c.members.folds = 5
     c.members.seeds = (0, 1, 2)
     c.model.name = 'conv_bilstm'
@@ -20,12 +19,12 @@ def get_config():
     c.model.dropout = 0.3
     c.augment.speed = 0.15
     c.augment.band_shift = 3
-    c.augment.time_masks = 2
+    c.augment.time_masks = 1
     c.augment.time_mask_s = 0.3
-    c.augment.band_masks = 2
+    c.augment.band_masks = 1
     c.augment.band_mask = 8
     c.loss.label_smoothing = 0.1
-    c.optim.learning_rate = 3e-3
+    c.optim.learning_rate = 2.5e-3
     c.optim.ema = 0.99
     c.train.epochs = 60
     c.train.select = 'loss'

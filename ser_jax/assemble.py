@@ -114,7 +114,7 @@ def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int
     return Learner(
         lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
         optim.build(config.optim, total_steps),
-        Inputs(config.augment, waveform, config.features.normalize == 'utterance', config.features.range_db, frames),
+        Inputs(config.augment, waveform, config.features.normalize == 'utterance', frames),
         config.loss.label_smoothing, config.loss.modalities, config.optim.ema,
     )
 

@@ -35,7 +35,6 @@ def _features() -> ConfigDict:
     f = ConfigDict()
     f.source = 'log_mel'  # the builder config to read: log_mel | waveform (log-mel is then computed inside the step)
     f.normalize = 'train'  # mean and deviation per band: of the member's training side ('train') | of each utterance
-    f.range_db = 0.0  # what lies further below a window's loudest band is lifted to there: silence is one thing; 0 = off
     f.max_words = 32  # words of a text that are read
     return f
 

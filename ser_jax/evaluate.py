@@ -28,11 +28,6 @@ from ser_jax.learn.members import Group, Prediction, device_mesh
 from ser_jax.report import html, model_card, table
 from ser_jax.trained import Trained, open_trained
 
-_RUNS = flags.DEFINE_list('runs', [], "Directories of trained runs; globs like 'runs/*' are expanded.")
-_CORPORA = flags.DEFINE_list('corpora', [], 'Built corpora to score on as well, e.g. ravdess,synthetic.')
-_DATA_DIR = flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = as each run was trained.")
-_OUTPUT = flags.DEFINE_string('output', '', "Folder for the results; '' = the run's own, or the folder that holds the runs.")
-
 
 def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print) -> pa.Table:
     """The predictions of all finished members of all runs: one row per (run, member, modality, utterance).
@@ -153,7 +148,7 @@ def main(argv: list[str]) -> None:
     """Scores, shows, writes."""
     if argv[1:]:
         raise InputError(f'unexpected argument {argv[1]!r}; runs are given as --runs=')
-    directories = find_runs(_RUNS.value)
+    directories = find_runs(flags.FLAGS.runs)
     door.prepare_jax()
     runs, broken = [], []
     for directory in directories:
@@ -167,9 +162,9 @@ def main(argv: list[str]) -> None:
         print(f'left out: {line}')
     if not runs:
         raise InputError('none of the runs can be scored')
-    output = pathlib.Path(_OUTPUT.value or (runs[0].directory if len(runs) == 1 else os.path.commonpath([r.directory for r in runs]) or '.'))
+    output = pathlib.Path(flags.FLAGS.output or (runs[0].directory if len(runs) == 1 else os.path.commonpath([r.directory for r in runs]) or '.'))
     output.mkdir(parents=True, exist_ok=True)
-    predictions = evaluate(runs, _CORPORA.value, _DATA_DIR.value)
+    predictions = evaluate(runs, flags.FLAGS.corpora, flags.FLAGS.data_dir)
     scores = scoring.scores_by(predictions)
     write(output, runs, predictions, scores)
     console = rich.console.Console()
@@ -193,5 +188,14 @@ def write(output: pathlib.Path, runs: Sequence[Trained], predictions: pa.Table, 
         model_card.write(r.directory / 'MODEL_CARD.md', configs[str(r.directory)], own, read(r, 'environment.json'), r.emotions)
 
 
+def define_flags() -> None:
+    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    flags.DEFINE_list('runs', [], "Directories of trained runs; globs like 'runs/*' are expanded.")
+    flags.DEFINE_list('corpora', [], 'Built corpora to score on as well, e.g. ravdess,synthetic.')
+    flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = as each run was trained.")
+    flags.DEFINE_string('output', '', "Folder for the results; '' = the run's own, or the folder that holds the runs.")
+
+
 if __name__ == '__main__':
+    define_flags()
     door.run(main)

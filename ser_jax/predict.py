@@ -19,11 +19,6 @@ from ser_jax.data import batches
 from ser_jax.learn.inputs import Row, Shared
 from ser_jax.trained import Trained, open_trained
 
-_RUN = flags.DEFINE_string('run', None, 'The directory of a trained run.')
-_MEMBER = flags.DEFINE_string('member', '', "One of its members, e.g. fold0_seed0; '' = the mean of all.")
-_TEXT = flags.DEFINE_string('text', '', 'What was said, for models that read it; without it they only listen.')
-_WINDOW_S = flags.DEFINE_float('window_s', 0.0, "Longest stretch heard at once, s; 0 = as the run was scored.", lower_bound=0)
-_OUTPUT = flags.DEFINE_string('output', '', 'Also write the answers to this .json or .csv file.')
 
 SOUNDS = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aiff', '.aif', '.au')
 _BATCH = 16
@@ -152,18 +147,18 @@ def write(path: pathlib.Path, answers: dict[str, Heard], emotions: Sequence[str]
 
 def main(argv: list[str]) -> None:
     """Answers for every recording; those that cannot be heard are named, and the exit code is then 1."""
-    if not _RUN.value:
+    if not flags.FLAGS.run:
         raise InputError('no --run given; e.g. --run=runs/fusion')
-    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
+    output = pathlib.Path(flags.FLAGS.output) if flags.FLAGS.output else None
     if output and (output.suffix not in ('.json', '.csv') or not output.absolute().parent.is_dir()):
         raise InputError(f'--output={output} must end in .json or .csv and lie in a folder that exists')
     files = sound_files(argv[1:])
     door.prepare_jax()
-    listener = Listener(open_trained(_RUN.value), _MEMBER.value, _WINDOW_S.value)
+    listener = Listener(open_trained(flags.FLAGS.run), flags.FLAGS.member, flags.FLAGS.window_s)
     answers, failed = {}, 0
     for path in files:
         try:
-            heard = hear_file(listener, path, _TEXT.value)
+            heard = hear_file(listener, path, flags.FLAGS.text)
         except InputError as e:
             failed += 1
             print(f'error: {e}', file=sys.stderr)
@@ -180,5 +175,15 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
+def define_flags() -> None:
+    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    flags.DEFINE_string('run', None, 'The directory of a trained run.')
+    flags.DEFINE_string('member', '', "One of its members, e.g. fold0_seed0; '' = the mean of all.")
+    flags.DEFINE_string('text', '', 'What was said, for models that read it; without it they only listen.')
+    flags.DEFINE_float('window_s', 0.0, "Longest stretch heard at once, s; 0 = as the run was scored.", lower_bound=0)
+    flags.DEFINE_string('output', '', 'Also write the answers to this .json or .csv file.')
+
+
 if __name__ == '__main__':
+    define_flags()
     door.run(main)

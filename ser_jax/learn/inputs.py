@@ -51,14 +51,12 @@ class Inputs(NamedTuple):
       augment: the config's section of that name.
       waveform: whether windows are int16 samples, from which log-mel is computed here.
       per_utterance: normalize by each window's own statistics instead of the member's.
-      range_db: frames are lifted to at most this far below the window's loudest band; 0 = as they are.
       frames: length of a training window after augmentation.
     """
 
     augment: Any
     waveform: bool
     per_utterance: bool
-    range_db: float
     frames: int
     extractor: LogMel = LOG_MEL
 
@@ -113,9 +111,6 @@ class Inputs(NamedTuple):
 
     def _normalize(self, own, frames, length):
         mask = frame_mask(length, frames.shape[1])[..., None]
-        if self.range_db:
-            loudest = jnp.where(mask, frames, -jnp.inf).max((1, 2), keepdims=True)
-            frames = jnp.maximum(frames, loudest - self.range_db)
         if self.per_utterance:
             count = jnp.maximum(length, 1)[:, None, None]
             mean = jnp.where(mask, frames, 0).sum(1, keepdims=True) / count

@@ -1,0 +1,211 @@
+"""Scores over runs and recordings heard, as their users meet them."""
+
+import csv
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile as sf
+
+from ser_jax import train
+from tests.conftest import EMOTIONS, small_config, tone
+from ser_jax.contract import InputError
+from ser_jax.evaluate import evaluate, find_runs
+from ser_jax.learn.scores import scores_by
+from ser_jax.predict import Listener, hear_file
+from ser_jax.trained import open_trained
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='module')
+def runs(data_dir, tmp_path_factory) -> pathlib.Path:
+    """A folder of two finished runs: speech alone, and speech with text."""
+    root = tmp_path_factory.mktemp('runs')
+    for name in ('conv_bilstm', 'fusion'):
+        c = small_config(data_dir)
+        c.train.epochs, c.members.seeds = 8, (0, 1)
+        with c.unlocked():
+            c.model.name = name
+        if name == 'fusion':
+            c.features.source = 'waveform'
+            c.augment.noise_snr_db, c.augment.reverb_s = (10.0, 30.0), (0.1, 0.3)
+        train.train(c, root / name)
+    return root
+
+
+def verb(name, *flags):
+    done = subprocess.run([sys.executable, '-m', f'ser_jax.{name}', *map(str, flags)], cwd=ROOT, capture_output=True, text=True)
+    assert 'Traceback' not in done.stderr, done.stderr
+    return done
+
+
+def test_all_runs_are_scored_in_one_go(runs, tmp_path):
+    done = verb('evaluate', f'--runs={runs}/*', f'--output={tmp_path}')
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(tmp_path / 'predictions.parquet')
+    scores = scores_by(table)
+    assert {(s.config, s.modality) for s in scores} == {
+        ('conv_bilstm', 'audio'), ('fusion', 'fused'), ('fusion', 'audio'), ('fusion', 'text')}
+    for s in scores:
+        assert s.synthetic and s.seeds == 2 and s.folds == 3 and not s.incomplete
+        assert s.utterances == 6 * 4 * 3  # every spoken utterance once a seed, song never
+    rows = list(csv.DictReader((tmp_path / 'scores.csv').read_text().splitlines()))
+    assert len(rows) == 4 and all('synthetic' in r['note'] for r in rows)
+    page = (tmp_path / 'report.html').read_text()
+    assert 'speakers_k' in page and page.count('synthetic') > 4
+    assert 'UAR' in done.stdout and 'synthetic' in done.stdout
+    for name in ('conv_bilstm', 'fusion'):
+        assert 'synthetic' in (runs / name / 'MODEL_CARD.md').read_text()
+
+
+def test_training_learnt_something_and_probabilities_are_probabilities(runs):
+    table = evaluate([open_trained(runs / 'conv_bilstm'), open_trained(runs / 'fusion')])
+    for s in scores_by(table):
+        assert s.uar.value > 0.4, str(s)  # chance is 0.25
+    p = np.stack([table[f'p_{e}'].to_numpy() for e in EMOTIONS])
+    np.testing.assert_allclose(p.sum(0), 1, atol=1e-5)
+    best = np.array(EMOTIONS)[p.argmax(0)]
+    assert (best == table['predicted'].to_numpy()).all()
+
+
+def test_no_voice_is_scored_by_a_member_that_learnt_it(runs):
+    trained = open_trained(runs / 'conv_bilstm')
+    table = evaluate([trained])
+    for member in set(table['member'].to_pylist()):
+        speakers = {s for s, m in zip(table['speaker'].to_pylist(), table['member'].to_pylist(), strict=True) if m == member}
+        learnt = {i.split('/s')[1][0] for side in ('train', 'valid') for i in trained.folds[member][side]}
+        assert not {s.split('_')[1] for s in speakers} & learnt
+
+
+def test_listening_to_the_file_says_what_evaluation_said(runs, tmp_path):
+    """Train and serve see the same features: a test utterance heard from a wav gets its evaluated probabilities."""
+    trained = open_trained(runs / 'conv_bilstm')
+    rows = [r for r in evaluate([trained]).to_pylist() if r['member'] == 'fold0_seed0'][:5]
+    listener = Listener(trained, 'fold0_seed0')
+    for row in rows:
+        s, emotion, take = row['id'].split('_')
+        samples = tone(int(s[1:]), EMOTIONS.index(emotion), int(take))
+        sf.write(tmp_path / 'x.wav', samples, 16000, subtype='FLOAT')
+        heard = hear_file(listener, tmp_path / 'x.wav')
+        np.testing.assert_allclose(heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=2e-3)
+
+
+def test_a_long_recording_has_a_track_and_its_mean_is_the_answer(runs):
+    listener = Listener(open_trained(runs / 'conv_bilstm'), window_s=2.0)
+    samples = np.concatenate([tone(0, 1, 0), tone(0, 3, 1)] * 20)
+    heard = listener(samples)
+    assert len(heard.windows) > 10
+    assert heard.windows[0][0] == 0 and abs(heard.windows[-1][1] - len(samples) / 16000) < 0.05
+    starts = [w[0] for w in heard.windows]
+    assert starts == sorted(starts)
+    np.testing.assert_allclose(heard.probabilities, np.mean([w[2] for w in heard.windows], 0), atol=0.02)
+
+
+def test_fusion_reads_a_text_when_there_is_one(runs):
+    listener = Listener(open_trained(runs / 'fusion'), 'fold0_seed0')
+    samples = tone(0, 1, 0)
+    silent, spoken = listener(samples), listener(samples, 'the tears of number 0')
+    assert not np.allclose(silent.probabilities, spoken.probabilities)
+    np.testing.assert_allclose(silent.probabilities, listener(samples, '  ').probabilities)
+
+
+@pytest.fixture(scope='module')
+def recordings(tmp_path_factory) -> pathlib.Path:
+    """What users have: stereo 48 kHz, mp3, ogg, 8-bit, minutes long, a blink, silence, nothing, no sound at all."""
+    root = tmp_path_factory.mktemp('recordings')
+    long = np.concatenate([tone(1, 2, i) for i in range(4)] * 60)
+    wide = np.repeat(tone(0, 1, 0), 3)
+    sf.write(root / 'stereo48.wav', np.stack([wide, wide], 1), 48000, subtype='PCM_24')
+    sf.write(root / 'voice.mp3', tone(0, 0, 1), 16000)
+    sf.write(root / 'voice.ogg', tone(0, 0, 1), 16000)
+    sf.write(root / 'voice.flac', tone(0, 0, 1), 16000)
+    sf.write(root / 'old.wav', tone(0, 0, 1)[::2], 8000, subtype='PCM_U8')
+    sf.write(root / 'long.flac', long, 16000)
+    sf.write(root / 'blink.wav', tone(0, 0, 1)[:50], 16000)
+    sf.write(root / 'silence.wav', np.zeros(16000, np.float32), 16000)
+    (root / 'empty.wav').write_bytes(b'')
+    (root / 'letter.wav').write_text('Dear reader, this is no sound. ' * 20)
+    (root / 'notes.txt').write_text('ignored: not a recording by its name')
+    return root
+
+
+def test_whatever_users_have_is_heard_or_named(runs, recordings, tmp_path):
+    done = verb('predict', f'--run={runs / "conv_bilstm"}', f'--output={tmp_path / "answers.json"}', recordings)
+    assert done.returncode == 1  # three cannot be heard, and that is said
+    errors = [line for line in done.stderr.splitlines() if line.startswith('error:')]
+    assert len(errors) == 4 and '3 of 10' in errors[-1]
+    for name in ('silence.wav', 'empty.wav', 'letter.wav'):
+        assert any(name in e for e in errors), name
+    answers = {pathlib.Path(a['file']).name: a for a in json.loads((tmp_path / 'answers.json').read_text())}
+    assert sorted(answers) == ['blink.wav', 'long.flac', 'old.wav', 'stereo48.wav', 'voice.flac', 'voice.mp3', 'voice.ogg']
+    for a in answers.values():
+        assert abs(sum(a['probabilities'].values()) - 1) < 0.01
+        assert a['emotion'] == max(a['probabilities'], key=a['probabilities'].get)
+    assert len(answers['long.flac']['windows']) > 20
+    assert 'stereo48.wav: ' in done.stdout and ' %' in done.stdout
+    top = next(line for line in done.stdout.splitlines() if 'voice.flac' in line)
+    assert top.count('%') == 3
+
+
+def test_csv_has_a_line_per_recording_and_window(runs, recordings, tmp_path):
+    done = verb('predict', f'--run={runs / "conv_bilstm"}', f'--output={tmp_path / "a.csv"}', recordings / 'long.flac', recordings / 'voice.mp3')
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / 'a.csv').read_text().splitlines()))
+    assert [pathlib.Path(r['file']).name for r in rows].count('voice.mp3') == 1
+    assert [pathlib.Path(r['file']).name for r in rows].count('long.flac') > 20
+
+
+@pytest.mark.parametrize('flags, says', [
+    (('--run=nowhere', 'x.wav'), 'does not exist'),
+    ((), 'no --run given'),
+    (('--run={run}',), 'name files or folders'),
+    (('--run={run}', 'missing.wav'), 'missing.wav does not exist'),
+    (('--run={run}', '{empty}'), 'holds no recording'),
+    (('--run={run}', '--member=fold9_seed9', '{sound}'), 'has no finished member'),
+    (('--run={run}', '--output=answers.xlsx', '{sound}'), 'must end in .json or .csv'),
+    (('--rum={run}',), 'run'),
+])
+def test_predict_says_what_is_wrong_in_one_line(runs, recordings, tmp_path, flags, says):
+    names = {'run': runs / 'conv_bilstm', 'empty': tmp_path, 'sound': recordings / 'voice.flac'}
+    done = verb('predict', *(f.format(**names) for f in flags))
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith('error: ') and says in lines[0], done.stderr
+
+
+def test_evaluate_says_what_is_wrong_in_one_line(runs, tmp_path):
+    for flags, says in [((), 'no --runs given'), ((f'--runs={tmp_path}/*',), 'no trained run'),
+                        ((f'--runs={runs}/conv_bilstm', '--corpora=savee'), "corpus 'savee'"),
+                        ((f'--runs={runs}/conv_bilstm', f'--data_dir={tmp_path}'), 'is not built')]:
+        done = verb('evaluate', *flags, f'--output={tmp_path}')
+        assert done.returncode == 2
+        lines = done.stderr.strip().splitlines()
+        assert len(lines) == 1 and says in lines[0], done.stderr
+
+
+def test_unfinished_members_are_left_out_and_said(runs, tmp_path):
+    copy = shutil.copytree(runs / 'conv_bilstm', tmp_path / 'half')
+    shutil.rmtree(copy / 'best' / 'fold1_seed1')
+    said = []
+    score = scores_by(evaluate([open_trained(copy)], say=said.append))[0]
+    assert score.incomplete and score.members == 5
+    assert any('1 of 6 members have not finished' in s for s in said)
+
+
+def test_a_damaged_kept_model_is_named(runs, tmp_path):
+    copy = shutil.copytree(runs / 'conv_bilstm', tmp_path / 'damaged')
+    for path in (copy / 'best' / 'fold0_seed0').rglob('*'):
+        if path.is_file() and path.name != 'about.json':
+            path.write_bytes(b'')
+    with pytest.raises(InputError, match='fold0_seed0 cannot be read'):
+        evaluate([open_trained(copy)])
+
+
+def test_find_runs_expands_and_sorts(runs):
+    assert [p.name for p in find_runs([f'{runs}/*'])] == ['conv_bilstm', 'fusion']
