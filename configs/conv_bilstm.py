@@ -24,8 +24,8 @@ def get_config():
     c.augment.band_masks = 1
     c.augment.band_mask = 8
     c.loss.label_smoothing = 0.1
-    c.optim.learning_rate = 2.5e-3
-    c.optim.ema = 0.99
-    c.train.epochs = 60
+    c.optim.learning_rate = 3e-3
+    c.optim.ema = 0.98
+    c.train.epochs = 40
     c.train.select = 'loss'
     return c
