@@ -49,8 +49,10 @@ def open_run(config: ConfigDict) -> Run:
     if config.train.select not in ('uar', 'loss', 'last'):
         raise InputError(f'train.select={config.train.select!r} is not known; known are uar, loss, last')
     if config.train.select != 'last' and not all(len(m.valid) for m in members):
-        raise InputError(f'train.select={config.train.select!r} needs validation speakers; '
-                         "set members.valid_speakers or train.select='last'")
+        raise InputError(
+            f'train.select={config.train.select!r} needs validation speakers; '
+            "set members.valid_speakers or train.select='last'"
+        )
     steps = steps_per_epoch(members, config.train.batch_size)
     reads = reads_text(config)
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
@@ -69,7 +71,9 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
     asked = tuple(config.data.emotions)
     unknown = sorted(set(asked) - set(vocabulary_of_emotions.EMOTIONS))
     if unknown:
-        raise InputError(f'data.emotions names {", ".join(unknown)}; known are {", ".join(vocabulary_of_emotions.EMOTIONS)}')
+        raise InputError(
+            f'data.emotions names {", ".join(unknown)}; known are {", ".join(vocabulary_of_emotions.EMOTIONS)}'
+        )
     there = set(opened.emotion[heard])
     missing = [e for e in asked if e not in there]
     if missing:
@@ -100,7 +104,9 @@ def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int
     model, arguments = model_class(config), {k: v for k, v in config.model.items() if k != 'name'}
     knobs = set(inspect.signature(model.__init__).parameters) - {'self', 'classes', 'bands', 'words', 'dtype', 'rngs'}
     if unknown := sorted(set(arguments) - knobs):
-        raise InputError(f'model {config.model.name} has no knob {", ".join(unknown)}; it has {", ".join(sorted(knobs))}')
+        raise InputError(
+            f'model {config.model.name} has no knob {", ".join(unknown)}; it has {", ".join(sorted(knobs))}'
+        )
     if config.augment.mixup and reads_text(config):
         raise InputError('augment.mixup mixes sounds but cannot mix texts; set it to 0 for a model that reads text')
     waveform = config.features.source == 'waveform'
@@ -115,7 +121,9 @@ def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int
         lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
         optim.build(config.optim, total_steps),
         Inputs(config.augment, waveform, config.features.normalize == 'utterance', frames),
-        config.loss.label_smoothing, config.loss.modalities, config.optim.ema,
+        config.loss.label_smoothing,
+        config.loss.modalities,
+        config.optim.ema,
     )
 
 
@@ -132,7 +140,9 @@ def shared_arrays(config: ConfigDict, opened: utterances.Utterances, emotions: t
     if flat is not None:
         flat = np.concatenate([flat, np.zeros((span, *flat.shape[1:]), flat.dtype)])
         if len(flat) >= 2**31:
-            raise InputError(f'{len(flat):,} resident frames or samples are more than an index holds; lower data.resident_gb')
+            raise InputError(
+                f'{len(flat):,} resident frames or samples are more than an index holds; lower data.resident_gb'
+            )
     return Shared(
         flat=flat,
         offset=opened.offset.astype(np.int32) if flat is not None else np.zeros(len(opened), np.int32),

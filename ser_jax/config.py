@@ -92,8 +92,12 @@ def _train() -> ConfigDict:
     t.epochs = 80
     t.batch_size = 32  # utterances a step, per member
     t.window_s = 3.0  # training sees a random window of this length
-    t.eval_window_s = 10.0  # scoring hears up to this at once; longer recordings are averaged over half-overlapping windows
-    t.select = 'uar'  # which epoch is kept: highest UAR or lowest loss on the validation speakers ('uar', 'loss') | 'last'
+    t.eval_window_s = (
+        10.0  # scoring hears up to this at once; longer recordings are averaged over half-overlapping windows
+    )
+    t.select = (
+        'uar'  # which epoch is kept: highest UAR or lowest loss on the validation speakers ('uar', 'loss') | 'last'
+    )
     t.checkpoint_every = 5  # epochs
     t.keep = 2  # newest checkpoints kept
     t.steps_per_dispatch = 0  # 0 = 1 on a CPU, 16 on an accelerator

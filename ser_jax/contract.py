@@ -70,4 +70,6 @@ class Output(NamedTuple):
     logits: Any  # [B C]
     embedding: Any  # [B D]
     heads: dict  # further tasks, name -> [B ...]
-    modalities: dict  # logits by modality: {'audio': [B C], 'text': [B C], 'fused': [B C]}; audio-only models: {'audio'}
+    modalities: (
+        dict  # logits by modality: {'audio': [B C], 'text': [B C], 'fused': [B C]}; audio-only models: {'audio'}
+    )

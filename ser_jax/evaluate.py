@@ -41,7 +41,9 @@ def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str
         config = trained.config.copy_and_resolve_references()
         config.data.dir = data_dir or config.data.dir
         if waiting := [m for m in trained.folds if m not in trained.finished]:
-            say(f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members have not finished; scored without them')
+            say(
+                f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members have not finished; scored without them'
+            )
         for corpus in ('', *(c for c in corpora if c not in config.data.corpora)):
             names = (corpus,) if corpus else tuple(config.data.corpora)
             key = (names, config.data.dir, config.features.source)
@@ -62,19 +64,25 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
             say(f'{trained.directory}: {utterances.names[0]} shows none of its emotions; left out')
             return
         if left := sorted(set(utterances.emotion[~known])):
-            say(f'{trained.directory} does not know {", ".join(left)}: {int((~known).sum())} utterances of '
-                f'{utterances.names[0]} left out')
+            say(
+                f'{trained.directory} does not know {", ".join(left)}: {int((~known).sum())} utterances of '
+                f'{utterances.names[0]} left out'
+            )
     else:
         spoken = known
     utterances = utterances.select(spoken)
-    place = {f'{utterances.names[c]}/{i}': n for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))}
+    place = {
+        f'{utterances.names[c]}/{i}': n for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))
+    }
     finished = trained.finished
     members = []
     for name in finished:
         ids = list(place) if crossed else trained.folds[name]['test']
         if missing := [i for i in ids if i not in place]:
-            raise InputError(f'{trained.directory} tests {missing[0]} and {len(missing) - 1} more that the built corpus lacks; '
-                             'build the corpus the run was trained on, or give its --data_dir')
+            raise InputError(
+                f'{trained.directory} tests {missing[0]} and {len(missing) - 1} more that the built corpus lacks; '
+                'build the corpus the run was trained on, or give its --data_dir'
+            )
         fold, seed = name.rsplit('_seed', 1)
         test = np.array([place[i] for i in ids], np.int32)
         members.append(Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test))
@@ -94,8 +102,16 @@ def _predict(trained: Trained, config, utterances: Utterances, members: list[Mem
     if key not in _groups:
         _groups.clear()  # one run's features at a time
         shared = assemble.shared_arrays(config, utterances, trained.emotions, span)
-        _groups[key] = Group(trained.learner, members, own, shared, utterances, device_mesh(len(members), 1, _devices(members)),
-                             batch_size=1, steps=1)
+        _groups[key] = Group(
+            trained.learner,
+            members,
+            own,
+            shared,
+            utterances,
+            device_mesh(len(members), 1, _devices(members)),
+            batch_size=1,
+            steps=1,
+        )
     group = _groups[key] = _groups[key].regroup(members, own)
     return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
 
@@ -113,11 +129,20 @@ def _rows(trained: Trained, utterances: Utterances, member: Member, said: Predic
         same = lambda value: np.full(len(at), value)
         answer = np.array(trained.emotions, object)[probabilities.argmax(1)]
         columns = {
-            'run': same(str(trained.directory)), 'config': same(trained.config.model.name), 'protocol': same(protocol),
-            'member': same(member.name), 'fold': same(np.int32(member.fold)), 'seed': same(np.int32(member.seed)),
-            'modality': same(modality), 'corpus': np.array(utterances.names, object)[utterances.corpus[at]],
-            'id': utterances.id[at], 'speaker': utterances.speaker[at], 'sex': utterances.sex[at],
-            'emotion': utterances.emotion[at], 'predicted': answer, 'seconds': utterances.seconds[at].astype(np.float32),
+            'run': same(str(trained.directory)),
+            'config': same(trained.config.model.name),
+            'protocol': same(protocol),
+            'member': same(member.name),
+            'fold': same(np.int32(member.fold)),
+            'seed': same(np.int32(member.seed)),
+            'modality': same(modality),
+            'corpus': np.array(utterances.names, object)[utterances.corpus[at]],
+            'id': utterances.id[at],
+            'speaker': utterances.speaker[at],
+            'sex': utterances.sex[at],
+            'emotion': utterances.emotion[at],
+            'predicted': answer,
+            'seconds': utterances.seconds[at].astype(np.float32),
         }
         for e in EMOTIONS:
             if e in trained.emotions:
@@ -139,7 +164,9 @@ def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
         paths = sorted(pathlib.Path(p) for p in glob.glob(os.path.expanduser(pattern)))
         trained = [p for p in paths if (p / 'config.json').exists()]
         if not trained:
-            raise InputError(f'--runs={pattern} matches {len(paths)} paths and no trained run; give the --workdir of a training')
+            raise InputError(
+                f'--runs={pattern} matches {len(paths)} paths and no trained run; give the --workdir of a training'
+            )
         found.extend(p for p in trained if p not in found)
     return found
 
@@ -162,7 +189,10 @@ def main(argv: list[str]) -> None:
         print(f'left out: {line}')
     if not runs:
         raise InputError('none of the runs can be scored')
-    output = pathlib.Path(flags.FLAGS.output or (runs[0].directory if len(runs) == 1 else os.path.commonpath([r.directory for r in runs]) or '.'))
+    output = pathlib.Path(
+        flags.FLAGS.output
+        or (runs[0].directory if len(runs) == 1 else os.path.commonpath([r.directory for r in runs]) or '.')
+    )
     output.mkdir(parents=True, exist_ok=True)
     predictions = evaluate(runs, flags.FLAGS.corpora, flags.FLAGS.data_dir)
     scores = scoring.scores_by(predictions)
@@ -171,7 +201,9 @@ def main(argv: list[str]) -> None:
     console.print(table.table(scores))
     for line in table.margins(scores):
         console.print(line, markup=False, highlight=False)
-    print(f'report: {output / "report.html"}   scores: {output / "scores.csv"}   predictions: {output / "predictions.parquet"}')
+    print(
+        f'report: {output / "report.html"}   scores: {output / "scores.csv"}   predictions: {output / "predictions.parquet"}'
+    )
     print(f'next:   python -m ser_jax.predict --run={runs[0].directory} RECORDING.wav')
 
 
@@ -185,7 +217,9 @@ def write(output: pathlib.Path, runs: Sequence[Trained], predictions: pa.Table, 
     html.write(output / 'report.html', scores, predictions, histories, read(runs[0], 'environment.json'), configs)
     for r in runs:
         own = [s for s in scores if s.run == str(r.directory)]
-        model_card.write(r.directory / 'MODEL_CARD.md', configs[str(r.directory)], own, read(r, 'environment.json'), r.emotions)
+        model_card.write(
+            r.directory / 'MODEL_CARD.md', configs[str(r.directory)], own, read(r, 'environment.json'), r.emotions
+        )
 
 
 def define_flags() -> None:

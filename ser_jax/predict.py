@@ -19,7 +19,6 @@ from ser_jax.data import batches
 from ser_jax.learn.inputs import Row, Shared
 from ser_jax.trained import Trained, open_trained
 
-
 SOUNDS = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aiff', '.aif', '.au')
 _BATCH = 16
 
@@ -42,7 +41,9 @@ class Listener:
 
     def __init__(self, trained: Trained, member: str = '', window_s: float = 0.0):
         if member and member not in trained.finished:
-            raise InputError(f'{trained.directory} has no finished member {member!r}; it has {", ".join(trained.finished)}')
+            raise InputError(
+                f'{trained.directory} has no finished member {member!r}; it has {", ".join(trained.finished)}'
+            )
         self.trained, self.emotions = trained, trained.emotions
         self.members = [member] if member else trained.finished
         self._variables = trained.variables(self.members)
@@ -61,8 +62,12 @@ class Listener:
         cut = batches.windows(np.zeros(1, np.int32), np.array([len(values)]), self._most)
         order = np.argsort(cut.start, kind='stable')
         starts, lengths = cut.start[order], cut.length[order]
-        said = np.concatenate([self._batch(values, starts[i : i + _BATCH], lengths[i : i + _BATCH], text)
-                               for i in range(0, len(starts), _BATCH)])
+        said = np.concatenate(
+            [
+                self._batch(values, starts[i : i + _BATCH], lengths[i : i + _BATCH], text)
+                for i in range(0, len(starts), _BATCH)
+            ]
+        )
         mean = (said * lengths[:, None]).sum(0) / lengths.sum()
         times = [(s / self._per_second, (s + n) / self._per_second) for s, n in zip(starts, lengths, strict=True)]
         return Heard(mean, [(*t, p) for t, p in zip(times, said, strict=True)])
@@ -130,11 +135,23 @@ def write(path: pathlib.Path, answers: dict[str, Heard], emotions: Sequence[str]
     """Writes the answers as JSON (with the windows) or CSV (a line per recording and window), by the file's ending."""
     row = lambda p: {e: round(float(x), 4) for e, x in zip(emotions, p, strict=True)}
     if path.suffix == '.json':
-        path.write_text(json.dumps([
-            {'file': name, 'emotion': emotions[int(h.probabilities.argmax())], 'probabilities': row(h.probabilities),
-             'windows': [{'start_s': round(s, 2), 'end_s': round(e, 2), 'probabilities': row(p)} for s, e, p in h.windows]}
-            for name, h in answers.items()
-        ], indent=1))
+        path.write_text(
+            json.dumps(
+                [
+                    {
+                        'file': name,
+                        'emotion': emotions[int(h.probabilities.argmax())],
+                        'probabilities': row(h.probabilities),
+                        'windows': [
+                            {'start_s': round(s, 2), 'end_s': round(e, 2), 'probabilities': row(p)}
+                            for s, e, p in h.windows
+                        ],
+                    }
+                    for name, h in answers.items()
+                ],
+                indent=1,
+            )
+        )
         return
     with path.open('w', newline='') as f:
         table = csv.writer(f)
@@ -142,7 +159,9 @@ def write(path: pathlib.Path, answers: dict[str, Heard], emotions: Sequence[str]
         for name, h in answers.items():
             whole = (h.windows[0][0], h.windows[-1][1], h.probabilities)
             for start, end, p in [whole, *(h.windows if len(h.windows) > 1 else [])]:
-                table.writerow([name, f'{start:.2f}', f'{end:.2f}', emotions[int(p.argmax())], *(f'{x:.4f}' for x in p)])
+                table.writerow(
+                    [name, f'{start:.2f}', f'{end:.2f}', emotions[int(p.argmax())], *(f'{x:.4f}' for x in p)]
+                )
 
 
 def main(argv: list[str]) -> None:
@@ -180,7 +199,7 @@ def define_flags() -> None:
     flags.DEFINE_string('run', None, 'The directory of a trained run.')
     flags.DEFINE_string('member', '', "One of its members, e.g. fold0_seed0; '' = the mean of all.")
     flags.DEFINE_string('text', '', 'What was said, for models that read it; without it they only listen.')
-    flags.DEFINE_float('window_s', 0.0, "Longest stretch heard at once, s; 0 = as the run was scored.", lower_bound=0)
+    flags.DEFINE_float('window_s', 0.0, 'Longest stretch heard at once, s; 0 = as the run was scored.', lower_bound=0)
     flags.DEFINE_string('output', '', 'Also write the answers to this .json or .csv file.')
 
 

@@ -43,14 +43,22 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
         restored = checkpoints.restore(lambda number: _group(run, groups[(number - 1) // epochs], made).init(), say)
         done, state = restored or (0, None)
         if restored:
-            say(f'going on from checkpoint {done}: epoch {(done - 1) % epochs + 1} of {epochs}, '
-                f'group {(done - 1) // epochs + 1} of {len(groups)}')
-        ahead = {run.members[k].name: max(0, done - g * epochs) for g, group in enumerate(groups) for k in group}
-        book.rewind(lambda record: record['epoch'] <= ahead[record['member']])
+            say(
+                f'going on from checkpoint {done}: epoch {(done - 1) % epochs + 1} of {epochs}, '
+                f'group {(done - 1) // epochs + 1} of {len(groups)}'
+            )
+        current = max(0, done - 1) // epochs  # the group to go on with; what it kept is written (again) at its end
+        place = {run.members[k].name: g for g, group in enumerate(groups) for k in group}
+        book.rewind(
+            lambda r: (
+                place[r['member']] < current
+                or (r['kind'] == 'epoch' and r['epoch'] <= done - place[r['member']] * epochs)
+            )
+        )
         progress = logbook.Progress(
             len(groups) * epochs * run.steps, done * run.steps, config.train.batch_size * config.members.at_once, first
         )
-        for g in range(max(0, done - 1) // epochs if done else 0, len(groups)):
+        for g in range(current, len(groups)):
             group = _group(run, groups[g], made)
             if state is None:
                 state = group.init()
@@ -59,9 +67,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
                 done += 1
                 if (epoch + 1) % config.train.checkpoint_every == 0 or epoch + 1 == epochs:
                     checkpoints.save(done, state)
-            _keep(run, group, state, workdir, book, ahead, epochs)
+            checkpoints.wait()  # what is kept is final only once it would be resumed from
+            _keep(group, state, workdir, book)
             state = None
-        checkpoints.wait()
     finally:
         if progress:
             progress.close()
@@ -73,11 +81,12 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress):
     """One epoch of one group: train, validate, mark the best, write it down."""
     names = [m.name for m in group.members]
     label = names[0] if len(names) == 1 else f'{len(names)} members'
-    words = getattr(progress, 'words', '')
     for state in group.train_epoch(state, epoch):
         jax.block_until_ready(state.step)
-        progress.advance(group.per_dispatch, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}{words}')
-    host = group.host({'bad': state.bad_step, 'sum': state.loss_sum, 'weight': state.loss_weight, 'best': state.best_score})
+        progress.advance(group.per_dispatch, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}')
+    host = group.host(
+        {'bad': state.bad_step, 'sum': state.loss_sum, 'weight': state.loss_weight, 'best': state.best_score}
+    )
     for name, bad in zip(names, host['bad'], strict=True):
         if bad >= 0:
             raise InputError(
@@ -92,12 +101,21 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress):
     state = group.keep(state, merit >= host['best'], merit, epoch + 1)
     rate = float(optim.schedule(run.config.optim, run.steps * run.config.train.epochs)((epoch + 1) * run.steps))
     for k, name in enumerate(names):
-        book.write({
-            'kind': 'epoch', 'member': name, 'epoch': epoch + 1, 'step': (epoch + 1) * run.steps,
-            'train_loss': round(float(train_loss[k]), 6), 'valid_loss': _rounded(loss[k]), 'valid_uar': _rounded(uar[k]),
-            'learning_rate': rate,
-        })
-    progress.words = f' · loss {train_loss.mean():.3f} · validation UAR {np.nanmean(uar) if len(group.members[0].valid) else float("nan"):.3f}'
+        book.write(
+            {
+                'kind': 'epoch',
+                'member': name,
+                'epoch': epoch + 1,
+                'step': (epoch + 1) * run.steps,
+                'train_loss': round(float(train_loss[k]), 6),
+                'valid_loss': _rounded(loss[k]),
+                'valid_uar': _rounded(uar[k]),
+                'learning_rate': rate,
+            }
+        )
+    progress.note = f' · loss {train_loss.mean():.3f}' + (
+        '' if np.isnan(uar).any() else f' · validation UAR {uar.mean():.3f}'
+    )
     return state
 
 
@@ -121,15 +139,15 @@ def score(run: assemble.Run, prediction: Prediction) -> tuple[float, float]:
     return float(uar), float(-np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)).mean())
 
 
-def _keep(run, group: Group, state, workdir: pathlib.Path, book, ahead, epochs: int) -> None:
-    """Writes the kept variables of a finished group, member by member."""
+def _keep(group: Group, state, workdir: pathlib.Path, book) -> None:
+    """Writes the kept variables of a finished group, member by member; those already written stay."""
     best = group.host(state.best)
     about = group.host({'score': state.best_score, 'epoch': state.best_epoch})
     for k, member in enumerate(group.members):
         record = {'member': member.name, 'epoch': int(about['epoch'][k]), 'score': _rounded(about['score'][k])}
         if not (workdir / 'best' / member.name / 'about.json').exists():
             checkpoint.save_best(workdir / 'best' / member.name, jax.tree.map(lambda x, k=k: x[k], best), record)
-            book.write({'kind': 'kept', **record})
+        book.write({'kind': 'kept', **record})
 
 
 def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group:
@@ -142,8 +160,14 @@ def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group
         span = max(assemble.eval_span(config), run.learner.inputs.span)
         per_dispatch = config.train.steps_per_dispatch or (1 if jax.default_backend() == 'cpu' else 16)
         made[len(which)] = Group(
-            run.learner, members, own, assemble.shared_arrays(config, run.utterances, run.emotions, span), run.utterances,
-            device_mesh(len(which), config.train.batch_size), batch_size=config.train.batch_size, steps=run.steps,
+            run.learner,
+            members,
+            own,
+            assemble.shared_arrays(config, run.utterances, run.emotions, span),
+            run.utterances,
+            device_mesh(len(which), config.train.batch_size),
+            batch_size=config.train.batch_size,
+            steps=run.steps,
             per_dispatch=per_dispatch,
         )
     return made[len(which)]
@@ -175,7 +199,8 @@ def _settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
             k = differ[0]
             raise InputError(
                 f'--workdir={workdir} was begun with another config: {k} was {then.get(k)!r}, now {now.get(k)!r}'
-                + (f' (and {len(differ) - 1} more)' if differ[1:] else '') + '; give another --workdir, or the config it was begun with'
+                + (f' (and {len(differ) - 1} more)' if differ[1:] else '')
+                + '; give another --workdir, or the config it was begun with'
             )
     return config
 
@@ -194,15 +219,19 @@ def _describe(run: assemble.Run, workdir: pathlib.Path) -> None:
     names = [m.name for m in run.members]
     mean, std = run.normalization
     files = {
+        'config': json.loads(run.config.to_json()),  # first: a folder without it is not taken for a run
         'environment': {**environment.describe(), 'fingerprints': run.utterances.fingerprints},
         'folds': {
             'protocol': run.config.members.protocol,
             'emotions': run.emotions,
-            'members': {m.name: {side: ids(getattr(m, side)) for side in ('train', 'valid', 'test')} for m in run.members},
+            'members': {
+                m.name: {side: ids(getattr(m, side)) for side in ('train', 'valid', 'test')} for m in run.members
+            },
         },
         'normalization': {n: {'mean': m.tolist(), 'std': s.tolist()} for n, m, s in zip(names, mean, std, strict=True)},
         'vocabulary': dict(zip(names, run.words, strict=True)),
-        'config': json.loads(run.config.to_json()),
     }
     for name, value in files.items():
-        (workdir / f'{name}.json').write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
+        fresh = workdir / f'{name}.writing'
+        fresh.write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
+        fresh.rename(workdir / f'{name}.json')

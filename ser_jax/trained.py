@@ -64,17 +64,25 @@ def open_trained(directory: pathlib.Path) -> Trained:
         raise InputError(f'{directory} {what}; give the --workdir of a training')
     try:
         config, folds, normalization, words = (
-            json.loads((directory / f'{name}.json').read_text()) for name in ('config', 'folds', 'normalization', 'vocabulary')
+            json.loads((directory / f'{name}.json').read_text())
+            for name in ('config', 'folds', 'normalization', 'vocabulary')
         )
     except (OSError, ValueError) as e:
         raise InputError(f'{directory} is not a complete run ({e}); train it again') from e
     config = ConfigDict(config)
     emotions = tuple(folds['emotions'])
     trained = Trained(
-        directory, config, folds['protocol'], emotions, folds['members'],
+        directory,
+        config,
+        folds['protocol'],
+        emotions,
+        folds['members'],
         {m: (np.array(n['mean'], np.float32), np.array(n['std'], np.float32)) for m, n in normalization.items()},
-        words, assemble.build_learner(config, len(emotions), max(len(w) for w in words.values()), 1),
+        words,
+        assemble.build_learner(config, len(emotions), max(len(w) for w in words.values()), 1),
     )
     if not trained.finished:
-        raise InputError(f'{directory} has no finished member yet; let its training end (the same command goes on with it)')
+        raise InputError(
+            f'{directory} has no finished member yet; let its training end (the same command goes on with it)'
+        )
     return trained

@@ -45,9 +45,14 @@ class ToneBuilder(corpus.CorpusBuilder, skip_registration=True):
                 for take in range(EACH):
                     song = take == EACH - 1
                     yield Recording(
-                        id=f's{s}_{emotion}_{take}', speaker=f'synthetic_{s}', emotion=emotion, label=emotion,
-                        read=lambda s=s, e=e, take=take: (tone(s, e, take), 16000), source=f'tone {s} {e} {take}',
-                        sex=('female', 'male')[s % 2], text=f'the {WORDS[emotion]} of number {s}',
+                        id=f's{s}_{emotion}_{take}',
+                        speaker=f'synthetic_{s}',
+                        emotion=emotion,
+                        label=emotion,
+                        read=lambda s=s, e=e, take=take: (tone(s, e, take), 16000),
+                        source=f'tone {s} {e} {take}',
+                        sex=('female', 'male')[s % 2],
+                        text=f'the {WORDS[emotion]} of number {s}',
                         channel='song' if song else 'speech',
                     )
 
@@ -74,8 +79,16 @@ def small_config(data_dir) -> ConfigDict:
     c.members.folds = 3
     c.members.valid_speakers = 1
     c.members.at_once = 1
-    c.model = ConfigDict({'name': 'conv_bilstm', 'channels': (4, 8), 'kernels': (3, 3), 'strides': ((4, 4), (2, 2)),
-                          'hidden': 8, 'dropout': 0.1})
+    c.model = ConfigDict(
+        {
+            'name': 'conv_bilstm',
+            'channels': (4, 8),
+            'kernels': (3, 3),
+            'strides': ((4, 4), (2, 2)),
+            'hidden': 8,
+            'dropout': 0.1,
+        }
+    )
     c.optim.learning_rate = 5e-3
     c.train.epochs = 3
     c.train.batch_size = 8

@@ -13,12 +13,12 @@ import pytest
 import soundfile as sf
 
 from ser_jax import train
-from tests.conftest import EMOTIONS, small_config, tone
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate, find_runs
 from ser_jax.learn.scores import scores_by
 from ser_jax.predict import Listener, hear_file
 from ser_jax.trained import open_trained
+from tests.conftest import EMOTIONS, small_config, tone
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -40,7 +40,9 @@ def runs(data_dir, tmp_path_factory) -> pathlib.Path:
 
 
 def verb(name, *flags):
-    done = subprocess.run([sys.executable, '-m', f'ser_jax.{name}', *map(str, flags)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-m', f'ser_jax.{name}', *map(str, flags)], cwd=ROOT, capture_output=True, text=True
+    )
     assert 'Traceback' not in done.stderr, done.stderr
     return done
 
@@ -51,7 +53,11 @@ def test_all_runs_are_scored_in_one_go(runs, tmp_path):
     table = pq.read_table(tmp_path / 'predictions.parquet')
     scores = scores_by(table)
     assert {(s.config, s.modality) for s in scores} == {
-        ('conv_bilstm', 'audio'), ('fusion', 'fused'), ('fusion', 'audio'), ('fusion', 'text')}
+        ('conv_bilstm', 'audio'),
+        ('fusion', 'fused'),
+        ('fusion', 'audio'),
+        ('fusion', 'text'),
+    }
     for s in scores:
         assert s.synthetic and s.seeds == 2 and s.folds == 3 and not s.incomplete
         assert s.utterances == 6 * 4 * 3  # every spoken utterance once a seed, song never
@@ -78,7 +84,9 @@ def test_no_voice_is_scored_by_a_member_that_learnt_it(runs):
     trained = open_trained(runs / 'conv_bilstm')
     table = evaluate([trained])
     for member in set(table['member'].to_pylist()):
-        speakers = {s for s, m in zip(table['speaker'].to_pylist(), table['member'].to_pylist(), strict=True) if m == member}
+        speakers = {
+            s for s, m in zip(table['speaker'].to_pylist(), table['member'].to_pylist(), strict=True) if m == member
+        }
         learnt = {i.split('/s')[1][0] for side in ('train', 'valid') for i in trained.folds[member][side]}
         assert not {s.split('_')[1] for s in speakers} & learnt
 
@@ -143,7 +151,15 @@ def test_whatever_users_have_is_heard_or_named(runs, recordings, tmp_path):
     for name in ('silence.wav', 'empty.wav', 'letter.wav'):
         assert any(name in e for e in errors), name
     answers = {pathlib.Path(a['file']).name: a for a in json.loads((tmp_path / 'answers.json').read_text())}
-    assert sorted(answers) == ['blink.wav', 'long.flac', 'old.wav', 'stereo48.wav', 'voice.flac', 'voice.mp3', 'voice.ogg']
+    assert sorted(answers) == [
+        'blink.wav',
+        'long.flac',
+        'old.wav',
+        'stereo48.wav',
+        'voice.flac',
+        'voice.mp3',
+        'voice.ogg',
+    ]
     for a in answers.values():
         assert abs(sum(a['probabilities'].values()) - 1) < 0.01
         assert a['emotion'] == max(a['probabilities'], key=a['probabilities'].get)
@@ -154,23 +170,32 @@ def test_whatever_users_have_is_heard_or_named(runs, recordings, tmp_path):
 
 
 def test_csv_has_a_line_per_recording_and_window(runs, recordings, tmp_path):
-    done = verb('predict', f'--run={runs / "conv_bilstm"}', f'--output={tmp_path / "a.csv"}', recordings / 'long.flac', recordings / 'voice.mp3')
+    done = verb(
+        'predict',
+        f'--run={runs / "conv_bilstm"}',
+        f'--output={tmp_path / "a.csv"}',
+        recordings / 'long.flac',
+        recordings / 'voice.mp3',
+    )
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / 'a.csv').read_text().splitlines()))
     assert [pathlib.Path(r['file']).name for r in rows].count('voice.mp3') == 1
     assert [pathlib.Path(r['file']).name for r in rows].count('long.flac') > 20
 
 
-@pytest.mark.parametrize('flags, says', [
-    (('--run=nowhere', 'x.wav'), 'does not exist'),
-    ((), 'no --run given'),
-    (('--run={run}',), 'name files or folders'),
-    (('--run={run}', 'missing.wav'), 'missing.wav does not exist'),
-    (('--run={run}', '{empty}'), 'holds no recording'),
-    (('--run={run}', '--member=fold9_seed9', '{sound}'), 'has no finished member'),
-    (('--run={run}', '--output=answers.xlsx', '{sound}'), 'must end in .json or .csv'),
-    (('--rum={run}',), 'run'),
-])
+@pytest.mark.parametrize(
+    'flags, says',
+    [
+        (('--run=nowhere', 'x.wav'), 'does not exist'),
+        ((), 'no --run given'),
+        (('--run={run}',), 'name files or folders'),
+        (('--run={run}', 'missing.wav'), 'missing.wav does not exist'),
+        (('--run={run}', '{empty}'), 'holds no recording'),
+        (('--run={run}', '--member=fold9_seed9', '{sound}'), 'has no finished member'),
+        (('--run={run}', '--output=answers.xlsx', '{sound}'), 'must end in .json or .csv'),
+        (('--rum={run}',), 'run'),
+    ],
+)
 def test_predict_says_what_is_wrong_in_one_line(runs, recordings, tmp_path, flags, says):
     names = {'run': runs / 'conv_bilstm', 'empty': tmp_path, 'sound': recordings / 'voice.flac'}
     done = verb('predict', *(f.format(**names) for f in flags))
@@ -180,9 +205,12 @@ def test_predict_says_what_is_wrong_in_one_line(runs, recordings, tmp_path, flag
 
 
 def test_evaluate_says_what_is_wrong_in_one_line(runs, tmp_path):
-    for flags, says in [((), 'no --runs given'), ((f'--runs={tmp_path}/*',), 'no trained run'),
-                        ((f'--runs={runs}/conv_bilstm', '--corpora=savee'), "corpus 'savee'"),
-                        ((f'--runs={runs}/conv_bilstm', f'--data_dir={tmp_path}'), 'is not built')]:
+    for flags, says in [
+        ((), 'no --runs given'),
+        ((f'--runs={tmp_path}/*',), 'no trained run'),
+        ((f'--runs={runs}/conv_bilstm', '--corpora=savee'), "corpus 'savee'"),
+        ((f'--runs={runs}/conv_bilstm', f'--data_dir={tmp_path}'), 'is not built'),
+    ]:
         done = verb('evaluate', *flags, f'--output={tmp_path}')
         assert done.returncode == 2
         lines = done.stderr.strip().splitlines()

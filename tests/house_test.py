@@ -56,8 +56,10 @@ def test_rooms_are_named_for_what_they_hold_and_stay_small(path):
 @pytest.mark.parametrize('verb', ['main', 'train', 'evaluate', 'predict', 'build'])
 def test_verbs_import_neither_tensorflow_nor_torch(verb):
     """The import graph of a running verb, TFDS's own imports included, and reading shards."""
-    code = f'import sys, ser_jax.{verb}, tensorflow_datasets as t, ser_jax.data.utterances; t.core; ' \
-           'sys.exit(", ".join({"tensorflow", "torch", "apache_beam"} & set(sys.modules)))'
+    code = (
+        f'import sys, ser_jax.{verb}, tensorflow_datasets as t, ser_jax.data.utterances; t.core; '
+        'sys.exit(", ".join({"tensorflow", "torch", "apache_beam"} & set(sys.modules)))'
+    )
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -86,5 +88,9 @@ def test_files_speak_of_the_project_alone():
     home = str(pathlib.Path.home())
     for name in files:
         path = ROOT / name
-        if path.suffix in ('.py', '.md', '.toml', '.jinja', '.bib', '.txt', '') and path.is_file() and name != 'tests/house_test.py':
+        if (
+            path.suffix in ('.py', '.md', '.toml', '.jinja', '.bib', '.txt', '')
+            and path.is_file()
+            and name != 'tests/house_test.py'
+        ):
             assert home + '/' not in path.read_text(errors='ignore'), name

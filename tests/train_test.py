@@ -21,8 +21,15 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def command(data_dir, workdir, *flags) -> list[str]:
     """The command line that trains the fixture's config (tests/tone_config.py) in a process of its own."""
-    return [sys.executable, '-m', 'ser_jax.main', '--config=tests/tone_config.py', f'--workdir={workdir}',
-            f'--config.data.dir={data_dir}', *flags]
+    return [
+        sys.executable,
+        '-m',
+        'ser_jax.main',
+        '--config=tests/tone_config.py',
+        f'--workdir={workdir}',
+        f'--config.data.dir={data_dir}',
+        *flags,
+    ]
 
 
 def run(*args, **kwargs) -> subprocess.CompletedProcess:
@@ -54,7 +61,14 @@ def finished(data_dir, tmp_path_factory):
 
 
 def test_what_a_run_leaves_behind(finished):
-    for name in ('config.json', 'environment.json', 'folds.json', 'normalization.json', 'vocabulary.json', 'metrics.jsonl'):
+    for name in (
+        'config.json',
+        'environment.json',
+        'folds.json',
+        'normalization.json',
+        'vocabulary.json',
+        'metrics.jsonl',
+    ):
         assert (finished / name).stat().st_size
     records = logbook.read(finished / 'metrics.jsonl')
     epochs = [r for r in records if r['kind'] == 'epoch']
@@ -74,7 +88,9 @@ def test_same_command_again_changes_nothing(finished, data_dir):
 @pytest.mark.parametrize('moment', [0.2, 0.5, 0.8])
 def test_resume_after_kill_is_bitwise_the_uninterrupted_run(finished, data_dir, tmp_path, moment):
     """kill -9 once a share `moment` of all epochs is logged, that is during or right before a background save."""
-    process = subprocess.Popen(command(data_dir, tmp_path / 'killed'), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(data_dir, tmp_path / 'killed'), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     log = tmp_path / 'killed' / 'metrics.jsonl'
     while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < moment * 9):
         time.sleep(0.001)
@@ -88,7 +104,9 @@ def test_resume_after_kill_is_bitwise_the_uninterrupted_run(finished, data_dir, 
 
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(finished, data_dir, tmp_path):
     workdir = tmp_path / 'run'
-    process = subprocess.Popen(command(data_dir, workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(data_dir, workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while process.poll() is None and len([p for p in workdir.glob('checkpoints/*') if p.name.isdigit()]) < 2:
         time.sleep(0.001)
     process.kill()
@@ -105,7 +123,9 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(finished, 
 
 def test_restores_onto_another_number_of_devices(finished, data_dir, tmp_path):
     workdir = tmp_path / 'run'
-    process = subprocess.Popen(command(data_dir, workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(data_dir, workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while process.poll() is None and not [p for p in workdir.glob('checkpoints/*') if p.name.isdigit()]:
         time.sleep(0.001)
     process.kill()
@@ -120,7 +140,12 @@ def test_restores_onto_another_number_of_devices(finished, data_dir, tmp_path):
 
 
 def test_two_processes_equal_one(finished, data_dir, tmp_path):
-    sgd = ('--config.optim.name=sgd', '--config.optim.learning_rate=0.05', '--config.train.epochs=1', '--config.members.only=0,')
+    sgd = (
+        '--config.optim.name=sgd',
+        '--config.optim.learning_rate=0.05',
+        '--config.train.epochs=1',
+        '--config.members.only=0,',
+    )
     one = run(command(data_dir, tmp_path / 'one', *sgd))
     assert one.returncode == 0, one.stderr
     with socket.socket() as s:
@@ -128,8 +153,13 @@ def test_two_processes_equal_one(finished, data_dir, tmp_path):
         port = s.getsockname()[1]
     flags = (*sgd, f'--coordinator=127.0.0.1:{port}', '--num_processes=2')
     both = [
-        subprocess.Popen(command(data_dir, tmp_path / 'two', *flags, f'--process_id={i}'), cwd=ROOT, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command(data_dir, tmp_path / 'two', *flags, f'--process_id={i}'),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for i in range(2)
     ]
     said = [p.communicate(timeout=240) for p in both]
@@ -203,21 +233,24 @@ def test_one_batch_can_be_overfitted(config, tmp_path):
     assert float(state.loss_sum[0] / state.loss_weight[0]) < 0.1
 
 
-@pytest.mark.parametrize('changes, says', [
-    ({'data.corpora': ('tess',)}, "corpus 'tess'.*python -m ser_jax.build datasets/tess"),
-    ({'data.corpora': ()}, 'data.corpora is empty'),
-    ({'data.emotions': ('happy', 'boredom')}, 'no example of boredom'),
-    ({'data.emotions': ('happy', 'hapy')}, 'names hapy; known are'),
-    ({'model.name': 'conv_lstm'}, "model.name='conv_lstm' is no file"),
-    ({'members.folds': 9}, 'expected 2 to 6'),
-    ({'members.only': (7,)}, 'members 0 to 2'),
-    ({'members.seeds': ()}, 'give at least one seed'),
-    ({'members.valid_speakers': 0}, 'needs validation speakers'),
-    ({'optim.name': 'adam'}, 'known are adamw, sgd'),
-    ({'features.source': 'mfcc'}, 'expected log_mel or waveform'),
-    ({'features.normalize': 'speaker'}, 'known are train, utterance'),
-    ({'augment.noise_snr_db': (0.0, 10.0)}, "set features.source='waveform'"),
-])
+@pytest.mark.parametrize(
+    'changes, says',
+    [
+        ({'data.corpora': ('tess',)}, "corpus 'tess'.*python -m ser_jax.build datasets/tess"),
+        ({'data.corpora': ()}, 'data.corpora is empty'),
+        ({'data.emotions': ('happy', 'boredom')}, 'no example of boredom'),
+        ({'data.emotions': ('happy', 'hapy')}, 'names hapy; known are'),
+        ({'model.name': 'conv_lstm'}, "model.name='conv_lstm' is no file"),
+        ({'members.folds': 9}, 'expected 2 to 6'),
+        ({'members.only': (7,)}, 'members 0 to 2'),
+        ({'members.seeds': ()}, 'give at least one seed'),
+        ({'members.valid_speakers': 0}, 'needs validation speakers'),
+        ({'optim.name': 'adam'}, 'known are adamw, sgd'),
+        ({'features.source': 'mfcc'}, 'expected log_mel or waveform'),
+        ({'features.normalize': 'speaker'}, 'known are train, utterance'),
+        ({'augment.noise_snr_db': (0.0, 10.0)}, "set features.source='waveform'"),
+    ],
+)
 def test_what_cannot_be_trained_is_said(config, tmp_path, changes, says):
     for key, value in changes.items():
         section, knob = key.split('.')
@@ -233,13 +266,16 @@ def test_a_workdir_of_another_config_is_refused(finished, data_dir):
     assert 'optim.learning_rate was 0.005, now 0.1' in done.stderr and 'Traceback' not in done.stderr
 
 
-@pytest.mark.parametrize('flags, says', [
-    (('--config.optim.lerning_rate=1',), 'learning_rate'),
-    (('--confg=x',), 'config'),
-    (('--config.optim.learning_rate=fast',), 'fast'),
-    (('stray',), 'stray'),
-    (('--config=configs/nope.py',), 'configs/nope.py'),
-])
+@pytest.mark.parametrize(
+    'flags, says',
+    [
+        (('--config.optim.lerning_rate=1',), 'learning_rate'),
+        (('--confg=x',), 'config'),
+        (('--config.optim.learning_rate=fast',), 'fast'),
+        (('stray',), 'stray'),
+        (('--config=configs/nope.py',), 'configs/nope.py'),
+    ],
+)
 def test_typos_are_one_line_with_the_way_out(data_dir, tmp_path, flags, says):
     done = run(command(data_dir, tmp_path / 'run', *flags))
     assert done.returncode == 2

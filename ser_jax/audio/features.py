@@ -39,7 +39,9 @@ class LogMel(NamedTuple):
     def __call__(self, samples):
         """[..., T] float samples in [-1, 1] at `rate_hz` -> [..., 1 + T // hop, bands] dB. Traceable by JAX."""
         power = mel.power_spectrogram(samples, round(self.window_s * self.rate_hz), self.hop, self.fft)
-        return mel.decibel(power @ mel.mel_bank(self.rate_hz, self.fft, self.bands, self.low_hz, self.high_hz), self.floor)
+        return mel.decibel(
+            power @ mel.mel_bank(self.rate_hz, self.fft, self.bands, self.low_hz, self.high_hz), self.floor
+        )
 
 
 LOG_MEL = LogMel()

@@ -37,10 +37,14 @@ def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[F
     """
     protocols = {n: f for n, f in vars(sys.modules[__name__]).items() if getattr(f, 'is_protocol', False)}
     if members.protocol not in protocols:
-        raise InputError(f'members.protocol={members.protocol!r} is not known; known are {", ".join(sorted(protocols))}')
+        raise InputError(
+            f'members.protocol={members.protocol!r} is not known; known are {", ".join(sorted(protocols))}'
+        )
     scored = ~np.isin(utterances.channel, train_only_channels)
     if not scored.any():
-        raise InputError(f'no utterance is left to score: all are of data.train_only_channels {tuple(train_only_channels)}')
+        raise InputError(
+            f'no utterance is left to score: all are of data.train_only_channels {tuple(train_only_channels)}'
+        )
     folds = protocols[members.protocol](utterances, np.flatnonzero(scored), members)
     extra = np.flatnonzero(~scored)
     folds = [_with_extra(f, extra, utterances) for f in folds]
@@ -58,7 +62,9 @@ def check(fold: Fold, utterances, leaky: bool = False) -> None:
     """Refuses a fold that has nothing to learn from, or (unless `leaky`) one voice or recording on two sides."""
     for side in ('train', 'test'):
         if not len(getattr(fold, side)):
-            raise InputError(f'{fold.name} has no utterance to {side}; use fewer folds or validation speakers, or more speakers')
+            raise InputError(
+                f'{fold.name} has no utterance to {side}; use fewer folds or validation speakers, or more speakers'
+            )
     learnt = set(utterances.emotion[fold.train])
     missing = sorted(set(utterances.emotion[fold.test]) - learnt)
     if missing:
@@ -124,7 +130,9 @@ def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
     known = _speakers(utterances, scored)
     unknown = sorted({s for group in [*tests, *(valids or [])] for s in group} - set(known))
     if unknown:
-        raise InputError(f'{members.folds_file} names unknown speakers {", ".join(unknown[:5])}; known are {", ".join(sorted(known)[:5])} ...')
+        raise InputError(
+            f'{members.folds_file} names unknown speakers {", ".join(unknown[:5])}; known are {", ".join(sorted(known)[:5])} ...'
+        )
     return [
         _fold(f'fold{i}', utterances, scored, test, i, members, None if valids is None else valids[i])
         for i, test in enumerate(tests)

@@ -76,7 +76,9 @@ def data_dir(given: str = '') -> pathlib.Path:
     return pathlib.Path(given or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
 
 
-def open_corpora(names: Sequence[str], directory: str = '', source: str = 'log_mel', resident_gb: float = 4.0) -> Utterances:
+def open_corpora(
+    names: Sequence[str], directory: str = '', source: str = 'log_mel', resident_gb: float = 4.0
+) -> Utterances:
     """Opens built corpora by path and checks each against its stored fingerprint.
 
     Args:
@@ -98,7 +100,9 @@ def _data_source(name: str, root: pathlib.Path, source: str):
     """(data source, bytes on disk, stored fingerprint) of one built corpus."""
     import tensorflow_datasets as tfds
 
-    versions = sorted((root / name / source).glob('[0-9]*.[0-9]*.[0-9]*'), key=lambda p: [int(n) for n in p.name.split('.')])
+    versions = sorted(
+        (root / name / source).glob('[0-9]*.[0-9]*.[0-9]*'), key=lambda p: [int(n) for n in p.name.split('.')]
+    )
     if not versions:
         flags = '' if name == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
         flags += '' if source == 'log_mel' else f' --config={source}'
@@ -111,7 +115,9 @@ def _data_source(name: str, root: pathlib.Path, source: str):
         data = builder.as_data_source('train')
         stored = json.loads((versions[-1] / corpora.FINGERPRINT).read_text())['fingerprint']
     except Exception as e:  # TFDS and array_record raise many kinds for a damaged directory
-        raise InputError(f'{versions[-1]} cannot be opened ({type(e).__name__}: {e}); build it again with --overwrite') from e
+        raise InputError(
+            f'{versions[-1]} cannot be opened ({type(e).__name__}: {e}); build it again with --overwrite'
+        ) from e
     return data, builder.info.dataset_size, stored
 
 
@@ -126,7 +132,9 @@ def _decode(names, opened, source: str, resident: bool) -> Utterances:
                 example = data[at]
                 values = example[source]
                 for field in FIELDS:
-                    rows[field].append(example[field].decode() if isinstance(example[field], bytes) else str(example[field]))
+                    rows[field].append(
+                        example[field].decode() if isinstance(example[field], bytes) else str(example[field])
+                    )
                 rows['corpus'].append(index)
                 rows['seconds'].append(example['seconds'])
                 rows['length'].append(len(values))
@@ -141,10 +149,14 @@ def _decode(names, opened, source: str, resident: bool) -> Utterances:
         try:
             fingerprints[name] = corpora.fingerprint(examples())
         except Exception as e:  # a damaged record raises whatever its decoder does
-            raise InputError(f'corpus {name!r} cannot be read ({type(e).__name__}: {e}); build it again with --overwrite') from e
+            raise InputError(
+                f'corpus {name!r} cannot be read ({type(e).__name__}: {e}); build it again with --overwrite'
+            ) from e
         if fingerprints[name] != stored:
-            raise InputError(f'corpus {name!r} is not what was built (fingerprint {fingerprints[name][:12]}, '
-                             f'stored {str(stored)[:12]}); build it again with --overwrite')
+            raise InputError(
+                f'corpus {name!r} is not what was built (fingerprint {fingerprints[name][:12]}, '
+                f'stored {str(stored)[:12]}); build it again with --overwrite'
+            )
     arrays = {k: np.array(v, object if k in FIELDS else None) for k, v in rows.items()}
     offset = np.concatenate([[0], np.cumsum(arrays['length'])[:-1]]).astype(np.int64)
     flat = np.concatenate(kept) if resident else None
@@ -152,7 +164,9 @@ def _decode(names, opened, source: str, resident: bool) -> Utterances:
         read = lambda i: flat[offset[i] : offset[i] + arrays['length'][i]]
     else:
         read = lambda i: opened[places[i][0]][0][places[i][1]][source]
-    return Utterances(names=names, flat=flat, offset=offset, read=read, source=source, fingerprints=fingerprints, **arrays)
+    return Utterances(
+        names=names, flat=flat, offset=offset, read=read, source=source, fingerprints=fingerprints, **arrays
+    )
 
 
 def normalization(utterances: Utterances, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

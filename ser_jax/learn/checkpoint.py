@@ -1,7 +1,7 @@
 """Checkpoints: the newest states of a running training (Orbax, written in the background), and what each member kept.
 
-    checkpoints/<n>/   the state of the group in training after n epochs of all groups, for `resume`
-    best/<member>/     the kept variables of a finished member, for evaluate and predict
+checkpoints/<n>/   the state of the group in training after n epochs of all groups, for `resume`
+best/<member>/     the kept variables of a finished member, for evaluate and predict
 """
 
 import json
@@ -97,7 +97,9 @@ def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
                 shutil.rmtree(directory)
             fresh.rename(directory)
     except Exception as e:
-        raise InputError(f'{directory} could not be written ({_first_line(e)}); make room and give the same command again') from e
+        raise InputError(
+            f'{directory} could not be written ({_first_line(e)}); make room and give the same command again'
+        ) from e
 
 
 def load_best(directory: pathlib.Path) -> tuple[dict, dict]:

@@ -72,7 +72,9 @@ class Inputs(NamedTuple):
         frames, length = self._cut(shared, row, self.span)
         if self.waveform:
             if a.reverb_s:
-                frames = augment.reverb(keys[0], frames, length, a.reverb_s, a.reverb_probability, self.extractor.rate_hz)
+                frames = augment.reverb(
+                    keys[0], frames, length, a.reverb_s, a.reverb_probability, self.extractor.rate_hz
+                )
             if a.noise_snr_db:
                 frames = augment.noise(keys[1], frames, length, a.noise_snr_db, a.noise_probability)
             frames, length = self._log_mel(frames, length)
@@ -125,15 +127,27 @@ class Inputs(NamedTuple):
         supported = shared.supported[shared.corpus[at]]
         emotion = jax.nn.one_hot(shared.emotion[at], supported.shape[-1])
         weight = row.weight * own.class_weight[shared.emotion[at]]
-        return Batch(frames, length, own.tokens[at], emotion, shared.speaker[at], shared.sex[at], shared.intensity[at],
-                     shared.corpus[at], supported, weight)
+        return Batch(
+            frames,
+            length,
+            own.tokens[at],
+            emotion,
+            shared.speaker[at],
+            shared.sex[at],
+            shared.intensity[at],
+            shared.corpus[at],
+            supported,
+            weight,
+        )
 
     def _mix(self, key, batch: Batch) -> Batch:
         """Mixup: each utterance with its neighbor in the batch, sound and label alike; empty slots mix nothing in."""
         share = augment.mixup_share(key, batch.length.shape[0], self.augment.mixup)
         neighbor = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), batch)
         share = jnp.where(neighbor.weight > 0, share, 1.0)
-        blend = lambda a, b: share.reshape(-1, *[1] * (a.ndim - 1)) * a + (1 - share).reshape(-1, *[1] * (a.ndim - 1)) * b
+        blend = lambda a, b: (
+            share.reshape(-1, *[1] * (a.ndim - 1)) * a + (1 - share).reshape(-1, *[1] * (a.ndim - 1)) * b
+        )
         return batch._replace(
             features=blend(batch.features, neighbor.features),
             length=jnp.maximum(batch.length, neighbor.length),

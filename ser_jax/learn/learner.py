@@ -49,16 +49,21 @@ class Learner:
       ema: decay of the averaged variables; 0 = off.
     """
 
-    def __init__(self, build: Callable[[nnx.Rngs], nnx.Module], optimizer: optax.GradientTransformation, inputs: Inputs,
-                 smoothing: float = 0.0, modality_weight: float = 0.0, ema: float = 0.0):
+    def __init__(
+        self,
+        build: Callable[[nnx.Rngs], nnx.Module],
+        optimizer: optax.GradientTransformation,
+        inputs: Inputs,
+        smoothing: float = 0.0,
+        modality_weight: float = 0.0,
+        ema: float = 0.0,
+    ):
         self.build, self.optimizer, self.inputs = build, optimizer, inputs
         self.smoothing, self.modality_weight, self.ema = smoothing, modality_weight, ema
         model = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
         self.graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
-        flat = [jax.tree_util.tree_flatten_with_path(s) for s in states]
-        self._names = [['/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path) for path, _ in f] for f, _ in flat]
-        self._names = [[n.removesuffix('/value') for n in names] for names in self._names]
-        self._trees = [tree for _, tree in flat]
+        self._names = [_paths(s) for s in states]
+        self._trees = [jax.tree.structure(s) for s in states]
 
     def init(self, key) -> State:
         """A fresh member."""
@@ -66,8 +71,16 @@ class Learner:
         copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated state must not alias itself
         zero = lambda dtype: jnp.zeros((), dtype)
         return State(
-            zero(jnp.int32), variables, self.optimizer.init(variables.params), copy(variables) if self.ema else (),
-            copy(variables), jnp.float32(-jnp.inf), zero(jnp.int32), zero(jnp.float32), zero(jnp.float32), jnp.int32(-1),
+            zero(jnp.int32),
+            variables,
+            self.optimizer.init(variables.params),
+            copy(variables) if self.ema else (),
+            copy(variables),
+            jnp.float32(-jnp.inf),
+            zero(jnp.int32),
+            zero(jnp.float32),
+            zero(jnp.float32),
+            jnp.int32(-1),
         )
 
     def update(self, state: State, own: Own, shared: Shared, row: Row) -> State:
@@ -96,8 +109,13 @@ class Learner:
             average = jax.tree.map(lambda a, v: decay * a + (1 - decay) * v, average, variables)
         bad = jnp.where((state.bad_step < 0) & ~jnp.isfinite(loss), state.step, state.bad_step)
         return state._replace(
-            step=state.step + 1, variables=variables, optimizer=optimizer, average=average, bad_step=bad,
-            loss_sum=state.loss_sum + loss * weight, loss_weight=state.loss_weight + weight,
+            step=state.step + 1,
+            variables=variables,
+            optimizer=optimizer,
+            average=average,
+            bad_step=bad,
+            loss_sum=state.loss_sum + loss * weight,
+            loss_weight=state.loss_weight + weight,
         )
 
     def candidate(self, state: State) -> Variables:
@@ -132,3 +150,10 @@ class Learner:
         _, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
         leaves = [jax.tree.leaves(s) for s in states]
         return Variables(*(dict(zip(n, x, strict=True)) for n, x in zip(self._names, leaves, strict=True)))
+
+
+def _paths(state) -> list[str]:
+    """The paths of a state's leaves in the order of `jax.tree.leaves`: 'trunk/blocks/0/conv/kernel'."""
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    names = ['/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path) for path, _ in leaves]
+    return [n.removesuffix('/value') for n in names]

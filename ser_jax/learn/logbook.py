@@ -67,16 +67,21 @@ class Progress:
     On a terminal the line renews itself; elsewhere (a log file, CI) a line is printed every `every_s` seconds.
     """
 
-    def __init__(self, total_steps: int, done_steps: int, utterances_per_step: int, shows: bool = True, every_s: float = 30.0):
+    def __init__(
+        self, total_steps: int, done_steps: int, utterances_per_step: int, shows: bool = True, every_s: float = 30.0
+    ):
         self.console = rich.console.Console(highlight=False, soft_wrap=True)
         self._utterances, self._every_s, self._shows = utterances_per_step, every_s, shows
         self._total, self._first, self._done = total_steps, done_steps, done_steps
         self._began = self._last = time.monotonic()
+        self.note = ''  # what the last epoch came to, shown behind the words
         self._bar = None
         if shows and self.console.is_terminal:
             self._bar = rich.progress.Progress(
-                rich.progress.TextColumn('{task.description}'), rich.progress.BarColumn(),
-                rich.progress.TextColumn('{task.percentage:3.0f} %'), console=self.console,
+                rich.progress.TextColumn('{task.description}'),
+                rich.progress.BarColumn(),
+                rich.progress.TextColumn('{task.percentage:3.0f} %'),
+                console=self.console,
             )
             self._task = self._bar.add_task('compiling', total=total_steps, completed=done_steps)
             self._bar.start()
@@ -87,7 +92,7 @@ class Progress:
         now = time.monotonic()
         rate = (self._done - self._first) / max(now - self._began, 1e-9)
         left = (self._total - self._done) / max(rate, 1e-9)
-        line = f'{words} · {rate * self._utterances:,.0f} utterances/s · {_clock(left)} left'
+        line = f'{words}{self.note} · {rate * self._utterances:,.0f} utterances/s · {_clock(left)} left'
         if self._bar:
             self._bar.update(self._task, description=line, completed=self._done)
         elif self._shows and now - self._last > self._every_s:

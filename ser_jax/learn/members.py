@@ -44,7 +44,9 @@ def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) 
             f'train.batch_size={batch_size} does not divide over {across} devices; '
             f'use a multiple of {across}, or a members.at_once that {len(devices)} devices divide'
         )
-    return Mesh(np.array(devices).reshape(along, across), ('members', 'batch'), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    return Mesh(
+        np.array(devices).reshape(along, across), ('members', 'batch'), axis_types=(jax.sharding.AxisType.Auto,) * 2
+    )
 
 
 def put(tree, mesh: Mesh, spec: P):
@@ -68,8 +70,19 @@ class Group:
       per_dispatch: training steps in one call to the device; rounded down to a divisor of `steps`.
     """
 
-    def __init__(self, learner: Learner, members: Sequence[Member], own: Own, shared: Shared, utterances: Utterances,
-                 mesh: Mesh, *, batch_size: int, steps: int, per_dispatch: int = 1):
+    def __init__(
+        self,
+        learner: Learner,
+        members: Sequence[Member],
+        own: Own,
+        shared: Shared,
+        utterances: Utterances,
+        mesh: Mesh,
+        *,
+        batch_size: int,
+        steps: int,
+        per_dispatch: int = 1,
+    ):
         self.learner, self.utterances, self.mesh = learner, utterances, mesh
         self.batch_size, self.steps = batch_size, steps
         self.per_dispatch = max(d for d in range(1, max(1, min(per_dispatch, steps)) + 1) if steps % d == 0)
@@ -104,7 +117,8 @@ class Group:
         """Yields the state after each dispatch of epoch `epoch` (0-based)."""
         span = self.learner.inputs.span
         plans = [
-            batches.epoch_plan(m, epoch, self.batch_size, self.steps, self.utterances.length, span) for m in self.members
+            batches.epoch_plan(m, epoch, self.batch_size, self.steps, self.utterances.length, span)
+            for m in self.members
         ]
         plan = Plan(*(np.stack(x, 1) for x in zip(*plans, strict=True)))  # [steps K B]
         state = state._replace(loss_sum=state.loss_sum * 0, loss_weight=state.loss_weight * 0)
@@ -112,7 +126,9 @@ class Group:
             state = self._update(state, self.own, self.shared, put(rows, self.mesh, P(None, 'members', 'batch')))
             yield state
 
-    def predict(self, variables: Variables, which: Sequence[np.ndarray], most: int, batch_size: int = 64) -> list[Prediction]:
+    def predict(
+        self, variables: Variables, which: Sequence[np.ndarray], most: int, batch_size: int = 64
+    ) -> list[Prediction]:
         """What each member says of its utterances `which[k]`; long ones by the length-weighted mean of their windows.
 
         Args:
@@ -127,9 +143,10 @@ class Group:
         for at in range(0, count, batch_size):
             # Members may have different numbers of windows; the short ones repeat their last.
             chosen = [np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows]
-            take = lambda field: np.stack([getattr(w, field)[c] for w, c in zip(windows, chosen, strict=True)])
-            row = Row(take('utterance'), take('start'), np.ones((len(windows), batch_size), np.float32))
-            span = self._span(int(take('length').max()), most)
+            pieces = [batches.Windows(*(x[c] for x in w)) for w, c in zip(windows, chosen, strict=True)]
+            cut = batches.Windows(*(np.stack(x) for x in zip(*pieces, strict=True)))  # [K B]
+            row = Row(cut.utterance, cut.start, np.ones(cut.start.shape, np.float32))
+            span = self._span(int(cut.length.max()), most)
             if self.shared.flat is None:
                 row = row._replace(raw=batches.cut(self.utterances, row.utterance, row.start, span))
             out = self._predict(variables, self.own, self.shared, put(row, self.mesh, P('members', 'batch')), span)
@@ -137,7 +154,9 @@ class Group:
                 real = max(0, min(batch_size, len(w.utterance) - at))
                 for name, p in out.items():
                     said[k].setdefault(name, []).append(np.asarray(p)[k, :real])
-        return [_by_utterance(w, {n: np.concatenate(p) for n, p in s.items()}) for w, s in zip(windows, said, strict=True)]
+        return [
+            _by_utterance(w, {n: np.concatenate(p) for n, p in s.items()}) for w, s in zip(windows, said, strict=True)
+        ]
 
     def keep(self, state: State, better: np.ndarray, score: np.ndarray, epoch: int) -> State:
         """Marks this epoch (1-based) as the best so far of the members where `better` [K]."""
@@ -166,7 +185,9 @@ class Group:
             yield from (Row(*p, raw) for p, raw in zip(pieces, raws, strict=True))
 
     def _many_updates(self, state, own, shared, rows):
-        step = lambda s, row: jax.vmap(self.learner.update, (0, 0, None, 0), spmd_axis_name='members')(s, own, shared, row)
+        step = lambda s, row: jax.vmap(self.learner.update, (0, 0, None, 0), spmd_axis_name='members')(
+            s, own, shared, row
+        )
         if jax.default_backend() == 'cpu':  # convolutions inside an XLA loop are 16-90 times slower on a CPU: unroll
             for i in range(self.per_dispatch):
                 state = step(state, jax.tree.map(lambda x, i=i: x[i], rows))

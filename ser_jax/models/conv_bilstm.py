@@ -17,9 +17,18 @@ from ser_jax.models.layers import AttentiveStatistics, BiLSTM, Conv
 class Trunk(nnx.Module):
     """Log-mel to one embedding per utterance: Batch -> [B D], D = 4 * hidden."""
 
-    def __init__(self, bands: int, channels: Sequence[int], kernels: Sequence[int],
-                 strides: Sequence[tuple[int, int]], hidden: int,
-                 dropout: float, *, dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        bands: int,
+        channels: Sequence[int],
+        kernels: Sequence[int],
+        strides: Sequence[tuple[int, int]],
+        hidden: int,
+        dropout: float,
+        *,
+        dtype,
+        rngs: nnx.Rngs,
+    ):
         self.blocks = nnx.List()
         inputs = 1
         for outputs, kernel, stride in zip(channels, kernels, strides, strict=True):
@@ -54,9 +63,20 @@ class Model(nnx.Module):
       dropout: before the LSTM and before the classifier.
     """
 
-    def __init__(self, classes: int, bands: int = 64, words: int = 0, channels: Sequence[int] = (24, 48, 64, 64),
-                 kernels: Sequence[int] = (5, 3, 3, 3), strides: Sequence[tuple[int, int]] = ((2, 2), (2, 2), (2, 2), (1, 1)), hidden: int = 64,
-                 dropout: float = 0.3, *, dtype=jnp.float32, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        classes: int,
+        bands: int = 64,
+        words: int = 0,
+        channels: Sequence[int] = (24, 48, 64, 64),
+        kernels: Sequence[int] = (5, 3, 3, 3),
+        strides: Sequence[tuple[int, int]] = ((2, 2), (2, 2), (2, 2), (1, 1)),
+        hidden: int = 64,
+        dropout: float = 0.3,
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
         self.trunk = Trunk(bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs)
         self.classify = nnx.Linear(self.trunk.width, classes, rngs=rngs)
 

@@ -49,10 +49,23 @@ class Model(nnx.Module):
 
     reads_text = True
 
-    def __init__(self, classes: int, bands: int = 64, words: int = 2, channels: Sequence[int] = (24, 48, 64, 64),
-                 kernels: Sequence[int] = (5, 3, 3, 3), strides: Sequence[tuple[int, int]] = ((2, 2), (2, 2), (2, 2), (1, 1)), hidden: int = 64,
-                 embedding: int = 64, fused: int = 128, dropout: float = 0.3, modality_dropout: float = 0.2, *,
-                 dtype=jnp.float32, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        classes: int,
+        bands: int = 64,
+        words: int = 2,
+        channels: Sequence[int] = (24, 48, 64, 64),
+        kernels: Sequence[int] = (5, 3, 3, 3),
+        strides: Sequence[tuple[int, int]] = ((2, 2), (2, 2), (2, 2), (1, 1)),
+        hidden: int = 64,
+        embedding: int = 64,
+        fused: int = 128,
+        dropout: float = 0.3,
+        modality_dropout: float = 0.2,
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
         self.trunk = Trunk(bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs)
         self.encoder = TextEncoder(words, embedding, dropout, dtype=dtype, rngs=rngs)
         self.audio = nnx.Linear(self.trunk.width, fused, rngs=rngs)

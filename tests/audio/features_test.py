@@ -24,8 +24,11 @@ def signals():
     click[2500] = 1
     return {
         # With some noise: far below a frame's peak float32 FFTs of different libraries round differently.
-        'chirp': (0.5 * np.sin(2 * np.pi * (100 * t + 2400 * t**2)) + 1e-3 * random.standard_normal(24000)).astype(np.float32),
-        'burst': burst, 'click': click,
+        'chirp': (0.5 * np.sin(2 * np.pi * (100 * t + 2400 * t**2)) + 1e-3 * random.standard_normal(24000)).astype(
+            np.float32
+        ),
+        'burst': burst,
+        'click': click,
         'quiet': (1e-4 * random.standard_normal(9000)).astype(np.float32),
     }
 

@@ -187,7 +187,7 @@ def test_a_performance_is_the_same_in_any_order_and_process(heard):
 def test_without_espeak_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(espeak, '_worker', None)
     monkeypatch.setitem(sys.modules, 'espeakng_loader', None)
-    with pytest.raises(InputError, match=r"ser_jax\[synthetic\]"):
+    with pytest.raises(InputError, match=r'ser_jax\[synthetic\]'):
         acting.perform(SCRIPT[0])
 
 

@@ -11,7 +11,13 @@ NOBODY = np.array([], np.int32)
 
 
 @settings(max_examples=50, deadline=None)
-@given(n=st.integers(1, 60), batch=st.integers(1, 9), extra=st.integers(0, 3), span=st.integers(1, 50), seed=st.integers(0, 3))
+@given(
+    n=st.integers(1, 60),
+    batch=st.integers(1, 9),
+    extra=st.integers(0, 3),
+    span=st.integers(1, 50),
+    seed=st.integers(0, 3),
+)
 def test_an_epoch_hears_every_utterance_once(n, batch, extra, span, seed):
     train = np.arange(100, 100 + n)
     length = np.random.default_rng(0).integers(1, 80, 200)
@@ -28,7 +34,9 @@ def test_an_epoch_hears_every_utterance_once(n, batch, extra, span, seed):
 
 def test_order_depends_on_seed_fold_and_epoch_alone():
     length = np.full(100, 60)
-    make = lambda fold, seed, epoch: batches.epoch_plan(Member('x', fold, seed, np.arange(50), NOBODY, NOBODY), epoch, 8, 7, length, 30)
+    make = lambda fold, seed, epoch: batches.epoch_plan(
+        Member('x', fold, seed, np.arange(50), NOBODY, NOBODY), epoch, 8, 7, length, 30
+    )
     first = make(0, 0, 0)
     for again in (make(0, 0, 0),):
         for a, b in zip(first, again, strict=True):

@@ -18,14 +18,19 @@ def people(speakers=10, each=6, emotions=3, song=0):
     channel = np.array(['speech'] * n, object)
     channel[np.arange(n) % each < song] = 'song'
     return types.SimpleNamespace(
-        speaker=speaker, sex=np.array([('female', 'male')[int(s[1:]) % 2] for s in speaker], object),
-        emotion=np.array([f'e{i % emotions}' for i in range(n)], object), channel=channel,
-        source_sha256=np.array([f'h{i}' for i in range(n)], object), id=np.arange(n).astype(str).astype(object),
+        speaker=speaker,
+        sex=np.array([('female', 'male')[int(s[1:]) % 2] for s in speaker], object),
+        emotion=np.array([f'e{i % emotions}' for i in range(n)], object),
+        channel=channel,
+        source_sha256=np.array([f'h{i}' for i in range(n)], object),
+        id=np.arange(n).astype(str).astype(object),
     )
 
 
 def knobs(**given):
-    return types.SimpleNamespace(**{'protocol': 'speakers_k', 'folds': 5, 'valid_speakers': 2, 'folds_file': '', **given})
+    return types.SimpleNamespace(
+        **{'protocol': 'speakers_k', 'folds': 5, 'valid_speakers': 2, 'folds_file': '', **given}
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -113,11 +118,14 @@ def test_from_file(tmp_path):
         folds.make(people(), knobs(protocol='from_file', folds_file=str(path)))
 
 
-@pytest.mark.parametrize('given, says', [
-    ({'protocol': 'speaker_k'}, 'not known; known are .*speakers_k'),
-    ({'folds': 11}, 'expected 2 to 10'),
-    ({'valid_speakers': 9}, 'nobody to train on'),
-])
+@pytest.mark.parametrize(
+    'given, says',
+    [
+        ({'protocol': 'speaker_k'}, 'not known; known are .*speakers_k'),
+        ({'folds': 11}, 'expected 2 to 10'),
+        ({'valid_speakers': 9}, 'nobody to train on'),
+    ],
+)
 def test_what_cannot_be_done_is_said(given, says):
     with pytest.raises(InputError, match=says):
         folds.make(people(), knobs(**given))

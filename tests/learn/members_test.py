@@ -33,9 +33,15 @@ def group_of(config, which, devices=None, per_dispatch=1) -> Group:
     span = max(assemble.eval_span(config), run.learner.inputs.span)
     shared = assemble.shared_arrays(config, run.utterances, run.emotions, span)
     return Group(
-        run.learner, [run.members[k] for k in which], assemble.own_arrays(run, which), shared, run.utterances,
+        run.learner,
+        [run.members[k] for k in which],
+        assemble.own_arrays(run, which),
+        shared,
+        run.utterances,
         device_mesh(len(which), config.train.batch_size, devices or jax.devices()[:1]),
-        batch_size=config.train.batch_size, steps=run.steps, per_dispatch=per_dispatch,
+        batch_size=config.train.batch_size,
+        steps=run.steps,
+        per_dispatch=per_dispatch,
     )
 
 
@@ -48,7 +54,9 @@ def after(group: Group, steps=STEPS):
             if done >= steps:
                 break
         epoch += 1
-    host = group.host({'loss': state.loss_sum / state.loss_weight, 'params': state.variables.params, 'stats': state.variables.stats})
+    host = group.host(
+        {'loss': state.loss_sum / state.loss_weight, 'params': state.variables.params, 'stats': state.variables.stats}
+    )
     return host['loss'], {**host['params'], **host['stats']}
 
 
@@ -124,7 +132,7 @@ def test_one_device_equals_eight(data_dir, tmp_path):
 def test_mesh_takes_members_first_and_refuses_what_does_not_divide():
     devices = [jax.devices()[0]] * 6
     assert dict(device_mesh(3, 8, devices).shape) == {'members': 3, 'batch': 2}
-    with pytest.raises(InputError, match='train.batch_size=8 does not divide over 3'):
+    with pytest.raises(InputError, match=r'train\.batch_size=8 does not divide over 3'):
         device_mesh(2, 8, devices)
 
 

@@ -19,8 +19,18 @@ def batch(frames=120, lengths=(120, 77, 33), bands=64, seed=0):
     zeros = jnp.zeros(n, jnp.int32)
     text = random.integers(2, 20, (n, 10)).astype(np.int32)
     text[:, 6:] = 0
-    return Batch(jnp.asarray(x), jnp.asarray(lengths, jnp.int32), jnp.asarray(text), jax.nn.one_hot(zeros, 5), zeros, zeros,
-                 zeros, zeros, jnp.ones((n, 5), bool), jnp.ones(n))
+    return Batch(
+        jnp.asarray(x),
+        jnp.asarray(lengths, jnp.int32),
+        jnp.asarray(text),
+        jax.nn.one_hot(zeros, 5),
+        zeros,
+        zeros,
+        zeros,
+        zeros,
+        jnp.ones((n, 5), bool),
+        jnp.ones(n),
+    )
 
 
 def build(module, **kwargs):
@@ -109,7 +119,9 @@ def test_patches_equal_convolution():
 
     x, k = jax.random.normal(jax.random.key(0), (2, 37, 16, 1)), jax.random.normal(jax.random.key(1), (5, 5, 1, 7))
     for stride in ((1, 1), (2, 2), (4, 2), (3, 1)):
-        reference = jax.lax.conv_general_dilated(x, k, stride, ((2, 2), (2, 2)), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        reference = jax.lax.conv_general_dilated(
+            x, k, stride, ((2, 2), (2, 2)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
         np.testing.assert_allclose(_convolve(x, k, stride), reference, atol=1e-4)
 
 
