@@ -8,7 +8,7 @@ def get_config():
     c = base()
     c.data.corpora = ('ravdess',)
     c.data.train_only_channels = ('song',)
-    c.features.normalize = 'utterance'
+    c.features.normalize = 'window'
     c.members.folds = 5
     c.members.seeds = (0, 1, 2)
     c.model.name = 'conv_bilstm'

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Collection
 from typing import NamedTuple
 
 import jax
@@ -32,12 +33,49 @@ class Run(NamedTuple):
     steps: int  # per epoch
 
 
+# Knob -> (its least value, its largest or None); what lies outside can only be a slip.
+_RANGES = {
+    'data.resident_gb': (0, None),
+    'features.max_words': (1, None),
+    'members.folds': (2, None),
+    'members.valid_speakers': (0, None),
+    'members.at_once': (0, None),
+    'augment.speed': (0, 0.9),
+    'augment.mixup': (0, None),
+    'loss.label_smoothing': (0, 0.99),
+    'optim.warmup': (0, 1),
+    'optim.clip': (0, None),
+    'optim.ema': (0, 0.99999),
+    'train.epochs': (1, None),
+    'train.batch_size': (1, None),
+    'train.window_s': (0.1, None),
+    'train.eval_window_s': (0.1, None),
+    'train.checkpoint_every': (1, None),
+    'train.keep': (1, None),
+    'train.steps_per_dispatch': (0, None),
+}
+
+
+def check_ranges(config: ConfigDict) -> None:
+    """Refuses numbers that no experiment can have."""
+    for knob, (least, most) in _RANGES.items():
+        section, name = knob.split('.')
+        value = config[section][name]
+        if not least <= value <= (float('inf') if most is None else most):
+            raise InputError(
+                f'{knob}={value} cannot be; expected at least {least}' + (f' and at most {most}' if most else '')
+            )
+    if wrong := [s for s in config.members.seeds if s < 0]:
+        raise InputError(f'members.seeds names {wrong[0]}; expected numbers from 0')
+
+
 def open_run(config: ConfigDict) -> Run:
     """Opens the corpora a config names and lays out its members.
 
     Raises:
       InputError: anything the config asks for that is not there or cannot be done.
     """
+    check_ranges(config)
     opened, emotions = open_utterances(config)
     members = [
         Member(f'{fold.name}_seed{seed}', index, int(seed), fold.train, fold.valid, fold.test)
@@ -99,6 +137,11 @@ def reads_text(config: ConfigDict) -> bool:
     return getattr(model_class(config), 'reads_text', False)
 
 
+def headline(modalities: Collection[str], text: bool = True) -> str:
+    """The modality that a model is judged by, and answers with: fused where there is a `text` to read, else audio."""
+    return 'fused' if text and 'fused' in modalities else 'audio'
+
+
 def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int) -> Learner:
     """The learner of a config for `classes` emotions and a vocabulary of `words`."""
     model, arguments = model_class(config), {k: v for k, v in config.model.items() if k != 'name'}
@@ -112,15 +155,18 @@ def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int
     waveform = config.features.source == 'waveform'
     if not waveform and (config.augment.noise_snr_db or config.augment.reverb_s):
         raise InputError("augment.noise_snr_db and reverb_s need samples; set features.source='waveform'")
-    if config.features.normalize not in ('train', 'utterance'):
-        raise InputError(f'features.normalize={config.features.normalize!r} is not known; known are train, utterance')
+    if config.features.normalize not in ('train', 'window'):
+        raise InputError(f'features.normalize={config.features.normalize!r} is not known; known are train, window')
+    lengths = {k: len(v) for k, v in arguments.items() if k in ('channels', 'kernels', 'strides')}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f'model.channels, kernels and strides have {lengths} entries; expected one of each per block')
     dtype = jnp.bfloat16 if config.train.bfloat16 else jnp.float32
     sizes = {'classes': classes, 'bands': LOG_MEL.bands, 'words': words + 2}
     frames = round(config.train.window_s / LOG_MEL.hop_s) + 1
     return Learner(
         lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
         optim.build(config.optim, total_steps),
-        Inputs(config.augment, waveform, config.features.normalize == 'utterance', frames),
+        Inputs(config.augment, waveform, config.features.normalize == 'window', frames),
         config.loss.label_smoothing,
         config.loss.modalities,
         config.optim.ema,

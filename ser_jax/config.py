@@ -34,7 +34,9 @@ def _data() -> ConfigDict:
 def _features() -> ConfigDict:
     f = ConfigDict()
     f.source = 'log_mel'  # the builder config to read: log_mel | waveform (log-mel is then computed inside the step)
-    f.normalize = 'train'  # mean and deviation per band: of the member's training side ('train') | of each utterance
+    f.normalize = (
+        'train'  # mean and deviation per band: of the member's training side ('train') | of each 'window' heard
+    )
     f.max_words = 32  # words of a text that are read
     return f
 
@@ -45,9 +47,9 @@ def _members() -> ConfigDict:
     m.folds = 5  # folds, where the protocol takes a number
     m.folds_file = ''  # protocol='from_file': JSON with the test (and valid) speakers of each fold
     m.seeds = (0,)  # members = folds x seeds
-    m.only = ()  # indices of the members to train here; () = all (array jobs take a few each)
+    m.only = ()  # indices of the members to train; () = all
     m.valid_speakers = 2  # speakers taken from the training side to choose the epoch, sexes in turn
-    m.at_once = 0  # members that share one compiled step; 0 = 1 on a CPU, all on an accelerator
+    m.at_once = 0  # members that share one compiled step; 0 = 1 on a CPU, up to 64 on an accelerator
     return m
 
 

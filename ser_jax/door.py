@@ -24,8 +24,16 @@ def run(main: Callable) -> None:
         sys.exit(_say(str(e)))
     except flags.Error as e:
         sys.exit(_say(f'{e}; --help lists the flags'))
+    except OSError as e:
+        if e.filename is None and e.errno is None:  # not the file system's word
+            raise
+        sys.exit(
+            _say(
+                f'{e.filename or "the disk"}: {e.strerror}; make room or give another place, then the same command again'
+            )
+        )
     except KeyboardInterrupt:
-        sys.exit(_say('interrupted; the same command goes on from the last checkpoint', code=130))
+        sys.exit(_say('interrupted', code=130))
 
 
 def prepare_jax() -> None:

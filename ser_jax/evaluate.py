@@ -1,13 +1,14 @@
 """Scores trained runs: `python -m ser_jax.evaluate --runs='runs/*' [--corpora=…]` → one table, predictions, report.
 
 By itself a run is scored on what its own folds hold out. With --corpora it is scored on other built corpora too, by
-every member, on voices that no training heard (protocol `cross_corpus`).
+every member (protocol `cross_corpus`); corpora that a run was trained on are scored on its folds alone.
 """
 
 import glob
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -33,25 +34,29 @@ def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str
     """The predictions of all finished members of all runs: one row per (run, member, modality, utterance).
 
     Raises:
-      InputError: a corpus is not built, or there is nothing to score.
+      InputError: a corpus is not built, a kept model is damaged, or there is nothing to score.
     """
     opened: dict[tuple, Utterances] = {}
+    return pa.concat_tables([evaluate_run(r, opened, corpora, data_dir, say) for r in runs], promote_options='default')
+
+
+def evaluate_run(
+    trained: Trained, opened: dict, corpora: Sequence[str] = (), data_dir: str = '', say=print
+) -> pa.Table:
+    """As `evaluate`, for one run; `opened` keeps corpora open from run to run."""
+    config = trained.config.copy_and_resolve_references()
+    config.data.dir = data_dir or config.data.dir
+    if waiting := [m for m in trained.folds if m not in trained.finished]:
+        say(
+            f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members were not trained; scored without them'
+        )
     parts = []
-    for trained in runs:
-        config = trained.config.copy_and_resolve_references()
-        config.data.dir = data_dir or config.data.dir
-        if waiting := [m for m in trained.folds if m not in trained.finished]:
-            say(
-                f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members have not finished; scored without them'
-            )
-        for corpus in ('', *(c for c in corpora if c not in config.data.corpora)):
-            names = (corpus,) if corpus else tuple(config.data.corpora)
-            key = (names, config.data.dir, config.features.source)
-            if key not in opened:
-                opened[key] = open_corpora(names, config.data.dir, config.features.source, config.data.resident_gb)
-            parts.extend(_run(trained, config, opened[key], bool(corpus), say))
-    if not parts:
-        raise InputError('there is nothing to score: no run has test utterances in the corpora given')
+    for corpus in ('', *(c for c in corpora if c not in config.data.corpora)):
+        names = (corpus,) if corpus else tuple(config.data.corpora)
+        key = (names, config.data.dir, config.features.source)
+        if key not in opened:
+            opened[key] = open_corpora(names, config.data.dir, config.features.source, config.data.resident_gb)
+        parts.extend(_run(trained, config, opened[key], bool(corpus), say))
     return pa.concat_tables(parts, promote_options='default')
 
 
@@ -87,32 +92,21 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
         test = np.array([place[i] for i in ids], np.int32)
         members.append(Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test))
     at_once = 1 if jax.default_backend() == 'cpu' else len(members)
+    made: dict[int, Group] = {}  # what is compiled and shared serves all members
     for i in range(0, len(members), at_once):
         some = members[i : i + at_once]
-        for member, prediction in zip(some, _predict(trained, config, utterances, some), strict=True):
+        for member, prediction in zip(some, _predict(trained, config, utterances, some, made), strict=True):
             yield _rows(trained, utterances, member, prediction, 'cross_corpus' if crossed else trained.protocol)
 
 
-_groups: dict[tuple, Group] = {}  # what was compiled and shared for a run serves all its members
-
-
-def _predict(trained: Trained, config, utterances: Utterances, members: list[Member]) -> list[Prediction]:
+def _predict(trained: Trained, config, utterances: Utterances, members: list[Member], made: dict) -> list[Prediction]:
     names, span = [m.name for m in members], assemble.eval_span(config)
-    own, key = trained.own(names, utterances.text), (trained.directory, utterances.names, len(members))
-    if key not in _groups:
-        _groups.clear()  # one run's features at a time
+    own, size = trained.own(names, utterances.text), len(members)
+    if size not in made:
         shared = assemble.shared_arrays(config, utterances, trained.emotions, span)
-        _groups[key] = Group(
-            trained.learner,
-            members,
-            own,
-            shared,
-            utterances,
-            device_mesh(len(members), 1, _devices(members)),
-            batch_size=1,
-            steps=1,
-        )
-    group = _groups[key] = _groups[key].regroup(members, own)
+        mesh = device_mesh(size, 1, _devices(members))
+        made[size] = Group(trained.learner, members, own, shared, utterances, mesh, batch_size=1, steps=1)
+    group = made[size] = made[size].regroup(members, own)
     return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
 
 
@@ -135,6 +129,7 @@ def _rows(trained: Trained, utterances: Utterances, member: Member, said: Predic
             'member': same(member.name),
             'fold': same(np.int32(member.fold)),
             'seed': same(np.int32(member.seed)),
+            'planned': same(np.int32(len(trained.folds))),
             'modality': same(modality),
             'corpus': np.array(utterances.names, object)[utterances.corpus[at]],
             'id': utterances.id[at],
@@ -177,24 +172,25 @@ def main(argv: list[str]) -> None:
         raise InputError(f'unexpected argument {argv[1]!r}; runs are given as --runs=')
     directories = find_runs(flags.FLAGS.runs)
     door.prepare_jax()
-    runs, broken = [], []
+    runs, parts, broken, opened = [], [], [], {}
     for directory in directories:
         try:
-            runs.append(open_trained(directory))
+            trained = open_trained(directory)
+            parts.append(evaluate_run(trained, opened, flags.FLAGS.corpora, flags.FLAGS.data_dir))
+            runs.append(trained)
         except InputError as e:
             if len(directories) == 1:
                 raise
             broken.append(str(e))
-    for line in broken:
-        print(f'left out: {line}')
+            print(f'left out: {e}', file=sys.stderr)
     if not runs:
-        raise InputError('none of the runs can be scored')
+        raise InputError(f'none of the {len(directories)} runs can be scored')
     output = pathlib.Path(
         flags.FLAGS.output
         or (runs[0].directory if len(runs) == 1 else os.path.commonpath([r.directory for r in runs]) or '.')
     )
     output.mkdir(parents=True, exist_ok=True)
-    predictions = evaluate(runs, flags.FLAGS.corpora, flags.FLAGS.data_dir)
+    predictions = pa.concat_tables(parts, promote_options='default')
     scores = scoring.scores_by(predictions)
     write(output, runs, predictions, scores)
     console = rich.console.Console()
@@ -205,6 +201,8 @@ def main(argv: list[str]) -> None:
         f'report: {output / "report.html"}   scores: {output / "scores.csv"}   predictions: {output / "predictions.parquet"}'
     )
     print(f'next:   python -m ser_jax.predict --run={runs[0].directory} RECORDING.wav')
+    if broken:
+        sys.exit(1)
 
 
 def write(output: pathlib.Path, runs: Sequence[Trained], predictions: pa.Table, scores: list) -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from ser_jax import door
+from ser_jax import assemble, door
 from ser_jax.audio import features, wav
 from ser_jax.contract import InputError
 from ser_jax.data import batches
@@ -87,8 +87,7 @@ class Listener:
         own = self.trained.own(self.members, [text] * rows)
         own = own._replace(key=jax.random.wrap_key_data(jnp.asarray(own.key)))
         said = self._predict(self._variables, own, shared, row, span)
-        modality = 'fused' if 'fused' in said and text.strip() else 'audio'
-        return np.asarray(said[modality]).mean(0)[: len(starts)]
+        return np.asarray(said[assemble.headline(said, bool(text.strip()))]).mean(0)[: len(starts)]
 
 
 def sound_files(given: Sequence[str]) -> list[pathlib.Path]:
@@ -174,6 +173,10 @@ def main(argv: list[str]) -> None:
     files = sound_files(argv[1:])
     door.prepare_jax()
     listener = Listener(open_trained(flags.FLAGS.run), flags.FLAGS.member, flags.FLAGS.window_s)
+    if flags.FLAGS.text and not assemble.reads_text(listener.trained.config):
+        raise InputError(f'--text is given and {flags.FLAGS.run} only listens; leave it out, or use a model that reads')
+    if flags.FLAGS.text and len(files) > 1:
+        raise InputError(f'--text is what one recording says and {len(files)} are given; give them one at a time')
     answers, failed = {}, 0
     for path in files:
         try:

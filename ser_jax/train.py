@@ -1,19 +1,16 @@
 """A run, told from top to bottom: members in groups, epochs, validation, checkpoints, what is kept."""
 
-import json
 import pathlib
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ser_jax import assemble, environment
+from ser_jax import assemble
+from ser_jax import workdir as directory
 from ser_jax.contract import InputError
 from ser_jax.learn import checkpoint, logbook, metrics, optim
 from ser_jax.learn.members import Group, Prediction, device_mesh
-
-# What may change between a start and its resumption without changing what is learnt.
-_FREE_TO_CHANGE = ('data.dir', 'data.resident_gb', 'train.keep', 'train.steps_per_dispatch', 'train.tensorboard')
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -26,13 +23,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
       InputError: what the user gave cannot be trained, or `workdir` belongs to another config.
     """
     workdir = pathlib.Path(workdir).absolute()
-    config = _settle(config, workdir)
+    config = directory.settle(config, workdir)
     run = assemble.open_run(config)
-    first = jax.process_index() == 0
-    if first:
-        _describe(run, workdir)
     which = _chosen(run)
     groups = [which[i : i + config.members.at_once] for i in range(0, len(which), config.members.at_once)]
+    for group in groups:
+        device_mesh(len(group), config.train.batch_size)  # what no device can hold is said before anything is written
+    first = jax.process_index() == 0
+    if first:
+        directory.describe(run, workdir)
     epochs = config.train.epochs
     checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', config.train.keep)
     book = logbook.Logbook(workdir, config.train.tensorboard, writes=first)
@@ -55,21 +54,23 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
                 or (r['kind'] == 'epoch' and r['epoch'] <= done - place[r['member']] * epochs)
             )
         )
-        progress = logbook.Progress(
-            len(groups) * epochs * run.steps, done * run.steps, config.train.batch_size * config.members.at_once, first
-        )
+        progress = logbook.Progress(len(groups) * epochs * run.steps, done * run.steps, first)
         for g in range(current, len(groups)):
             group = _group(run, groups[g], made)
             if state is None:
                 state = group.init()
             for epoch in range(done - g * epochs, epochs):
-                state = _epoch(run, group, state, epoch, book, progress)
+                state = _epoch(run, group, state, epoch, book, progress, checkpoints)
                 done += 1
                 if (epoch + 1) % config.train.checkpoint_every == 0 or epoch + 1 == epochs:
                     checkpoints.save(done, state)
             checkpoints.wait()  # what is kept is final only once it would be resumed from
             _keep(group, state, workdir, book)
             state = None
+        if lost := [m for m in place if not (workdir / 'best' / m / 'about.json').exists()]:
+            raise InputError(
+                f'{workdir} has lost what {lost[0]} kept; move its checkpoints/ away and give the same command to train it again'
+            )
     finally:
         if progress:
             progress.close()
@@ -77,26 +78,28 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
         checkpoints.close()
 
 
-def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress):
+def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, checkpoints):
     """One epoch of one group: train, validate, mark the best, write it down."""
     names = [m.name for m in group.members]
     label = names[0] if len(names) == 1 else f'{len(names)} members'
     for state in group.train_epoch(state, epoch):
         jax.block_until_ready(state.step)
-        progress.advance(group.per_dispatch, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}')
+        heard = group.per_dispatch * group.batch_size * len(names)
+        progress.advance(group.per_dispatch, heard, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}')
     host = group.host(
         {'bad': state.bad_step, 'sum': state.loss_sum, 'weight': state.loss_weight, 'best': state.best_score}
     )
     for name, bad in zip(names, host['bad'], strict=True):
         if bad >= 0:
             raise InputError(
-                f'the loss of {name} is not finite since step {bad} (epoch {bad // run.steps + 1}); the last checkpoint '
-                'is from before; lower optim.learning_rate, or set optim.clip, and use a new --workdir'
+                f'the loss of {name} is not finite since step {bad} (epoch {bad // run.steps + 1}); '
+                f'{checkpoints.newest()}; lower optim.learning_rate, or set optim.clip, and use a new --workdir'
             )
     train_loss = host['sum'] / np.maximum(host['weight'], 1e-9)
     scores = _validate(run, group, group.learner.candidate(state))
     uar, loss = (np.array(x) for x in zip(*scores, strict=True))
-    merit = {'uar': uar, 'loss': -loss, 'last': np.full(len(names), float(epoch))}[run.config.train.select]
+    merit = {'uar': uar, 'loss': -loss, 'last': np.full(len(names), float(epoch))}
+    merit = merit[run.config.train.select].astype(np.float32)  # as the state keeps it: equals must be equal
     # Of equals the later epoch is kept: the learning rate falls, so it is the more settled one.
     state = group.keep(state, merit >= host['best'], merit, epoch + 1)
     rate = float(optim.schedule(run.config.optim, run.steps * run.config.train.epochs)((epoch + 1) * run.steps))
@@ -133,7 +136,7 @@ def _validate(run: assemble.Run, group: Group, variables) -> list[tuple[float, f
 
 def score(run: assemble.Run, prediction: Prediction) -> tuple[float, float]:
     """(UAR, mean negative log-likelihood) of a member's own reading of some utterances."""
-    probabilities = next(reversed(prediction.probabilities.values()))
+    probabilities = prediction.probabilities[assemble.headline(prediction.probabilities)]
     truth = np.array([run.emotions.index(e) for e in run.utterances.emotion[prediction.utterance]])
     uar = metrics.scores(metrics.confusion(truth, probabilities.argmax(1), len(run.emotions)))['uar']
     return float(uar), float(-np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)).mean())
@@ -156,6 +159,7 @@ def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group
     if len(which) in made:
         made[len(which)] = made[len(which)].regroup(members, own)
     else:
+        made.clear()  # the corpus is on the devices once
         config = run.config
         span = max(assemble.eval_span(config), run.learner.inputs.span)
         per_dispatch = config.train.steps_per_dispatch or (1 if jax.default_backend() == 'cpu' else 16)
@@ -180,58 +184,3 @@ def _chosen(run: assemble.Run) -> list[int]:
     if wrong:
         raise InputError(f'members.only names {wrong[0]}; this run has members 0 to {len(run.members) - 1}')
     return only
-
-
-def _settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
-    """The config with what it leaves open decided, checked against the one `workdir` was begun with."""
-    config = config.copy_and_resolve_references()
-    stored = workdir / 'config.json'
-    begun = json.loads(stored.read_text()) if stored.exists() else None
-    if config.members.at_once == 0:
-        folds_x_seeds = begun['members']['at_once'] if begun else 0
-        config.members.at_once = folds_x_seeds or (1 if jax.default_backend() == 'cpu' else 64)
-    if begun is None and workdir.exists() and any(workdir.iterdir()):
-        raise InputError(f'--workdir={workdir} holds other files and no config.json; give an empty or new folder')
-    if begun is not None:
-        now, then = _flat(json.loads(config.to_json())), _flat(begun)
-        differ = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and k not in _FREE_TO_CHANGE]
-        if differ:
-            k = differ[0]
-            raise InputError(
-                f'--workdir={workdir} was begun with another config: {k} was {then.get(k)!r}, now {now.get(k)!r}'
-                + (f' (and {len(differ) - 1} more)' if differ[1:] else '')
-                + '; give another --workdir, or the config it was begun with'
-            )
-    return config
-
-
-def _flat(tree: dict, prefix: str = '') -> dict:
-    out = {}
-    for key, value in tree.items():
-        out.update(_flat(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value})
-    return out
-
-
-def _describe(run: assemble.Run, workdir: pathlib.Path) -> None:
-    """Writes what the run is before it begins."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    ids = lambda at: [f'{run.utterances.names[run.utterances.corpus[i]]}/{run.utterances.id[i]}' for i in at]
-    names = [m.name for m in run.members]
-    mean, std = run.normalization
-    files = {
-        'config': json.loads(run.config.to_json()),  # first: a folder without it is not taken for a run
-        'environment': {**environment.describe(), 'fingerprints': run.utterances.fingerprints},
-        'folds': {
-            'protocol': run.config.members.protocol,
-            'emotions': run.emotions,
-            'members': {
-                m.name: {side: ids(getattr(m, side)) for side in ('train', 'valid', 'test')} for m in run.members
-            },
-        },
-        'normalization': {n: {'mean': m.tolist(), 'std': s.tolist()} for n, m, s in zip(names, mean, std, strict=True)},
-        'vocabulary': dict(zip(names, run.words, strict=True)),
-    }
-    for name, value in files.items():
-        fresh = workdir / f'{name}.writing'
-        fresh.write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
-        fresh.rename(workdir / f'{name}.json')

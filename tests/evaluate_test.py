@@ -192,6 +192,7 @@ def test_csv_has_a_line_per_recording_and_window(runs, recordings, tmp_path):
         (('--run={run}', 'missing.wav'), 'missing.wav does not exist'),
         (('--run={run}', '{empty}'), 'holds no recording'),
         (('--run={run}', '--member=fold9_seed9', '{sound}'), 'has no finished member'),
+        (('--run={run}', '--text=hello', '{sound}'), 'only listens'),
         (('--run={run}', '--output=answers.xlsx', '{sound}'), 'must end in .json or .csv'),
         (('--rum={run}',), 'run'),
     ],
@@ -208,7 +209,7 @@ def test_evaluate_says_what_is_wrong_in_one_line(runs, tmp_path):
     for flags, says in [
         ((), 'no --runs given'),
         ((f'--runs={tmp_path}/*',), 'no trained run'),
-        ((f'--runs={runs}/conv_bilstm', '--corpora=savee'), "corpus 'savee'"),
+        ((f'--runs={runs}/conv_bilstm', '--corpora=ravdess'), "corpus 'ravdess'"),
         ((f'--runs={runs}/conv_bilstm', f'--data_dir={tmp_path}'), 'is not built'),
     ]:
         done = verb('evaluate', *flags, f'--output={tmp_path}')
@@ -219,11 +220,21 @@ def test_evaluate_says_what_is_wrong_in_one_line(runs, tmp_path):
 
 def test_unfinished_members_are_left_out_and_said(runs, tmp_path):
     copy = shutil.copytree(runs / 'conv_bilstm', tmp_path / 'half')
-    shutil.rmtree(copy / 'best' / 'fold1_seed1')
+    for seed in (0, 1):  # a whole fold
+        shutil.rmtree(copy / 'best' / f'fold1_seed{seed}')
     said = []
     score = scores_by(evaluate([open_trained(copy)], say=said.append))[0]
-    assert score.incomplete and score.members == 5
-    assert any('1 of 6 members have not finished' in s for s in said)
+    assert score.incomplete and score.members == 4 and 'incomplete' in score.note
+    assert any('2 of 6 members were not trained' in s for s in said)
+
+
+def test_one_broken_run_does_not_stop_the_others(runs, tmp_path):
+    for name in ('a', 'b'):
+        shutil.copytree(runs / 'conv_bilstm', tmp_path / 'runs' / name)
+    shutil.rmtree(tmp_path / 'runs' / 'b' / 'best')
+    done = verb('evaluate', f'--runs={tmp_path}/runs/*', f'--output={tmp_path}')
+    assert done.returncode == 1 and 'left out' in done.stderr and 'no finished member' in done.stderr
+    assert {s.run for s in scores_by(pq.read_table(tmp_path / 'predictions.parquet'))} == {str(tmp_path / 'runs' / 'a')}
 
 
 def test_a_damaged_kept_model_is_named(runs, tmp_path):

@@ -73,7 +73,7 @@ def windows(indices: np.ndarray, length: np.ndarray, most: int) -> Windows:
         if length[i] <= most:
             rows.append((i, 0, length[i]))
             continue
-        starts = sorted({*range(0, int(length[i]) - most, most // 2), int(length[i]) - most})
+        starts = sorted({*range(0, int(length[i]) - most, max(1, most // 2)), int(length[i]) - most})
         rows.extend((i, s, most) for s in starts)
     rows.sort(key=lambda r: (r[2], r[0], r[1]))
     table = np.array(rows, np.int32).reshape(-1, 3)

@@ -10,14 +10,9 @@ from ser_jax.contract import InputError
 
 EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised', 'boredom')
 
-_SIX = ('neutral', 'happy', 'sad', 'angry', 'fearful', 'disgust')
 SUPPORT = {
     'ravdess': ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised'),
     'synthetic': ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised'),
-    'cremad': _SIX,
-    'tess': (*_SIX, 'surprised'),
-    'savee': (*_SIX, 'surprised'),
-    'emodb': (*_SIX, 'boredom'),
 }
 
 

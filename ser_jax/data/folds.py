@@ -127,8 +127,12 @@ def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
             f'members.folds_file={members.folds_file!r} cannot be read ({type(e).__name__}: {e}); '
             'expected JSON {"test": [[speaker, ...], ...], "valid": [[speaker, ...], ...]}'
         ) from e
+    if valids is not None and len(valids) != len(tests):
+        raise InputError(
+            f'{members.folds_file} has {len(tests)} test lists and {len(valids)} valid lists; expected as many'
+        )
     known = _speakers(utterances, scored)
-    unknown = sorted({s for group in [*tests, *(valids or [])] for s in group} - set(known))
+    unknown = sorted({str(s) for group in [*tests, *(valids or [])] for s in group} - set(known))
     if unknown:
         raise InputError(
             f'{members.folds_file} names unknown speakers {", ".join(unknown[:5])}; known are {", ".join(sorted(known)[:5])} ...'
@@ -142,6 +146,8 @@ def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
 @protocol
 def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
     """K folds by utterance: voices, sentences and takes on both sides, as most published numbers have it. Inflated."""
+    if not 2 <= members.folds <= len(scored):
+        raise InputError(f'members.folds={members.folds} with {len(scored)} utterances; expected 2 to {len(scored)}')
     shuffled = np.random.default_rng(0).permutation(scored)
     parts = np.array_split(shuffled, members.folds)
     folds = []

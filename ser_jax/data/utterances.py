@@ -15,6 +15,7 @@ import numpy as np
 from ser_jax.audio import features
 from ser_jax.contract import InputError
 from ser_jax.data import corpus as corpora
+from ser_jax.data import emotions
 
 FIELDS = ('id', 'speaker', 'sex', 'emotion', 'label', 'text', 'language', 'intensity', 'channel', 'source_sha256')
 
@@ -91,6 +92,8 @@ def open_corpora(
     """
     if source not in ('log_mel', 'waveform'):
         raise InputError(f'features.source={source!r} is not trained on; expected log_mel or waveform')
+    for name in names:
+        emotions.support(name)  # refuses a corpus that nobody knows
     opened = [_data_source(name, data_dir(directory), source) for name in names]
     size_gb = sum(bytes_ for _, bytes_, _ in opened) / 1e9
     return _decode(tuple(names), opened, source, resident=size_gb <= resident_gb)

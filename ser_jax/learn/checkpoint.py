@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from ser_jax.contract import InputError
 
@@ -46,19 +47,40 @@ class Checkpoints:
 
         Args:
           template: number -> a state of the same shapes on the devices that shall hold it.
+
+        Raises:
+          InputError: there are checkpoints and none can be read.
         """
-        for number in sorted(self._manager.all_steps(), reverse=True):
+        numbers = sorted(self._manager.all_steps(), reverse=True)
+        for number in numbers:
             like = template(number)
             try:
                 plain = self._manager.restore(number, args=ocp.args.StandardRestore(_plain(like)))
                 return number, jax.tree.unflatten(jax.tree.structure(like), [plain[k] for k in _plain(like)])
             except Exception as e:  # Orbax and tensorstore raise many kinds for damaged files
                 aside = self.directory.with_name(f'damaged_checkpoint_{number}')
-                say(f'checkpoint {number} is damaged ({type(e).__name__}); moved to {aside}, using the one before it')
-                shutil.rmtree(aside, ignore_errors=True)
-                shutil.move(self.directory / str(number), aside)
+                say(f'checkpoint {number} is damaged ({_first_line(e)}); moved to {aside}')
+                if jax.process_index() == 0:
+                    shutil.rmtree(aside, ignore_errors=True)
+                    shutil.move(self.directory / str(number), aside)
+                multihost_utils.sync_global_devices(f'moved {number}')
                 self._manager.reload()
+        if numbers:
+            raise InputError(
+                f'none of the {len(numbers)} checkpoints in {self.directory} can be read; they were moved beside it; '
+                'give another --workdir, or the same command again to train from the beginning'
+            )
         return None
+
+    def newest(self) -> str:
+        """Which checkpoint is the newest that is whole, in words."""
+        self.wait()
+        numbers = self._manager.all_steps()
+        return (
+            f'the last good checkpoint is {self.directory / str(max(numbers))}'
+            if numbers
+            else 'no checkpoint was saved yet'
+        )
 
     def close(self) -> None:
         self._checked(self._manager.close)
@@ -67,8 +89,8 @@ class Checkpoints:
         try:
             return act()
         except Exception as e:
-            good = [n for n in sorted(ocp.utils.checkpoint_steps(self.directory))] if self.directory.exists() else []
-            good = f'checkpoint {good[-1]} is still good' if good else 'none was saved before it'
+            whole = [int(p.name) for p in self.directory.glob('*') if p.name.isdigit()]
+            good = f'checkpoint {max(whole)} is still good' if whole else 'none was saved before it'
             raise InputError(
                 f'a checkpoint could not be written to {self.directory} ({_first_line(e)}); {good}; '
                 'make room on the disk and give the same command again'
@@ -80,7 +102,7 @@ def _first_line(e: Exception) -> str:
 
 
 def _plain(tree: Any) -> dict[str, Any]:
-    """A state as a flat dict by path, so that checkpoints depend on no class of ours or Optax's."""
+    """A state as a flat dict by path: a checkpoint can be read without our classes or Optax's."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 

@@ -50,13 +50,13 @@ class Inputs(NamedTuple):
     Attributes:
       augment: the config's section of that name.
       waveform: whether windows are int16 samples, from which log-mel is computed here.
-      per_utterance: normalize by each window's own statistics instead of the member's.
+      per_window: normalize by each window's own statistics instead of the member's.
       frames: length of a training window after augmentation.
     """
 
     augment: Any
     waveform: bool
-    per_utterance: bool
+    per_window: bool
     frames: int
     extractor: LogMel = LOG_MEL
 
@@ -68,7 +68,7 @@ class Inputs(NamedTuple):
 
     def train(self, shared: Shared, own: Own, row: Row, key) -> Batch:
         """An augmented batch of random windows."""
-        a, keys = self.augment, jax.random.split(key, 9)
+        a, keys = self.augment, jax.random.split(key, 8)
         frames, length = self._cut(shared, row, self.span)
         if self.waveform:
             if a.reverb_s:
@@ -113,7 +113,7 @@ class Inputs(NamedTuple):
 
     def _normalize(self, own, frames, length):
         mask = frame_mask(length, frames.shape[1])[..., None]
-        if self.per_utterance:
+        if self.per_window:
             count = jnp.maximum(length, 1)[:, None, None]
             mean = jnp.where(mask, frames, 0).sum(1, keepdims=True) / count
             var = jnp.where(mask, (frames - mean) ** 2, 0).sum(1, keepdims=True) / count

@@ -11,8 +11,8 @@ import rich.progress
 class Logbook:
     """Records of a run; only the first process writes.
 
-    Records are dicts with `kind`: 'epoch' (member, epoch, step, train_loss, valid_loss, valid_uar, learning_rate,
-    seconds) or 'kept' (member, epoch, score).
+    Records are dicts with `kind`: 'epoch' (member, epoch, step, train_loss, valid_loss, valid_uar, learning_rate)
+    or 'kept' (member, epoch, score).
     """
 
     def __init__(self, workdir: pathlib.Path, tensorboard: bool = True, writes: bool = True):
@@ -27,16 +27,8 @@ class Logbook:
         """Drops the records where `is_past(record)` is False: what was logged after the checkpoint a run resumes from."""
         if not self._writes or not self.path.exists():
             return
-        kept = []
-        for line in self.path.read_text().splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:  # cut off by a kill in the middle of a line
-                continue
-            if is_past(record):
-                kept.append(line + '\n')
         fresh = self.path.with_suffix('.writing')
-        fresh.write_text(''.join(kept))
+        fresh.write_text(''.join(json.dumps(r) + '\n' for r in read(self.path) if is_past(r)))
         fresh.rename(self.path)
 
     def write(self, record: dict) -> None:
@@ -56,9 +48,14 @@ class Logbook:
 
 
 def read(path: pathlib.Path) -> list[dict]:
-    """The records of a metrics.jsonl; [] where there is none."""
-    path = pathlib.Path(path)
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The records of a metrics.jsonl; [] where there is none. A last line cut off by a kill is left out."""
+    path, records = pathlib.Path(path), []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
 
 
 class Progress:
@@ -67,11 +64,9 @@ class Progress:
     On a terminal the line renews itself; elsewhere (a log file, CI) a line is printed every `every_s` seconds.
     """
 
-    def __init__(
-        self, total_steps: int, done_steps: int, utterances_per_step: int, shows: bool = True, every_s: float = 30.0
-    ):
+    def __init__(self, total_steps: int, done_steps: int = 0, shows: bool = True, every_s: float = 30.0):
         self.console = rich.console.Console(highlight=False, soft_wrap=True)
-        self._utterances, self._every_s, self._shows = utterances_per_step, every_s, shows
+        self._every_s, self._shows, self._heard = every_s, shows, 0
         self._total, self._first, self._done = total_steps, done_steps, done_steps
         self._began = self._last = time.monotonic()
         self.note = ''  # what the last epoch came to, shown behind the words
@@ -86,23 +81,18 @@ class Progress:
             self._task = self._bar.add_task('compiling', total=total_steps, completed=done_steps)
             self._bar.start()
 
-    def advance(self, steps: int, words: str) -> None:
-        """`steps` more are done; `words` say how it goes."""
-        self._done += steps
+    def advance(self, steps: int, utterances: int, words: str) -> None:
+        """`steps` more are done, in which `utterances` were heard; `words` say how it goes."""
+        self._done, self._heard = self._done + steps, self._heard + utterances
         now = time.monotonic()
-        rate = (self._done - self._first) / max(now - self._began, 1e-9)
-        left = (self._total - self._done) / max(rate, 1e-9)
-        line = f'{words}{self.note} · {rate * self._utterances:,.0f} utterances/s · {_clock(left)} left'
+        passed = max(now - self._began, 1e-9)
+        left = (self._total - self._done) * passed / max(self._done - self._first, 1)
+        line = f'{words}{self.note} · {self._heard / passed:,.0f} utterances/s · {_clock(left)} left'
         if self._bar:
             self._bar.update(self._task, description=line, completed=self._done)
         elif self._shows and now - self._last > self._every_s:
             self._last = now
             self.console.print(f'{100 * self._done / self._total:3.0f} % · {line}')
-
-    def say(self, line: str) -> None:
-        """A line of its own, above the progress line."""
-        if self._shows:
-            (self._bar.console if self._bar else self.console).print(line, markup=False)
 
     def close(self) -> None:
         if self._bar:

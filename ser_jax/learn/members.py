@@ -172,8 +172,8 @@ class Group:
         return jax.tree.map(np.asarray, self._copy(tree))
 
     def _span(self, longest: int, most: int) -> int:
-        """Windows are padded to quarters of a second's multiples growing by halves: few shapes compile."""
-        step = most // 16
+        """Windows are padded to sixteenths of the longest: few shapes compile."""
+        step = max(1, most // 16)
         return min(most, -(-longest // step) * step)
 
     def _rows(self, plan: Plan, span: int) -> Iterator[Row]:

@@ -35,7 +35,8 @@ class Score:
         the truth.
       uar ... macro_f1, recall (of every class in the truth): mean over seeds, with interval.
       chance: UAR of a constant guess. ece: expected calibration error of `reliability`, nan without probabilities.
-      utterances, speakers: distinct ones in the test; seeds, folds, members: as found in the predictions.
+      utterances, speakers: distinct ones in the test; seeds, folds, members: as found in the predictions;
+        planned: members that the run has in all, as the column of that name says (folds * seeds where there is none).
       member_uar, member_sd: mean and deviation of the UARs of single members (folds x seeds); sd nan for one member.
       by_sex: UAR per sex. by_speaker: one entry a speaker.
       margins: on a fused score, UAR(fused) - UAR(other modality), paired; empty otherwise.
@@ -62,6 +63,7 @@ class Score:
     seeds: int
     folds: int
     members: int
+    planned: int
     member_uar: float
     member_sd: float
     by_sex: dict[str, float]
@@ -80,8 +82,8 @@ class Score:
 
     @property
     def incomplete(self) -> bool:
-        """Some fold of some seed is missing."""
-        return self.members < self.folds * self.seeds
+        """Some of the members that the run planned are missing."""
+        return self.members < self.planned
 
     @property
     def note(self) -> str:
@@ -149,7 +151,7 @@ def write_csv(scores: list[Score], path) -> None:
     lines = []
     for s in scores:
         line = {k: getattr(s, k) for k in ('run', 'config', 'corpus', 'protocol', 'modality', 'note')}
-        line |= {k: getattr(s, k) for k in ('utterances', 'speakers', 'seeds', 'folds', 'members')}
+        line |= {k: getattr(s, k) for k in ('utterances', 'speakers', 'seeds', 'folds', 'members', 'planned')}
         intervals = {m: getattr(s, m) for m in metrics.METRICS} | {f'recall_{c}': i for c, i in s.recall.items()}
         for name, i in intervals.items():
             line |= {name: i.value, f'{name}_low': i.low, f'{name}_high': i.high}
@@ -217,11 +219,13 @@ def _score(key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int
     matrix = metrics.confusion(answers.truth, answers.predicted, len(classes))
     bins = _reliability(table)
     run, corpus, protocol, modality = key
+    seeds, folds = len(np.unique(answers.seed)), len(np.unique(fold))
+    planned = table['planned'][0].as_py() if 'planned' in table.column_names else folds * seeds
     return Score(
         run=run, config=table['config'][0].as_py(), corpus=corpus, protocol=protocol, modality=modality,
         classes=classes, confusion=matrix, **intervals, recall=recall, chance=metrics.chance(matrix),
         ece=metrics.calibration_error(bins), reliability=bins, utterances=len(np.unique(answers.utterance)),
-        speakers=len(names), seeds=len(np.unique(answers.seed)), folds=len(np.unique(fold)), members=len(members),
+        speakers=len(names), seeds=seeds, folds=folds, members=len(members), planned=planned,
         member_uar=float(of_member['uar'].mean()),
         member_sd=float(of_member['uar'].std(ddof=1)) if len(members) > 1 else np.nan,
         by_sex=dict(zip(sexes, map(float, of_sex['uar']), strict=True)),

@@ -1,0 +1,99 @@
+"""A run's directory before and while it trains: what it was begun with, and whether a run may go on there."""
+
+import json
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from ser_jax import assemble, environment
+from ser_jax.contract import InputError
+
+# What may change between a start and its resumption without changing what is learnt.
+_FREE_TO_CHANGE = ('data.dir', 'data.resident_gb', 'train.keep', 'train.steps_per_dispatch', 'train.tensorboard')
+
+
+def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+    """The config with what it leaves open decided, checked against the one `workdir` was begun with.
+
+    Raises:
+      InputError: `workdir` is no folder, holds something else, or was begun with another config.
+    """
+    config = config.copy_and_resolve_references()
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f'--workdir={workdir} is a file; give a folder')
+    stored = workdir / 'config.json'
+    begun = json.loads(stored.read_text()) if stored.exists() else None
+    if config.members.at_once == 0:
+        on_this_machine = 1 if jax.default_backend() == 'cpu' else 64
+        config.members.at_once = begun['members']['at_once'] if begun else on_this_machine
+    if begun is None and workdir.exists() and any(p.suffix != '.writing' for p in workdir.iterdir()):
+        raise InputError(f'--workdir={workdir} holds other files and no config.json; give an empty or new folder')
+    if begun is not None:
+        now, then = _flat(json.loads(config.to_json())), _flat(begun)
+        differ = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and k not in _FREE_TO_CHANGE]
+        if differ:
+            k = differ[0]
+            raise InputError(
+                f'--workdir={workdir} was begun with another config: {k} was {then.get(k)!r}, now {now.get(k)!r}'
+                + (f' (and {len(differ) - 1} more)' if differ[1:] else '')
+                + '; give another --workdir, or the config it was begun with'
+            )
+    return config
+
+
+def _flat(tree: dict, prefix: str = '') -> dict:
+    out = {}
+    for key, value in tree.items():
+        out.update(_flat(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value})
+    return out
+
+
+def describe(run: assemble.Run, workdir: pathlib.Path) -> None:
+    """Writes what the run is before it begins, or checks that what it goes on with is still the same.
+
+    Raises:
+      InputError: the corpora or the folds are not those that `workdir` was begun with. Going on would score models on
+        voices that they learnt.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    ids = lambda at: [f'{run.utterances.names[run.utterances.corpus[i]]}/{run.utterances.id[i]}' for i in at]
+    names = [m.name for m in run.members]
+    mean, std = run.normalization
+    files = {
+        'config': json.loads(run.config.to_json()),  # first: a folder without it is not taken for a run
+        'environment': {**environment.describe(), 'fingerprints': run.utterances.fingerprints},
+        'folds': {
+            'protocol': run.config.members.protocol,
+            'emotions': run.emotions,
+            'members': {
+                m.name: {side: ids(getattr(m, side)) for side in ('train', 'valid', 'test')} for m in run.members
+            },
+        },
+        'normalization': {n: {'mean': m.tolist(), 'std': s.tolist()} for n, m, s in zip(names, mean, std, strict=True)},
+        'vocabulary': dict(zip(names, run.words, strict=True)),
+    }
+    _check_unchanged(workdir, files)
+    for name, value in files.items():
+        fresh = workdir / f'{name}.writing'
+        fresh.write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
+        fresh.rename(workdir / f'{name}.json')
+
+
+def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
+    begun = {
+        name: json.loads((workdir / f'{name}.json').read_text())
+        for name in files
+        if (workdir / f'{name}.json').exists()
+    }
+    before = begun.get('environment', {}).get('fingerprints', {})
+    changed = sorted(c for c, f in files['environment']['fingerprints'].items() if before.get(c, f) != f)
+    if changed:
+        raise InputError(
+            f'{workdir} was begun with another build of {", ".join(changed)}; give another --workdir, or build it as it was'
+        )
+    for name in ('folds', 'normalization', 'vocabulary'):
+        if name in begun and begun[name] != json.loads(json.dumps(files[name])):
+            raise InputError(
+                f'{workdir} was begun with other {name}; give another --workdir, or the data it was begun with'
+            )

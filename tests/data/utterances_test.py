@@ -1,0 +1,74 @@
+"""Built corpora, opened: what is on disk is what is in memory, and what changed is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ser_jax.audio import features
+from ser_jax.contract import InputError
+from ser_jax.data import utterances
+from tests.conftest import EMOTIONS, tone
+
+
+def test_features_are_those_of_the_recordings(data_dir):
+    opened = utterances.open_corpora(('synthetic',), str(data_dir))
+    assert len(opened) == 96 and opened.flat.dtype == np.float16
+    for i in (0, 17, 95):
+        s, emotion, take = opened.id[i].split('_')
+        expected = features.extract([tone(int(s[1:]), EMOTIONS.index(emotion), int(take))])[0]
+        assert opened.length[i] == len(expected)
+        np.testing.assert_allclose(opened.read(i), expected, atol=0.05)  # float16 of values to 100
+
+
+def test_select_keeps_features_with_their_utterances(data_dir):
+    opened = utterances.open_corpora(('synthetic',), str(data_dir))
+    song = opened.select(opened.channel == 'song')
+    assert len(song) == 24 and set(song.channel) == {'song'}
+    i = np.flatnonzero(opened.channel == 'song')[5]
+    np.testing.assert_array_equal(song.read(5), opened.read(i))
+    np.testing.assert_array_equal(song.flat[song.offset[5] : song.offset[5] + song.length[5]], opened.read(i))
+
+
+@pytest.mark.parametrize('source', ['log_mel', 'waveform'])
+def test_streamed_holds_no_features_and_reads_the_same(data_dir, source):
+    resident = utterances.open_corpora(('synthetic',), str(data_dir), source)
+    streamed = utterances.open_corpora(('synthetic',), str(data_dir), source, resident_gb=0.0)
+    assert streamed.flat is None
+    for i in (0, 50):
+        np.testing.assert_array_equal(streamed.read(i), resident.read(i))
+
+
+@pytest.mark.parametrize('source', ['log_mel', 'waveform'])
+def test_normalization_is_that_of_all_frames_of_the_given_utterances(data_dir, source):
+    opened = utterances.open_corpora(('synthetic',), str(data_dir), source)
+    some = np.array([3, 40, 41])
+    frames = [opened.read(i) if source == 'log_mel' else features.extract([opened.read(i)])[0] for i in some]
+    stacked = np.concatenate(frames).astype(np.float64)
+    mean, std = utterances.normalization(opened, some)
+    np.testing.assert_allclose(mean, stacked.mean(0), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(std, stacked.std(0), rtol=1e-3, atol=1e-3)
+
+
+def test_a_corpus_that_is_not_built_comes_with_its_command(tmp_path):
+    with pytest.raises(
+        InputError, match=r"'ravdess'.*python -m ser_jax\.build datasets/ravdess --manual_dir=.*--data_dir="
+    ):
+        utterances.open_corpora(('ravdess',), str(tmp_path))
+
+
+def test_a_corpus_that_changed_is_refused(data_dir, tmp_path):
+    copy = shutil.copytree(data_dir, tmp_path / 'built')
+    stored = next(copy.glob('synthetic/log_mel/*/fingerprint.json'))
+    stored.write_text(json.dumps({**json.loads(stored.read_text()), 'fingerprint': 'other'}))
+    with pytest.raises(InputError, match=r'is not what was built.*--overwrite'):
+        utterances.open_corpora(('synthetic',), str(copy))
+
+
+def test_damaged_shards_are_one_line(data_dir, tmp_path):
+    copy = shutil.copytree(data_dir, tmp_path / 'built')
+    shard = next(copy.glob('synthetic/log_mel/*/*.array_record*'))
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 3])
+    with pytest.raises(InputError, match='--overwrite'):
+        utterances.open_corpora(('synthetic',), str(copy))
