@@ -8,6 +8,7 @@ def get_config():
     c = base()
     c.data.corpora = ('ravdess',)
     c.data.train_only_channels = ('song',)
+    c.features.trim_db = 40.0
     c.features.normalize = 'window'
     c.members.folds = 5
     c.members.seeds = (0, 1, 2)
@@ -24,8 +25,8 @@ def get_config():
     c.augment.band_masks = 1
     c.augment.band_mask = 8
     c.loss.label_smoothing = 0.1
-    c.optim.learning_rate = 3e-3
-    c.optim.ema = 0.98
-    c.train.epochs = 40
+    c.optim.learning_rate = 2.5e-3
+    c.optim.ema = 0.99
+    c.train.epochs = 60
     c.train.select = 'loss'
     return c

@@ -104,7 +104,9 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
     names = tuple(config.data.corpora)
     if not names:
         raise InputError('data.corpora is empty; name at least one built corpus, e.g. --config.data.corpora=ravdess,')
-    opened = utterances.open_corpora(names, config.data.dir, config.features.source, config.data.resident_gb)
+    opened = utterances.open_corpora(
+        names, config.data.dir, config.features.source, config.data.resident_gb, config.features.trim_db
+    )
     heard = np.isin(opened.channel, [*config.data.channels, *config.data.train_only_channels])
     asked = tuple(config.data.emotions)
     unknown = sorted(set(asked) - set(vocabulary_of_emotions.EMOTIONS))

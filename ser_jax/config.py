@@ -34,6 +34,7 @@ def _data() -> ConfigDict:
 def _features() -> ConfigDict:
     f = ConfigDict()
     f.source = 'log_mel'  # the builder config to read: log_mel | waveform (log-mel is then computed inside the step)
+    f.trim_db = 0.0  # before the first and after the last frame this close to an utterance's loudest nothing is heard; 0 = all is
     f.normalize = (
         'train'  # mean and deviation per band: of the member's training side ('train') | of each 'window' heard
     )

@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 
 
+UNLOADED = '{} cannot be loaded; expected a Python file with get_config(), e.g. configs/fusion.py'
+
+
 def run(main: Callable) -> None:
     """Runs `main(argv)` under absl flags; what the user got wrong becomes one line on stderr and exit code 2.
 
@@ -67,6 +70,8 @@ def _parse(argv: list[str]) -> list[str]:
         raise InputError(f'the config has no key {unknown!r}{near}') from e
     except (TypeError, ValueError) as e:
         raise InputError(str(e)) from e
+    except OSError as e:  # a knob is set and the config file could not be loaded
+        raise InputError(UNLOADED.format([a for a in argv if a.startswith('--config=')][-1])) from e
 
 
 def _say(message: str, code: int = 2) -> int:

@@ -53,9 +53,9 @@ def evaluate_run(
     parts = []
     for corpus in ('', *(c for c in corpora if c not in config.data.corpora)):
         names = (corpus,) if corpus else tuple(config.data.corpora)
-        key = (names, config.data.dir, config.features.source)
+        key = (names, config.data.dir, config.features.source, config.features.trim_db)
         if key not in opened:
-            opened[key] = open_corpora(names, config.data.dir, config.features.source, config.data.resident_gb)
+            opened[key] = open_corpora(*key[:3], config.data.resident_gb, config.features.trim_db)
         parts.extend(_run(trained, config, opened[key], bool(corpus), say))
     return pa.concat_tables(parts, promote_options='default')
 

@@ -27,9 +27,7 @@ def main(argv: list[str]) -> None:
     try:
         config = _CONFIG.value.copy_and_resolve_references()
     except OSError as e:  # a file that could not be loaded is said only when it is used
-        raise InputError(
-            f'--config={path} cannot be loaded; expected a Python file with get_config(), e.g. configs/fusion.py'
-        ) from e
+        raise InputError(door.UNLOADED.format(f'--config={path}')) from e
     import jax
 
     door.prepare_jax()

@@ -55,10 +55,10 @@ class Listener:
 
     def __call__(self, samples: np.ndarray, text: str = '') -> Heard:
         """What is heard in mono samples, float32 [T] at 16 kHz. With `text`, models that read it weigh both."""
-        if self._waveform:
-            values = wav.int16(samples)
-        else:
-            values = features.extract([samples])[0].astype(np.float16)  # as in the shards
+        values, scale = wav.int16(samples) if self._waveform else None, features.LOG_MEL.hop if self._waveform else 1
+        frames = features.extract([samples if values is None else values])[0].astype(np.float16)  # as in the shards
+        first, last = features.heard_span(frames, self.trained.config.features.trim_db)
+        values = (frames if values is None else values)[first * scale : last * scale]
         cut = batches.windows(np.zeros(1, np.int32), np.array([len(values)]), self._most)
         order = np.argsort(cut.start, kind='stable')
         starts, lengths = cut.start[order], cut.length[order]
@@ -69,6 +69,7 @@ class Listener:
             ]
         )
         mean = (said * lengths[:, None]).sum(0) / lengths.sum()
+        starts = starts + first * scale
         times = [(s / self._per_second, (s + n) / self._per_second) for s, n in zip(starts, lengths, strict=True)]
         return Heard(mean, [(*t, p) for t, p in zip(times, said, strict=True)])
 

@@ -67,7 +67,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
             checkpoints.wait()  # what is kept is final only once it would be resumed from
             _keep(group, state, workdir, book)
             state = None
-        if lost := [m for m in place if not (workdir / 'best' / m / 'about.json').exists()]:
+        lost = [m for m in place if not (workdir / 'best' / m / 'about.json').exists()]
+        if first and lost:
             raise InputError(
                 f'{workdir} has lost what {lost[0]} kept; move its checkpoints/ away and give the same command to train it again'
             )

@@ -53,6 +53,19 @@ def _jitted(extractor, samples):
     return extractor(samples)
 
 
+def heard_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[int, int]:
+    """Where sound begins and ends in log-mel frames [F, M]: (first, past the last) frame, with `margin` frames around.
+
+    Sound is what lies less than `below_db` under the loudest frame's power; 0 keeps everything. Acted corpora have up to
+    two seconds of room before and after the words, of another kind in each recording.
+    """
+    if not below_db:
+        return 0, len(frames)
+    power = np.mean(10 ** (frames.astype(np.float32) / 10), axis=1)
+    loud = np.flatnonzero(power >= power.max() * 10 ** (-below_db / 10))
+    return max(0, int(loud[0]) - margin), min(len(frames), int(loud[-1]) + margin + 1)
+
+
 def bucket(samples: int, smallest: int = 16000) -> int:
     """The padded length for a recording: the next of 1, 1.5, 2, 3, 4, 6 ... times `smallest`; few shapes compile."""
     size = smallest

@@ -78,7 +78,11 @@ def data_dir(given: str = '') -> pathlib.Path:
 
 
 def open_corpora(
-    names: Sequence[str], directory: str = '', source: str = 'log_mel', resident_gb: float = 4.0
+    names: Sequence[str],
+    directory: str = '',
+    source: str = 'log_mel',
+    resident_gb: float = 4.0,
+    trim_db: float = 0.0,
 ) -> Utterances:
     """Opens built corpora by path and checks each against its stored fingerprint.
 
@@ -86,6 +90,7 @@ def open_corpora(
       names: corpora, e.g. ('ravdess',).
       source: the builder config that was built: 'log_mel' or 'waveform'.
       resident_gb: above this many GB of features they stay on disk.
+      trim_db: what of each utterance is kept, see `features.heard_span`.
 
     Raises:
       InputError: a corpus is not built (with the command that builds it), damaged, or changed since it was built.
@@ -96,7 +101,7 @@ def open_corpora(
         emotions.support(name)  # refuses a corpus that nobody knows
     opened = [_data_source(name, data_dir(directory), source) for name in names]
     size_gb = sum(bytes_ for _, bytes_, _ in opened) / 1e9
-    return _decode(tuple(names), opened, source, resident=size_gb <= resident_gb)
+    return _decode(tuple(names), opened, source, size_gb <= resident_gb, trim_db)
 
 
 def _data_source(name: str, root: pathlib.Path, source: str):
@@ -124,7 +129,7 @@ def _data_source(name: str, root: pathlib.Path, source: str):
     return data, builder.info.dataset_size, stored
 
 
-def _decode(names, opened, source: str, resident: bool) -> Utterances:
+def _decode(names, opened, source: str, resident: bool, trim_db: float) -> Utterances:
     """Reads every example once: metadata and normalization sums always, features where they stay resident."""
     rows: dict[str, list] = {f: [] for f in (*FIELDS, 'corpus', 'seconds', 'length', 'sums', 'squares')}
     kept, places, fingerprints = [], [], {}
@@ -140,11 +145,15 @@ def _decode(names, opened, source: str, resident: bool) -> Utterances:
                     )
                 rows['corpus'].append(index)
                 rows['seconds'].append(example['seconds'])
-                rows['length'].append(len(values))
                 mel = (values if source == 'log_mel' else features.extract([values])[0]).astype(np.float64)
+                first, last = features.heard_span(mel, trim_db)
+                mel = mel[first:last]
+                scale = 1 if source == 'log_mel' else features.LOG_MEL.hop
+                values = values[first * scale : last * scale]
+                rows['length'].append(len(values))
                 rows['sums'].append(mel.sum(0))
                 rows['squares'].append((mel**2).sum(0))
-                places.append((index, at))
+                places.append((index, at, first * scale))
                 if resident:
                     kept.append(values)
                 yield example
@@ -166,7 +175,11 @@ def _decode(names, opened, source: str, resident: bool) -> Utterances:
     if resident:
         read = lambda i: flat[offset[i] : offset[i] + arrays['length'][i]]
     else:
-        read = lambda i: opened[places[i][0]][0][places[i][1]][source]
+
+        def read(i):
+            index, at, first = places[i]
+            return opened[index][0][at][source][first : first + arrays['length'][i]]
+
     return Utterances(
         names=names, flat=flat, offset=offset, read=read, source=source, fingerprints=fingerprints, **arrays
     )

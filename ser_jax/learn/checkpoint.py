@@ -5,8 +5,11 @@ best/<member>/     the kept variables of a finished member, for evaluate and pre
 """
 
 import json
+import logging
 import pathlib
 import shutil
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +29,7 @@ class Checkpoints:
         self._options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=True, create=True, enable_async_checkpointing=True
         )
+        _quiet_threads()
         self._manager = ocp.CheckpointManager(self.directory, options=self._options)
 
     def save(self, number: int, state: Any) -> None:
@@ -95,6 +99,27 @@ class Checkpoints:
                 f'a checkpoint could not be written to {self.directory} ({_first_line(e)}); {good}; '
                 'make room on the disk and give the same command again'
             ) from e
+
+
+def _quiet_threads() -> None:
+    """Keeps the threads of Orbax and tensorstore from printing a failed write: `Checkpoints` says it once, in one line."""
+    for module, hook in ((sys, 'excepthook'), (sys, 'unraisablehook'), (threading, 'excepthook')):
+        shown = getattr(module, hook)
+        if getattr(shown, 'quiet', False):
+            continue
+
+        def quiet(*args, shown=shown):
+            error = args[1] if len(args) > 1 else args[0].exc_value
+            if str(error) != 'Event loop is closed':  # what tensorstore finds once Orbax has given up a write
+                shown(*args)
+
+        quiet.quiet = True
+        setattr(module, hook, quiet)
+    logging.getLogger('absl').addFilter(_not_of_a_writer)
+
+
+def _not_of_a_writer(record: logging.LogRecord) -> bool:
+    return 'orbax' not in record.pathname
 
 
 def _first_line(e: Exception) -> str:
