@@ -9,7 +9,6 @@ def get_config():
     c.data.corpora = ('ravdess',)
     c.data.train_only_channels = ('song',)
     c.features.trim_db = 40.0
-    c.features.normalize = 'window'
     c.members.folds = 5
     c.members.seeds = (0, 1, 2)
     c.model.name = 'conv_bilstm'
@@ -19,6 +18,7 @@ def get_config():
     c.model.hidden = 64
     c.model.dropout = 0.3
     c.augment.speed = 0.15
+    c.augment.gain_db = 6.0
     c.augment.band_shift = 3
     c.augment.time_masks = 1
     c.augment.time_mask_s = 0.3
@@ -27,6 +27,6 @@ def get_config():
     c.loss.label_smoothing = 0.1
     c.optim.learning_rate = 2.5e-3
     c.optim.ema = 0.99
-    c.train.epochs = 60
-    c.train.select = 'loss'
+    c.train.epochs = 50
+    c.train.window_s = 2.0
     return c

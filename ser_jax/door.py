@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable
 
-
 UNLOADED = '{} cannot be loaded; expected a Python file with get_config(), e.g. configs/fusion.py'
 
 
