@@ -28,6 +28,6 @@ def get_config():
     c.loss.label_smoothing = 0.1
     c.optim.learning_rate = 2e-3
     c.optim.ema = 0.98
-    c.train.epochs = 20
+    c.train.epochs = 30
     c.train.window_s = 2.5
     return c
