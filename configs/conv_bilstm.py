@@ -1,4 +1,18 @@
-"""Conv+BiLSTM on RAVDESS, speaker-independent."""
+"""Conv+BiLSTM on RAVDESS speech, 8 emotions, speaker-independent.
+
+    python -m ser_jax.build datasets/ravdess --manual_dir=FOLDER
+    python -m ser_jax.main --config=configs/conv_bilstm.py --workdir=runs/conv_bilstm
+    python -m ser_jax.evaluate --runs=runs/conv_bilstm
+
+Data: speech and song of the built actors; song of the training actors is trained on and never scored. Protocol: 5 folds
+by speaker, balanced by sex, 2 validation speakers from the training side choose the epoch; 3 seeds, 15 members.
+Network: 235 k parameters. Hyper-parameters were chosen on 6 speakers of the training side of fold 0 (which other folds
+test), never on a fold's own test; none was searched finely. What was tried there and did not help: mixup (-7 points),
+normalizing every window by itself, twice the width, batches of 16. What helped: hearing only from the first to the last
+loud frame (+3) and windows of 2 s.
+
+@@SCORE@@
+"""
 
 from ser_jax.config import base
 

@@ -43,7 +43,7 @@ def test_imports_point_down(path):
 def test_what_never_comes_in(path):
     heavy = ('tensorflow.', 'torch.', 'keras.', 'pickle.')
     assert not [i for i in imports(path) if f'{i}.'.startswith(heavy)]
-    assert not re.search(r'\beval\(|\bexec\(|allow_pickle=True|\b(TODO|FIXME)\b', path.read_text())
+    assert not re.search(r'(?<![.\w])eval\(|\bexec\(|allow_pickle=True|\b(TODO|FIXME)\b', path.read_text())
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -55,10 +55,10 @@ def test_rooms_are_named_for_what_they_hold_and_stay_small(path):
 
 @pytest.mark.parametrize('verb', ['main', 'train', 'evaluate', 'predict', 'build'])
 def test_verbs_import_neither_tensorflow_nor_torch(verb):
-    """The import graph of a running verb, TFDS's own imports included, and reading shards."""
+    """The import graph of a verb, of opening shards and of TFDS's core, also where TensorFlow and torch are installed."""
     code = (
         f'import sys, ser_jax.{verb}, tensorflow_datasets as t, ser_jax.data.utterances; t.core; '
-        'sys.exit(", ".join({"tensorflow", "torch", "apache_beam"} & set(sys.modules)))'
+        'sys.exit(", ".join({"tensorflow", "torch", "apache_beam"} & set(sys.modules)) or 0)'
     )
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
