@@ -97,7 +97,7 @@ def test_same_command_again_changes_nothing(finished, data_dir):
     assert before[1] == (finished / 'metrics.jsonl').read_text()
 
 
-@pytest.mark.parametrize('moment', [0.2, 0.5, 0.8])
+@pytest.mark.parametrize('moment', [0.2, pytest.param(0.5, marks=pytest.mark.slow), 0.8])
 def test_resume_after_kill_is_bitwise_the_uninterrupted_run(finished, data_dir, tmp_path, moment):
     """kill -9 once a share `moment` of all epochs is logged, that is during or right before a background save."""
     process = start(command(data_dir, tmp_path / 'killed'))
@@ -129,6 +129,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(finished, 
     assert_bitwise(kept(finished), kept(workdir))
 
 
+@pytest.mark.slow
 def test_restores_onto_another_number_of_devices(finished, data_dir, tmp_path):
     workdir = tmp_path / 'run'
     process = start(command(data_dir, workdir))
@@ -245,6 +246,7 @@ def test_the_epoch_is_chosen_by_the_fused_answer(config):
     assert train.score(run, Prediction(some, {'audio': right}))[0] == 1
 
 
+@pytest.mark.slow
 def test_members_in_groups_resume_bitwise_too(data_dir, tmp_path):
     """Groups of two and one: killed in the second epoch of the first group and again in the second group."""
     flags = ('--config.members.at_once=2', '--config.train.checkpoint_every=2')
