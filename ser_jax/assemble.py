@@ -106,20 +106,18 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
         raise InputError('data.corpora is empty; name at least one built corpus, e.g. --config.data.corpora=ravdess,')
     opened = utterances.open_corpora(
         names, config.data.dir, config.features.source, config.data.resident_gb, config.features.trim_db
-    )
+    ).relabel(config.data.labels, config.data.merge)
     heard = np.isin(opened.channel, [*config.data.channels, *config.data.train_only_channels])
     asked = tuple(config.data.emotions)
-    unknown = sorted(set(asked) - set(vocabulary_of_emotions.EMOTIONS))
-    if unknown:
-        raise InputError(
-            f'data.emotions names {", ".join(unknown)}; known are {", ".join(vocabulary_of_emotions.EMOTIONS)}'
-        )
-    there = set(opened.emotion[heard])
+    there = vocabulary_of_emotions.ordered(opened.emotion[heard])
     missing = [e for e in asked if e not in there]
     if missing:
-        raise InputError(f'no example of {", ".join(missing)} in {", ".join(names)}; leave it out of data.emotions')
+        raise InputError(
+            f'data.emotions names {", ".join(missing)}, of which {", ".join(names)} hold no example; '
+            f'they hold {", ".join(there)}'
+        )
     # Without being asked, a class of which a partial corpus holds no example is not presented as detectable.
-    emotions = asked or tuple(e for e in vocabulary_of_emotions.classes(names) if e in there)
+    emotions = asked or there
     if len(emotions) < 2:
         raise InputError(f'{", ".join(names)} leave {len(emotions)} emotion to tell apart; expected at least 2')
     return opened.select(heard & np.isin(opened.emotion, emotions)), emotions
@@ -200,7 +198,7 @@ def shared_arrays(config: ConfigDict, opened: utterances.Utterances, emotions: t
         sex=index(opened.sex, SEXES),
         intensity=index(opened.intensity, INTENSITIES),
         corpus=opened.corpus.astype(np.int32),
-        supported=vocabulary_of_emotions.supported(opened.names, emotions),
+        supported=vocabulary_of_emotions.supported([f.emotions for f in opened.facts], emotions),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SEXES = ('female', 'male', 'unknown')
-CHANNELS = ('speech', 'song')
+CHANNELS = ('speech', 'song', 'sound', 'text')  # sound: no speech at all; text: nothing but words
 INTENSITIES = ('normal', 'strong', 'unknown')
 
 
@@ -26,9 +26,10 @@ class Recording:
     Attributes:
       id: unique within the corpus and stable between builds, e.g. `03-01-06-01-02-01-12`.
       speaker: unique across corpora, e.g. `ravdess_12`.
-      emotion: a word of `ser_jax.data.emotions.EMOTIONS`.
+      emotion: a word of `ser_jax.data.emotions.EMOTIONS`, or the corpus's own where that has none for it.
       label: the corpus's own word or code for the emotion.
-      read: returns the decoded samples, float32 `[T]` or `[T, channels]` in [-1, 1], and their rate in Hz.
+      read: returns the decoded samples, float32 `[T]` or `[T, channels]` in [-1, 1], and their rate in Hz; None where
+        there is nothing but text.
       source: where it came from, for messages: a path, or `archive.zip:member`.
       text: what was said ('' where unknown); language: ISO 639-1.
     """
@@ -37,13 +38,31 @@ class Recording:
     speaker: str
     emotion: str
     label: str
-    read: Callable[[], tuple[np.ndarray, int]]
+    read: Callable[[], tuple[np.ndarray, int]] | None
     source: str
     sex: str = 'unknown'
     text: str = ''
     language: str = 'en'
     intensity: str = 'unknown'
     channel: str = 'speech'
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a corpus is, beside its shards and in every run that used it.
+
+    Attributes:
+      title: its name and its makers.
+      licence: what its makers allow, in their words.
+      research_only: they allow research and no (changed) copies.
+      emotions: what its actors were asked for; no other class is ever scored on it.
+    """
+
+    name: str
+    title: str
+    licence: str
+    research_only: bool
+    emotions: tuple[str, ...]
 
 
 class Batch(NamedTuple):

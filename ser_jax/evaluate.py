@@ -21,7 +21,6 @@ from absl import flags
 from ser_jax import assemble, door
 from ser_jax.contract import InputError
 from ser_jax.data.batches import Member
-from ser_jax.data.emotions import EMOTIONS
 from ser_jax.data.utterances import Utterances, open_corpora
 from ser_jax.learn import logbook
 from ser_jax.learn import scores as scoring
@@ -56,7 +55,8 @@ def evaluate_run(
         key = (names, config.data.dir, config.features.source, config.features.trim_db)
         if key not in opened:
             opened[key] = open_corpora(*key[:3], config.data.resident_gb, config.features.trim_db)
-        parts.extend(_run(trained, config, opened[key], bool(corpus), say))
+        heard = opened[key].relabel(config.data.labels, config.data.merge)
+        parts.extend(_run(trained, config, heard, bool(corpus), say))
     return pa.concat_tables(parts, promote_options='default')
 
 
@@ -139,9 +139,7 @@ def _rows(trained: Trained, utterances: Utterances, member: Member, said: Predic
             'predicted': answer,
             'seconds': utterances.seconds[at].astype(np.float32),
         }
-        for e in EMOTIONS:
-            if e in trained.emotions:
-                columns[f'p_{e}'] = probabilities[:, trained.emotions.index(e)]
+        columns |= {f'p_{e}': probabilities[:, c] for c, e in enumerate(trained.emotions)}
         parts.append(pa.table(columns))
     return pa.concat_tables(parts)
 
@@ -216,7 +214,12 @@ def write(output: pathlib.Path, runs: Sequence[Trained], predictions: pa.Table, 
     for r in runs:
         own = [s for s in scores if s.run == str(r.directory)]
         model_card.write(
-            r.directory / 'MODEL_CARD.md', configs[str(r.directory)], own, read(r, 'environment.json'), r.emotions
+            r.directory / 'MODEL_CARD.md',
+            configs[str(r.directory)],
+            own,
+            read(r, 'environment.json'),
+            r.corpora,
+            r.emotions,
         )
 
 

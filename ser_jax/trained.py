@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ser_jax import assemble
-from ser_jax.contract import InputError
+from ser_jax.contract import Facts, InputError
 from ser_jax.data import text
 from ser_jax.learn import checkpoint
 from ser_jax.learn.inputs import Own
@@ -26,6 +26,7 @@ class Trained(NamedTuple):
     folds: dict[str, dict[str, list[str]]]  # member -> side -> ['corpus/id', ...]
     normalization: dict[str, tuple[np.ndarray, np.ndarray]]  # member -> mean, std [M]
     words: dict[str, list[str]]  # member -> vocabulary
+    corpora: list[Facts]  # what was trained on
     learner: Learner
 
     @property
@@ -63,9 +64,9 @@ def open_trained(directory: pathlib.Path) -> Trained:
         what = 'does not exist' if not directory.exists() else 'holds no config.json'
         raise InputError(f'{directory} {what}; give the --workdir of a training')
     try:
-        config, folds, normalization, words = (
+        config, folds, normalization, words, corpora = (
             json.loads((directory / f'{name}.json').read_text())
-            for name in ('config', 'folds', 'normalization', 'vocabulary')
+            for name in ('config', 'folds', 'normalization', 'vocabulary', 'corpora')
         )
     except (OSError, ValueError) as e:
         raise InputError(f'{directory} is not a complete run ({e}); train it again') from e
@@ -79,6 +80,7 @@ def open_trained(directory: pathlib.Path) -> Trained:
         folds['members'],
         {m: (np.array(n['mean'], np.float32), np.array(n['std'], np.float32)) for m, n in normalization.items()},
         words,
+        [Facts(**{**f, 'emotions': tuple(f['emotions'])}) for f in corpora],
         assemble.build_learner(config, len(emotions), max(len(w) for w in words.values()), 1),
     )
     if not trained.finished:

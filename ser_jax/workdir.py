@@ -1,5 +1,6 @@
 """A run's directory before and while it trains: what it was begun with, and whether a run may go on there."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -72,6 +73,7 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> None:
         },
         'normalization': {n: {'mean': m.tolist(), 'std': s.tolist()} for n, m, s in zip(names, mean, std, strict=True)},
         'vocabulary': dict(zip(names, run.words, strict=True)),
+        'corpora': [dataclasses.asdict(f) for f in run.utterances.facts],
     }
     _check_unchanged(workdir, files)
     for name, value in files.items():

@@ -29,7 +29,7 @@ def built(tmp_path, capsys):
 
 
 def folder(data_dir: pathlib.Path, config='log_mel') -> pathlib.Path:
-    return data_dir / 'ravdess' / config / '1.0.0'
+    return data_dir / 'ravdess' / config / '1.1.0'
 
 
 def fingerprint(data_dir: pathlib.Path, config='log_mel') -> str:
@@ -62,11 +62,11 @@ def test_overwrite_builds_again_and_a_failure_keeps_what_was_there(built, capsys
     run(f'--data_dir={built}', '--overwrite')
     assert capsys.readouterr().out.startswith('ravdess (log_mel):\n10 utterances')
     assert fingerprint(built) == before
-    assert [p.name for p in folder(built).parent.iterdir()] == ['1.0.0']
+    assert [p.name for p in folder(built).parent.iterdir()] == ['1.1.0']
 
 
 def test_a_run_killed_while_overwriting_is_repaired(built):
-    os.replace(folder(built), folder(built).with_name('replaced.1.0.0'))
+    os.replace(folder(built), folder(built).with_name('replaced.1.1.0'))
     run(f'--data_dir={built}', manual_dir='/nowhere')
     assert len(fingerprint(built)) == 64
 

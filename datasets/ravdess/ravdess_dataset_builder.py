@@ -21,6 +21,8 @@ _FILES = 'https://zenodo.org/records/1188976/files/'
 class Builder(corpus.CorpusBuilder):
     """Speech and song, from a folder or zips that the user has, else from Zenodo."""
 
+    TITLE = 'RAVDESS, Livingstone and Russo (2018)'
+    EMOTIONS = EMOTIONS
     HOMEPAGE = 'https://zenodo.org/records/1188976'
     LICENSE = 'CC BY-NC-SA 4.0'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (

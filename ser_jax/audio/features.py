@@ -59,7 +59,7 @@ def heard_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[i
     Sound is what lies less than `below_db` under the loudest frame's power; 0 keeps everything. Acted corpora have up to
     two seconds of room before and after the words, of another kind in each recording.
     """
-    if not below_db:
+    if not below_db or not len(frames):
         return 0, len(frames)
     power = np.mean(10 ** (frames.astype(np.float32) / 10), axis=1)
     loud = np.flatnonzero(power >= power.max() * 10 ** (-below_db / 10))

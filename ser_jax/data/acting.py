@@ -18,9 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ser_jax.audio import espeak
-from ser_jax.data import emotions
 
-EMOTIONS = emotions.support('synthetic')
+EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
 # What the words say, of every 12 sentences: the emotion of the voice, nothing, another emotion.
 CONDITIONS = ('match',) * 7 + ('neutral',) * 3 + ('contradict',) * 2
 

@@ -8,11 +8,13 @@
                 yield corpus.Recording(id=audio.stem, ..., read=audio.read, source=audio.source)
 
 Shards are array_record in the order of ids; the features of a builder's config come from `ser_jax.audio`, the same
-functions that predict. Beside the shards lie `inspection.json` (what was found, missing, skipped and why) and
-`fingerprint.json` (a hash over the decoded content, which readers check). Never imports TensorFlow.
+functions that predict. Beside the shards lie `inspection.json` (what was found, missing, skipped and why),
+`fingerprint.json` (a hash over the decoded content, which readers check) and `corpus.json` (`contract.Facts`). Never
+imports TensorFlow.
 """
 
 import concurrent.futures
+import dataclasses
 import inspect
 import json
 import os
@@ -27,16 +29,27 @@ from etils import epath
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ser_jax.contract import InputError, Recording
-from ser_jax.data import download, inspection
+from ser_jax.contract import Facts, InputError, Recording
+from ser_jax.data import download, emotions, inspection
 from ser_jax.data.download import Archive
 from ser_jax.data.inspection import Published, Skipped
 from ser_jax.data.sources import Audio, audio_files, seen
-from ser_jax.data.stored import FINGERPRINT, INSPECTION, LOG_MEL, NATIVE, WAVEFORM, FeatureConfig, fields, fingerprint
+from ser_jax.data.stored import (
+    FACTS,
+    FINGERPRINT,
+    INSPECTION,
+    LOG_MEL,
+    NATIVE,
+    TEXT,
+    WAVEFORM,
+    FeatureConfig,
+    fields,
+    fingerprint,
+)  # fmt: skip
 
 __all__ = [
-    'FINGERPRINT', 'INSPECTION', 'LOG_MEL', 'NATIVE', 'WAVEFORM', 'Archive', 'Audio', 'CorpusBuilder', 'FeatureConfig',
-    'InputError', 'Published', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
+    'FACTS', 'FINGERPRINT', 'INSPECTION', 'LOG_MEL', 'NATIVE', 'TEXT', 'WAVEFORM', 'Archive', 'Audio', 'CorpusBuilder',
+    'FeatureConfig', 'InputError', 'Published', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
 ]  # fmt: skip
 
 CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets
@@ -46,16 +59,19 @@ HELD_BYTES = 1 << 30  # finished features kept in memory between hearing and wri
 class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of every builder; a corpus writes `recordings` and says what it publishes."""
 
-    VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES: ClassVar = {'1.0.0': 'First release.'}
+    VERSION = tfds.core.Version('1.1.0')
+    RELEASE_NOTES: ClassVar = {'1.1.0': 'Rate, level, peak, clipping and silence of every recording.'}
     BUILDER_CONFIGS: ClassVar = [LOG_MEL, WAVEFORM, NATIVE]
     MANUAL_DOWNLOAD_INSTRUCTIONS = 'give the folder that holds the recordings as --manual_dir=FOLDER'
 
     TOLERANCE = 0.02  # share of files that may be bad (empty, silent, truncated, undecodable, of unknown name)
     PUBLISHED: Published | None = None  # what to compare a copy with
     ARCHIVES: tuple[Archive, ...] = ()  # what is downloaded when the user has no copy
+    TITLE = ''  # name and makers; the corpus's name where there is nothing to add
     HOMEPAGE = ''
     LICENSE = ''
+    RESEARCH_ONLY = False  # the makers allow research and no (changed) copies
+    EMOTIONS: tuple[str, ...] = ()  # what the actors were asked for; () = whatever is found
     THREADS = min(8, os.cpu_count() or 1)  # recordings read at once; 1 where `Recording.read` is not thread-safe
 
     def recordings(self, dl_manager: tfds.download.DownloadManager) -> Iterable[Recording | Skipped]:
@@ -116,7 +132,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         cls.pkg_dir_path = epath.Path(inspect.getfile(cls)).parent
 
     def __init__(self, *, file_format=None, **kwargs):
-        self._given_manual_dir, self._report = None, None
+        self._given_manual_dir, self._report, self._found = None, None, ()
         super().__init__(file_format=file_format, **kwargs)
         if file_format is None and not Path(self.data_dir, 'dataset_info.json').exists():
             self.info.set_file_format('array_record', override=True)  # TFDS's own default needs TensorFlow to be read
@@ -158,6 +174,9 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if not kept:
             raise InputError(f'{self.name}: none of {files} files is usable; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}')
         self._report = inspection.summary(kept, [*skipped, *duplicates], audible, self.PUBLISHED)
+        self._found = emotions.ordered([h.recording.emotion for h in kept])
+        if strange := set(self._found) - set(self.EMOTIONS or self._found):
+            raise ValueError(f'{self.name} gives {sorted(strange)}, which its EMOTIONS {self.EMOTIONS} do not name')
         return kept, finished
 
     def _hear(self, recordings: list[Recording]) -> Iterator[list[inspection.Heard]]:
@@ -185,13 +204,15 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for start in range(0, len(kept), CHUNK):
             chunk = kept[start : start + CHUNK]
             if missing := [h for h in chunk if id(h) not in finished]:
-                again = [self.builder_config.prepare(*h.recording.read()) for h in missing]
+                again = [self._prepare(h.recording) for h in missing]
                 for h, stored in zip(missing, self.builder_config.finish(again), strict=True):
                     finished[id(h)] = stored
             for h in chunk:
                 of_recording = {name: getattr(h.recording, name) for name in fields() if hasattr(h.recording, name)}
-                measured = {'seconds': h.seconds, 'source_sha256': h.sha256}
-                yield h.recording.id, {**of_recording, **measured, **finished.pop(id(h))}
+                yield h.recording.id, {**of_recording, 'source_sha256': h.sha256, **h.measures, **finished.pop(id(h))}
+
+    def _prepare(self, recording: Recording):
+        return {} if recording.read is None else self.builder_config.prepare(*recording.read())
 
     def _download_and_prepare(self, dl_manager, download_config):
         super()._download_and_prepare(dl_manager, download_config)
@@ -199,6 +220,10 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return
         name, folder = self.builder_config.name, Path(self.data_dir)
         # The folder is still TFDS's temporary one: the shards and what vouches for them appear together.
+        facts = Facts(
+            self.name, self.TITLE or self.name, self.LICENSE, self.RESEARCH_ONLY, tuple(self.EMOTIONS or self._found)
+        )
+        _write_json(folder / FACTS, dataclasses.asdict(facts))
         _write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
         if self.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:  # others cannot be read without TensorFlow
             source = self.as_data_source('train')

@@ -28,7 +28,8 @@ def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[F
     """The checked folds of `members.protocol`.
 
     Args:
-      utterances: `ser_jax.data.utterances.Utterances`; needs `speaker`, `sex`, `channel`, `emotion`, `source_sha256`.
+      utterances: `ser_jax.data.utterances.Utterances`; needs `speaker`, `sex`, `corpus`, `channel`, `emotion`,
+        `source_sha256`.
       members: the `members` section of the config.
       train_only_channels: utterances of these channels serve the training side alone, and only those of its speakers.
 
@@ -173,7 +174,10 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
                 f'members.valid_speakers={members.valid_speakers} leaves {name} nobody to train on: '
                 f'{len(rest)} speakers are not tested'
             )
-        by_sex = [[s for s in rest if speakers[s] == sex] for sex in sorted(set(speakers[s] for s in rest))]
+        corpus = dict(zip(utterances.speaker, utterances.corpus, strict=True))
+        by_sex = [
+            _in_turn([s for s in rest if speakers[s] == sex], corpus) for sex in sorted({speakers[s] for s in rest})
+        ]
         # Start at another speaker in each fold, so that no single voice chooses every member's epoch.
         queues = [group[turn % len(group) :] + group[: turn % len(group)] for group in by_sex]
         if turn % 2:
@@ -184,6 +188,12 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
             valid.extend(q.pop(0) for q in queues[: members.valid_speakers - len(valid)])
     side = lambda names: scored[np.isin(utterances.speaker[scored], list(names))]
     return Fold(name, side(set(rest) - set(valid)), side(valid), side(test))
+
+
+def _in_turn(speakers: list[str], corpus: dict[str, int]) -> list[str]:
+    """The speakers of several corpora, one corpus after the other, so that no corpus has all the say."""
+    place = {s: (sum(corpus[t] == corpus[s] for t in speakers[:i]), corpus[s]) for i, s in enumerate(speakers)}
+    return sorted(speakers, key=place.get)
 
 
 def _with_extra(fold: Fold, extra: np.ndarray, utterances) -> Fold:

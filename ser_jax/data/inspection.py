@@ -46,9 +46,8 @@ class Heard:
     """One recording after listening: its measures, its features if they were kept, or the defect that rules it out."""
 
     recording: Recording
-    seconds: float = 0.0
     sha256: str = ''
-    clipped: bool = False
+    measures: dict = dataclasses.field(default_factory=dict)  # the measured fields of `stored.fields`
     prepared: Any = None
     defect: Skipped | None = None
 
@@ -71,15 +70,38 @@ def clipped(samples: np.ndarray) -> bool:
     return bool((full[:-2] & full[1:-1] & full[2:]).any())
 
 
+def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
+    """The measured fields of an example: seconds, rate_hz, level_db, peak, clipped, silence; of None, all zero."""
+    if samples is None:
+        return {'seconds': 0.0, 'rate_hz': 0, 'level_db': 0.0, 'peak': 0.0, 'clipped': 0, 'silence': 0.0}
+    power = np.square(samples, dtype=np.float32)
+    power = power if power.ndim == 1 else power.mean(axis=1)
+    stretch = max(1, rate_hz // 100)
+    whole = len(power) // stretch * stretch
+    stretches = power[:whole].reshape(-1, stretch).mean(axis=1) if whole else power
+    return {
+        'seconds': len(samples) / rate_hz,
+        'rate_hz': rate_hz,
+        'level_db': float(10 * np.log10(max(power.mean(dtype=np.float64), 1e-12))),
+        'peak': float(np.abs(samples).max()),
+        'clipped': int(clipped(samples)),
+        'silence': float((stretches <= stretches.max() * 1e-4).mean()),
+    }
+
+
 def hear(recording: Recording, prepare: Callable[[np.ndarray, int], Any]) -> Heard:
     """Decodes, measures and judges one recording; `prepare(samples, rate)` is what is kept of it."""
+    if recording.read is None:
+        words = ' '.join(recording.text.split())
+        defect = None if words else Skipped(recording.source, 'empty')
+        return Heard(recording, hashlib.sha256(words.encode()).hexdigest(), measures(None, 0), {}, defect)
     try:
         samples, rate_hz = recording.read()
     except wav.SoundError as e:
         return Heard(recording, defect=Skipped(recording.source, e.kind, e.reason))
     if defect := wav.defect(samples):
         return Heard(recording, defect=Skipped(recording.source, defect))
-    return Heard(recording, len(samples) / rate_hz, sha256(samples), clipped(samples), prepare(samples, rate_hz))
+    return Heard(recording, sha256(samples), measures(samples, rate_hz), prepare(samples, rate_hz))
 
 
 def without_duplicates(heard: Sequence[Heard]) -> tuple[list[Heard], list[Skipped]]:
@@ -136,11 +158,11 @@ def summary(
     for channel in of('channel'):
         here = [h for h in kept if h.recording.channel == channel]
         channels[channel] = {'utterances': len(here), 'emotions': of('emotion', here), 'speakers': of('speaker', here)}
-    loud = collections.Counter(h.recording.speaker for h in kept if h.clipped)
+    loud = collections.Counter(h.recording.speaker for h in kept if h.measures['clipped'])
     here = {h.recording.id: h.recording for h in audible}.values()
     return {
         'utterances': len(kept),
-        'hours': round(sum(h.seconds for h in kept) / 3600, 4),
+        'hours': round(sum(h.measures['seconds'] for h in kept) / 3600, 4),
         'speakers': of('speaker'),
         'sexes': of('sex'),
         'emotions': of('emotion'),

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import io
 import os
 import zipfile
@@ -16,11 +17,19 @@ from ser_jax.contract import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Audio:
-    """One sound file: its name without suffix, where it is (`folder/file` or `archive.zip:member`), how to hear it."""
+    """One sound file.
+
+    Attributes:
+      stem: its name without suffix.
+      source: where it is, `folder/file` or `archive.zip:member`.
+      read: returns its samples and rate; can be pickled and called on another machine that sees the same files.
+      folders: the folders between the root that was searched and the file, outermost first.
+    """
 
     stem: str
     source: str
     read: Callable[[], tuple[np.ndarray, int]]
+    folders: tuple[str, ...] = ()
 
 
 def audio_files(root: str | os.PathLike) -> list[Audio]:
@@ -32,7 +41,8 @@ def audio_files(root: str | os.PathLike) -> list[Audio]:
     Raises:
       InputError: a zip cannot be read (named).
     """
-    return sorted((_audio(*found) for found in _walk(Path(root)) if _is_audio(found[1])), key=lambda a: a.source)
+    root = Path(root)
+    return sorted((_audio(*found, root) for found in _walk(root) if _is_audio(found[1])), key=lambda a: a.source)
 
 
 def seen(root: str | os.PathLike) -> str:
@@ -80,17 +90,25 @@ def _is_audio(name: str) -> bool:
     return name.lower().endswith(wav.SUFFIXES)
 
 
-def _audio(place: Path | zipfile.ZipFile, name: str) -> Audio:
+def _audio(place: Path | zipfile.ZipFile, name: str, root: Path) -> Audio:
     if isinstance(place, Path):
         path = place / name
-        return Audio(path.stem, str(path), lambda: wav.read(path))
-    source = f'{place.filename}:{name}'
-    return Audio(PurePosixPath(name).stem, source, lambda: _read_member(place, name, source))
+        return Audio(path.stem, str(path), functools.partial(wav.read, path), place.relative_to(root).parts)
+    inside = PurePosixPath(name)
+    read = functools.partial(_read_member, place.filename, name)
+    outside = () if Path(place.filename) == root else Path(place.filename).parent.relative_to(root).parts
+    return Audio(inside.stem, f'{place.filename}:{name}', read, (*outside, *inside.parts[:-1]))
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, source: str) -> tuple[np.ndarray, int]:
+@functools.lru_cache(maxsize=8)
+def _opened(path: str) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+def _read_member(path: str, name: str) -> tuple[np.ndarray, int]:
+    source = f'{path}:{name}'
     try:
-        content = archive.read(name)
+        content = _opened(path).read(name)
     except (zipfile.BadZipFile, OSError, EOFError, zipfile.zlib.error) as e:
         raise wav.SoundError(source, 'undecodable', f'cannot be unpacked ({e}); download the zip again') from e
     return wav.read(io.BytesIO(content), source)

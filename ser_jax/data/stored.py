@@ -10,7 +10,8 @@ import tensorflow_datasets as tfds
 
 from ser_jax.audio import features, wav
 
-FINGERPRINT, INSPECTION = 'fingerprint.json', 'inspection.json'  # files beside the shards
+# Files beside the shards: a hash of their content, what was found and left out, what the corpus is (contract.Facts).
+FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
 
 
 @dataclasses.dataclass(eq=False)
@@ -52,10 +53,11 @@ WAVEFORM = FeatureConfig(
 )
 NATIVE = FeatureConfig(
     name='native',
-    description='samples as recorded, int16 [T, channels], and their rate_hz',
-    spec=lambda: {'native': _tensor((None, None), np.int16), 'rate_hz': tfds.features.Scalar(np.int32)},
-    prepare=lambda samples, rate_hz: {'native': wav.int16(samples.reshape(len(samples), -1)), 'rate_hz': rate_hz},
+    description='samples as recorded, int16 [T, channels], at the rate of the field rate_hz',
+    spec=lambda: {'native': _tensor((None, None), np.int16)},
+    prepare=lambda samples, rate_hz: {'native': wav.int16(samples.reshape(len(samples), -1))},
 )
+TEXT = FeatureConfig(name='text', description='nothing but the fields: a corpus of texts')
 
 
 def fields() -> dict:
@@ -65,13 +67,18 @@ def fields() -> dict:
         'id': text(doc='unique within the corpus, stable between builds'),
         'speaker': text(doc='unique across corpora, e.g. ravdess_07'),
         'sex': text(doc='female | male | unknown'),
-        'emotion': text(doc='a word of ser_jax.data.emotions.EMOTIONS'),
+        'emotion': text(doc="a word of ser_jax.data.emotions.EMOTIONS where that has one, else the corpus's own"),
         'label': text(doc="the corpus's own word or code"),
         'text': text(doc='what was said; empty where unknown'),
         'language': text(doc='ISO 639-1'),
         'intensity': text(doc='normal | strong | unknown'),
-        'channel': text(doc='speech | song'),
+        'channel': text(doc='speech | song | sound | text'),
         'seconds': tfds.features.Scalar(np.float32, doc='length of the recording as published'),
+        'rate_hz': tfds.features.Scalar(np.int32, doc='sampling rate of the recording as published'),
+        'level_db': tfds.features.Scalar(np.float32, doc='root mean square, dB relative to full scale'),
+        'peak': tfds.features.Scalar(np.float32, doc='largest absolute sample, 1 = full scale'),
+        'clipped': tfds.features.Scalar(np.int32, doc='1 where three samples in a row sit at full scale, else 0'),
+        'silence': tfds.features.Scalar(np.float32, doc='share of 10 ms stretches 40 dB or more under the loudest'),
         'source_sha256': text(doc='hash of the decoded samples, see ser_jax.data.inspection.sha256'),
     }
 

@@ -5,19 +5,22 @@ are read by index.
 """
 
 import dataclasses
+import difflib
 import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ser_jax.audio import features
-from ser_jax.contract import InputError
+from ser_jax.contract import Facts, InputError
 from ser_jax.data import corpus as corpora
-from ser_jax.data import emotions
+from ser_jax.data.emotions import ordered, relabeling
 
 FIELDS = ('id', 'speaker', 'sex', 'emotion', 'label', 'text', 'language', 'intensity', 'channel', 'source_sha256')
+MEASURES = ('seconds', 'rate_hz', 'level_db', 'peak', 'clipped', 'silence')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,19 +28,21 @@ class Utterances:
     """The utterances of the opened corpora, in the order of their shards, N in all.
 
     Attributes:
-      names: the corpora, in order; `corpus` [N] indexes them.
+      names, facts: the corpora, in order, and what each of them is; `corpus` [N] indexes them.
       id, speaker, sex, emotion, label, text, language, intensity, channel, source_sha256: str arrays [N].
-      seconds: float32 [N].
-      length: int64 [N], frames (log_mel) or samples (waveform).
+      seconds, rate_hz, level_db, peak, clipped, silence: [N], measured on the recordings as published, see
+        `stored.fields`.
+      length: int64 [N], frames (log_mel) or samples (waveform); 0 for texts.
       sums, squares: float64 [N, M], sums over frames of the log-mel and of its square, for normalization.
       flat: all features end to end, float16 [sum of length, M] or int16 [sum of length]; None when they stay on disk.
       offset: int64 [N], where each utterance begins in `flat`.
       read: utterance index -> its features, from `flat` or from disk.
-      source: 'log_mel' or 'waveform'.
+      source: 'log_mel', 'waveform' or 'text'.
       fingerprints: corpus -> fingerprint of its decoded content.
     """
 
     names: tuple[str, ...]
+    facts: tuple[Facts, ...]
     corpus: np.ndarray
     id: np.ndarray
     speaker: np.ndarray
@@ -50,6 +55,11 @@ class Utterances:
     channel: np.ndarray
     source_sha256: np.ndarray
     seconds: np.ndarray
+    rate_hz: np.ndarray
+    level_db: np.ndarray
+    peak: np.ndarray
+    clipped: np.ndarray
+    silence: np.ndarray
     length: np.ndarray
     sums: np.ndarray
     squares: np.ndarray
@@ -68,8 +78,19 @@ class Utterances:
         chosen = {f.name: getattr(self, f.name)[at] for f in dataclasses.fields(self) if f.name in _PER_UTTERANCE}
         return dataclasses.replace(self, read=lambda i: self.read(at[i]), **chosen)
 
+    def relabel(self, labels: str, merge: Sequence[str]) -> 'Utterances':
+        """The utterances under other names of emotions (`emotions.relabeling`); those without a place are left out."""
+        new = relabeling(labels, merge, sorted({*self.emotion, *(e for f in self.facts for e in f.emotions)}))
+        kept = self.select(np.isin(self.emotion, list(new)))
+        facts = tuple(
+            dataclasses.replace(f, emotions=ordered([new[e] for e in f.emotions if e in new])) for f in self.facts
+        )
+        return dataclasses.replace(kept, emotion=np.array([new[e] for e in kept.emotion], object), facts=facts)
 
-_PER_UTTERANCE = (*FIELDS, 'corpus', 'seconds', 'length', 'sums', 'squares', 'offset')
+
+DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'  # in a checkout: the corpora there could be
+_NOTHING = np.zeros((0, features.LOG_MEL.bands), np.float16)  # what is heard of a text
+_PER_UTTERANCE = (*FIELDS, *MEASURES, 'corpus', 'length', 'sums', 'squares', 'offset')
 
 
 def data_dir(given: str = '') -> pathlib.Path:
@@ -88,24 +109,31 @@ def open_corpora(
 
     Args:
       names: corpora, e.g. ('ravdess',).
-      source: the builder config that was built: 'log_mel' or 'waveform'.
+      source: the builder config that was built: 'log_mel' or 'waveform', or 'text' where the words are enough.
       resident_gb: above this many GB of features they stay on disk.
       trim_db: what of each utterance is kept, see `features.heard_span`.
 
     Raises:
       InputError: a corpus is not built (with the command that builds it), damaged, or changed since it was built.
     """
-    if source not in ('log_mel', 'waveform'):
-        raise InputError(f'features.source={source!r} is not trained on; expected log_mel or waveform')
-    for name in names:
-        emotions.support(name)  # refuses a corpus that nobody knows
+    if source not in ('log_mel', 'waveform', 'text'):
+        raise InputError(f'features.source={source!r} is not trained on; expected log_mel, waveform or text')
+    if twice := [n for i, n in enumerate(names) if n in names[:i]]:
+        raise InputError(f'data.corpora names {twice[0]} twice; name every corpus once')
     opened = [_data_source(name, data_dir(directory), source) for name in names]
-    size_gb = sum(bytes_ for _, bytes_, _ in opened) / 1e9
+    size_gb = sum(o.bytes for o in opened) / 1e9
     return _decode(tuple(names), opened, source, size_gb <= resident_gb, trim_db)
 
 
-def _data_source(name: str, root: pathlib.Path, source: str):
-    """(data source, bytes on disk, stored fingerprint) of one built corpus."""
+class _Opened(NamedTuple):
+    data: Sequence[dict]
+    bytes: int
+    fingerprint: str
+    facts: Facts
+
+
+def _data_source(name: str, root: pathlib.Path, source: str) -> _Opened:
+    """One built corpus, of its newest version."""
     import tensorflow_datasets as tfds
 
     versions = sorted(
@@ -114,41 +142,45 @@ def _data_source(name: str, root: pathlib.Path, source: str):
     if not versions:
         flags = '' if name == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
         flags += '' if source == 'log_mel' else f' --config={source}'
+        there = sorted({p.name for p in (*root.glob('*'), *DATASETS.glob('*')) if p.is_dir()} - {name})
+        near = ''.join(f'; did you mean {n}?' for n in difflib.get_close_matches(name, there, 1))
         raise InputError(
-            f'corpus {name!r} ({source}) is not built in {root}; build it with: '
+            f'corpus {name!r} ({source}) is not built in {root}{near}; build it with: '
             f'python -m ser_jax.build datasets/{name}{flags}' + (f' --data_dir={root}' if root != data_dir() else '')
         )
     try:
         builder = tfds.builder_from_directory(versions[-1])
         data = builder.as_data_source('train')
         stored = json.loads((versions[-1] / corpora.FINGERPRINT).read_text())['fingerprint']
+        facts = json.loads((versions[-1] / corpora.FACTS).read_text())
     except Exception as e:  # TFDS and array_record raise many kinds for a damaged directory
         raise InputError(
             f'{versions[-1]} cannot be opened ({type(e).__name__}: {e}); build it again with --overwrite'
         ) from e
-    return data, builder.info.dataset_size, stored
+    return _Opened(data, builder.info.dataset_size, stored, Facts(**{**facts, 'emotions': tuple(facts['emotions'])}))
 
 
 def _decode(names, opened, source: str, resident: bool, trim_db: float) -> Utterances:
     """Reads every example once: metadata and normalization sums always, features where they stay resident."""
-    rows: dict[str, list] = {f: [] for f in (*FIELDS, 'corpus', 'seconds', 'length', 'sums', 'squares')}
+    rows: dict[str, list] = {f: [] for f in (*FIELDS, *MEASURES, 'corpus', 'length', 'sums', 'squares')}
     kept, places, fingerprints = [], [], {}
-    for index, (name, (data, _, stored)) in enumerate(zip(names, opened, strict=True)):
+    for index, (name, (data, _, stored, _)) in enumerate(zip(names, opened, strict=True)):
 
         def examples(data=data, index=index):
             for at in range(len(data)):
                 example = data[at]
-                values = example[source]
+                values = _NOTHING if source == 'text' else example[source]
                 for field in FIELDS:
                     rows[field].append(
                         example[field].decode() if isinstance(example[field], bytes) else str(example[field])
                     )
                 rows['corpus'].append(index)
-                rows['seconds'].append(example['seconds'])
-                mel = (values if source == 'log_mel' else features.extract([values])[0]).astype(np.float64)
+                for measure in MEASURES:
+                    rows[measure].append(example[measure])
+                mel = (features.extract([values])[0] if source == 'waveform' else values).astype(np.float64)
                 first, last = features.heard_span(mel, trim_db)
                 mel = mel[first:last]
-                scale = 1 if source == 'log_mel' else features.LOG_MEL.hop
+                scale = features.LOG_MEL.hop if source == 'waveform' else 1
                 values = values[first * scale : last * scale]
                 rows['length'].append(len(values))
                 rows['sums'].append(mel.sum(0))
@@ -178,10 +210,17 @@ def _decode(names, opened, source: str, resident: bool, trim_db: float) -> Utter
 
         def read(i):
             index, at, first = places[i]
-            return opened[index][0][at][source][first : first + arrays['length'][i]]
+            return opened[index].data[at][source][first : first + arrays['length'][i]]
 
     return Utterances(
-        names=names, flat=flat, offset=offset, read=read, source=source, fingerprints=fingerprints, **arrays
+        names=names,
+        facts=tuple(o.facts for o in opened),
+        flat=flat,
+        offset=offset,
+        read=read,
+        source=source,
+        fingerprints=fingerprints,
+        **arrays,
     )
 
 
@@ -189,7 +228,7 @@ def normalization(utterances: Utterances, indices: np.ndarray) -> tuple[np.ndarr
     """Mean and standard deviation per band over all frames of the utterances at `indices`: float32 [M], [M]."""
     frames = features.LOG_MEL
     counts = utterances.length[indices]
-    total = (counts if utterances.source == 'log_mel' else 1 + counts // frames.hop).sum()
+    total = max(1, (1 + counts // frames.hop if utterances.source == 'waveform' else counts).sum())
     mean = utterances.sums[indices].sum(0) / total
     var = np.maximum(utterances.squares[indices].sum(0) / total - mean**2, 0)
     return mean.astype(np.float32), np.maximum(np.sqrt(var), 1e-3).astype(np.float32)

@@ -5,34 +5,21 @@ After Mitchell et al. (2019), Model Cards for Model Reporting.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 
+from ser_jax.contract import Facts
 from ser_jax.report.html import flat, system_name
 
 
-class Terms(NamedTuple):
-    """What a corpus is called and what its makers allow."""
-
-    name: str
-    licence: str
-    research_only: bool = False  # the makers allow research and no (changed) copies
-
-
-TERMS = {
-    'ravdess': Terms('RAVDESS, Livingstone and Russo (2018)', 'CC BY-NC-SA 4.0'),
-    'tess': Terms('TESS, Pichora-Fuller and Dupuis (2020)', 'CC BY-NC-ND 4.0', True),
-    'savee': Terms('SAVEE, Haq and Jackson (2010)', 'research use only, on registration', True),
-    'emodb': Terms('EMO-DB, Burkhardt et al. (2005)', 'free for research use'),
-    'cremad': Terms('CREMA-D, Cao et al. (2014)', 'Open Database License (ODbL) 1.0'),
-    'synthetic': Terms('synthetic, spoken by eSpeak NG', 'none needed: no recording of a human voice'),
-}
-_UNKNOWN = 'not known to this program; see its datasets folder and its makers'
-
-
 def write(
-    path, config: Mapping[str, Any], scores: Sequence[Any], environment: Mapping[str, Any], emotions: Sequence[str] = ()
+    path,
+    config: Mapping[str, Any],
+    scores: Sequence[Any],
+    environment: Mapping[str, Any],
+    corpora: Sequence[Facts],
+    emotions: Sequence[str] = (),
 ) -> None:
     """Writes the card to `path`, usually `MODEL_CARD.md` in the run's directory.
 
@@ -40,18 +27,18 @@ def write(
       config: the run's resolved config (a plain dict: data.corpora, model.name, members ...).
       scores: `ser_jax.learn.scores.Score`s of this run; may be empty, and the card says so.
       environment: what environment.json holds.
+      corpora: what the run was trained on.
       emotions: the classes of the run, where no score shows them.
     """
     path = Path(path)
-    corpora = [(c, TERMS.get(c, Terms(c, _UNKNOWN))) for c in config['data']['corpora']]
     page = _template().render(
         run=system_name(scores[0]) if scores else path.resolve().parent.name,
         model=dict(config['model']),
         members=config['members'],
         corpora=corpora,
-        research_only=[terms.name.split(',')[0] for _, terms in corpora if terms.research_only],
-        noncommercial=any('NC' in terms.licence or 'research' in terms.licence for _, terms in corpora),
-        only_synthetic=all(c == 'synthetic' for c, _ in corpora),
+        research_only=[c.title.split(',')[0] for c in corpora if c.research_only],
+        noncommercial=any('NC' in c.licence or 'research' in c.licence for c in corpora),
+        only_synthetic=all(c.name == 'synthetic' for c in corpora),
         channels=config['data'].get('channels', ()),
         extra_channels=config['data'].get('train_only_channels', ()),
         support=_support(scores),

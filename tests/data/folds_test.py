@@ -19,6 +19,7 @@ def people(speakers=10, each=6, emotions=3, song=0):
     channel[np.arange(n) % each < song] = 'song'
     return types.SimpleNamespace(
         speaker=speaker,
+        corpus=np.zeros(len(speaker), np.int32),
         sex=np.array([('female', 'male')[int(s[1:]) % 2] for s in speaker], object),
         emotion=np.array([f'e{i % emotions}' for i in range(n)], object),
         channel=channel,

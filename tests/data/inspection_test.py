@@ -42,9 +42,12 @@ def test_a_plateau_is_clipping_a_peak_is_not():
     assert inspection.clipped(np.stack([samples * 0, samples], 1))
 
 
-def heard(name: str, emotion='happy', speaker='s1', sex='male', channel='speech', **fields) -> inspection.Heard:
+def heard(
+    name: str, emotion='happy', speaker='s1', sex='male', channel='speech', sha256='', **fields
+) -> inspection.Heard:
     recording = Recording(name, speaker, emotion, emotion, lambda: None, f'{name}.wav', sex=sex, channel=channel)
-    return inspection.Heard(recording, **{'seconds': 2.0, 'sha256': name, **fields})
+    measures = {**inspection.measures(None, 0), 'seconds': 2.0, **fields}
+    return inspection.Heard(recording, sha256 or name, measures)
 
 
 PUBLISHED = inspection.Published(
@@ -54,7 +57,7 @@ PUBLISHED = inspection.Published(
 
 
 def test_a_partial_corpus_is_compared_with_the_published_one():
-    kept = [heard('a'), heard('b', 'angry', sex='female'), heard('c', speaker='s9', clipped=True)]
+    kept = [heard('a'), heard('b', 'angry', sex='female'), heard('c', speaker='s9', clipped=1)]
     report = inspection.summary(kept, [], kept, PUBLISHED)
     assert report['published']['speech'] == {
         'here': 3, 'published': 4, 'missing speakers': ['s2'], 'unknown speakers': ['s9'], 'other sex': ['s1'],
