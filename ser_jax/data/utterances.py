@@ -143,9 +143,10 @@ def _data_source(name: str, root: pathlib.Path, source: str) -> _Opened:
         flags = '' if name == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
         flags += '' if source == 'log_mel' else f' --config={source}'
         there = sorted({p.name for p in (*root.glob('*'), *DATASETS.glob('*')) if p.is_dir()} - {name})
-        near = ''.join(f'; did you mean {n}?' for n in difflib.get_close_matches(name, there, 1))
+        near = [] if (DATASETS / name).exists() else difflib.get_close_matches(name, there, 1)
+        hint = ''.join(f'; did you mean {n}?' for n in near)
         raise InputError(
-            f'corpus {name!r} ({source}) is not built in {root}{near}; build it with: '
+            f'corpus {name!r} ({source}) is not built in {root}{hint}; build it with: '
             f'python -m ser_jax.build datasets/{name}{flags}' + (f' --data_dir={root}' if root != data_dir() else '')
         )
     try:
