@@ -50,6 +50,7 @@ _RANGES = {
     'train.batch_size': (1, None),
     'train.window_s': (0.1, None),
     'train.eval_window_s': (0.1, None),
+    'train.select_over': (1, None),
     'train.checkpoint_every': (1, None),
     'train.keep': (1, None),
     'train.steps_per_dispatch': (0, None),

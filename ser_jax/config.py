@@ -103,6 +103,7 @@ def _train() -> ConfigDict:
     t.select = (
         'uar'  # which epoch is kept: highest UAR or lowest loss on the validation speakers ('uar', 'loss') | 'last'
     )
+    t.select_over = 1  # epochs over which that score is averaged (exponentially) before epochs are compared
     t.checkpoint_every = 5  # epochs
     t.keep = 2  # newest checkpoints kept
     t.steps_per_dispatch = 0  # 0 = 1 on a CPU, 16 on an accelerator

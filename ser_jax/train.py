@@ -88,7 +88,13 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
         heard = group.per_dispatch * group.batch_size * len(names)
         progress.advance(group.per_dispatch, heard, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}')
     host = group.host(
-        {'bad': state.bad_step, 'sum': state.loss_sum, 'weight': state.loss_weight, 'best': state.best_score}
+        {
+            'bad': state.bad_step,
+            'sum': state.loss_sum,
+            'weight': state.loss_weight,
+            'best': state.best_score,
+            'recent': state.recent,
+        }
     )
     for name, bad in zip(names, host['bad'], strict=True):
         if bad >= 0:
@@ -101,6 +107,9 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
     uar, loss = (np.array(x) for x in zip(*scores, strict=True))
     merit = {'uar': uar, 'loss': -loss, 'last': np.full(len(names), float(epoch))}
     merit = merit[run.config.train.select].astype(np.float32)  # as the state keeps it: equals must be equal
+    if run.config.train.select != 'last':  # a few speakers' score jumps from epoch to epoch
+        before = np.where(np.isnan(host['recent']), merit, host['recent'])
+        merit = before + (merit - before) / np.float32(run.config.train.select_over)
     # Of equals the later epoch is kept: the learning rate falls, so it is the more settled one.
     state = group.keep(state, merit >= host['best'], merit, epoch + 1)
     rate = float(optim.schedule(run.config.optim, run.steps * run.config.train.epochs)((epoch + 1) * run.steps))

@@ -35,24 +35,26 @@ def tone(speaker: int, emotion: int, take: int) -> np.ndarray:
 
 
 class ToneBuilder(corpus.CorpusBuilder, skip_registration=True):
-    """Stands in for the synthetic corpus: the same name, so that its emotions are known, and a moment to build."""
+    """Stands in for the synthetic corpus: the same name, and a moment to build."""
 
     name = 'synthetic'
+    EMOTIONS = EMOTIONS
+    FIRST = 0  # the first voice: other numbers are other sounds
 
     def recordings(self, dl_manager):
         for s in range(SPEAKERS):
-            for e, emotion in enumerate(EMOTIONS):
+            for e, emotion in enumerate(self.EMOTIONS):
                 for take in range(EACH):
                     song = take == EACH - 1
                     yield Recording(
                         id=f's{s}_{emotion}_{take}',
-                        speaker=f'synthetic_{s}',
+                        speaker=f'{self.name}_{s}',
                         emotion=emotion,
                         label=emotion,
-                        read=lambda s=s, e=e, take=take: (tone(s, e, take), 16000),
+                        read=lambda s=s + self.FIRST, e=e, take=take: (tone(s, e, take), 16000),
                         source=f'tone {s} {e} {take}',
                         sex=('female', 'male')[s % 2],
-                        text=f'the {WORDS[emotion]} of number {s}',
+                        text=f'the {WORDS.get(emotion, emotion)} of number {s}',
                         channel='song' if song else 'speech',
                     )
 

@@ -349,3 +349,16 @@ def test_typos_are_one_line_with_the_way_out(data_dir, tmp_path, flags, says):
     assert 'Traceback' not in done.stderr
     error = [line for line in done.stderr.splitlines() if line]
     assert len(error) == 1 and error[0].startswith('error: ') and says in error[0], done.stderr
+
+
+def test_epochs_are_compared_by_the_averaged_score_and_resume_keeps_the_average(config, data_dir, tmp_path):
+    config.train.epochs, config.train.select_over, config.members.only = 6, 3, (0,)
+    train.train(config, tmp_path / 'run')
+    records = logbook.read(tmp_path / 'run' / 'metrics.jsonl')
+    recent, best = None, (-np.inf, 0)
+    for r in records:
+        if r['kind'] == 'epoch':
+            recent = r['valid_uar'] if recent is None else recent + (r['valid_uar'] - recent) / 3
+            best = max(best, (round(recent, 5), r['epoch']))
+    kept = next(r for r in records if r['kind'] == 'kept')
+    assert kept['epoch'] == best[1] and kept['score'] == pytest.approx(best[0], abs=1e-4)

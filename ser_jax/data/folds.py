@@ -175,9 +175,8 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
                 f'{len(rest)} speakers are not tested'
             )
         corpus = dict(zip(utterances.speaker, utterances.corpus, strict=True))
-        by_sex = [
-            _in_turn([s for s in rest if speakers[s] == sex], corpus) for sex in sorted({speakers[s] for s in rest})
-        ]
+        sexes = sorted({speakers[s] for s in rest})
+        by_sex = [_in_turn([s for s in rest if speakers[s] == sex], corpus, i) for i, sex in enumerate(sexes)]
         # Start at another speaker in each fold, so that no single voice chooses every member's epoch.
         queues = [group[turn % len(group) :] + group[: turn % len(group)] for group in by_sex]
         if turn % 2:
@@ -190,10 +189,11 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
     return Fold(name, side(set(rest) - set(valid)), side(valid), side(test))
 
 
-def _in_turn(speakers: list[str], corpus: dict[str, int]) -> list[str]:
-    """The speakers of several corpora, one corpus after the other, so that no corpus has all the say."""
-    place = {s: (sum(corpus[t] == corpus[s] for t in speakers[:i]), corpus[s]) for i, s in enumerate(speakers)}
-    return sorted(speakers, key=place.get)
+def _in_turn(speakers: list[str], corpus: dict[str, int], first: int) -> list[str]:
+    """The speakers of several corpora, one corpus after the other from `first` on, so that none has all the say."""
+    number = max(corpus.values()) + 1
+    nth = {s: sum(corpus[t] == corpus[s] for t in speakers[:i]) for i, s in enumerate(speakers)}
+    return sorted(speakers, key=lambda s: (nth[s], (corpus[s] - first) % number))
 
 
 def _with_extra(fold: Fold, extra: np.ndarray, utterances) -> Fold:

@@ -32,6 +32,7 @@ class State(NamedTuple):
     best: Variables  # of the best epoch so far
     best_score: Any  # float32
     best_epoch: Any  # int32, 1-based; 0 = none yet
+    recent: Any  # float32, the score that epochs are compared by, averaged over the last ones; nan = none yet
     loss_sum: Any  # float32, over the epoch so far
     loss_weight: Any  # float32
     bad_step: Any  # int32, the first step whose loss was not finite; -1 = none
@@ -78,6 +79,7 @@ class Learner:
             copy(variables),
             jnp.float32(-jnp.inf),
             zero(jnp.int32),
+            jnp.float32(jnp.nan),
             zero(jnp.float32),
             zero(jnp.float32),
             jnp.int32(-1),

@@ -159,7 +159,7 @@ class Group:
         ]
 
     def keep(self, state: State, better: np.ndarray, score: np.ndarray, epoch: int) -> State:
-        """Marks this epoch (1-based) as the best so far of the members where `better` [K]."""
+        """Marks this epoch (1-based), of `score` [K], as the best so far of the members where `better` [K]."""
         host = (np.asarray(better), np.asarray(score, np.float32), np.full(len(self.members), epoch, np.int32))
         return self._keep(state, *put(host, self.mesh, P('members')))
 
@@ -204,6 +204,7 @@ class Group:
             best=jax.tree.map(choose, self.learner.candidate(state), state.best),
             best_score=choose(score, state.best_score),
             best_epoch=choose(epoch, state.best_epoch),
+            recent=score,
         )
 
 

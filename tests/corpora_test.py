@@ -1,0 +1,90 @@
+"""Several corpora in one run: each is trained and scored on what it supports, nobody is presented with more."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ser_jax import assemble, evaluate, train
+from ser_jax.data import utterances
+from ser_jax.trained import open_trained
+from tests.conftest import ToneBuilder
+
+WORDS = ('neutral', 'happy', 'boredom', 'excited')
+
+
+class Other(ToneBuilder, skip_registration=True):
+    """A corpus of other voices that lacks sad and angry, and has a word of ours and one of its own instead."""
+
+    name = 'other'
+    EMOTIONS = WORDS
+    FIRST = 10
+
+
+@pytest.fixture(scope='module')
+def both(data_dir):
+    """The folder of the built corpora, with `other` beside `synthetic`."""
+    if not (data_dir / 'other').exists():
+        Other(config='log_mel', data_dir=data_dir).download_and_prepare()
+    return data_dir
+
+
+@pytest.fixture
+def of_both(config, both):
+    config.data.corpora = ('synthetic', 'other')
+    config.members.valid_speakers = 2
+    return config
+
+
+def test_a_corpus_brings_its_facts(both):
+    opened = utterances.open_corpora(('other',), str(both))
+    assert opened.facts[0].emotions == WORDS and opened.facts[0].name == 'other'
+    assert set(opened.rate_hz) == {16000} and not opened.clipped.any() and (opened.level_db < 0).all()
+    np.testing.assert_allclose(opened.seconds, opened.length / 100, atol=0.02)
+
+
+def test_a_run_over_several_corpora_masks_what_one_of_them_cannot_show(of_both, tmp_path):
+    of_both.train.epochs = 2
+    train.train(of_both, tmp_path / 'run')
+    trained = open_trained(tmp_path / 'run')
+    assert trained.emotions == ('neutral', 'happy', 'sad', 'angry', 'boredom', 'excited')
+    assert [f.name for f in trained.corpora] == ['synthetic', 'other']
+    rows = evaluate.evaluate([trained], say=lambda line: None).to_pylist()
+    assert {r['corpus'] for r in rows} == {'synthetic', 'other'}
+    for r in rows:
+        barred = ('boredom', 'excited') if r['corpus'] == 'synthetic' else ('sad', 'angry')
+        assert not any(r[f'p_{e}'] for e in barred) and r['predicted'] not in barred
+    folds = json.loads((tmp_path / 'run' / 'folds.json').read_text())['members']
+    for sides in folds.values():  # every side hears both corpora
+        assert all({i.split('/')[0] for i in sides[side]} == {'synthetic', 'other'} for side in sides)
+
+
+def test_merges_and_valence_reach_labels_and_support(of_both):
+    of_both.data.merge = ('excited:happy', 'boredom:sad')
+    run = assemble.open_run(of_both)
+    assert run.emotions == ('neutral', 'happy', 'sad', 'angry')
+    assert [f.emotions for f in run.utterances.facts] == [run.emotions, ('neutral', 'happy', 'sad')]
+    of_both.data.merge, of_both.data.labels = (), 'valence'
+    run = assemble.open_run(of_both)
+    assert run.emotions == ('negative', 'positive')  # by name: words that are not ours
+    other = run.utterances.names.index('other')
+    assert 'excited' not in run.utterances.label[run.utterances.corpus == other]  # of unknown valence: left out
+
+
+def test_an_emotion_nobody_holds_cannot_be_asked_for(of_both):
+    of_both.data.emotions = ('happy', 'trusting')
+    with pytest.raises(Exception, match='data.emotions names trusting, of which synthetic, other hold no example'):
+        assemble.open_run(of_both)
+    of_both.data.corpora = ('synthetic', 'synthetic')
+    with pytest.raises(Exception, match='names synthetic twice'):
+        assemble.open_run(of_both)
+
+
+def test_another_corpus_is_scored_on_the_words_both_know(config, both, tmp_path):
+    config.members.only = (0,)
+    train.train(config, tmp_path / 'run')
+    said = []
+    rows = evaluate.evaluate([open_trained(tmp_path / 'run')], ['other'], say=said.append).to_pylist()
+    crossed = [r for r in rows if r['protocol'] == 'cross_corpus']
+    assert {r['emotion'] for r in crossed} == {'neutral', 'happy'} and any('does not know boredom' in s for s in said)
+    assert {r['predicted'] for r in crossed} <= {'neutral', 'happy'}
