@@ -49,13 +49,18 @@ def evaluate_run(
         say(
             f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members were not trained; scored without them'
         )
-    parts = []
+    parts, learnt = [], frozenset()
     for corpus in ('', *(c for c in corpora if c not in config.data.corpora)):
         names = (corpus,) if corpus else tuple(config.data.corpora)
         key = (names, config.data.dir, config.features.source, config.features.trim_db)
         if key not in opened:
             opened[key] = open_corpora(*key[:3], config.data.resident_gb, config.features.trim_db)
         heard = opened[key].relabel(config.data.labels, config.data.merge)
+        if not corpus:
+            learnt = frozenset(heard.source_sha256)
+        elif (known := np.isin(heard.source_sha256, list(learnt))).any():
+            say(f'{trained.directory} may have learnt {known.sum()} recordings of {corpus}; scored without them')
+            heard = heard.select(~known)
         parts.extend(_run(trained, config, heard, bool(corpus), say))
     return pa.concat_tables(parts, promote_options='default')
 

@@ -80,6 +80,28 @@ def test_an_emotion_nobody_holds_cannot_be_asked_for(of_both):
         assemble.open_run(of_both)
 
 
+def test_what_was_learnt_under_another_name_is_not_scored(config, data_dir, both, tmp_path):
+    class Copy(ToneBuilder, skip_registration=True):
+        """The voices that are trained on, one of them left out, and one that is new."""
+
+        name = 'copied'
+
+        def recordings(self, dl_manager):
+            for r in super().recordings(dl_manager):
+                if r.speaker != 'copied_5':
+                    yield r
+            Copy.FIRST = 40
+            yield from (r for r in super().recordings(dl_manager) if r.speaker == 'copied_5')
+
+    Copy(config='log_mel', data_dir=data_dir).download_and_prepare()
+    config.members.only, config.train.epochs = (0,), 1
+    train.train(config, tmp_path / 'run')
+    said = []
+    rows = evaluate.evaluate([open_trained(tmp_path / 'run')], ['copied'], say=said.append).to_pylist()
+    assert {r['speaker'] for r in rows if r['protocol'] == 'cross_corpus'} == {'copied_5'}
+    assert any('may have learnt' in s for s in said)
+
+
 def test_another_corpus_is_scored_on_the_words_both_know(config, both, tmp_path):
     config.members.only = (0,)
     train.train(config, tmp_path / 'run')
