@@ -50,6 +50,18 @@ def _convolve(x, kernel, stride):
     return jnp.stack(patches, -1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
+def max_pool(x, window: int, stride: int):
+    """Largest of `window` steps every `stride`, padded as Keras does for 'same': [B F C] -> [B ceil(F/stride) C].
+
+    Written as the maximum over shifted slices: the gradient of XLA's own window reduction is slow on a CPU.
+    """
+    steps = -(-x.shape[1] // stride)
+    missing = max((steps - 1) * stride + window - x.shape[1], 0)
+    low = jnp.finfo(x.dtype).min
+    padded = jnp.pad(x, ((0, 0), (missing // 2, missing - missing // 2 + stride), (0, 0)), constant_values=low)
+    return jnp.stack([padded[:, i : i + steps * stride : stride][:, :steps] for i in range(window)]).max(0)
+
+
 class MaskedBatchNorm(nnx.Module):
     """BatchNorm whose statistics count real frames only (Ioffe & Szegedy 2015); running averages in evaluation.
 

@@ -1,0 +1,66 @@
+"""Four convolution blocks and a BiLSTM as "Speech Sentiment Analysis with CNNs & LSTMs" describes them.
+
+Its layer widths were never published: 16, 32, 64, 128 channels of 3 x 3, BatchNorm and 2 x 2 pooling are the plainest
+reading of its README. Its ten names, boredom and trusting among them, are a label set of ours (`data.emotions`): what
+no corpus of a run supports is masked and never presented as detectable.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import nnx
+
+from ser_jax.audio.mel import frame_mask
+from ser_jax.contract import Batch, Output
+from ser_jax.models.layers import BiLSTM, Conv
+
+NAMES = (
+    'neutral', 'sad', 'calm', 'happy', 'boredom', 'trusting', 'angry', 'fearful', 'disgust', 'surprised',
+)  # fmt: skip
+
+
+class Model(nnx.Module):
+    """Log-mel [B F M] -> four blocks, each halving frames and bands -> BiLSTM, its mean over real frames -> dense C.
+
+    Args:
+      classes: C. bands: M. words: this model only listens. channels: of the blocks. hidden: H of each direction.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        bands: int = 40,
+        words: int = 0,
+        channels: Sequence[int] = (16, 32, 64, 128),
+        hidden: int = 128,
+        dropout: float = 0.3,
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.blocks = nnx.List()
+        inputs = 1
+        for outputs in channels:
+            self.blocks.append(Conv(inputs, outputs, 3, (1, 1), dtype=dtype, rngs=rngs))
+            inputs, bands = outputs, bands // 2
+        self.lstm = BiLSTM(bands * inputs, hidden, dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.classify = nnx.Linear(2 * hidden, classes, rngs=rngs)
+
+    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
+        length = batch.length
+        x = jnp.where(frame_mask(length, batch.features.shape[1])[..., None], batch.features, 0)[..., None]
+        for block in self.blocks:
+            x, _ = block(x, length)
+            x, length = _halve(x), -(-length // 2)
+        x = self.lstm(self.dropout(x.reshape(*x.shape[:2], -1), rngs=rngs), length)
+        mask = frame_mask(length, x.shape[1])[..., None]
+        embedding = jnp.where(mask, x, 0).sum(1) / jnp.maximum(mask.sum(1), 1)
+        logits = self.classify(self.dropout(embedding, rngs=rngs))
+        return Output(logits, embedding, {}, {'audio': logits})
+
+
+def _halve(x):
+    """The largest of every 2 x 2 cells: [B F M C] -> [B ceil(F/2) floor(M/2) C]; all values are above 0 after ReLU."""
+    x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))[:, :, : x.shape[2] // 2 * 2]
+    return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).max((2, 4))

@@ -1,0 +1,49 @@
+"""The shallow CNN of DeepEmo (wolfgangjblack/DeepEmo) on spectrogram pictures, as published and as it should have been.
+
+As published it flattens 1,560,384 numbers into a dense layer: 199,732,663 parameters for seven classes. `pooled=True`
+averages each channel over the picture instead: 5 k parameters, the same convolutions.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ser_jax.contract import Batch, Output
+
+
+class Model(nnx.Module):
+    """Two 3 x 3 convolutions of 16, pooled by 2, dense 128, dense C: [B F M] -> C.
+
+    Args:
+      classes: C. bands: M. words: this model only listens. steps: F, the fixed length of the front end.
+      pooled: average over the picture before the dense layer.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        bands: int = 257,
+        words: int = 0,
+        steps: int = 1553,
+        pooled: bool = False,
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        conv = lambda inputs: nnx.Conv(inputs, 16, (3, 3), padding='VALID', dtype=dtype, rngs=rngs)
+        self.first, self.second = conv(1), conv(16)
+        self.dropout = nnx.Dropout(0.5)
+        flat = 16 if pooled else 16 * ((steps - 4) // 2) * ((bands - 4) // 2)
+        self.dense = nnx.Linear(flat, 128, rngs=rngs)
+        self.classify = nnx.Linear(128, classes, rngs=rngs)
+        self.pooled = pooled
+
+    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
+        x = jax.nn.relu(self.second(jax.nn.relu(self.first(batch.features[..., None]))))
+        frames, bands = x.shape[1] // 2, x.shape[2] // 2
+        x = x[:, : 2 * frames, : 2 * bands].reshape(len(x), frames, 2, bands, 2, -1).max((2, 4))
+        x = self.dropout(x, rngs=rngs)
+        x = x.mean((1, 2)) if self.pooled else x.reshape(len(x), -1)
+        embedding = jax.nn.relu(self.dense(x.astype(jnp.float32)))
+        logits = self.classify(embedding)
+        return Output(logits, embedding, {}, {'audio': logits})

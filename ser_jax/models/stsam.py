@@ -1,0 +1,119 @@
+"""STSaM (basecoder0/STSaM_Demo): a 1-D CNN on a 216-step curve and a small text network, fused by their decisions.
+
+462,571 parameters for two classes with the MLP, as published. What meets is the answers (three numbers for two
+classes), not the features; the published system trained on reviews paired with utterances by their label, so its text
+carries the answer: that pairing exists here only as `protocol='leaky_label_pairing'`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ser_jax.contract import Batch, InputError, Output
+from ser_jax.models.layers import max_pool
+
+_FIRST_WORD = 2  # token ids below are padding and unknown words
+
+
+class Audio(nnx.Module):
+    """Three convolutions of 5, pooled by 8, one more, dense 16, dense C: [B 216 1] -> logits [B C], features [B 16]."""
+
+    def __init__(self, classes: int, bands: int, steps: int, *, dtype, rngs: nnx.Rngs):
+        conv = lambda inputs: nnx.Conv(inputs, 128, (5,), padding='SAME', dtype=dtype, rngs=rngs)
+        self.before = nnx.List([conv(bands), conv(128), conv(128)])
+        self.after = conv(128)
+        self.early, self.late = nnx.Dropout(0.1), nnx.Dropout(0.3)
+        self.dense = nnx.Linear(-(-steps // 8) * 128, 16, rngs=rngs)
+        self.classify = nnx.Linear(16, classes, rngs=rngs)
+
+    def __call__(self, x, rngs):
+        for convolve in self.before:
+            x = jax.nn.relu(convolve(x))
+        x = jax.nn.relu(self.after(max_pool(self.early(x, rngs=rngs), 8, 8)))
+        x = x.reshape(len(x), -1).astype(jnp.float32)
+        features = jax.nn.relu(self.dense(x))
+        return self.classify(self.late(features, rngs=rngs)), features
+
+
+class Perceptron(nnx.Module):
+    """Which of the words occur [B W'] -> 16 -> 16 -> one sigmoid (two classes and more alike, as published)."""
+
+    def __init__(self, words: int, classes: int, *, rngs: nnx.Rngs):
+        del classes
+        self.first, self.second = nnx.Linear(words, 16, rngs=rngs), nnx.Linear(16, 16, rngs=rngs)
+        self.dropout = nnx.Dropout(0.3)
+        self.classify = nnx.Linear(16, 1, rngs=rngs)
+        self.outputs = 1
+
+    def __call__(self, x, rngs):
+        x = jax.nn.relu(self.second(jax.nn.relu(self.first(x))))
+        return self.classify(self.dropout(x, rngs=rngs))
+
+
+class Recurrent(nnx.Module):
+    """Two simple recurrences of 512 over one step [B 1 W'], as the three-class picture has it; dense 32; softmax C."""
+
+    def __init__(self, words: int, classes: int, *, rngs: nnx.Rngs):
+        self.first, self.second = nnx.Linear(words, 512, rngs=rngs), nnx.Linear(512, 512, rngs=rngs)
+        # The sequence has one step, so these never meet anything but the zero state; they count as parameters.
+        self.first_again = nnx.Linear(512, 512, use_bias=False, rngs=rngs)
+        self.second_again = nnx.Linear(512, 512, use_bias=False, rngs=rngs)
+        self.dropout = nnx.Dropout(0.25)
+        self.dense, self.classify = nnx.Linear(512, 32, rngs=rngs), nnx.Linear(32, classes, rngs=rngs)
+        self.outputs = classes
+
+    def __call__(self, x, rngs):
+        start = jnp.zeros((len(x), 512))
+        x = jax.nn.relu(self.first(x) + self.first_again(start))
+        x = jax.nn.relu(self.second(x) + self.second_again(start))
+        return self.classify(self.dense(self.dropout(x, rngs=rngs)))
+
+
+class Model(nnx.Module):
+    """Audio and text networks and the layer where their probabilities meet.
+
+    Args:
+      classes: C. bands: channels of `mfcc_curve`. words: the vocabulary, padding and unknown included.
+      most_words: width of the multi-hot text input, 10,000 as published; rarer words are not read.
+      steps: frames of the input.
+      reader: 'mlp' or 'rnn'.
+    """
+
+    reads_text = True
+
+    def __init__(
+        self,
+        classes: int,
+        bands: int = 1,
+        words: int = 2,
+        most_words: int = 10_000,
+        steps: int = 216,
+        reader: str = 'mlp',
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        readers = {'mlp': Perceptron, 'rnn': Recurrent}
+        if reader not in readers:
+            raise InputError(f'model.reader={reader!r} is not known; known are {", ".join(readers)}')
+        self.audio = Audio(classes, bands, steps, dtype=dtype, rngs=rngs)
+        self.text = readers[reader](most_words, classes, rngs=rngs)
+        self.meet = nnx.Linear(self.text.outputs + classes, classes, rngs=rngs)
+        self.most_words = most_words
+
+    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
+        audio, embedding = self.audio(batch.features, rngs)
+        text = self.text(multi_hot(batch.text, self.most_words), rngs)
+        said = jax.nn.sigmoid(text) if self.text.outputs == 1 else jax.nn.softmax(text)
+        logits = self.meet(jnp.concatenate([said, jax.nn.softmax(audio)], -1))
+        if self.text.outputs == 1:  # one sigmoid: the log odds of the last class against the others
+            others = jnp.zeros((len(text), audio.shape[1] - 1))
+            text = jnp.concatenate([others, text], -1)
+        return Output(logits, embedding, {}, {'audio': audio, 'text': text, 'fused': logits})
+
+
+def multi_hot(tokens, words: int):
+    """1.0 for each of the `words` most frequent words that occurs: token ids [B W] -> [B words]."""
+    rows = jnp.arange(len(tokens))[:, None]
+    place = jnp.where(tokens >= _FIRST_WORD, tokens - _FIRST_WORD, words)  # out of range: dropped
+    return jnp.zeros((len(tokens), words)).at[rows, place].set(1.0, mode='drop')

@@ -1,0 +1,110 @@
+"""The published networks have the parameters they print, the shapes they describe, and can be learnt from."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ser_jax.contract import Batch, InputError
+from ser_jax.models import layers, stsam
+
+
+def model(name: str, classes: int, **arguments) -> nnx.Module:
+    return importlib.import_module(f'ser_jax.models.{name}').Model(classes, rngs=nnx.Rngs(0), **arguments)
+
+
+def size(name: str, classes: int, **arguments) -> int:
+    shape = nnx.eval_shape(lambda: model(name, classes, **arguments))
+    return sum(int(np.prod(p.shape)) for p in jax.tree.leaves(nnx.state(shape, nnx.Param)))
+
+
+@pytest.mark.parametrize(
+    'name, classes, arguments, published',
+    [
+        ('stsam', 2, {}, 462_571),
+        ('stsam', 3, {}, 462_595),
+        ('stsam', 3, {'reader': 'rnn', 'most_words': 3290}, 2_790_747),
+        ('speech_emotion_analyzer', 10, {}, 364_170),
+        ('speech_emotion_analyzer', 10, {'variant': 'saved'}, 445_578),
+        ('burnwal', 8, {}, 557_288),
+        ('burnwal', 7, {}, 557_255),
+        ('shallow_cnn', 7, {}, 199_732_663),
+    ],
+)
+def test_parameters_are_as_many_as_published(name, classes, arguments, published):
+    assert size(name, classes, **arguments) == published
+
+
+SHAPES = [
+    ('stsam', 2, (216, 1), {'most_words': 50}),
+    ('stsam', 3, (216, 1), {'most_words': 50, 'reader': 'rnn'}),
+    ('speech_emotion_analyzer', 10, (216, 1), {'variant': 'saved'}),
+    ('burnwal', 8, (162, 1), {}),
+    ('cnn4_bilstm', 10, (60, 40), {'channels': (4, 8, 8, 8), 'hidden': 8}),
+    ('shallow_cnn', 7, (40, 33), {'steps': 40, 'bands': 33}),
+    ('shallow_cnn', 7, (40, 33), {'steps': 40, 'bands': 33, 'pooled': True}),
+]
+
+
+def batch(shape, classes: int, n: int = 6, length: int | None = None) -> Batch:
+    random = np.random.default_rng(0)
+    features = jnp.asarray(random.standard_normal((n, *shape)), jnp.float32)
+    text = jnp.asarray(random.integers(0, 52, (n, 12)), jnp.int32)
+    emotion = jax.nn.one_hot(jnp.arange(n) % classes, classes)
+    i = jnp.zeros(n, jnp.int32)
+    lengths = jnp.full(n, length or shape[0])
+    return Batch(features, lengths, text, emotion, i, i, i, i, jnp.ones((n, classes), bool), jnp.ones(n))
+
+
+@pytest.mark.parametrize('name, classes, shape, arguments', SHAPES, ids=str)
+def test_every_parameter_but_an_idle_one_learns(name, classes, shape, arguments):
+    """Shapes of the answer, and a gradient for every weight (STSaM's recurrent ones see a single step, so none)."""
+    network, data = model(name, classes, **arguments), batch(shape, classes)
+    network.eval()
+    out = network(data)
+    assert out.logits.shape == (6, classes) and set(out.modalities) in ({'audio'}, {'audio', 'text', 'fused'})
+    graph, params, rest = nnx.split(network, nnx.Param, ...)
+
+    def loss(params):
+        said = nnx.merge(graph, params, rest, copy=True)(data)
+        return -sum((data.emotion * jax.nn.log_softmax(m)).sum() for m in said.modalities.values())
+
+    still = [
+        jax.tree_util.keystr(path)
+        for path, g in jax.tree_util.tree_flatten_with_path(jax.grad(loss)(params))[0]
+        if not np.abs(g).max()
+    ]
+    assert not [path for path in still if 'again' not in path], still
+
+
+def test_padding_never_changes_the_answer_of_the_bilstm():
+    network = model('cnn4_bilstm', 10, channels=(4, 8, 8, 8), hidden=8)
+    network.eval()
+    data = batch((60, 40), 10, length=37)
+    garbage = data._replace(features=data.features.at[:, 37:].set(9.0))
+    longer = data._replace(features=jnp.pad(data.features, ((0, 0), (0, 30), (0, 0)), constant_values=3.0))
+    for other in (garbage, longer):
+        np.testing.assert_allclose(network(other).logits, network(data).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize('steps, window, stride', [(162, 5, 2), (81, 5, 2), (216, 8, 8), (7, 3, 2), (5, 5, 5)])
+def test_max_pool_is_xla_s(steps, window, stride):
+    x = jnp.asarray(np.random.default_rng(steps).standard_normal((2, steps, 3)), jnp.float32)
+    np.testing.assert_array_equal(
+        layers.max_pool(x, window, stride), nnx.max_pool(x, (window,), (stride,), padding='SAME')
+    )
+
+
+def test_multi_hot_says_which_words_occur():
+    hot = stsam.multi_hot(jnp.array([[2, 4, 4, 1, 0], [3, 99, 0, 0, 0]]), 5)
+    np.testing.assert_array_equal(hot, [[1, 0, 1, 0, 0], [0, 1, 0, 0, 0]])
+
+
+def test_unknown_variants_are_named():
+    with pytest.raises(InputError, match="variant='best' is not known; known are notebook, saved"):
+        model('speech_emotion_analyzer', 10, variant='best')
+    with pytest.raises(InputError, match="reader='lstm' is not known; known are mlp, rnn"):
+        model('stsam', 2, reader='lstm')
