@@ -39,6 +39,8 @@ _RANGES = {
     'features.max_words': (1, None),
     'members.folds': (2, None),
     'members.valid_speakers': (0, None),
+    'members.test_share': (0, 1),
+    'members.valid_share': (0, 1),
     'members.at_once': (0, None),
     'augment.speed': (0, 0.9),
     'augment.mixup': (0, None),
@@ -96,7 +98,7 @@ def open_run(config: ConfigDict) -> Run:
     reads = reads_text(config)
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
     mean, std = zip(*(utterances.normalization(opened, m.train) for m in members), strict=True)
-    learner = build_learner(config, len(emotions), max(len(w) for w in words), steps * config.train.epochs)
+    learner = build_learner(config, len(emotions), max(len(w) for w in words), steps)
     return Run(config, opened, emotions, members, words, (np.stack(mean), np.stack(std)), learner, steps)
 
 
@@ -143,8 +145,8 @@ def headline(modalities: Collection[str], text: bool = True) -> str:
     return 'fused' if text and 'fused' in modalities else 'audio'
 
 
-def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int) -> Learner:
-    """The learner of a config for `classes` emotions and a vocabulary of `words`."""
+def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> Learner:
+    """The learner of a config for `classes` emotions, a vocabulary of `words` and epochs of `steps`."""
     model, arguments = model_class(config), {k: v for k, v in config.model.items() if k != 'name'}
     knobs = set(inspect.signature(model.__init__).parameters) - {'self', 'classes', 'bands', 'words', 'dtype', 'rngs'}
     if unknown := sorted(set(arguments) - knobs):
@@ -166,7 +168,7 @@ def build_learner(config: ConfigDict, classes: int, words: int, total_steps: int
     frames = round(config.train.window_s / LOG_MEL.hop_s) + 1
     return Learner(
         lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
-        optim.build(config.optim, total_steps),
+        optim.build(config.optim, steps * config.train.epochs, steps),
         Inputs(config.augment, waveform, config.features.normalize == 'window', frames),
         config.loss.label_smoothing,
         config.loss.modalities,

@@ -26,7 +26,7 @@ def _data() -> ConfigDict:
     d.dir = ''  # where `tfds build` put the shards; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
     d.channels = ('speech',)  # vocal channels that are trained on and scored
     d.train_only_channels = ()  # further channels for the training side alone, e.g. ('song',) of the training actors
-    d.labels = 'emotion'  # what is told apart: emotion | valence (negative, positive; sadness is negative)
+    d.labels = 'emotion'  # what is told apart: emotion | valence (negative, positive; sadness is negative) | sex_emotion
     d.merge = ()  # emotions counted as others, e.g. ('calm:neutral',)
     d.emotions = ()  # which emotions to tell apart; () = all that the corpora hold
     d.resident_gb = 4.0  # features above this stay on disk and stream through Grain, in the same order
@@ -50,6 +50,8 @@ def _members() -> ConfigDict:
     m.folds = 5  # folds, where the protocol takes a number
     m.folds_file = ''  # protocol='from_file': JSON with the test (and valid) speakers of each fold
     m.seeds = (0,)  # members = folds x seeds
+    m.test_share = 0.2  # of the utterances, protocol='leaky_holdout'
+    m.valid_share = 0.0  # likewise
     m.only = ()  # indices of the members to train; () = all
     m.valid_speakers = 2  # speakers taken from the training side to choose the epoch, sexes in turn
     m.at_once = 0  # members that share one compiled step; 0 = 1 on a CPU, up to 64 on an accelerator
@@ -83,9 +85,11 @@ def _loss() -> ConfigDict:
 
 def _optim() -> ConfigDict:
     o = ConfigDict()
-    o.name = 'adamw'  # adamw | sgd
+    o.name = 'adamw'  # adamw | adam | rmsprop (both with Keras' constants) | sgd
     o.learning_rate = 1e-3  # peak
-    o.warmup = 0.1  # share of all steps over which it rises from 0; cosine to 0 after
+    o.schedule = 'cosine'  # to 0 at the end | constant | plateau: falls where the training loss of an epoch does not
+    o.plateau = (0.4, 2, 1e-7)  # factor, epochs without a better loss, lowest rate
+    o.warmup = 0.1  # share of all steps over which it rises from 0; 'cosine' only
     o.weight_decay = 1e-2  # on matrices and kernels, not on biases and scales
     o.clip = 1.0  # global gradient norm; 0 = off
     o.ema = 0.0  # decay of the averaged parameters that are validated and kept; 0 = off

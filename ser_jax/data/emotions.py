@@ -55,14 +55,15 @@ def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[
     """What each of `words` is called in an experiment; a word that is missing has no place in it.
 
     Args:
-      labels: 'emotion', or 'valence': negative against positive, words of unknown valence left out.
+      labels: 'emotion'; 'valence': negative against positive, words of unknown valence left out; 'sex_emotion': as
+        'emotion', the sex is put before by who knows it.
       merge: 'from:to' texts, e.g. ('calm:neutral',), applied before valence.
 
     Raises:
       InputError: `labels` is neither, or a merge is not written so or begins with a word that is not there.
     """
-    if labels not in ('emotion', 'valence'):
-        raise InputError(f'data.labels={labels!r} is not known; known are emotion, valence')
+    if labels not in ('emotion', 'valence', 'sex_emotion'):
+        raise InputError(f'data.labels={labels!r} is not known; known are emotion, valence, sex_emotion')
     new = {w: w for w in words}
     for text in merge:
         old, colon, into = (part.strip() for part in text.partition(':'))

@@ -49,8 +49,9 @@ def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[F
     folds = protocols[members.protocol](utterances, np.flatnonzero(scored), members)
     extra = np.flatnonzero(~scored)
     folds = [_with_extra(f, extra, utterances) for f in folds]
+    untrained = getattr(protocols[members.protocol], 'untrained_classes', False)
     for fold in folds:
-        check(fold, utterances, leaky=is_leaky(members.protocol))
+        check(fold, utterances, is_leaky(members.protocol), untrained)
     return folds
 
 
@@ -59,8 +60,11 @@ def is_leaky(protocol: str) -> bool:
     return protocol.startswith('leaky')
 
 
-def check(fold: Fold, utterances, leaky: bool = False) -> None:
-    """Refuses a fold that has nothing to learn from, or (unless `leaky`) one voice or recording on two sides."""
+def check(fold: Fold, utterances, leaky: bool = False, untrained: bool = False) -> None:
+    """Refuses a fold that has nothing to learn from, or (unless `leaky`) one voice or recording on two sides.
+
+    `untrained` lets it test classes of which it trains on no example.
+    """
     for side in ('train', 'test'):
         if not len(getattr(fold, side)):
             raise InputError(
@@ -68,7 +72,7 @@ def check(fold: Fold, utterances, leaky: bool = False) -> None:
             )
     learnt = set(utterances.emotion[fold.train])
     missing = sorted(set(utterances.emotion[fold.test]) - learnt)
-    if missing:
+    if missing and not untrained:
         raise InputError(
             f'{fold.name} tests {", ".join(missing)} but trains on no example of it; '
             'leave the class out with data.emotions or change the folds'
@@ -157,6 +161,40 @@ def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
         cut = max(1, len(rest) // 10)
         folds.append(Fold(f'fold{i}', np.sort(rest[cut:]), np.sort(rest[:cut]), np.sort(test)))
     return folds
+
+
+@protocol
+def leaky_holdout(utterances, scored: np.ndarray, members) -> list[Fold]:
+    """One random split by utterance, as most published systems have it: `test_share`, `valid_share`, the rest. Inflated."""
+    shuffled = np.random.default_rng(0).permutation(scored)
+    test, valid = (round(len(scored) * share) for share in (members.test_share, members.valid_share))
+    if not (test and test + valid < len(scored)):
+        raise InputError(
+            f'members.test_share={members.test_share} and valid_share={members.valid_share} of {len(scored)} utterances '
+            'leave nothing to test or to train; expected shares above 0 that sum to less than 1'
+        )
+    return [
+        Fold('fold0', *(np.sort(p) for p in (shuffled[test + valid :], shuffled[test : test + valid], shuffled[:test])))
+    ]
+
+
+@protocol
+def leaky_position(utterances, scored: np.ndarray, members) -> list[Fold]:
+    """Of each speaker's utterances in the order of their ids the first 70 % train, the next 15 % are tested.
+
+    So a published RAVDESS data set splits its folders. The names sort by emotion: disgust and surprise are never trained
+    on, nearly all that is tested is disgust, and every voice is on all sides. The score says nothing.
+    """
+    train, valid, test = [], [], []
+    for speaker in sorted(_speakers(utterances, scored)):
+        at = scored[utterances.speaker[scored] == speaker]
+        at = at[np.argsort(utterances.id[at])]
+        first, second = round(0.7 * len(at)), round(0.85 * len(at))
+        train, test, valid = [*train, *at[:first]], [*test, *at[first:second]], [*valid, *at[second:]]
+    return [Fold('fold0', *(np.array(side, int) for side in (train, valid, test)))]
+
+
+leaky_position.untrained_classes = True
 
 
 def _speakers(utterances, scored) -> dict[str, str]:

@@ -82,10 +82,14 @@ class Utterances:
         """The utterances under other names of emotions (`emotions.relabeling`); those without a place are left out."""
         new = relabeling(labels, merge, sorted({*self.emotion, *(e for f in self.facts for e in f.emotions)}))
         kept = self.select(np.isin(self.emotion, list(new)))
-        facts = tuple(
-            dataclasses.replace(f, emotions=ordered([new[e] for e in f.emotions if e in new])) for f in self.facts
-        )
-        return dataclasses.replace(kept, emotion=np.array([new[e] for e in kept.emotion], object), facts=facts)
+        words = [ordered([new[e] for e in f.emotions if e in new]) for f in self.facts]
+        emotion = [new[e] for e in kept.emotion]
+        if labels == 'sex_emotion':
+            emotion = [f'{s}_{e}' for s, e in zip(kept.sex, emotion, strict=True)]
+            sexes = [sorted({*kept.sex[kept.corpus == c]}) for c in range(len(self.names))]
+            words = [ordered([f'{s}_{e}' for s in ss for e in es]) for ss, es in zip(sexes, words, strict=True)]
+        facts = tuple(dataclasses.replace(f, emotions=w) for f, w in zip(self.facts, words, strict=True))
+        return dataclasses.replace(kept, emotion=np.array(emotion, object), facts=facts)
 
 
 DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'  # in a checkout: the corpora there could be
@@ -108,8 +112,9 @@ def open_corpora(
     """Opens built corpora by path and checks each against its stored fingerprint.
 
     Args:
-      names: corpora, e.g. ('ravdess',).
-      source: the builder config that was built: 'log_mel' or 'waveform', or 'text' where the words are enough.
+      names: corpora, e.g. ('ravdess',); `goemotions/ekman` is a corpus in a builder config that `source` does not name.
+      source: what is read of it, and the builder config that was built: 'log_mel' or 'waveform', or 'text' where the
+        words are enough (of any config).
       resident_gb: above this many GB of features they stay on disk.
       trim_db: what of each utterance is kept, see `features.heard_span`.
 
@@ -122,7 +127,7 @@ def open_corpora(
         raise InputError(f'data.corpora names {twice[0]} twice; name every corpus once')
     opened = [_data_source(name, data_dir(directory), source) for name in names]
     size_gb = sum(o.bytes for o in opened) / 1e9
-    return _decode(tuple(names), opened, source, size_gb <= resident_gb, trim_db)
+    return _decode(tuple(names), opened, source, source == 'text' or size_gb <= resident_gb, trim_db)
 
 
 class _Opened(NamedTuple):
@@ -136,18 +141,23 @@ def _data_source(name: str, root: pathlib.Path, source: str) -> _Opened:
     """One built corpus, of its newest version."""
     import tensorflow_datasets as tfds
 
+    corpus, _, config = name.partition('/')
+    config = config or source
     versions = sorted(
-        (root / name / source).glob('[0-9]*.[0-9]*.[0-9]*'), key=lambda p: [int(n) for n in p.name.split('.')]
+        (root / corpus / config).glob('[0-9]*.[0-9]*.[0-9]*'), key=lambda p: [int(n) for n in p.name.split('.')]
     )
     if not versions:
-        flags = '' if name == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
-        flags += '' if source == 'log_mel' else f' --config={source}'
-        there = sorted({p.name for p in (*root.glob('*'), *DATASETS.glob('*')) if p.is_dir()} - {name})
-        near = [] if (DATASETS / name).exists() else difflib.get_close_matches(name, there, 1)
+        flags = '' if corpus == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
+        flags += '' if config in ('log_mel', 'text') else f' --config={config}'  # a corpus of texts builds them anyway
+        there = sorted({p.name for p in (*root.glob('*'), *DATASETS.glob('*')) if p.is_dir()} - {corpus})
+        near = [] if (DATASETS / corpus).exists() else difflib.get_close_matches(corpus, there, 1)
         hint = ''.join(f'; did you mean {n}?' for n in near)
+        configs = sorted({p.parents[1].name for p in root.glob(f'{corpus}/*/*/{corpora.FACTS}')})
+        if source == 'text' and configs:
+            hint = f'; there is {", ".join(f"{corpus}/{c}" for c in configs)} to name instead'
         raise InputError(
             f'corpus {name!r} ({source}) is not built in {root}{hint}; build it with: '
-            f'python -m ser_jax.build datasets/{name}{flags}' + (f' --data_dir={root}' if root != data_dir() else '')
+            f'python -m ser_jax.build datasets/{corpus}{flags}' + (f' --data_dir={root}' if root != data_dir() else '')
         )
     try:
         builder = tfds.builder_from_directory(versions[-1])
@@ -158,6 +168,8 @@ def _data_source(name: str, root: pathlib.Path, source: str) -> _Opened:
         raise InputError(
             f'{versions[-1]} cannot be opened ({type(e).__name__}: {e}); build it again with --overwrite'
         ) from e
+    if source not in ('text', *builder.info.features):
+        raise InputError(f'corpus {name!r} holds no {source}; expected {corpus}, or another features.source')
     return _Opened(data, builder.info.dataset_size, stored, Facts(**{**facts, 'emotions': tuple(facts['emotions'])}))
 
 

@@ -102,7 +102,7 @@ class Learner:
             return (batch.weight * per_utterance).sum() / total, (self._flatten(model).stats, total)
 
         (loss, (stats, weight)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.variables.params)
-        change, optimizer = self.optimizer.update(gradient, state.optimizer, state.variables.params)
+        change, optimizer = self.optimizer.update(gradient, state.optimizer, state.variables.params, value=loss)
         variables = Variables(optax.apply_updates(state.variables.params, change), stats)
         average = state.average
         if self.ema:

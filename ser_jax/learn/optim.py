@@ -1,4 +1,4 @@
-"""Optimizers by name, with the schedule every one of them gets: linear warm-up, cosine to zero."""
+"""Optimizers by name, and how fast they learn: warm-up and cosine, constant, or slower where the loss stands still."""
 
 import jax
 import optax
@@ -6,24 +6,45 @@ import optax
 from ser_jax.contract import InputError
 
 
-def build(config, steps: int) -> optax.GradientTransformation:
-    """The optimizer of the config's `optim` section for a training of `steps` steps.
+def build(config, steps: int, epoch: int = 1) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of the config's `optim` section for a training of `steps` steps, `epoch` of them an epoch.
+
+    Its `update` takes the loss of the step as `value`.
 
     Raises:
-      InputError: an unknown `name`.
+      InputError: an unknown `name` or `schedule`.
     """
     rate = schedule(config, steps)
     if config.name == 'adamw':
         descend = optax.adamw(rate, weight_decay=config.weight_decay, mask=decayed)
+    elif config.name == 'adam':
+        descend = optax.adam(rate, eps=1e-7)
+    elif config.name == 'rmsprop':
+        descend = optax.rmsprop(rate, decay=0.9, eps=1e-7)
     elif config.name == 'sgd':
         descend = optax.sgd(rate)
     else:
-        raise InputError(f'optim.name={config.name!r} is not known; known are adamw, sgd')
-    return optax.chain(optax.clip_by_global_norm(config.clip), descend) if config.clip else descend
+        raise InputError(f'optim.name={config.name!r} is not known; known are adamw, adam, rmsprop, sgd')
+    parts = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    if config.schedule == 'plateau':
+        factor, patience, lowest = config.plateau
+        slower = optax.contrib.reduce_on_plateau(
+            factor, patience, min_scale=lowest / config.learning_rate, accumulation_size=epoch
+        )
+        return optax.chain(*parts, descend, slower)
+    return optax.with_extra_args_support(optax.chain(*parts, descend))
 
 
 def schedule(config, steps: int) -> optax.Schedule:
-    """The learning rate at each step."""
+    """The learning rate at each step, before a plateau lowers it.
+
+    Raises:
+      InputError: an unknown `schedule`.
+    """
+    if config.schedule in ('constant', 'plateau'):
+        return optax.constant_schedule(config.learning_rate)
+    if config.schedule != 'cosine':
+        raise InputError(f'optim.schedule={config.schedule!r} is not known; known are cosine, constant, plateau')
     warm = round(config.warmup * steps)
     if not warm:
         return optax.cosine_decay_schedule(config.learning_rate, max(steps, 1))

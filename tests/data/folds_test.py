@@ -130,3 +130,32 @@ def test_from_file(tmp_path):
 def test_what_cannot_be_done_is_said(given, says):
     with pytest.raises(InputError, match=says):
         folds.make(people(), knobs(**given))
+
+
+def test_a_holdout_is_random_by_utterance_with_the_shares_asked_for():
+    u = people(10)
+    (fold,) = folds.make(u, knobs(protocol='leaky_holdout', test_share=0.25, valid_share=0.1))
+    n = len(u.speaker)
+    assert len(fold.test) == round(n / 4) and len(fold.valid) == round(n / 10)
+    assert sorted([*fold.train, *fold.valid, *fold.test]) == list(range(n))
+    assert set(u.speaker[fold.test]) & set(u.speaker[fold.train])  # what its name says
+    with pytest.raises(InputError, match='leave nothing to test or to train'):
+        folds.make(u, knobs(protocol='leaky_holdout', test_share=0.6, valid_share=0.5))
+
+
+def test_a_split_by_position_tests_what_it_never_trained():
+    """60 files a speaker whose names sort by emotion: at most 2 of 9 test files are of a class that was trained on."""
+    emotions = np.repeat(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'], [4, 8, 8, 8, 8, 8, 8, 8])
+    n = 3 * 60
+    u = types.SimpleNamespace(
+        speaker=np.repeat(['x_1', 'x_2', 'x_3'], 60).astype(object), sex=np.full(n, 'male', object),
+        corpus=np.zeros(n, int), emotion=np.tile(emotions, 3).astype(object), channel=np.full(n, 'speech', object),
+        source_sha256=np.arange(n).astype(str).astype(object),
+        id=np.array([f'{i % 60:02d}' for i in range(n)], object),
+    )  # fmt: skip
+    (fold,) = folds.make(u, knobs(protocol='leaky_position'))
+    assert [len(s) for s in (fold.train, fold.valid, fold.test)] == [126, 27, 27]
+    trained = set(u.emotion[fold.train])
+    assert {'g', 'h'}.isdisjoint(trained)
+    assert np.mean(np.isin(u.emotion[fold.test], list(trained))) == pytest.approx(2 / 9)
+    assert not np.isin(u.emotion[fold.valid], list(trained)).any()

@@ -1,0 +1,73 @@
+"""Optimizers and their rates: known by name, slower where the loss stands still, the same for one member or several."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ser_jax.config import base
+from ser_jax.contract import InputError
+from ser_jax.learn import optim
+
+
+def knobs(**given):
+    c = base().optim
+    c.clip, c.weight_decay, c.learning_rate = 0.0, 0.0, 0.1
+    for key, value in given.items():
+        setattr(c, key, value)
+    return c
+
+
+def descend(tx, losses):
+    """The parameter after a constant gradient of 1 at each of `losses`."""
+    params = {'kernel': jnp.float32(0)}
+    state = tx.init(params)
+    for loss in losses:
+        change, state = tx.update({'kernel': jnp.float32(1)}, state, params, value=jnp.float32(loss))
+        params = optax.apply_updates(params, change)
+    return float(params['kernel'])
+
+
+def test_a_constant_rate_is_constant_and_a_cosine_ends_at_zero():
+    constant, cosine = (optim.schedule(knobs(schedule=s), 50) for s in ('constant', 'cosine'))
+    assert float(constant(0)) == float(constant(49)) == pytest.approx(0.1)
+    assert float(cosine(0)) == 0 and float(cosine(5)) == pytest.approx(0.1) and float(cosine(50)) < 1e-6
+
+
+def test_a_plateau_slows_after_its_patience_and_not_before():
+    tx = lambda: optim.build(knobs(name='sgd', schedule='plateau', plateau=(0.5, 2, 0.04)), 100, epoch=3)
+    falling = descend(tx(), np.repeat([5, 4, 3, 2, 1, 0.5], 3))
+    assert falling == pytest.approx(-0.1 * 18)
+    still = [descend(tx(), np.ones(3 * n)) for n in range(8)]
+    steps = -np.diff(still) / 3  # the rate of each epoch, on average
+    assert steps[0] == pytest.approx(0.1) and steps[-1] == pytest.approx(
+        0.04, abs=1e-6
+    )  # halved, never below the least
+    assert np.all(np.diff(steps) <= 1e-6)
+
+
+@pytest.mark.parametrize('name', ['adamw', 'adam', 'rmsprop', 'sgd'])
+@pytest.mark.parametrize('schedule', ['cosine', 'constant', 'plateau'])
+def test_members_together_are_members_apart(name, schedule):
+    tx = optim.build(knobs(name=name, schedule=schedule), 20, epoch=2)
+    losses = jnp.array([[1.0, 1, 1, 1, 1, 1, 1, 1], [8.0, 7, 6, 5, 4, 3, 2, 1]])
+
+    def run(losses):
+        params = {'kernel': jnp.ones(3)}
+        state = tx.init(params)
+        for loss in losses:
+            change, state = tx.update({'kernel': params['kernel'] * loss}, state, params, value=loss)
+            params = optax.apply_updates(params, change)
+        return params['kernel']
+
+    together = jax.jit(jax.vmap(run))(losses)
+    for k in range(2):
+        np.testing.assert_allclose(together[k], run(losses[k]), rtol=1e-5)
+
+
+def test_what_is_not_known_is_named():
+    with pytest.raises(InputError, match="optim.name='adamax' is not known; known are adamw, adam, rmsprop, sgd"):
+        optim.build(knobs(name='adamax'), 10)
+    with pytest.raises(InputError, match="optim.schedule='linear' is not known; known are cosine, constant, plateau"):
+        optim.build(knobs(schedule='linear'), 10)
