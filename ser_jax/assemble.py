@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ser_jax.audio.features import LOG_MEL
 from ser_jax.contract import INTENSITIES, SEXES, InputError
 from ser_jax.data import emotions as vocabulary_of_emotions
-from ser_jax.data import folds, text, utterances
+from ser_jax.data import folds, pairing, text, utterances
 from ser_jax.data.batches import Member, steps_per_epoch
 from ser_jax.learn import optim
 from ser_jax.learn.inputs import Inputs, Own, Shared
@@ -109,7 +109,8 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
         raise InputError('data.corpora is empty; name at least one built corpus, e.g. --config.data.corpora=ravdess,')
     opened = utterances.open_corpora(
         names, config.data.dir, config.features.source, config.data.resident_gb, config.features.trim_db
-    ).relabel(config.data.labels, config.data.merge)
+    )
+    opened = labeled(config, opened)
     heard = np.isin(opened.channel, [*config.data.channels, *config.data.train_only_channels])
     asked = tuple(config.data.emotions)
     there = vocabulary_of_emotions.ordered(opened.emotion[heard])
@@ -124,6 +125,21 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
     if len(emotions) < 2:
         raise InputError(f'{", ".join(names)} leave {len(emotions)} emotion to tell apart; expected at least 2')
     return opened.select(heard & np.isin(opened.emotion, emotions)), emotions
+
+
+def labeled(config: ConfigDict, opened: utterances.Utterances) -> utterances.Utterances:
+    """Opened corpora under the labels of an experiment, and with the texts it pairs with them where that is asked for."""
+    opened = opened.relabel(config.data.labels, config.data.merge)
+    leaky = config.members.protocol == pairing.PROTOCOL
+    if leaky != bool(config.data.texts):
+        raise InputError(
+            f'data.texts={config.data.texts!r} with members.protocol={config.members.protocol!r}: texts paired by label '
+            f'carry the answer; ask for both, members.protocol={pairing.PROTOCOL!r} and data.texts, or for neither'
+        )
+    if not leaky:
+        return opened
+    opened = opened.select(np.isin(opened.emotion, config.data.emotions)) if config.data.emotions else opened
+    return pairing.by_label(opened, utterances.open_corpora((config.data.texts,), config.data.dir, 'text'))
 
 
 def model_class(config: ConfigDict):

@@ -29,6 +29,7 @@ def _data() -> ConfigDict:
     d.labels = 'emotion'  # what is told apart: emotion | valence (negative, positive; sadness is negative) | sex_emotion
     d.merge = ()  # emotions counted as others, e.g. ('calm:neutral',)
     d.emotions = ()  # which emotions to tell apart; () = all that the corpora hold
+    d.texts = ''  # built corpus of texts that protocol='leaky_label_pairing' puts beside utterances by their label
     d.resident_gb = 4.0  # features above this stay on disk and stream through Grain, in the same order
     return d
 

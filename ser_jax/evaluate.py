@@ -49,19 +49,23 @@ def evaluate_run(
         say(
             f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members were not trained; scored without them'
         )
-    parts, learnt = [], frozenset()
-    for corpus in ('', *(c for c in corpora if c not in config.data.corpora)):
-        names = (corpus,) if corpus else tuple(config.data.corpora)
+
+    def opens(names: tuple[str, ...]) -> Utterances:
         key = (names, config.data.dir, config.features.source, config.features.trim_db)
         if key not in opened:
             opened[key] = open_corpora(*key[:3], config.data.resident_gb, config.features.trim_db)
-        heard = opened[key].relabel(config.data.labels, config.data.merge)
-        if not corpus:
-            learnt = frozenset(heard.source_sha256)
-        elif (known := np.isin(heard.source_sha256, list(learnt))).any():
+        return opened[key]
+
+    own = assemble.labeled(config, opens(tuple(config.data.corpora)))
+    parts = list(_run(trained, config, own, False, say))
+    for corpus in corpora:
+        if corpus in config.data.corpora:
+            continue
+        heard = opens((corpus,)).relabel(config.data.labels, config.data.merge)
+        if (known := np.isin(heard.source_sha256, own.source_sha256)).any():
             say(f'{trained.directory} may have learnt {known.sum()} recordings of {corpus}; scored without them')
             heard = heard.select(~known)
-        parts.extend(_run(trained, config, heard, bool(corpus), say))
+        parts.extend(_run(trained, config, heard, True, say))
     return pa.concat_tables(parts, promote_options='default')
 
 

@@ -179,6 +179,12 @@ def leaky_holdout(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 
 @protocol
+def leaky_label_pairing(utterances, scored: np.ndarray, members) -> list[Fold]:
+    """As `leaky_holdout`, with texts paired by label (`data.pairing`): the text carries the answer. Inflated."""
+    return leaky_holdout(utterances, scored, members)
+
+
+@protocol
 def leaky_position(utterances, scored: np.ndarray, members) -> list[Fold]:
     """Of each speaker's utterances in the order of their ids the first 70 % train, the next 15 % are tested.
 
