@@ -44,6 +44,7 @@ _RANGES = {
     'members.at_once': (0, None),
     'augment.speed': (0, 0.9),
     'augment.mixup': (0, None),
+    'augment.scored_shifts': (0, 8),
     'loss.label_smoothing': (0, 0.99),
     'optim.warmup': (0, 1),
     'optim.clip': (0, None),

@@ -64,6 +64,7 @@ def _augment() -> ConfigDict:
     a.speed = 0.0  # frames are resampled at a rate drawn from 1 -+ this
     a.gain_db = 0.0  # an offset drawn from -+ this, in dB
     a.band_shift = 0  # bands are shifted by a whole number drawn from -+ this
+    a.scored_shifts = 0  # scoring averages the answers for bands shifted by every whole number within -+ this
     a.time_masks = 0  # SpecAugment: how many time masks
     a.time_mask_s = 0.0  # their largest width
     a.band_masks = 0  # SpecAugment: how many frequency masks

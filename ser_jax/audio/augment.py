@@ -31,8 +31,12 @@ def gain(key, frames, most_db: float):
 
 def band_shift(key, frames, most: int):
     """Shifts bands by a whole number drawn from -+ `most`, repeating the outermost: a shorter or longer vocal tract."""
-    shift = jax.random.randint(key, (frames.shape[0], 1), -most, most + 1)
-    at = jnp.clip(jnp.arange(frames.shape[2]) + shift, 0, frames.shape[2] - 1)
+    return shifted(frames, jax.random.randint(key, (frames.shape[0], 1), -most, most + 1))
+
+
+def shifted(frames, shift):
+    """Frames [B F M] with their bands moved up by `shift` [B 1], repeating the outermost."""
+    at = jnp.clip(jnp.arange(frames.shape[2]) - shift, 0, frames.shape[2] - 1)
     return jnp.take_along_axis(frames, at[:, None, :], axis=2)
 
 

@@ -91,11 +91,13 @@ class Inputs(NamedTuple):
         batch = self._batch(shared, own, row, frames, length)
         return self._mix(keys[7], batch) if a.mixup else batch
 
-    def evaluate(self, shared: Shared, own: Own, row: Row, span: int) -> Batch:
-        """A batch of windows of up to `span` frames (or samples), as they are."""
+    def evaluate(self, shared: Shared, own: Own, row: Row, span: int, shift: int = 0) -> Batch:
+        """A batch of windows of up to `span` frames (or samples), as they are but for their bands shifted by `shift`."""
         frames, length = self._cut(shared, row, span)
         if self.waveform:
             frames, length = self._log_mel(frames, length)
+        if shift:
+            frames = augment.shifted(frames, jnp.full((frames.shape[0], 1), shift))
         return self._batch(shared, own, row, self._normalize(own, frames, length), length)
 
     def _cut(self, shared, row, span):

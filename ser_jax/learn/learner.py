@@ -125,8 +125,18 @@ class Learner:
         return state.average if self.ema else state.variables
 
     def predict(self, variables: Variables, own: Own, shared: Shared, row: Row, span: int) -> dict[str, jax.Array]:
-        """Probabilities [B C] by modality for windows of up to `span`; unsupported classes get 0."""
-        return self.apply(variables, self.inputs.evaluate(shared, own, row, span))
+        """Probabilities [B C] by modality for windows of up to `span`; unsupported classes get 0.
+
+        With `augment.scored_shifts` they are the normalized geometric mean over shorter and longer vocal tracts.
+        """
+        most = self.inputs.augment.scored_shifts
+        if not most:
+            return self.apply(variables, self.inputs.evaluate(shared, own, row, span))
+        heard = [
+            self.apply(variables, self.inputs.evaluate(shared, own, row, span, shift))
+            for shift in range(-most, most + 1)
+        ]
+        return {name: jax.nn.softmax(sum(jnp.log(h[name]) for h in heard) / len(heard)) for name in heard[0]}
 
     def apply(self, variables: Variables, batch) -> dict[str, jax.Array]:
         """Probabilities [B C] by modality for a batch that is ready."""

@@ -141,3 +141,21 @@ def test_members_differ_by_seed_and_resume_their_own_randomness(data_dir):
     a, b = after(group_of(c, [0])), after(group_of(c, [3]))
     assert any(not np.allclose(a[1][n], b[1][n]) for n in a[1])
     assert_same(a, after(group_of(c, [0])))
+
+
+def test_scoring_averages_shifted_bands_and_keeps_what_is_masked(data_dir):
+    """The same answers as three scorings of corpora whose bands were shifted beforehand, averaged as logarithms."""
+    plain, shifting = sgd(data_dir), sgd(data_dir, augment__scored_shifts=1)
+    group, wide = (group_of(c, [0]) for c in (plain, shifting))
+    variables, at = group.init().variables, [group.members[0].test]
+    said = []
+    for shift in (-1, 0, 1):
+        bands = np.clip(np.arange(64) - shift, 0, 63)
+        moved = group.shared._replace(flat=jax.numpy.asarray(np.asarray(group.shared.flat)[:, bands]))
+        group.shared = moved
+        said.append(group.predict(variables, at, 200)[0].probabilities['audio'])
+        group = group_of(plain, [0])
+    mean = np.exp(np.mean(np.log(said), 0))
+    mean /= mean.sum(1, keepdims=True)
+    np.testing.assert_allclose(wide.predict(variables, at, 200)[0].probabilities['audio'], mean, atol=2e-5)
+    assert np.abs(said[0] - said[1]).max() > 1e-4
