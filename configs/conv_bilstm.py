@@ -26,7 +26,6 @@ def get_config():
     """See the module's docstring."""
     c = base()
     c.data.corpora = ('ravdess',)
-    c.data.train_only_channels = ('song',)
     c.features.trim_db = 40.0
     c.members.folds = 5
     c.members.seeds = (0, 1, 2)
@@ -36,9 +35,10 @@ def get_config():
     c.model.strides = ((4, 2), (2, 2), (1, 2), (1, 2))
     c.model.hidden = 64
     c.model.dropout = 0.3
-    c.augment.speed = 0.15
+    c.augment.speed = 0.1
     c.augment.gain_db = 6.0
-    c.augment.band_shift = 3
+    c.augment.band_shift = 2
+    c.augment.scored_shifts = 2
     c.augment.time_masks = 1
     c.augment.time_mask_s = 0.3
     c.augment.band_masks = 1
@@ -46,6 +46,7 @@ def get_config():
     c.loss.label_smoothing = 0.1
     c.optim.learning_rate = 2.5e-3
     c.optim.ema = 0.99
-    c.train.epochs = 50
+    c.train.epochs = 80
+    c.train.select_over = 10
     c.train.window_s = 2.0
     return c
