@@ -2,18 +2,12 @@
 
 import re
 
-from ser_jax.data import corpus
+from ser_jax.data import corpus, namings
 
-# 03-01-06-01-02-01-12: modality (03 sound only), channel, emotion, intensity, statement, repetition, actor.
-NAME = re.compile(r'03-(0[12])-(0[1-8])-(0[12])-(0[12])-0[12]-(0[1-9]|1\d|2[0-4])')
 VIDEO = re.compile(r'0[12]-\d\d-')
-ALIKE = re.compile(r'\d\d-\d\d-')
-CHANNELS = {'01': 'speech', '02': 'song'}
-EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
-INTENSITIES = {'01': 'normal', '02': 'strong'}
-TEXTS = {'01': 'Kids are talking by the door', '02': 'Dogs are sitting by the door'}
+EMOTIONS = namings.RAVDESS_EMOTIONS
 
-_SEXES = {f'ravdess_{actor:02d}': ('female', 'male')[actor % 2] for actor in range(1, 25)}
+_SEXES = {f'ravdess_{actor:02d}': namings.ravdess_sex(actor) for actor in range(1, 25)}
 _SINGERS = {speaker: sex for speaker, sex in _SEXES.items() if speaker != 'ravdess_18'}
 _FILES = 'https://zenodo.org/records/1188976/files/'
 
@@ -42,22 +36,8 @@ class Builder(corpus.CorpusBuilder):
     )
 
     def recordings(self, dl_manager):
-        for audio in self.audio(dl_manager, NAME, '03-01-06-01-02-01-12.wav'):
-            if not (parts := NAME.fullmatch(audio.stem)):
-                kind = 'unknown name' if ALIKE.match(audio.stem) and not VIDEO.match(audio.stem) else 'ignored'
-                why = 'sound of a video' if VIDEO.match(audio.stem) else 'not a RAVDESS name'
-                yield corpus.Skipped(audio.source, kind, why)
-                continue
-            channel, emotion, intensity, statement, actor = parts.groups()
-            yield corpus.Recording(
-                id=audio.stem,
-                speaker=f'ravdess_{actor}',
-                sex=_SEXES[f'ravdess_{actor}'],
-                emotion=EMOTIONS[int(emotion) - 1],
-                label=emotion,
-                text=TEXTS[statement],
-                intensity=INTENSITIES[intensity],
-                channel=CHANNELS[channel],
-                read=audio.read,
-                source=audio.source,
-            )
+        files = self.audio(dl_manager, namings.RAVDESS, '03-01-06-01-02-01-12.wav')
+        videos = [a for a in files if VIDEO.match(a.stem)]
+        yield from (corpus.Skipped(a.source, 'ignored', 'sound of a video') for a in videos)
+        others = [a for a in files if not VIDEO.match(a.stem)]
+        yield from namings.recordings(others, lambda a: namings.ravdess(a.stem), r'\d\d-\d\d-', 'RAVDESS')

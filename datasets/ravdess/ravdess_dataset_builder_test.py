@@ -133,7 +133,7 @@ def test_corrupt_files_and_odd_names_are_named(tmp_path):
     with pytest.raises(InputError, match='2 of 12 files are bad') as e:
         prepared(tmp_path / 'out', tmp_path / 'in')
     assert f'{cut}: truncated' in str(e.value)
-    assert '03-01-09-01-01-01-01.wav: not a RAVDESS name' in str(e.value)
+    assert '03-01-09-01-01-01-01.wav: no RAVDESS name' in str(e.value)
 
 
 def test_published_counts_are_those_of_the_paper():

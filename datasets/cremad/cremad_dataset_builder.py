@@ -1,0 +1,26 @@
+"""CREMA-D: 91 actors say twelve sentences with six emotions at up to three levels (Cao et al., 2014)."""
+
+from ser_jax.data import corpus, namings
+
+_SPEAKERS = {f'cremad_{actor}': namings.cremad_sex(actor) for actor in range(1001, 1092)}
+
+
+class Builder(corpus.CorpusBuilder):
+    """Speech, from a folder or zip that the user has."""
+
+    TITLE = 'CREMA-D, Cao et al. (2014)'
+    EMOTIONS = tuple(namings.CREMAD_EMOTIONS.values())
+    HOMEPAGE = 'https://github.com/CheyneyComputerScience/CREMA-D'
+    LICENSE = 'Open Database License (ODbL) 1.0'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        'get it with `git lfs clone https://github.com/CheyneyComputerScience/CREMA-D` (AudioWAV is what is read) and '
+        'give the folder as --manual_dir=FOLDER'
+    )
+    PUBLISHED = corpus.Published(  # 7,442 files; 1076_MTI_SAD_XX is silent and left out
+        utterances={'speech': {e: 1087 if e == 'neutral' else 1271 for e in EMOTIONS}},
+        speakers={'speech': _SPEAKERS},
+    )
+
+    def recordings(self, dl_manager):
+        files = self.audio(dl_manager, namings.CREMAD, '1001_DFA_ANG_XX.wav')
+        yield from namings.recordings(files, lambda a: namings.cremad(a.stem), r'1\d\d\d_[A-Z]{3}_', 'CREMA-D')

@@ -1,0 +1,24 @@
+"""EMO-DB: ten German actors say ten sentences with seven emotions, boredom among them (Burkhardt et al., 2005)."""
+
+from ser_jax.data import corpus, namings
+
+_COUNTS = {'neutral': 79, 'happy': 71, 'sad': 62, 'angry': 127, 'fearful': 69, 'disgust': 46, 'boredom': 81}
+_SPEAKERS = {f'emodb_{number}': namings.emodb_sex(number) for number in namings.EMODB_SPEAKERS}
+
+
+class Builder(corpus.CorpusBuilder):
+    """Speech, from a folder or zip that the user has."""
+
+    TITLE = 'EMO-DB, Burkhardt et al. (2005)'
+    EMOTIONS = tuple(namings.EMODB_EMOTIONS.values())
+    HOMEPAGE = 'http://emodb.bilderbar.info/'
+    LICENSE = 'free for research use'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        'get download.zip from http://emodb.bilderbar.info/download/ and give the folder that holds it, unpacked or not, '
+        'as --manual_dir=FOLDER'
+    )
+    PUBLISHED = corpus.Published(utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS})
+
+    def recordings(self, dl_manager):
+        files = self.audio(dl_manager, namings.EMODB, '03a01Fa.wav')
+        yield from namings.recordings(files, lambda a: namings.emodb(a.stem), r'\d\d[ab]\d\d', 'EMO-DB')

@@ -1,0 +1,28 @@
+"""SAVEE: four Englishmen say fifteen sentences per emotion, thirty neutral ones, seven emotions (Haq and Jackson, 2010)."""
+
+from ser_jax.data import corpus, namings
+
+_SPEAKERS = {f'savee_{name.lower()}': 'male' for name in namings.SAVEE_SPEAKERS}
+
+
+class Builder(corpus.CorpusBuilder):
+    """Speech, from a folder or zip that the user has: AudioData/DC/a01.wav, or flat as DC_a01.wav."""
+
+    TITLE = 'SAVEE, Haq and Jackson (2010)'
+    EMOTIONS = tuple(namings.SAVEE_EMOTIONS.values())
+    HOMEPAGE = 'http://kahlan.eps.surrey.ac.uk/savee/'
+    LICENSE = 'research use only, on registration with the University of Surrey'
+    RESEARCH_ONLY = True
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        'register at http://kahlan.eps.surrey.ac.uk/savee/ to get it, and give the folder that holds it, zipped or not, '
+        'as --manual_dir=FOLDER'
+    )
+    PUBLISHED = corpus.Published(
+        utterances={'speech': {e: 4 * (30 if e == 'neutral' else 15) for e in EMOTIONS}},
+        speakers={'speech': _SPEAKERS},
+    )
+
+    def recordings(self, dl_manager):
+        files = self.audio(dl_manager, namings.SAVEE, 'DC/a01.wav or DC_a01.wav')
+        read = lambda a: namings.savee(a.stem, a.folders[-1] if a.folders else '')
+        yield from namings.recordings(files, read, r'(DC|JE|JK|KL)_|(sa|su|[adfhn])\d\d', 'SAVEE')
