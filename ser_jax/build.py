@@ -1,8 +1,9 @@
 """Recordings to shards: `python -m ser_jax.build datasets/ravdess --manual_dir=FOLDER`.
 
-The flags are those of `tfds build`, without TensorFlow; three things differ. Without --config the default config is
+The flags are those of `tfds build`, without TensorFlow; four things differ. Without --config the default config is
 built, not all of them. --overwrite keeps the old shards until the new ones are complete. --tolerance=SHARE says which
-share of files may be bad. A bare name stands for its folder under datasets/.
+share of files may be bad. --name=my_voices is what your own recordings (datasets/folder) are called. A bare name stands
+for its folder under datasets/.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -37,7 +39,9 @@ def main(argv: list[str]) -> None:
     if args.tolerance is not None:
         os.environ['SER_JAX_TOLERANCE'] = str(args.tolerance)
     for name in args.positional_datasets + args.datasets or ['']:
-        _build(args, script(name))
+        path = script(name)
+        with _called(args.name, builder_class(path), path):
+            _build(args, path)
 
 
 def script(name: str) -> pathlib.Path:
@@ -66,6 +70,8 @@ def _parse(argv: list[str]):
     class Args(build.Args):
         # Share of files that may be bad, 0 to 1.
         tolerance: float | None = simple_parsing.field(default=None)
+        # What datasets/folder is called: several folders can be built side by side.
+        name: str | None = simple_parsing.field(default=None)
 
     class Parser(cli_utils.ArgumentParser):
         def error(self, message: str):
@@ -115,6 +121,29 @@ def _build(args, path: pathlib.Path) -> None:
             print(f'{what}:')
             print('\n'.join(inspection.lines(json.loads(report.read_text(encoding='utf-8')))))
     print(f'{what}: {builder.info.splits.total_num_examples:,} utterances in {where}')
+
+
+@contextlib.contextmanager
+def _called(name: str | None, cls, path: pathlib.Path) -> Iterator[None]:
+    """Gives the corpus of one's own recordings another name for a while.
+
+    Raises:
+      InputError: another corpus is to be renamed, or the name cannot be one.
+    """
+    if name is None:
+        yield
+        return
+    if cls.name != 'folder':
+        raise InputError(f'--name={name} with {cls.name}; only your own recordings, datasets/folder, can be named')
+    taken = {p.parent.name for p in path.parents[1].glob('*/*_dataset_builder.py')}
+    if not re.fullmatch('[a-z][a-z0-9_]*', name) or name in taken:
+        why = 'is a corpus of its own' if name in taken else 'is no name'
+        raise InputError(f'--name={name} {why}; expected lower-case letters, digits and _, e.g. my_voices')
+    cls.name = name
+    try:
+        yield
+    finally:
+        cls.name = 'folder'
 
 
 def builder_class(path: pathlib.Path):

@@ -26,7 +26,9 @@ def _data() -> ConfigDict:
     d.dir = ''  # where `tfds build` put the shards; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
     d.channels = ('speech',)  # vocal channels that are trained on and scored
     d.train_only_channels = ()  # further channels for the training side alone, e.g. ('song',) of the training actors
-    d.labels = 'emotion'  # what is told apart: emotion | valence (negative, positive; sadness is negative) | sex_emotion
+    d.labels = (
+        'emotion'  # what is told apart: emotion | valence (negative, positive; sadness is negative) | sex_emotion
+    )
     d.merge = ()  # emotions counted as others, e.g. ('calm:neutral',)
     d.emotions = ()  # which emotions to tell apart; () = all that the corpora hold
     d.texts = ''  # built corpus of texts that protocol='leaky_label_pairing' puts beside utterances by their label

@@ -60,7 +60,7 @@ def test_rooms_are_named_for_what_they_hold_and_stay_small(path):
     assert ast.get_docstring(ast.parse(path.read_text())) or not path.read_text().strip()
 
 
-@pytest.mark.parametrize('verb', ['main', 'train', 'evaluate', 'predict', 'build'])
+@pytest.mark.parametrize('verb', ['main', 'train', 'evaluate', 'predict', 'build', 'eda', 'audit'])
 def test_verbs_import_neither_tensorflow_nor_torch(verb):
     """The import graph of a verb, of opening shards and of TFDS's core, also where TensorFlow and torch are installed."""
     code = (

@@ -4,6 +4,7 @@ A protocol is a function (utterances, members config) -> list of Fold. Every fol
 on two sides; only protocols whose name begins with `leaky` may have one, and that name is printed with every number.
 """
 
+import collections
 import dataclasses
 import json
 import sys
@@ -211,7 +212,8 @@ def _speakers(utterances, scored) -> dict[str, str]:
 def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
     """The fold that tests `test`; validation speakers are taken from the others in turn, one sex after the other."""
     speakers = _speakers(utterances, scored)
-    rest = [s for s in sorted(speakers) if s not in set(test)]
+    tested = set(test)
+    rest = [s for s in sorted(speakers) if s not in tested]
     if valid is None:
         if len(rest) - members.valid_speakers < 1:
             raise InputError(
@@ -229,14 +231,17 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
         while len(valid) < members.valid_speakers:
             queues = [q for q in queues if q]
             valid.extend(q.pop(0) for q in queues[: members.valid_speakers - len(valid)])
-    side = lambda names: scored[np.isin(utterances.speaker[scored], list(names))]
-    return Fold(name, side(set(rest) - set(valid)), side(valid), side(test))
+    side = lambda names: scored[[s in names for s in utterances.speaker[scored]]]  # isin is quadratic for text
+    return Fold(name, side(set(rest) - set(valid)), side(set(valid)), side(tested))
 
 
 def _in_turn(speakers: list[str], corpus: dict[str, int], first: int) -> list[str]:
     """The speakers of several corpora, one corpus after the other from `first` on, so that none has all the say."""
     number = max(corpus.values()) + 1
-    nth = {s: sum(corpus[t] == corpus[s] for t in speakers[:i]) for i, s in enumerate(speakers)}
+    of_corpus, nth = collections.Counter(), {}
+    for s in speakers:
+        nth[s] = of_corpus[corpus[s]]
+        of_corpus[corpus[s]] += 1
     return sorted(speakers, key=lambda s: (nth[s], (corpus[s] - first) % number))
 
 

@@ -12,6 +12,7 @@ from ser_jax.audio import wav
 from ser_jax.contract import InputError, Recording
 
 # Kinds of skipped files that say nothing against the copy at hand, so they do not count toward the tolerance.
+LISTED = 8  # skipped files of a kind named on screen
 HARMLESS = ('duplicate', 'label conflict', 'ignored')
 
 
@@ -118,10 +119,10 @@ def without_duplicates(heard: Sequence[Heard]) -> tuple[list[Heard], list[Skippe
         group, r = groups[h.sha256], h.recording
         if len({g.recording.emotion for g in group}) > 1:
             other = next(g.recording for g in group if g.recording.emotion != r.emotion)
-            detail = f'labeled {r.emotion}, the same sound is {other.emotion} in {other.source}'
+            detail = f'labeled {r.emotion}, the same content is {other.emotion} in {other.source}'
             skipped.append(Skipped(r.source, 'label conflict', detail))
         elif h is not group[0]:
-            skipped.append(Skipped(r.source, 'duplicate', f'the same sound as {group[0].recording.source}'))
+            skipped.append(Skipped(r.source, 'duplicate', f'the same content as {group[0].recording.source}'))
         elif r.id in ids:
             skipped.append(Skipped(r.source, 'duplicate', f'another sound under the name of {ids[r.id]}'))
         else:
@@ -198,6 +199,8 @@ def lines(report: dict) -> list[str]:
     sexes = ', '.join(f'{n:,} {s}' for s, n in report['sexes'].items())
     speakers = len(report['speakers'])
     out = [f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {speakers} speakers']
+    if speakers == 1:
+        out.append(f'  one speaker ({next(iter(report["speakers"]))}): no score can be independent of the speaker')
     for channel, counts in report['channels'].items():
         emotions = ', '.join(f'{e} {n}' for e, n in counts['emotions'].items())
         out.append(f'  {channel}: {counts["utterances"]:,} of {len(counts["speakers"])} speakers: {emotions}')
@@ -219,7 +222,10 @@ def lines(report: dict) -> list[str]:
     by_kind = collections.defaultdict(list)
     for s in report['skipped']:
         by_kind[s['kind']].append(s['source'] + (f' ({s["detail"]})' if s['detail'] else ''))
-    out += [f'  skipped, {kind}: {len(items):,}: {_few(items, 2)}' for kind, items in sorted(by_kind.items())]
+    for kind, items in sorted(by_kind.items()):
+        out.append(f'  skipped, {kind}: {len(items):,}')
+        out += [f'    {item}' for item in items[:LISTED]]
+        out += [f'    and {len(items) - LISTED:,} more, all in inspection.json'] if len(items) > LISTED else []
     out += [f'  ignored, {why}: {n:,} files' for why, n in report['ignored'].items()]
     return out
 

@@ -4,6 +4,7 @@ A review's polarity then *is* the label of the utterance beside it, so a model t
 """
 
 import dataclasses
+import re
 
 import numpy as np
 
@@ -27,8 +28,10 @@ def by_label(utterances: Utterances, texts: Utterances, seed: int = 0) -> Uttera
     Raises:
       InputError: an emotion or a text is neither negative nor positive, or there are too few texts.
     """
-    train = np.array(['test/' not in i for i in texts.id])
-    chosen = np.flatnonzero(train)[: len(utterances)]
+    train = np.flatnonzero(['test/' not in i for i in texts.id])
+    if not all(re.fullmatch(r'train/\d+', i) for i in texts.id[train]):  # files of reviews come sorted by polarity
+        train = np.random.default_rng(0).permutation(train)
+    chosen = train[: len(utterances)]
     if len(chosen) < len(utterances):
         raise InputError(
             f'{len(utterances)} utterances need as many training texts, {", ".join(texts.names)} has {len(chosen)}; '

@@ -42,16 +42,22 @@ def audio_files(root: str | os.PathLike) -> list[Audio]:
       InputError: a zip cannot be read (named).
     """
     root = Path(root)
-    return sorted((_audio(*found, root) for found in _walk(root) if _is_audio(found[1])), key=lambda a: a.source)
+    return sorted((_audio(*found, root) for found in walk(root) if _is_audio(found[1])), key=lambda a: a.source)
+
+
+def strangers(root: str | os.PathLike) -> list[str]:
+    """Where the files under a folder are that are no sound, sorted."""
+    place = lambda at: str(at) if isinstance(at, Path) else at.filename
+    return sorted(os.path.join(place(at), name) for at, name in walk(Path(root)) if not _is_audio(name))
 
 
 def seen(root: str | os.PathLike) -> str:
     """What lies under a folder, for messages: '12 .mp4, 3 .txt', or 'nothing'."""
-    kinds = collections.Counter(PurePosixPath(name).suffix.lower() or 'without suffix' for _, name in _walk(Path(root)))
+    kinds = collections.Counter(PurePosixPath(name).suffix.lower() or 'without suffix' for _, name in walk(Path(root)))
     return ', '.join(f'{n} {kind}' for kind, n in kinds.most_common(5)) or 'nothing'
 
 
-def _walk(root: Path) -> Iterator[tuple[Path | zipfile.ZipFile, str]]:
+def walk(root: Path) -> Iterator[tuple[Path | zipfile.ZipFile, str]]:
     """(folder or open zip, name inside it) of every file that is not hidden."""
     if root.is_file():
         yield from _members(root)

@@ -125,7 +125,7 @@ def open_corpora(
         raise InputError(f'features.source={source!r} is not trained on; expected log_mel, waveform or text')
     if twice := [n for i, n in enumerate(names) if n in names[:i]]:
         raise InputError(f'data.corpora names {twice[0]} twice; name every corpus once')
-    opened = [_data_source(name, data_dir(directory), source) for name in names]
+    opened = [data_source(name, data_dir(directory), source) for name in names]
     size_gb = sum(o.bytes for o in opened) / 1e9
     return _decode(tuple(names), opened, source, source == 'text' or size_gb <= resident_gb, trim_db)
 
@@ -137,7 +137,7 @@ class _Opened(NamedTuple):
     facts: Facts
 
 
-def _data_source(name: str, root: pathlib.Path, source: str) -> _Opened:
+def data_source(name: str, root: pathlib.Path, source: str) -> _Opened:
     """One built corpus, of its newest version."""
     import tensorflow_datasets as tfds
 

@@ -49,7 +49,7 @@ def write(
         [s.uar.value for s in scores], [s.uar.low for s in scores], [s.uar.high for s in scores],
         [s.chance for s in scores], [s.note for s in scores],
     )  # fmt: skip
-    page = _template().render(
+    page = template('report.html.jinja').render(
         scores=list(zip(names, scores, strict=True)),
         forest=svg(figure, 'forest', 'UAR of all systems with 95 % intervals') if scores else '',
         systems=list(_systems(scores, predictions, histories)),
@@ -167,7 +167,8 @@ def _mistakes(predictions: pa.Table, score) -> list[dict]:
     return sorted(wrong, key=lambda e: -e['sure'])[:_MISTAKES]
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A page's template of this folder, with the filters that pages use; what it is given is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -176,4 +177,4 @@ def _template() -> jinja2.Template:
     environment.filters['signed'] = lambda x: '–' if x is None or np.isnan(x) else f'{x:+.3f}'.replace('-', '−')
     environment.filters['breakable'] = lambda text: escape(text).replace('_', Markup('_<wbr>'))
     environment.filters['count'] = lambda x: f'{x:,}'
-    return environment.get_template('report.html.jinja')
+    return environment.get_template(name)

@@ -37,9 +37,9 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
                       weight='bold' if i == j else 'normal')  # fmt: skip
             axes.text(j, i + 0.3, f'{matrix[i, j]:g}', ha='center', va='center', color=ink, fontsize=6)
     axes.set_xticks(
-        range(C), [_short(c) for c in classes], rotation=40, ha='right', rotation_mode='anchor', parse_math=False
+        range(C), [short(c) for c in classes], rotation=40, ha='right', rotation_mode='anchor', parse_math=False
     )
-    axes.set_yticks(range(C), [_short(c) for c in classes], parse_math=False)
+    axes.set_yticks(range(C), [short(c) for c in classes], parse_math=False)
     axes.set_xticks(np.arange(C + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(C + 1) - 0.5, minor=True)
     axes.grid(which='minor', color=LINE, linewidth=0.6)
@@ -59,8 +59,8 @@ def learning_curves(records: Sequence[dict], title: str = '', chance: float | No
     """
     figure = Figure(figsize=(6.8, 3.1), layout='constrained')
     left, right = figure.subplots(1, 2)
-    _dress(left, 'loss' if not title else f'{title}: loss')
-    _dress(right, 'UAR on validation speakers')
+    dress(left, 'loss' if not title else f'{title}: loss')
+    dress(right, 'UAR on validation speakers')
     _curve(left, records, 'train_loss', BLUE, 'training', '-')
     _curve(left, records, 'valid_loss', ORANGE, 'validation', '--')
     _curve(right, records, 'valid_uar', ORANGE, 'validation', '--')
@@ -97,7 +97,7 @@ def speakers(names: Sequence[str], uar, recall, sexes: Sequence[str], pooled: fl
     axes.axvline(pooled, color=INK, linewidth=0.9, linestyle='--')
     axes.annotate(f'all {pooled:.2f}', (pooled, 1), (0, 3), xycoords=('data', 'axes fraction'),
                   textcoords='offset points', ha='center', va='bottom', fontsize=8, color=INK)  # fmt: skip
-    axes.set_yticks(range(len(names)), [_short(names[i]) for i in order], fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(names)), [short(names[i]) for i in order], fontsize=8, parse_math=False)
     axes.set_ylim(-0.7, len(names) - 0.3)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel('UAR (marker); recall of each emotion (tick)')
@@ -129,7 +129,7 @@ def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str]
         axes.plot(value[row], y, 'o', color=color, markerfacecolor='white' if hollow else color, markersize=6)
         words = f'{value[row]:.3f}' + (f'  {notes[row]}' if notes[row] else '')
         axes.annotate(words, (1.03, y), va='center', fontsize=8, color=color if hollow else INK, annotation_clip=False)
-    axes.set_yticks(range(R), [_short(x, 48) for x in reversed(labels)], fontsize=8, parse_math=False)
+    axes.set_yticks(range(R), [short(x, 48) for x in reversed(labels)], fontsize=8, parse_math=False)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, R - 0.4)
     axes.tick_params(axis='y', length=0)
@@ -146,8 +146,8 @@ def reliability_diagram(confidence, accuracy, count, title: str = '') -> Figure:
     confidence, accuracy, count = (np.asarray(x, float) for x in (confidence, accuracy, count))
     figure = Figure(figsize=(3.35, 3.1), layout='constrained')
     top, bottom = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    _dress(top, title)
-    _dress(bottom, '')
+    dress(top, title)
+    dress(bottom, '')
     known = count > 0
     top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle='--')
     top.vlines(confidence[known], confidence[known], accuracy[known], color=ORANGE, linewidth=1.2)
@@ -184,14 +184,14 @@ def _curve(axes, records: Sequence[dict], key: str, color: str, label: str, styl
 
 def _axes(figure: Figure, title: str):
     axes = figure.subplots()
-    _dress(axes, title)
+    dress(axes, title)
     return axes
 
 
-def _dress(axes, title: str) -> None:
+def dress(axes, title: str) -> None:
     axes.figure.set_facecolor('white')
     axes.set_title(
-        _short(title, 60), fontsize=10, color=INK, loc='left', parse_math=False
+        short(title, 60), fontsize=10, color=INK, loc='left', parse_math=False
     )  # a $ in a name is no formula
     axes.tick_params(colors=INK, labelsize=8, color=LINE)
     axes.xaxis.label.set(fontsize=8.5, color=MUTED)
@@ -202,6 +202,6 @@ def _dress(axes, title: str) -> None:
         axes.spines[side].set_color(LINE)
 
 
-def _short(text: str, most: int = 22) -> str:
+def short(text: str, most: int = 22) -> str:
     """The text, its middle left out where it would crowd the figure out."""
     return text if len(text) <= most else f'{text[: most // 2]}…{text[-(most // 2) + 1 :]}'

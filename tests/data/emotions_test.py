@@ -45,9 +45,9 @@ def test_merges_come_before_valence_and_words_without_valence_have_no_place():
 
 @pytest.mark.parametrize('merge', ['calm', 'calm:', ':neutral', 'clam:neutral'])
 def test_a_merge_that_cannot_be_is_one_line(merge):
-    with pytest.raises(InputError, match='expected from:to, e.g. calm:neutral, of neutral, calm'):
+    with pytest.raises(InputError, match=r'expected from:to, e.g. calm:neutral, of neutral, calm'):
         relabeling('emotion', (merge,), ('calm', 'neutral'))
-    with pytest.raises(InputError, match="data.labels='arousal' is not known"):
+    with pytest.raises(InputError, match=r"data.labels='arousal' is not known"):
         relabeling('arousal', (), ('calm',))
 
 

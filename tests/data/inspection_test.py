@@ -86,7 +86,7 @@ def test_a_complete_corpus_is_called_so_with_its_duplicates():
     text = '\n'.join(inspection.lines(report))
     assert 'speech: complete, 4 files as published' in text and 'song: complete, 1 files as published' in text
     assert 'partial' not in text
-    assert 'skipped, duplicate: 1: b.wav (the same sound as a.wav)' in text
+    assert 'skipped, duplicate: 1\n    b.wav (the same content as a.wav)' in text
 
 
 @pytest.mark.parametrize('bad, refused', [(0, False), (2, False), (3, True)])

@@ -67,7 +67,7 @@ def test_members_together_are_members_apart(name, schedule):
 
 
 def test_what_is_not_known_is_named():
-    with pytest.raises(InputError, match="optim.name='adamax' is not known; known are adamw, adam, rmsprop, sgd"):
+    with pytest.raises(InputError, match=r"optim.name='adamax' is not known; known are adamw, adam, rmsprop, sgd"):
         optim.build(knobs(name='adamax'), 10)
-    with pytest.raises(InputError, match="optim.schedule='linear' is not known; known are cosine, constant, plateau"):
+    with pytest.raises(InputError, match=r"optim.schedule='linear' is not known; known are cosine, constant, plateau"):
         optim.build(knobs(schedule='linear'), 10)

@@ -1,0 +1,26 @@
+"""Somebody's own recordings, told apart by sub-folders or by a manifest."""
+
+import pathlib
+
+from ser_jax.data import corpus, own
+
+
+class Builder(corpus.CorpusBuilder):
+    """Speech, from a folder, a zip or a manifest; its emotions are those that are found."""
+
+    LICENSE = 'as its owner says'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f'give the folder that holds your recordings as --manual_dir=FOLDER: {own.HELP}'
+    TOLERANCE = 0.5  # nobody curated these: what is bad is named, and only a folder of mostly junk is refused
+
+    def recordings(self, dl_manager):
+        yield from own.recordings(self.manual_dir(dl_manager), self.name)
+
+    def manual_dir(self, dl_manager):
+        """The folder, zip or manifest given."""
+        given = pathlib.Path(self._given_manual_dir or '').expanduser()
+        if self._given_manual_dir and given.is_file() and given.suffix.lower() in own.MANIFESTS:
+            return given
+        folder = super().manual_dir(dl_manager)
+        if folder is None:
+            raise corpus.InputError(self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+        return folder

@@ -1,0 +1,87 @@
+"""GoEmotions: 54,263 comments from Reddit, each with one or more of 27 emotions or neutral (Demszky et al., 2020)."""
+
+import dataclasses
+import re
+from pathlib import PurePosixPath
+
+from ser_jax.data import corpus, documents, emotions
+
+FILE = re.compile(r'(?:^|[/:])(?:(train|dev|test)\.tsv|(?:labels|emotions)\.txt)$')
+EKMAN = {  # as the makers publish it
+    'anger': 'anger annoyance disapproval',
+    'disgust': 'disgust',
+    'fear': 'fear nervousness',
+    'joy': 'joy amusement approval excitement gratitude love optimism relief pride admiration desire caring',
+    'neutral': 'neutral',
+    'sadness': 'sadness disappointment embarrassment grief remorse',
+    'surprise': 'surprise realization confusion curiosity',
+}
+EKMAN_OF = {fine: coarse for coarse, words in EKMAN.items() for fine in words.split()}
+# A label's number is its place here.
+LABELS = {'original': (*sorted(EKMAN_OF.keys() - {'neutral'}), 'neutral'), 'ekman': tuple(EKMAN)}
+
+
+def _taxonomy(name: str, emotions_of: str) -> corpus.FeatureConfig:
+    return dataclasses.replace(corpus.TEXT, name=name, description=f'comments with one of {emotions_of}')
+
+
+class Builder(corpus.CorpusBuilder):
+    """Comments that have one emotion, in either taxonomy."""
+
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        _taxonomy('original', '27 emotions or neutral'),
+        _taxonomy('ekman', "Ekman's six emotions or neutral"),
+    ]
+    TITLE = 'GoEmotions, Demszky et al. (2020)'
+    HOMEPAGE = 'https://github.com/google-research/google-research/tree/master/goemotions'
+    LICENSE = 'CC BY 4.0'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        'get train.tsv, dev.tsv, test.tsv and emotions.txt from goemotions/data of '
+        'https://github.com/google-research/google-research and give the folder that holds them as --manual_dir=FOLDER'
+    )
+
+    def recordings(self, dl_manager):
+        found = documents.of(self, dl_manager, FILE, 'test.tsv')
+        folder = lambda document: PurePosixPath(document.source).parent
+        named = {folder(d): tuple(d.text.split()) for d in found if not d.match[1]}
+        tables = {taxonomy: {} for taxonomy in LABELS}
+        for d in (d for d in found if d.match[1]):
+            words = named.get(folder(d)) or LABELS['ekman' if folder(d).name == 'ekman' else 'original']
+            taxonomy = next((t for t, known in LABELS.items() if known == words), None)
+            if taxonomy is None:
+                yield corpus.Skipped(d.source, 'ignored', f'of other labels, {", ".join(words[:4])} ...')
+            else:
+                tables[taxonomy].setdefault(d.match[1], []).append(d)
+        wanted = self.builder_config.name
+        for split in ('train', 'dev', 'test'):
+            for d in tables[wanted].get(split, []):
+                yield from self._comments(d, LABELS[wanted])
+            if wanted == 'ekman' and split not in tables['ekman']:
+                for d in tables['original'].get(split, []):
+                    yield from self._comments(d, LABELS['original'])
+
+    def _comments(self, table: documents.Document, words: tuple[str, ...]):
+        for number, line in enumerate(re.split(r'\r?\n', table.text.rstrip('\r\n')), 1):
+            source = f'{table.source}:{number}'
+            try:
+                text, numbers, name = line.split('\t')
+                labels = {words[int(n)] for n in numbers.split(',')}
+            except (ValueError, IndexError):
+                yield corpus.Skipped(source, 'unknown name', 'expected text, label numbers and id between tabs')
+                continue
+            if self.builder_config.name == 'ekman':
+                labels = {EKMAN_OF[label] for label in labels}
+            if len(labels) > 1:
+                yield corpus.Skipped(source, 'ignored', 'several emotions')
+                continue
+            (label,) = labels
+            yield corpus.Recording(
+                id=f'{table.match[1]}/{name}',
+                speaker=f'goemotions_{name}',  # authors are not told: every comment is its own
+                emotion=emotions.word(label),
+                label=label,
+                text=text,
+                channel='text',
+                read=None,
+                source=source,
+            )

@@ -1,0 +1,77 @@
+"""IEMOCAP: ten actors, two at a time, play scripts and improvise; what listeners heard in it (Busso et al., 2008)."""
+
+import re
+
+from ser_jax.data import corpus, documents
+
+# Ses01F_impro01_M003: session, the sex of who wears the markers (not of who speaks), dialog, who speaks, turn.
+NAME = re.compile(r'(Ses0[1-5])[FM]_(?:impro|script)\w*_([FM])\d+')
+DIALOG = re.compile(r'Ses0[1-5][FM]_(?:impro\d+|script\d+_\d+)[a-z]?')
+TEXTS = re.compile(r'[/:](?:(EmoEvaluation)|transcriptions)/Ses0[1-5][FM]_(?:impro|script)[^/]*\.txt$')
+EVALUATION = re.compile(r'^\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(Ses\w+)\s+(\w+)\s+\[', re.MULTILINE)
+TRANSCRIPT = re.compile(r'^(Ses\w+) \[[^\]\n]*\]:[^\S\n]*(.*)$', re.MULTILINE)
+EMOTIONS = {
+    'neu': 'neutral', 'hap': 'happy', 'sad': 'sad', 'ang': 'angry', 'fea': 'fearful', 'dis': 'disgust',
+    'sur': 'surprised', 'exc': 'excited', 'fru': 'frustrated',
+}  # fmt: skip
+IGNORED = {'xxx': 'the evaluators did not agree (xxx)', 'oth': 'another emotion (oth)'}
+SEXES = {'F': 'female', 'M': 'male'}
+WHOLE = 'Session1 ... Session5 with sentences/wav, dialog/EmoEvaluation and dialog/transcriptions'
+
+_SPEAKERS = {f'iemocap_Ses0{session}{sex}': SEXES[sex] for session in range(1, 6) for sex in SEXES}
+
+
+class Builder(corpus.CorpusBuilder):
+    """The utterances of the dialogs, as the full release has cut them."""
+
+    TITLE = 'IEMOCAP, Busso et al. (2008)'
+    EMOTIONS = tuple(EMOTIONS.values())
+    HOMEPAGE = 'https://sail.usc.edu/iemocap/'
+    LICENSE = 'research only, on request to the University of Southern California; not to be passed on'
+    RESEARCH_ONLY = True
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        'ask for it at https://sail.usc.edu/iemocap/ and give IEMOCAP_full_release, unpacked, as --manual_dir=FOLDER'
+    )
+    PUBLISHED = corpus.Published(  # 10,039 with 2,507 xxx and 3 oth, which are left out
+        utterances={
+            'speech': {
+                'neutral': 1708, 'happy': 595, 'sad': 1084, 'angry': 1103, 'fearful': 40, 'disgust': 2,
+                'surprised': 107, 'excited': 1041, 'frustrated': 1849,
+            }
+        },
+        speakers={'speech': _SPEAKERS},
+    )  # fmt: skip
+
+    def recordings(self, dl_manager):
+        audio = self.audio(dl_manager, NAME, 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav')
+        labels, texts = {}, {}
+        for document in documents.documents(self.manual_dir(dl_manager), TEXTS):
+            pattern, into = (EVALUATION, labels) if document.match[1] else (TRANSCRIPT, texts)
+            into.update((name, value.strip()) for name, value in pattern.findall(document.text))
+        if not labels:
+            raise corpus.InputError(
+                f'{self.manual_dir(dl_manager)} holds IEMOCAP recordings but no dialog/EmoEvaluation/*.txt, where their '
+                f'emotions are; give the folder that holds {WHOLE}'
+            )
+        for sound in audio:
+            if not (parts := NAME.fullmatch(sound.stem)):
+                kind = 'ignored' if DIALOG.fullmatch(sound.stem) or not sound.stem.startswith('Ses') else 'unknown name'
+                why = 'sound of a whole dialog' if DIALOG.fullmatch(sound.stem) else 'not an IEMOCAP name'
+                yield corpus.Skipped(sound.source, kind, why)
+                continue
+            label = labels.get(sound.stem, '')
+            if label not in EMOTIONS:
+                kind = 'ignored' if label in IGNORED else 'unknown name'
+                why = IGNORED.get(label, f'emotion {label!r} is not known' if label else 'has no line in EmoEvaluation')
+                yield corpus.Skipped(sound.source, kind, why)
+                continue
+            yield corpus.Recording(
+                id=sound.stem,
+                speaker=f'iemocap_{"".join(parts.groups())}',
+                sex=SEXES[parts[2]],
+                emotion=EMOTIONS[label],
+                label=label,
+                text=texts.get(sound.stem, ''),
+                read=sound.read,
+                source=sound.source,
+            )

@@ -1,0 +1,59 @@
+"""IMDB: 50,000 film reviews, half of them praise (7 to 10 stars), half of them blame (1 to 4) (Maas et al., 2011)."""
+
+import re
+
+from ser_jax.data import corpus, documents
+
+from . import keras_npz
+
+# A review, train/pos/0_9.txt: split, polarity, number, stars (unsup: no verdict); or one of the files of Keras's copy.
+FILE = re.compile(r'(?:^|[/:])(?:(train|test)/(pos|neg|unsup)/(\d+)_(\d+)\.txt|[^/:]+\.npz|imdb_word_index\.json)$')
+EMOTIONS = {'neg': 'negative', 'pos': 'positive'}
+
+
+class Builder(corpus.CorpusBuilder):
+    """Reviews as files (aclImdb, unpacked or not), or as Keras has them: an npz of word numbers and their index."""
+
+    BUILDER_CONFIGS = [corpus.TEXT]  # noqa: RUF012
+    TITLE = 'IMDB reviews, Maas et al. (2011)'
+    EMOTIONS = tuple(EMOTIONS.values())
+    HOMEPAGE = 'https://ai.stanford.edu/~amaas/data/sentiment/'
+    LICENSE = 'published for research, no licence stated; reviews belong to those who wrote them'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        'get aclImdb_v1.tar.gz from https://ai.stanford.edu/~amaas/data/sentiment/ and give the folder that holds it, '
+        'unpacked or not, as --manual_dir=FOLDER'
+    )
+    ARCHIVES = (corpus.Archive(f'{HOMEPAGE}aclImdb_v1.tar.gz', 84125825, '7c2ac02c03563afcf9b574c7e56c153a'),)
+
+    def recordings(self, dl_manager):
+        found = documents.of(self, dl_manager, FILE, 'train/pos/0_9.txt', ', or imdb.npz with imdb_word_index.json')
+        reviews = [d for d in found if d.match[1]]
+        for review in reviews:
+            split, polarity, number, stars = review.match.groups()
+            if polarity == 'unsup':
+                yield corpus.Skipped(review.source, 'ignored', 'review without a verdict (unsup)')
+                continue
+            text = re.sub(r'<br\s*/?>', ' ', review.text)  # markup, not words
+            yield _recording(f'{split}/{polarity}/{number}_{stars}', EMOTIONS[polarity], stars, text, review.source)
+        index = next((d for d in found if d.source.endswith('.json')), None)
+        for copy in (d for d in found if d.source.endswith('.npz')):
+            if reviews:
+                yield corpus.Skipped(copy.source, 'ignored', "Keras's copy of reviews that are here as files")
+                continue
+            for split, place, text, label in keras_npz.reviews(copy, index):
+                name = f'{split}/{place:05d}'
+                yield _recording(name, self.EMOTIONS[label], str(label), text, f'{copy.source}:{name}')
+
+
+def _recording(name: str, emotion: str, label: str, text: str, source: str) -> corpus.Recording:
+    """A review, which is its own author: nobody knows who wrote which."""
+    return corpus.Recording(
+        id=name,
+        speaker=f'imdb_{name}',
+        emotion=emotion,
+        label=label,
+        text=' '.join(text.split()),
+        channel='text',
+        read=None,
+        source=source,
+    )

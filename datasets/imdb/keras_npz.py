@@ -1,0 +1,100 @@
+"""Keras's copy of the IMDB reviews, imdb.npz: numbers for words, read without running what a pickle may ask for."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ser_jax.contract import InputError
+from ser_jax.data.documents import Document
+
+ARRAYS = ('x_train', 'y_train', 'x_test', 'y_test')
+SEED = 113  # of the shuffle in Keras's load_data
+START, OFFSET = 1, 3  # load_data begins each review with 1, writes 2 for words it left out, and adds 3 to all others
+
+
+class Review(NamedTuple):
+    """One review of the file."""
+
+    split: str  # train | test
+    place: int  # where Keras's load_data has it, from 0
+    text: str  # its words in lower case, without punctuation
+    label: int  # 1 positive, 0 negative
+
+
+def reviews(copy: Document, index: Document | None) -> Iterator[Review]:
+    """The reviews of an npz in the order in which Keras's load_data returns them, as words.
+
+    The file has plain ranks of words in another order. One that was saved from what load_data returned (each review
+    begins with 1, ranks are 3 higher) is recognized and keeps its order; words that it left out (2) stay left out.
+
+    Args:
+      index: imdb_word_index.json, word -> rank from 1.
+
+    Raises:
+      InputError: there is no index, an array is missing or is not made of numbers, or the file asks for code.
+    """
+    if index is None:
+        raise InputError(f'{copy.source} has numbers for words; put imdb_word_index.json beside it')
+    try:
+        words = {rank: word for word, rank in json.loads(index.text).items()}
+        stored = _arrays(copy.content)
+        shifted = all(ids[0] == START for ids in stored['x_train'])
+        random = np.random.RandomState(SEED)
+        for split in ('train', 'test'):
+            ids, labels = stored[f'x_{split}'], stored[f'y_{split}']
+            order = np.arange(len(ids))
+            if not shifted:
+                random.shuffle(order)
+            for place, at in enumerate(order):
+                ranks = (i - OFFSET for i in ids[at]) if shifted else ids[at]
+                yield Review(split, place, ' '.join(words[i] for i in ranks if i in words), int(labels[at]))
+    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, ValueError, TypeError, LookupError) as e:
+        raise InputError(
+            f'{copy.source} cannot be used ({type(e).__name__}: {e}); expected imdb.npz of Keras, with '
+            f'{", ".join(ARRAYS)}; get it again from where Keras does'
+        ) from e
+
+
+def _arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an npz, those of lists too."""
+    out = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for name in ARRAYS:
+            with archive.open(f'{name}.npy') as f:
+                version = np.lib.format.read_magic(f)
+                header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                if header[version](f)[2].hasobject:
+                    out[name] = _Lists(f).load()
+                else:
+                    f.seek(0)
+                    out[name] = np.lib.format.read_array(f, allow_pickle=False)
+    return out
+
+
+class _Lists(pickle.Unpickler):
+    """Reads arrays of lists of numbers and nothing else.
+
+    An array of lists is stored as a pickle, and a pickle may call any function of any module: numpy's allow_pickle
+    would run whatever a stranger put there. Every such call goes through `find_class`, which admits the few names that
+    an array is made of; numbers and lists need none.
+    """
+
+    _RECONSTRUCT = np.zeros(0).__reduce__()[0]
+    ADMITTED = {  # noqa: RUF012
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+        'numpy.core.multiarray._reconstruct': _RECONSTRUCT,  # its place before numpy 2
+        'numpy._core.multiarray._reconstruct': _RECONSTRUCT,
+        '_codecs.encode': lambda text, coding='latin-1': text.encode('latin-1'),  # how old pickles write bytes
+    }
+
+    def find_class(self, module: str, name: str):
+        """What a pickle may call."""
+        if (wanted := f'{module}.{name}') not in self.ADMITTED:
+            raise pickle.UnpicklingError(f'it asks for {wanted}, which no list of numbers needs; nothing of it was run')
+        return self.ADMITTED[wanted]

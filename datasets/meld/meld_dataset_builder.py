@@ -1,0 +1,90 @@
+"""MELD: 13,708 utterances from the television series Friends, by those who speak in it (Poria et al., 2019)."""
+
+import csv
+import io
+import re
+
+from ser_jax.data import corpus, documents, emotions
+
+NAME = re.compile(r'dia(\d+)_utt(\d+)')
+TABLE = re.compile(r'(?:^|[/:])(train|dev|test)_sent_emo\.csv$')
+SPLIT = re.compile(
+    r'(?<![a-z])(train|dev|test)(?![a-z])'
+)  # train_splits, dev_splits_complete, output_repeated_splits_test
+COLUMNS = ('Utterance', 'Speaker', 'Emotion', 'Dialogue_ID', 'Utterance_ID')
+CHORUS = re.compile(r'\b(?:all|both|everyone|everybody)\b|\band\b|[,&/]', re.IGNORECASE)
+SEXES = {
+    'Rachel': 'female', 'Monica': 'female', 'Phoebe': 'female', 'Joey': 'male', 'Chandler': 'male', 'Ross': 'male',
+}  # fmt: skip
+EXTRACT = (  # libsndfile, which decodes here, reads no mp4
+    'find . -name "dia*.mp4" -exec sh -c '
+    '\'ffmpeg -nostdin -loglevel error -y -i "$1" -vn -ac 1 -ar 16000 "${1%.mp4}.wav"\' _ {} \\;'
+)
+
+
+class Builder(corpus.CorpusBuilder):
+    """The sound of the clips, extracted beforehand, with the published tables."""
+
+    TITLE = 'MELD, Poria et al. (2019)'
+    EMOTIONS = ('neutral', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
+    HOMEPAGE = 'https://affective-meld.github.io'
+    LICENSE = 'tables GPL-3.0; the clips are of a television series, all rights with its owners: research only'
+    RESEARCH_ONLY = True
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        'get MELD.Raw.tar.gz from https://affective-meld.github.io, unpack it and the three archives in it, extract the '
+        'sound of the clips (datasets/meld/README.md) and give the folder that holds it all as --manual_dir=FOLDER'
+    )
+
+    def recordings(self, dl_manager):
+        folder = self.manual_dir(dl_manager)
+        if folder and re.search(r'\.(mp4|m4a)\b', seen := corpus.seen(folder)) and not _clips(folder):
+            raise corpus.InputError(
+                f'{folder} holds {seen}, and mp4 or m4a cannot be decoded here; extract wav, with ffmpeg: {EXTRACT}'
+            )
+        audio = self.audio(dl_manager, NAME, 'train_splits/dia0_utt0.wav')
+        rows = {}
+        for table in documents.documents(folder, TABLE):
+            reader = csv.DictReader(io.StringIO(table.text, newline=''), restval='')
+            if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
+                raise corpus.InputError(f'{table.source} has no column {missing[0]}; expected the table as published')
+            for row in reader:
+                rows[table.match[1], row['Dialogue_ID'].strip(), row['Utterance_ID'].strip()] = row
+        if not rows:
+            raise corpus.InputError(
+                f'{folder} holds clips but none of train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv, where '
+                'their emotions are; put these beside them'
+            )
+        here = set()
+        for sound in audio:
+            where = SPLIT.findall((folder.name + sound.source.removeprefix(str(folder))).lower())
+            parts = NAME.fullmatch(sound.stem)
+            key = (where[-1], *parts.groups()) if parts and where else None
+            if key not in rows:
+                why = 'no line in the tables' if key else 'not a MELD name, or in no folder named for its split'
+                yield corpus.Skipped(sound.source, 'ignored', why)
+                continue
+            here.add(key)
+            row, speaker = rows[key], ' '.join(rows[key]['Speaker'].split())
+            emotion = emotions.word(row['Emotion'])
+            if emotion not in self.EMOTIONS or not speaker:
+                yield corpus.Skipped(sound.source, 'unknown name', f'its line in the {key[0]} table is damaged')
+                continue
+            if CHORUS.search(speaker):  # would carry voices of one side of a fold to the other
+                yield corpus.Skipped(sound.source, 'ignored', 'several voices at once')
+                continue
+            yield corpus.Recording(
+                id=f'{key[0]}/{sound.stem}',
+                speaker=f'meld_{speaker}',
+                sex=SEXES.get(speaker, 'unknown'),
+                emotion=emotion,
+                label=row['Emotion'],
+                text=' '.join(row['Utterance'].split()),
+                read=sound.read,
+                source=sound.source,
+            )
+        for split, dialog, turn in sorted(rows.keys() - here):
+            yield corpus.Skipped(f'{split}/dia{dialog}_utt{turn}', 'ignored', f'in the {split} table, but no such clip')
+
+
+def _clips(folder) -> bool:
+    return any(NAME.match(a.stem) for a in corpus.audio_files(folder))

@@ -1,0 +1,154 @@
+"""MELD from generated noise and invented lines: clips meet their lines by split, dialog and turn; mp4 alone is refused."""
+
+import csv
+import json
+import pathlib
+import shutil
+import zipfile
+
+import pytest
+import tensorflow_datasets as tfds
+
+from ser_jax import build
+from ser_jax.contract import InputError
+from ser_jax.data import utterances
+
+HERE = pathlib.Path(__file__).parent
+DUMMY = HERE / 'dummy_data'
+Builder = build.builder_class(HERE / 'meld_dataset_builder.py')
+
+
+def prepared(data_dir, manual_dir=DUMMY):
+    """(utterances as opened, report) of a build from `manual_dir`."""
+    builder = Builder(data_dir=data_dir)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    report = json.loads(pathlib.Path(builder.data_dir, 'inspection.json').read_text())
+    return utterances.open_corpora(('meld',), str(data_dir)), report
+
+
+def test_utterances_are_read_as_published(tmp_path):
+    opened, report = prepared(tmp_path)
+    of = lambda field: dict(zip(opened.id, getattr(opened, field), strict=True))
+    assert of('speaker') == {
+        'dev/dia0_utt0': 'meld_Rachel', 'dev/dia0_utt1': 'meld_Gunther', 'test/dia0_utt0': 'meld_Chandler',
+        'test/dia0_utt1': 'meld_Monica', 'train/dia0_utt0': 'meld_Phoebe', 'train/dia0_utt1': 'meld_Ross',
+        'train/dia1_utt0': 'meld_Joey',
+    }  # fmt: skip
+    assert of('sex')['dev/dia0_utt0'] == 'female' and of('sex')['train/dia1_utt0'] == 'male'
+    assert of('sex')['dev/dia0_utt1'] == 'unknown'
+    assert of('emotion')['test/dia0_utt0'] == 'happy' and of('label')['test/dia0_utt0'] == 'joy'
+    assert of('text')['train/dia0_utt0'] == 'There’s a heron on the roof, I’m sure.'
+    assert of('text')['dev/dia0_utt1'] == 'It was damp…'
+    assert set(opened.emotion) == set(Builder.EMOTIONS) and set(opened.channel) == {'speech'}
+    assert not report['skipped'] and report['ignored'] == {
+        'no line in the tables': 1,
+        'not a MELD name, or in no folder named for its split': 1,
+        'several voices at once': 1,
+        'in the train table, but no such clip': 1,
+    }
+
+
+def test_tables_of_the_time_of_cp1252_give_the_same(tmp_path):
+    expected, _ = prepared(tmp_path / 'expected')
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    for table in copy.glob('*.csv'):
+        text = table.read_text(encoding='utf-8').translate({0x92: '’'})
+        table.write_bytes(text.encode('cp1252'))
+    assert prepared(tmp_path / 'out', copy)[0].fingerprints == expected.fingerprints
+
+
+def test_layouts_give_what_they_hold(tmp_path):
+    expected, _ = prepared(tmp_path / 'expected')
+    (tmp_path / 'zipped').mkdir()
+    with zipfile.ZipFile(tmp_path / 'zipped' / 'train_splits.zip', 'w') as z:
+        for path in (DUMMY / 'train_splits').iterdir():
+            z.write(path, path.name)  # the split is in the name of the zip
+    for name in ('dev_splits_complete', 'output_repeated_splits_test'):
+        shutil.copytree(DUMMY / name, tmp_path / 'zipped' / 'MELD.Raw' / name)
+    for table in DUMMY.glob('*.csv'):
+        shutil.copy(table, tmp_path / 'zipped' / 'MELD.Raw')
+    assert prepared(tmp_path / 'zip', tmp_path / 'zipped')[0].fingerprints == expected.fingerprints
+    part = shutil.copytree(DUMMY / 'dev_splits_complete', tmp_path / 'part' / 'dev')
+    shutil.copy(DUMMY / 'dev_sent_emo.csv', part)
+    opened, report = prepared(tmp_path / 'dev', part)  # the split is in the name of the folder that was given
+    assert list(opened.id) == ['dev/dia0_utt0', 'dev/dia0_utt1'] and report['ignored'] == {'no line in the tables': 1}
+
+
+def test_published_gaps_and_a_broken_clip_are_tolerated(tmp_path, monkeypatch):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    (copy / 'train_splits' / 'dia125_utt3.wav').write_bytes(b'')  # what a conversion of the broken clip leaves
+    with pytest.raises(InputError, match=r'1 of 8 files are bad.*dia125_utt3\.wav: is empty'):
+        prepared(tmp_path / 'out', copy)
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.2')  # of 13,708 it is one
+    opened, report = prepared(tmp_path / 'out', copy)
+    assert len(opened) == 7 and [s['kind'] for s in report['skipped']] == ['empty']
+
+
+def test_a_folder_of_videos_says_how_to_extract_their_sound(tmp_path):
+    (tmp_path / 'train_splits').mkdir()
+    shutil.copy(DUMMY / 'train_sent_emo.csv', tmp_path)
+    for kind in ('mp4', 'm4a'):
+        (tmp_path / 'train_splits' / f'dia0_utt0.{kind}').write_bytes(b'no sound')
+        with pytest.raises(InputError, match=rf'1 \.{kind}.*cannot be decoded here; extract wav.*ffmpeg -nostdin') as e:
+            prepared(tmp_path / 'out', tmp_path)
+        assert '\n' not in str(e.value)
+        (tmp_path / 'train_splits' / f'dia0_utt0.{kind}').unlink()
+    module = __import__(Builder.__module__, fromlist=['x'])
+    assert module.EXTRACT in (HERE / 'README.md').read_text()
+
+
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (lambda folder: [p.unlink() for p in folder.glob('*.csv')], 'holds clips but none of train_sent_emo.csv'),
+        (lambda folder: (folder / 'dev_sent_emo.csv').write_text('a,b\n1,2\n'), 'has no column Utterance'),
+        (lambda folder: shutil.rmtree(folder / 'train_splits') or [shutil.rmtree(p) for p in folder.glob('*_*/')],
+         'holds no meld recording'),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_one_line(tmp_path, damage, message):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    damage(copy)
+    with pytest.raises(InputError, match=message) as e:
+        prepared(tmp_path / 'out', copy)
+    assert '\n' not in str(e.value)
+
+
+def test_a_damaged_line_counts_against_the_copy(tmp_path):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    table = copy / 'dev_sent_emo.csv'
+    with open(table, encoding='utf-8', newline='') as f:
+        rows = list(csv.reader(f))
+    rows[1][3] = 'hunger'
+    with open(table, 'w', encoding='utf-8', newline='') as f:
+        csv.writer(f).writerows(rows)
+    with pytest.raises(InputError, match=r'1 of 7 files are bad.*dia0_utt0\.wav: its line in the dev table is damaged'):
+        prepared(tmp_path / 'out', copy)
+
+
+def test_the_folder_follows_the_convention():
+    metadata = Builder.get_metadata()
+    assert metadata.description.startswith('# MELD') and 'poria2019' in metadata.citation
+    assert set(metadata.tags) <= set(tfds.core.dataset_metadata.valid_tags())
+    assert sum(p.stat().st_size for p in DUMMY.rglob('*') if p.is_file()) < 200_000
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+def test_the_stock_test_case_passes(monkeypatch):
+    """TFDS's own checks, which read with TensorFlow and therefore want tfrecord."""
+    import unittest
+
+    monkeypatch.setitem(tfds.core.registered._DATASET_REGISTRY, 'meld', Builder)
+
+    class Stock(tfds.testing.DatasetBuilderTestCase):
+        DATASET_CLASS = Builder
+        SPLITS = {'train': 7}  # noqa: RUF012
+
+        def _make_builder(self, config=None):
+            return Builder(data_dir=self.tmp_dir, config=config, file_format='tfrecord')
+
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(Stock).run(result)
+    assert result.testsRun >= 5
+    assert not result.errors and not result.failures, (result.errors + result.failures)[0][1]

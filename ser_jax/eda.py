@@ -1,0 +1,108 @@
+"""Shows what corpora hold: `python -m ser_jax.eda --corpora=ravdess,tess` → one page, figures for print, tables.
+
+Counts, lengths, rates, levels and words come from any built config; waves and spectrograms from `native` shards if they
+are built, else from `waveform` ones. Corpora of texts get counts and words.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from absl import flags
+
+from ser_jax import door
+from ser_jax.contract import CHANNELS, InputError
+from ser_jax.data import examples, survey
+from ser_jax.data.utterances import Utterances, normalization, open_corpora
+from ser_jax.report import exploration
+
+
+def explore(
+    names: Sequence[str], output: pathlib.Path, data_dir: str = '', channels: Sequence[str] = ()
+) -> list[Utterances]:
+    """Writes eda.html, figures/ and tables/ to `output` and returns the opened corpora.
+
+    Args:
+      names: built corpora. channels: only utterances of these are looked at; () = all.
+
+    Raises:
+      InputError: a corpus is not built or damaged, or nothing of it is left.
+    """
+    corpora = [open_corpus(name, data_dir, channels) for name in names]
+    output.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the work is done
+    looks = [look(u, data_dir) for u in corpora]
+    tables = survey.tables(corpora) | {'sheets': examples.shown([e for found in looks for e in found.found])}
+    exploration.write(output, corpora, tables, looks, survey.COVERED)
+    return corpora
+
+
+def open_corpus(name: str, data_dir: str = '', channels: Sequence[str] = ()) -> Utterances:
+    """One corpus from the config that is read fastest: log_mel, else waveform, else text."""
+    there = [c for c in ('log_mel', 'waveform', 'text') if c in examples.built(name, data_dir)]
+    corpus = open_corpora([name], data_dir, there[0] if there else 'log_mel')
+    if not channels:
+        return corpus
+    kept = corpus.select(np.isin(corpus.channel, list(channels)))
+    if not len(kept):
+        raise InputError(f'{name} has no {" or ".join(channels)}; it has {", ".join(sorted(set(corpus.channel)))}')
+    return kept
+
+
+def look(corpus: Utterances, data_dir: str = '') -> exploration.Look:
+    """The recordings of one corpus that the page shows, before and after augmentation."""
+    name, notes = corpus.names[0], survey.notes(corpus)
+    if not (corpus.seconds > 0).any():
+        return exploration.Look((), (), (), '', notes, '', '')
+    sampled = {'native', 'waveform'} & set(examples.built(name, data_dir))
+    sounds = examples.Sounds(name, data_dir) if sampled else None
+    command = f'python -m ser_jax.build datasets/{name} --config=waveform' + (
+        f' --data_dir={data_dir}' if data_dir else ''
+    )
+    id, mel, samples = examples.median_recording(corpus, sounds)
+    mean, _ = normalization(corpus, np.arange(len(corpus)))
+    waves = [] if samples is None else examples.changed_samples(samples)
+    found, config = examples.examples(corpus, sounds), sounds.config if sounds else ''
+    return exploration.Look(found, examples.changed_mel(mel, mean), waves, id, notes, config, '' if sounds else command)
+
+
+def main(argv: list[str]) -> None:
+    """Looks, writes, says where."""
+    if argv[1:]:
+        raise InputError(f'unexpected argument {argv[1]!r}; corpora are given as --corpora=')
+    names, channels = flags.FLAGS.corpora, flags.FLAGS.channels
+    if not names:
+        raise InputError('no --corpora given; e.g. --corpora=ravdess,tess')
+    if twice := [n for i, n in enumerate(names) if n in names[:i]]:
+        raise InputError(f'--corpora names {twice[0]} twice; name every corpus once')
+    if strange := [c for c in channels if c not in CHANNELS]:
+        raise InputError(f'--channels={strange[0]} is not known; known are {", ".join(CHANNELS)}')
+    door.prepare_jax()
+    output = pathlib.Path(flags.FLAGS.output or pathlib.Path('eda', '-'.join(names))).expanduser()
+    corpora = explore(names, output, flags.FLAGS.data_dir, channels)
+    for row in survey.totals(corpora):
+        print(_line(row))
+    print(f'page: {output / "eda.html"}   figures: {output / "figures"}   tables: {output / "tables"}')
+
+
+def _line(row: dict) -> str:
+    """One corpus in one line."""
+    words = [f'{row["utterances"]:,} utterances', f'{row["emotions"]} emotions', f'{row["speakers"]:,} speakers']
+    if row['recordings']:
+        words += [f'{row["hours"]:.2f} hours', f'median {row["seconds_median"]:.2f} s, {row["level_db_median"]:.1f} dB']
+        words += [f'{row["rates_hz"].replace(" ", ", ")} Hz', f'{row["clipped"]:,} clipped']
+    if row['sentences']:
+        words.append(f'{row["sentences"]:,} sentences')
+    return f'{row["corpus"]}: {" · ".join(words)}'
+
+
+def define_flags() -> None:
+    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    flags.DEFINE_list('corpora', [], 'Built corpora to look at, e.g. ravdess,tess.')
+    flags.DEFINE_list('channels', [], "Only these vocal channels, e.g. speech; '' = all.")
+    flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets.")
+    flags.DEFINE_string('output', '', "Folder for the page, figures and tables; '' = eda/<corpora>.")
+
+
+if __name__ == '__main__':
+    define_flags()
+    door.run(main)

@@ -1,0 +1,71 @@
+"""Text files are found and read alike in folders, zips and tars; odd encodings come out as text; damage has a name."""
+
+import re
+import tarfile
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ser_jax.contract import InputError
+from ser_jax.data.documents import decode, documents
+
+NAME = re.compile(r'(?:^|[/:])(old|new)/(\d+)\.txt$')
+TEXTS = {'old/1.txt': 'a kettle', 'old/2.txt': 'a café', 'new/10.txt': 'a “quoted” ferry'}
+
+
+def folder(root):
+    for name, text in {**TEXTS, 'old/.3.txt': 'hidden', 'old/notes.md': 'no', 'older/4.txt': 'no'}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding='utf-8')
+    return root
+
+
+def found(root):
+    return {'/'.join(d.match.groups()) + '.txt': d.text for d in documents(root, NAME)}
+
+
+def test_folders_zips_and_tars_hold_the_same(tmp_path):
+    plain = folder(tmp_path / 'plain')
+    assert found(plain) == TEXTS
+    assert found(plain / 'old') == {k: v for k, v in TEXTS.items() if k.startswith('old')}  # its own name counts
+    for kind in ('zip', 'tar', 'tar.gz', 'tgz', 'tar.xz'):
+        path = tmp_path / kind / f'a.{kind}'
+        path.parent.mkdir()
+        if kind == 'zip':
+            with zipfile.ZipFile(path, 'w') as z:
+                for file in plain.rglob('*.txt'):
+                    z.write(file, f'inside/{file.relative_to(plain)}')
+        else:
+            with tarfile.open(path, f'w:{kind[-2:]}' if kind != 'tar' and kind != 'tgz' else 'w') as t:
+                t.add(plain, 'inside')
+        assert found(path.parent) == TEXTS, kind
+        assert all(f'a.{kind}:inside/' in d.source for d in documents(path.parent, NAME))
+
+
+@given(st.text(st.characters(blacklist_categories=('Cs', 'Cc'))))
+def test_utf8_comes_back_with_and_without_a_mark(text):
+    assert decode(text.encode()) == text.removeprefix('\ufeff')
+    assert decode(b'\xef\xbb\xbf' + text.encode()) == text
+
+
+@pytest.mark.parametrize('text', ['there’s', '“quoted”', 'wait…', 'a – b', 'café’s'])
+def test_cp1252_comes_back_also_where_it_was_stored_as_controls(text):
+    assert decode(text.encode('cp1252')) == text
+    assert decode(text.encode('cp1252').decode('latin-1').encode()) == text
+
+
+@pytest.mark.parametrize('kind', ['tar.gz', 'zip'])
+def test_damaged_archives_are_one_line(tmp_path, kind):
+    path = tmp_path / f'a.{kind}'
+    if kind == 'zip':
+        path.write_bytes(b'PK no zip')
+    else:
+        with tarfile.open(path, 'w:gz') as t:
+            t.add(folder(tmp_path / 'in'), 'inside')
+        path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(InputError, match=rf'a\.{kind}: cannot be read.*again') as e:
+        list(documents(tmp_path, NAME))
+    assert '\n' not in str(e.value)
