@@ -1,0 +1,53 @@
+"""Sounds that are no speech, for the class `unknown`: ESC-50 and its part ESC-10 (Piczak, 2015)."""
+
+import csv
+import pathlib
+import re
+
+from ser_jax.data import corpus
+
+# 1-100032-A-0: fold, Freesound clip, take, class number (left out in some copies).
+NAME = re.compile(r'[1-5]-(?P<clip>\d+)-[A-Z](-(?P<target>\d{1,2}))?')
+
+
+class Builder(corpus.CorpusBuilder):
+    """ESC's own layout (audio/ and meta/esc50.csv), or sounds in folders named by their class."""
+
+    TITLE = 'ESC-50, Piczak (2015)'
+    EMOTIONS = ('unknown',)
+    HOMEPAGE = 'https://github.com/karolpiczak/ESC-50'
+    LICENSE = 'CC BY-NC 3.0 (its part ESC-10: CC BY 3.0)'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        'get https://github.com/karolpiczak/ESC-50/archive/master.zip and give the folder that holds it, unpacked or not, as '
+        '--manual_dir=FOLDER'
+    )
+
+    def recordings(self, dl_manager):
+        files = self.audio(dl_manager, NAME, '1-100032-A-0.wav')
+        named = _classes(self.manual_dir(dl_manager))
+        for audio in files:
+            if not (m := NAME.fullmatch(audio.stem)):
+                yield corpus.Skipped(audio.source, 'ignored', 'no ESC name')
+                continue
+            folder = audio.folders[-1] if audio.folders else ''
+            label = named.get(audio.stem) or (m['target'] if m['target'] or folder in ('', 'audio') else None) or folder
+            yield corpus.Recording(
+                id=audio.stem,
+                # Takes of one Freesound recording never stand on two sides.
+                speaker=f'nonspeech_{m["clip"]}',
+                emotion='unknown',
+                label=re.sub(r'^\d+ - ', '', label).strip().lower().replace(' ', '_'),
+                channel='sound',
+                language='',
+                read=audio.read,
+                source=audio.source,
+            )
+
+
+def _classes(place: pathlib.Path | None) -> dict[str, str]:
+    """Stem -> name of its class, by ESC's own table where it lies beside the sounds."""
+    tables = sorted(place.rglob('esc50.csv')) if place and place.is_dir() else []
+    if not tables:
+        return {}
+    with tables[0].open(encoding='utf-8-sig', newline='') as f:
+        return {pathlib.Path(row['filename']).stem: row['category'] for row in csv.DictReader(f)}
