@@ -54,10 +54,24 @@ class Trained(NamedTuple):
 
 
 def open_trained(directory: pathlib.Path) -> Trained:
-    """Opens a run's directory.
+    """Opens the directory of a run of which at least one member is finished.
 
     Raises:
       InputError: it is none, or holds no finished member.
+    """
+    trained = open_begun(directory)
+    if not trained.finished:
+        raise InputError(
+            f'{directory} has no finished member yet; let its training end (the same command goes on with it)'
+        )
+    return trained
+
+
+def open_begun(directory: pathlib.Path) -> Trained:
+    """Opens a run's directory, finished or not.
+
+    Raises:
+      InputError: it is none.
     """
     directory = pathlib.Path(directory)
     if not (directory / 'config.json').exists():
@@ -72,7 +86,7 @@ def open_trained(directory: pathlib.Path) -> Trained:
         raise InputError(f'{directory} is not a complete run ({e}); train it again') from e
     config = ConfigDict(config)
     emotions = tuple(folds['emotions'])
-    trained = Trained(
+    return Trained(
         directory,
         config,
         folds['protocol'],
@@ -83,8 +97,3 @@ def open_trained(directory: pathlib.Path) -> Trained:
         [Facts(**{**f, 'emotions': tuple(f['emotions'])}) for f in corpora],
         assemble.build_learner(config, len(emotions), max(len(w) for w in words.values()), 1),
     )
-    if not trained.finished:
-        raise InputError(
-            f'{directory} has no finished member yet; let its training end (the same command goes on with it)'
-        )
-    return trained
