@@ -1,0 +1,39 @@
+"""Which part of a recording a front end of fixed length hears: cut, padded, or in windows side by side."""
+
+import numpy as np
+
+from ser_jax.contract import InputError
+
+
+def mono(samples: np.ndarray) -> np.ndarray:
+    """Samples [T] as float32 in [-1, 1]; int16 is scaled by 1/32768.
+
+    Raises:
+      InputError: more than one axis, so channels were not mixed yet.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim != 1:
+        raise InputError(
+            f'samples of shape {samples.shape} came; expected mono [T], as ser_jax.audio.wav.prepare gives'
+        )
+    return samples.astype(np.float32) / 32768 if samples.dtype == np.int16 else samples.astype(np.float32)
+
+
+def cut(samples: np.ndarray, start: int, most: int) -> np.ndarray:
+    """At most `most` samples from `start` on; a recording that ends before `start` is heard from its beginning."""
+    samples = mono(samples)
+    return samples[start if samples.size > start else 0 :][:most]
+
+
+def fit(samples: np.ndarray, size: int, zeros: str = 'after') -> np.ndarray:
+    """Exactly `size` samples: the first ones, or all of them with zeros 'before', 'after' or 'around' them."""
+    samples = samples[:size]
+    missing = size - samples.size
+    before = {'before': missing, 'after': 0, 'around': missing // 2}[zeros]
+    return np.pad(samples, (before, missing - before))
+
+
+def windows(samples: np.ndarray, size: int) -> np.ndarray:
+    """All of a recording in windows side by side, [max(1, ceil(T / size)), size]; zeros lie around a last short one."""
+    starts = range(0, max(1, samples.size), size)
+    return np.stack([fit(samples[start : start + size], size, 'around') for start in starts])
