@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ser_jax.audio.features import LOG_MEL
+from ser_jax.audio import front_ends
 from ser_jax.contract import INTENSITIES, SEXES, InputError
 from ser_jax.data import emotions as vocabulary_of_emotions
 from ser_jax.data import folds, pairing, text, utterances
@@ -98,7 +98,11 @@ def open_run(config: ConfigDict) -> Run:
     steps = steps_per_epoch(members, config.train.batch_size)
     reads = reads_text(config)
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
-    mean, std = zip(*(utterances.normalization(opened, m.train) for m in members), strict=True)
+    plain = np.zeros(front_ends.layout(config.features.source).bands, np.float32)
+    known = lambda m: (
+        utterances.normalization(opened, m.train) if config.features.normalize != 'none' else (plain, plain + 1)
+    )
+    mean, std = zip(*(known(m) for m in members), strict=True)
     learner = build_learner(config, len(emotions), max(len(w) for w in words), steps)
     return Run(config, opened, emotions, members, words, (np.stack(mean), np.stack(std)), learner, steps)
 
@@ -175,18 +179,23 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
     waveform = config.features.source == 'waveform'
     if not waveform and (config.augment.noise_snr_db or config.augment.reverb_s):
         raise InputError("augment.noise_snr_db and reverb_s need samples; set features.source='waveform'")
-    if config.features.normalize not in ('train', 'window'):
-        raise InputError(f'features.normalize={config.features.normalize!r} is not known; known are train, window')
+    if config.features.normalize not in ('train', 'window', 'none'):
+        raise InputError(
+            f'features.normalize={config.features.normalize!r} is not known; known are train, window, none'
+        )
+    front = front_ends.layout(config.features.source)
+    if wrong := [k for k in ('gain_db', 'band_shift', 'scored_shifts') if config.augment[k] and not front.decibels]:
+        raise InputError(f'augment.{wrong[0]} works on decibels, which {config.features.source} is not; set it to 0')
     lengths = {k: len(v) for k, v in arguments.items() if k in ('channels', 'kernels', 'strides')}
     if len(set(lengths.values())) > 1:
         raise InputError(f'model.channels, kernels and strides have {lengths} entries; expected one of each per block')
     dtype = jnp.bfloat16 if config.train.bfloat16 else jnp.float32
-    sizes = {'classes': classes, 'bands': LOG_MEL.bands, 'words': words + 2}
-    frames = round(config.train.window_s / LOG_MEL.hop_s) + 1
+    sizes = {'classes': classes, 'bands': front.bands, 'words': words + 2}
+    frames = front.steps or round(config.train.window_s / front.hop_s) + 1
     return Learner(
         lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
         optim.build(config.optim, steps * config.train.epochs, steps),
-        Inputs(config.augment, waveform, config.features.normalize == 'window', frames),
+        Inputs(config.augment, waveform, config.features.normalize == 'window', frames, front.hop_s),
         config.loss.label_smoothing,
         config.loss.modalities,
         config.optim.ema,
@@ -195,8 +204,10 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
 
 def eval_span(config: ConfigDict) -> int:
     """The longest window scored at once, in the units of the source: frames or samples."""
-    per_second = LOG_MEL.rate_hz if config.features.source == 'waveform' else 1 / LOG_MEL.hop_s
-    return round(config.train.eval_window_s * per_second)
+    front = front_ends.layout(config.features.source)
+    if config.features.source == 'waveform':
+        return round(config.train.eval_window_s * front_ends.named('waveform').rate_hz)
+    return front.steps or round(config.train.eval_window_s / front.hop_s)
 
 
 def shared_arrays(config: ConfigDict, opened: utterances.Utterances, emotions: tuple[str, ...], span: int) -> Shared:

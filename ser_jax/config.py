@@ -38,11 +38,12 @@ def _data() -> ConfigDict:
 
 def _features() -> ConfigDict:
     f = ConfigDict()
-    f.source = 'log_mel'  # the builder config to read: log_mel | waveform (log-mel is then computed inside the step)
+    # The builder config to read: log_mel | waveform (log-mel is then computed inside the step) | a published front end:
+    # mfcc_curve | stats162 | linear_spectrogram | log_mel_100 | vsr_spectrogram | log_mel_40 | log_mel_40_published
+    f.source = 'log_mel'
     f.trim_db = 0.0  # before the first and after the last frame this close to an utterance's loudest nothing is heard; 0 = all is
-    f.normalize = (
-        'train'  # mean and deviation per band: of the member's training side ('train') | of each 'window' heard
-    )
+    # Mean and deviation per band: of the member's training side ('train'), of each 'window' heard, or as it is ('none').
+    f.normalize = 'train'
     f.max_words = 32  # words of a text that are read
     return f
 

@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from ser_jax import assemble, door
-from ser_jax.audio import features, wav
+from ser_jax.audio import features, front_ends, wav
 from ser_jax.contract import InputError
 from ser_jax.data import batches
 from ser_jax.learn.inputs import Row, Shared
@@ -48,15 +48,18 @@ class Listener:
         self.members = [member] if member else trained.finished
         self._variables = trained.variables(self.members)
         self._waveform = trained.config.features.source == 'waveform'
-        self._per_second = features.RATE_HZ if self._waveform else 1 / features.LOG_MEL.hop_s
-        self._most = max(1, round((window_s or trained.config.train.eval_window_s) * self._per_second))
+        source = trained.config.features.source
+        front = front_ends.layout(source)
+        self.source, self.rate_hz = source, front_ends.named(source).rate_hz
+        self._per_second = self.rate_hz if self._waveform else 1 / front.hop_s
+        self._most = front.steps or max(1, round((window_s or trained.config.train.eval_window_s) * self._per_second))
         predict = lambda v, o, s, r, span: jax.vmap(lambda v, o: trained.learner.predict(v, o, s, r, span))(v, o)
         self._predict = jax.jit(predict, static_argnums=4)
 
     def __call__(self, samples: np.ndarray, text: str = '') -> Heard:
-        """What is heard in mono samples, float32 [T] at 16 kHz. With `text`, models that read it weigh both."""
-        values, scale = wav.int16(samples) if self._waveform else None, features.LOG_MEL.hop if self._waveform else 1
-        frames = features.extract([samples if values is None else values])[0].astype(np.float16)  # as in the shards
+        """What is heard in mono samples, float32 [T] at `rate_hz`. With `text`, models that read it weigh both."""
+        values, scale = (wav.int16(samples), features.LOG_MEL.hop) if self._waveform else (None, 1)
+        frames = front_ends.frames(self.source, samples if values is None else values)  # as in the shards
         first, last = features.heard_span(frames, self.trained.config.features.trim_db)
         values = (frames if values is None else values)[first * scale : last * scale]
         cut = batches.windows(np.zeros(1, np.int32), np.array([len(values)]), self._most)
@@ -119,7 +122,7 @@ def hear_file(listener: Listener, path: pathlib.Path, text: str = '') -> Heard:
     Raises:
       InputError: the file is no sound, or there is nothing to hear in it.
     """
-    samples = wav.at_rate(path)
+    samples = wav.at_rate(path, listener.rate_hz)
     if defect := wav.defect(samples):
         raise InputError(f'{path}: nothing to hear, it is {defect}; give a recording with a voice')
     return listener(samples, text)

@@ -220,6 +220,13 @@ def test_8_savee_sorted_by_speaker_instead_of_emotion(tmp_path):
     assert not found(audit.audit(['right'], directory=str(tmp_path)), 'error')
 
 
+def test_short_names_of_anybody_are_not_taken_for_published_ones(tmp_path):
+    build(
+        tmp_path, [said(f'{e}/{e[0]}{i:02d}', str(i % 3), e) for e in ('happy', 'angry', 'sad') for i in range(1, 13)]
+    )
+    assert not found(audit.audit(['given'], directory=str(tmp_path)), 'error')
+
+
 def test_12_the_wrong_field_of_the_name_read_as_the_emotion(tmp_path):
     """As in a copy of Burnwal's notebook: the channel, 01, was read, so all of RAVDESS is neutral."""
     names = [f'03-01-0{e}-01-0{s}-01-{a:02d}' for e in range(1, 9) for s in (1, 2) for a in (1, 2)]

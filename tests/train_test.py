@@ -311,9 +311,9 @@ def test_a_lost_kept_model_is_said(finished, data_dir, tmp_path):
         ({'members.only': (7,)}, 'members 0 to 2'),
         ({'members.seeds': ()}, 'give at least one seed'),
         ({'members.valid_speakers': 0}, 'needs validation speakers'),
-        ({'optim.name': 'adam'}, 'known are adamw, sgd'),
-        ({'features.source': 'mfcc'}, 'expected log_mel, waveform or text'),
-        ({'features.normalize': 'speaker'}, 'known are train, window'),
+        ({'optim.name': 'adamax'}, 'known are adamw, adam, rmsprop, sgd'),
+        ({'features.source': 'mfcc'}, "'mfcc' is no front end; known are log_mel, waveform, mfcc_curve"),
+        ({'features.normalize': 'speaker'}, 'known are train, window, none'),
         ({'augment.noise_snr_db': (0.0, 10.0)}, "set features.source='waveform'"),
     ],
 )

@@ -13,14 +13,18 @@ class Builder(corpus.CorpusBuilder):
     HOMEPAGE = 'https://github.com/CheyneyComputerScience/CREMA-D'
     LICENSE = 'Open Database License (ODbL) 1.0'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get it with `git lfs clone https://github.com/CheyneyComputerScience/CREMA-D` (AudioWAV is what is read) and '
-        'give the folder as --manual_dir=FOLDER'
+        'get it with git and git-lfs: `GIT_LFS_SKIP_SMUDGE=1 git clone https://github.com/CheyneyComputerScience/CREMA-D`, '
+        "then in it `git lfs pull --include='AudioWAV/*'`, and give the folder as --manual_dir=FOLDER"
     )
-    PUBLISHED = corpus.Published(  # 7,442 files; 1076_MTI_SAD_XX is silent and left out
-        utterances={'speech': {e: 1087 if e == 'neutral' else 1271 for e in EMOTIONS}},
+    PUBLISHED = corpus.Published(  # 7,442 files, of which 1076_MTI_SAD_XX is silent
+        utterances={'speech': {e: {'neutral': 1087, 'sad': 1270}.get(e, 1271) for e in EMOTIONS}},
         speakers={'speech': _SPEAKERS},
     )
 
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, namings.CREMAD, '1001_DFA_ANG_XX.wav')
+        # A clone holds beside AudioWAV what raters heard, and some of its mp3 are silent or hold other emotions.
+        heard = [a for a in files if a.source.lower().endswith('.mp3')]
+        yield from (corpus.Skipped(a.source, 'ignored', 'mp3, made for the raters') for a in heard)
+        files = [a for a in files if not a.source.lower().endswith('.mp3')]
         yield from namings.recordings(files, lambda a: namings.cremad(a.stem), r'1\d\d\d_[A-Z]{3}_', 'CREMA-D')

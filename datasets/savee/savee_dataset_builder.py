@@ -1,5 +1,8 @@
 """SAVEE: four Englishmen say fifteen sentences per emotion, thirty neutral ones, seven emotions (Haq and Jackson, 2010)."""
 
+import re
+from pathlib import PurePath
+
 from ser_jax.data import corpus, namings
 
 _SPEAKERS = {f'savee_{name.lower()}': 'male' for name in namings.SAVEE_SPEAKERS}
@@ -24,5 +27,7 @@ class Builder(corpus.CorpusBuilder):
 
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, namings.SAVEE, 'DC/a01.wav or DC_a01.wav')
-        read = lambda a: namings.savee(a.stem, a.folders[-1] if a.folders else '')
+        # The speaker's folder may be what was given itself, or a zip.
+        folder = lambda a: PurePath(re.sub(r'(?i)\.zip:', '/', a.source)).parent.name
+        read = lambda a: namings.savee(a.stem, folder(a))
         yield from namings.recordings(files, read, r'(DC|JE|JK|KL)_|(sa|su|[adfhn])\d\d', 'SAVEE')

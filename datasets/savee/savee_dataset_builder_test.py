@@ -1,6 +1,7 @@
 """SAVEE from noise under its names: both layouts, an offset, clipping."""
 
 import pathlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -58,8 +59,21 @@ def test_clipping_is_told_and_an_offset_is_taken_out(tmp_path):
 def test_a_file_whose_speaker_nobody_tells_counts_as_bad(tmp_path):
     official, _ = layouts(tmp_path)
     lookalikes.write(official, {'a03.wav': 44100})
-    with pytest.raises(InputError, match=r'1 of 15 files are bad.*a03.wav: no SAVEE name'):
+    with pytest.raises(InputError, match=r'1 of 15 files are bad.*a03.wav: whose voice it is, neither'):
         lookalikes.built(Builder, official, tmp_path / '1')
+
+
+def test_the_speaker_is_told_by_the_folder_or_zip_that_is_given(tmp_path):
+    official, _ = layouts(tmp_path)
+    one, _ = lookalikes.built(Builder, official / 'AudioData' / 'DC', tmp_path / '1')
+    for name in ('DC.zip', 'kl.ZIP'):
+        (tmp_path / 'zips').mkdir(exist_ok=True)
+        with zipfile.ZipFile(tmp_path / 'zips' / name, 'w') as z:
+            for path in (official / 'AudioData' / name[:2].upper()).iterdir():
+                z.write(path, path.name)
+    both, report = lookalikes.built(Builder, tmp_path / 'zips', tmp_path / '2')
+    assert set(one.speaker) == {'savee_dc'} and not report['skipped']
+    assert set(both.speaker) == {'savee_dc', 'savee_kl'} and len(both.id) == 14
 
 
 def test_the_folder_follows_the_convention():

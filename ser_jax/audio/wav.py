@@ -22,6 +22,7 @@ SUFFIXES = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '
 OFFSET = 1e-3  # a mean beyond this is an offset of the recording chain, not speech
 QUIET = 2 / 32768  # a signal that spans no more than two 16-bit steps holds nothing to hear
 
+_POINTER = b'version https://git-lfs'
 _SLACK_BYTES = 64  # some writers count their own header into the data: less than a millisecond, not a truncation
 _STREAMED_BYTES = 0x7FFFF000  # data sizes from here on, and 0, mean that a pipe did not know its length
 
@@ -116,6 +117,10 @@ def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     held = file.seek(0, io.SEEK_END)
     if not held:
         raise SoundError(name, 'empty', 'is empty (0 bytes); copy or download it again')
+    file.seek(0)
+    if file.read(len(_POINTER)) == _POINTER:
+        reason = 'is a pointer of git LFS, not the sound itself; fetch it with `git lfs pull`'
+        raise SoundError(name, 'undecodable', reason)
     start, size = _data_chunk(file)
     missing = start + size - held
     if missing > _SLACK_BYTES and size < _STREAMED_BYTES:  # libsndfile reads what is there and says nothing

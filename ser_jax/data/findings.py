@@ -133,34 +133,39 @@ def _told_by(clue: np.ndarray, label: np.ndarray) -> tuple[float, float]:
 
 def names_contradict(corpus: str, u: Utterances) -> Iterator[Finding]:
     """Files whose published name says another emotion or another speaker than their label."""
-    wrong, speakers, seen = collections.defaultdict(list), collections.defaultdict(set), collections.Counter()
-    for i in range(len(u)):
-        if (named := namings.parse(str(u.id[i]))) is None:
-            continue
-        seen[named.corpus] += 1
-        if u.emotion[i] in EMOTIONS and u.emotion[i] != named.emotion:
-            wrong[named.corpus].append(f'{u.id[i]} is labeled {u.emotion[i]}, its name says {named.emotion}')
-        if named.speaker:
-            speakers[named.speaker].add(u.speaker[i])
+    named = {i: n for i, n in ((i, namings.parse(str(name))) for i, name in enumerate(u.id)) if n}
+    # Short names without a speaker (a01, sa03) could be anybody's: they count where they are most of a whole set.
+    short = [i for i, n in named.items() if not n.speaker]
+    if len(short) <= len(u) / 2 or len({named[i].label for i in short}) < len(namings.SAVEE_EMOTIONS):
+        named = {i: n for i, n in named.items() if n.speaker}
+    wrong, seen = collections.defaultdict(list), collections.Counter(n.corpus for n in named.values())
+    for i, n in named.items():
+        if u.emotion[i] in EMOTIONS and u.emotion[i] != n.emotion:
+            wrong[n.corpus].append(f'{u.id[i]} is labeled {u.emotion[i]}, its name says {n.emotion}')
     for of, items in sorted(wrong.items()):
         what = f'{corpus}: {len(items)} of {seen[of]} files with names of {of} contradict them: {items[0]}'
         yield Finding(
             'error', 'names contradict labels', what, f'take the labels from the names (datasets/{of})', tuple(items)
         )
-    for speaker, own in sorted(speakers.items()):
+    yield from _voices(corpus, {(n.speaker, str(u.speaker[i])) for i, n in named.items() if n.speaker})
+
+
+def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
+    """Voices by their file names against speakers by their labels: `pairs` of (voice, speaker) that occur."""
+    speakers, voices = collections.defaultdict(set), collections.defaultdict(set)
+    for voice, speaker in pairs:
+        speakers[voice].add(speaker)
+        voices[speaker].add(voice)
+    for voice, own in sorted(speakers.items()):
         if len(own) > 1:
-            what = f'{corpus}: one voice, {speaker} by its file names, under {len(own)} speakers: {", ".join(sorted(own)[:3])}'
+            what = f'{corpus}: one voice, {voice} by its file names, under {len(own)} speakers: {", ".join(sorted(own)[:3])}'
             yield Finding(
                 'error', 'speaker split', what, 'give it one name, or it stands on both sides', tuple(sorted(own))
             )
-    merged = collections.defaultdict(set)
-    for speaker, own in speakers.items():
-        for name in own:
-            merged[name].add(speaker)
-    for name, voices in sorted(merged.items()):
-        if len(voices) > 1 and not name.endswith('_unknown'):
-            what = f'{corpus}: {name} is {len(voices)} voices by its file names: {", ".join(sorted(voices)[:3])}'
-            yield Finding('warning', 'speaker merged', what, 'give each voice its own name', tuple(sorted(voices)))
+    for speaker, of in sorted(voices.items()):
+        if len(of) > 1 and not speaker.endswith('_unknown'):
+            what = f'{corpus}: {speaker} is {len(of)} voices by its file names: {", ".join(sorted(of)[:3])}'
+            yield Finding('warning', 'speaker merged', what, 'give each voice its own name', tuple(sorted(of)))
 
 
 def odd_names(corpus: str, u: Utterances, few: int = 8) -> Iterator[Finding]:

@@ -28,15 +28,13 @@ class Named(NamedTuple):
     language: str = 'en'
 
 
-# 03-01-06-01-02-01-12: modality (03 sound only), channel, emotion, intensity, statement, repetition, actor.
-RAVDESS = re.compile(r'03-(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-(?P<statement>0[12])-0[12]-'
-                     r'(?P<actor>0[1-9]|1\d|2[0-4])')  # fmt: skip
+# 03-01-06-01-02-01-12: modality (03 sound only), channel, emotion, intensity, statement, repetition, actor. Nobody sings
+# disgust or surprise, and neutral is never strong.
+RAVDESS = re.compile(r'03-(?!02-0[78])(?!0[12]-01-02)(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-'
+                     r'(?P<statement>0[12])-0[12]-(?P<actor>0[1-9]|1[0-9]|2[0-4])')  # fmt: skip
 RAVDESS_EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
 _STATEMENTS = {'01': 'Kids are talking by the door', '02': 'Dogs are sitting by the door'}
 
-# 1001_DFA_ANG_XX: actor, sentence, emotion, level.
-CREMAD = re.compile(r'(?P<actor>10(?:0[1-9]|[1-8]\d|9[01]))_(?P<sentence>[A-Z]{3})_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_'
-                    r'(?P<level>LO|MD|HI|X|XX)')  # fmt: skip
 CREMAD_EMOTIONS = {'NEU': 'neutral', 'HAP': 'happy', 'SAD': 'sad', 'ANG': 'angry', 'FEA': 'fearful', 'DIS': 'disgust'}
 CREMAD_SENTENCES = {
     'IEO': "It's eleven o'clock", 'TIE': 'That is exactly what happened', 'IOM': "I'm on my way to the meeting",
@@ -44,6 +42,9 @@ CREMAD_SENTENCES = {
     'IWL': 'I would like a new alarm clock', 'ITH': "I think I have a doctor's appointment", 'DFA': "Don't forget a jacket",
     'ITS': "I think I've seen this before", 'TSI': 'The surface is slick', 'WSI': "We'll stop in a couple of minutes",
 }  # fmt: skip
+# 1001_DFA_ANG_XX: actor, sentence, emotion, level.
+CREMAD = re.compile(rf'(?P<actor>10(?:0[1-9]|[1-8][0-9]|9[01]))_(?P<sentence>{"|".join(CREMAD_SENTENCES)})_'
+                    r'(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<level>LO|MD|HI|X|XX)')  # fmt: skip
 # Of the 91 actors, 1001 to 1091, as the corpus's VideoDemographics.csv gives them.
 CREMAD_WOMEN = frozenset(1000 + n for n in (
     2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 18, 20, 21, 24, 25, 28, 29, 30, 37, 43, 46, 47, 49, 52, 53, 54, 55, 56,
@@ -51,18 +52,25 @@ CREMAD_WOMEN = frozenset(1000 + n for n in (
 ))  # fmt: skip
 
 # OAF_back_angry: actress, word, emotion. One file lacks its F.
-TESS = re.compile(r'(?P<actress>OAF?|YAF)_(?P<word>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)', re.I)
+TESS = re.compile(
+    r'(?P<actress>OAF?|YAF)_(?P<word>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)', re.I | re.A
+)
 TESS_EMOTIONS = {'neutral': 'neutral', 'happy': 'happy', 'sad': 'sad', 'angry': 'angry', 'fear': 'fearful',
                  'disgust': 'disgust', 'ps': 'surprised'}  # fmt: skip
 
-# DC_a01, or a01 in a folder DC: speaker, emotion, number.
-SAVEE = re.compile(r'(?:(?P<speaker>DC|JE|JK|KL)_)?(?P<emotion>sa|su|a|d|f|h|n)(?:0[1-9]|[12]\d|30)')
+# DC_a01, or a01 in a folder DC: speaker, emotion, number, up to 30 where neutral and to 15 elsewhere.
+SAVEE = re.compile(
+    r'(?:(?P<speaker>DC|JE|JK|KL)_)?(?P<emotion>(?:sa|su|[adfh])(?=0[1-9]|1[0-5])|n)(?:0[1-9]|[12][0-9]|30)'
+)
 SAVEE_SPEAKERS = ('DC', 'JE', 'JK', 'KL')
 SAVEE_EMOTIONS = {'n': 'neutral', 'h': 'happy', 'sa': 'sad', 'a': 'angry', 'f': 'fearful', 'd': 'disgust',
                   'su': 'surprised'}  # fmt: skip
 
+# What file managers append to copies: `f01 (10)`, `DC_a01 - Copy`, `DC_a01 copy 2`.
+COPY = re.compile(r'( \(\d+\)| - Copy| copy( \d+)?)+$', re.I | re.A)
+
 # 03a01Fa: speaker, text, emotion, take.
-EMODB = re.compile(r'(?P<speaker>03|08|09|1[0-6])(?P<text>[ab]\d\d)(?P<emotion>[WLEAFTN])[a-z]?')
+EMODB = re.compile(r'(?P<speaker>03|08|09|1[0-6])(?P<text>a0[12457]|b0[1239]|b10)(?P<emotion>[WLEAFTN])[a-z]?')
 EMODB_EMOTIONS = {
     'N': 'neutral',
     'F': 'happy',
@@ -131,7 +139,7 @@ def savee(stem: str, folder: str = '') -> Named | None:
     """What a SAVEE name says: `DC_a01`, or `a01` in the folder `DC`."""
     if not (m := SAVEE.fullmatch(stem)):
         return None
-    speaker = m['speaker'] or (folder if folder in SAVEE_SPEAKERS else '')
+    speaker = m['speaker'] or (folder.upper() if folder.upper() in SAVEE_SPEAKERS else '')
     return Named('savee', speaker and f'savee_{speaker.lower()}', 'male', SAVEE_EMOTIONS[m['emotion']], m['emotion'])
 
 
@@ -156,7 +164,7 @@ def parse(name: str) -> Named | None:
     Args:
       name: a stem, or a path whose last folder may tell the speaker.
     """
-    path = PurePath(name)
+    path = PurePath(COPY.sub('', name))
     for read in (ravdess, cremad, tess, emodb):
         if named := read(path.name):
             return named
@@ -175,7 +183,8 @@ def recordings(
     for audio in files:
         if (named := read(audio)) is None or not named.speaker:
             kind = 'unknown name' if re.match(alike, audio.stem) else 'ignored'
-            yield Skipped(audio.source, kind, f'no {title} name')
+            why = 'whose voice it is, neither name nor folder tells' if named else f'no {title} name'
+            yield Skipped(audio.source, kind, why)
             continue
         fields = {name: value for name, value in named._asdict().items() if name != 'corpus'}
         # Where the folder tells the speaker, the stem alone is not unique.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ser_jax.audio import features, wav
+from ser_jax.audio import features, front_ends, wav
 
 # Files beside the shards: a hash of their content, what was found and left out, what the corpus is (contract.Facts).
 FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
@@ -57,6 +57,22 @@ NATIVE = FeatureConfig(
     spec=lambda: {'native': _tensor((None, None), np.int16)},
     prepare=lambda samples, rate_hz: {'native': wav.int16(samples.reshape(len(samples), -1))},
 )
+
+
+def _published(front) -> FeatureConfig:
+    of = front_ends.layout(front.name)
+    dtype = np.float32 if of.bands == 1 else np.float16
+    return FeatureConfig(
+        name=front.name,
+        description=f'{type(front).__doc__.splitlines()[0]} [{of.steps or "F"}, {of.bands}], {front.rate_hz} Hz',
+        spec=lambda: {front.name: _tensor((None, of.bands), dtype)},
+        prepare=lambda samples, rate_hz: {
+            front.name: front_ends.frames(front.name, wav.prepare(samples, rate_hz, front.rate_hz))
+        },
+    )
+
+
+PUBLISHED = [_published(front) for front in front_ends.PUBLISHED]
 TEXT = FeatureConfig(name='text', description='nothing but the fields: a corpus of texts')
 
 

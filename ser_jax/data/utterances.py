@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ser_jax.audio import features
+from ser_jax.audio import features, front_ends
 from ser_jax.contract import Facts, InputError
 from ser_jax.data import corpus as corpora
 from ser_jax.data.emotions import ordered, relabeling
@@ -37,7 +37,7 @@ class Utterances:
       flat: all features end to end, float16 [sum of length, M] or int16 [sum of length]; None when they stay on disk.
       offset: int64 [N], where each utterance begins in `flat`.
       read: utterance index -> its features, from `flat` or from disk.
-      source: 'log_mel', 'waveform' or 'text'.
+      source: the builder config: a name of `audio.front_ends`, 'waveform' or 'text'.
       fingerprints: corpus -> fingerprint of its decoded content.
     """
 
@@ -121,8 +121,12 @@ def open_corpora(
     Raises:
       InputError: a corpus is not built (with the command that builds it), damaged, or changed since it was built.
     """
-    if source not in ('log_mel', 'waveform', 'text'):
-        raise InputError(f'features.source={source!r} is not trained on; expected log_mel, waveform or text')
+    if source != 'text':
+        front_ends.named(source)  # refuses what nobody can train on
+    if trim_db and source not in ('log_mel', 'waveform', 'text'):
+        raise InputError(
+            f'features.trim_db={trim_db} with features.source={source!r}: only log_mel and waveform are trimmed'
+        )
     if twice := [n for i, n in enumerate(names) if n in names[:i]]:
         raise InputError(f'data.corpora names {twice[0]} twice; name every corpus once')
     opened = [data_source(name, data_dir(directory), source) for name in names]

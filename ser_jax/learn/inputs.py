@@ -52,12 +52,15 @@ class Inputs(NamedTuple):
       waveform: whether windows are int16 samples, from which log-mel is computed here.
       per_window: normalize by each window's own statistics instead of the member's.
       frames: length of a training window after augmentation.
+      hop_s: between two frames.
+      extractor: what computes log-mel from samples.
     """
 
     augment: Any
     waveform: bool
     per_window: bool
     frames: int
+    hop_s: float = LOG_MEL.hop_s
     extractor: LogMel = LOG_MEL
 
     @property
@@ -87,7 +90,7 @@ class Inputs(NamedTuple):
         if a.band_masks:
             frames = augment.mask(keys[5], frames, a.band_masks, a.band_mask, axis=2)
         if a.time_masks:
-            frames = augment.mask(keys[6], frames, a.time_masks, round(a.time_mask_s / self.extractor.hop_s), axis=1)
+            frames = augment.mask(keys[6], frames, a.time_masks, round(a.time_mask_s / self.hop_s), axis=1)
         batch = self._batch(shared, own, row, frames, length)
         return self._mix(keys[7], batch) if a.mixup else batch
 

@@ -20,6 +20,8 @@ SAID = {
     'OA_bite_neutral': ('tess', 'tess_oaf', 'female', 'neutral', 'neutral'),  # as published, its F is missing
     'DC_a01': ('savee', 'savee_dc', 'male', 'angry', 'a'),
     'JK/sa15': ('savee', 'savee_jk', 'male', 'sad', 'sa'),
+    'DC_a01 - Copy': ('savee', 'savee_dc', 'male', 'angry', 'a'),
+    'jk/n30 (2)': ('savee', 'savee_jk', 'male', 'neutral', 'n'),
     'su03': ('savee', '', 'male', 'surprised', 'su'),  # whose it is, its folder would tell
     '03a01Fa': ('emodb', 'emodb_03', 'male', 'happy', 'F'),
     '16b10Lb': ('emodb', 'emodb_16', 'female', 'boredom', 'L'),
@@ -34,16 +36,25 @@ def test_names_are_read_as_published(name):
 @pytest.mark.parametrize(
     'name',
     ['03-01-09-01-01-01-01', '03-01-01-01-01-01-25', '01-01-06-01-02-01-12', '1092_DFA_ANG_XX', '1001_DFA_SUR_XX',
-     'OAF_back_calm', 'KLM_a01', 'a31', 'happy', '02a01Fa', '03a01Xa', ''],
+     '1001_DFB_ANG_XX', '03-02-07-01-01-01-01', '03-01-01-02-01-01-01', 'OAF_back_calm', 'KLM_a01', 'DC_a16', 'a31', 'n31',
+     'happy', '02a01Fa', '03a01Xa', '03a03Wa', '03b04Wa', '03-01-06-01-02-01-1\u0662', ''],
 )  # fmt: skip
 def test_what_only_looks_alike_is_no_name(name):
     assert namings.parse(name) is None
 
 
-@given(st.text(string.ascii_letters + string.digits + '-_', max_size=24))
-def test_reading_never_fails_and_speaks_our_words(name):
+@given(st.text(string.ascii_letters + string.digits + '-_/', max_size=24))
+def test_reading_never_fails(name):
+    namings.parse(name)
+
+
+@pytest.mark.parametrize('corpus', ['ravdess', 'cremad', 'tess', 'savee', 'emodb'])
+@given(st.data())
+def test_whatever_fits_a_pattern_is_read_in_our_words(corpus, data):
+    name = data.draw(st.from_regex(getattr(namings, corpus.upper()), fullmatch=True))
     named = namings.parse(name)
-    assert named is None or (named.emotion in EMOTIONS and named.sex in ('female', 'male'))
+    assert named.corpus == corpus and named.emotion in EMOTIONS and named.sex in ('female', 'male')
+    assert named.speaker.isascii() and (named.text or corpus == 'savee')
 
 
 def test_the_facts_are_as_many_as_published():
