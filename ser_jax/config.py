@@ -20,6 +20,16 @@ def base() -> ConfigDict:
     return c
 
 
+def with_lists_split(config: ConfigDict) -> ConfigDict:
+    """The config with lists of words as a command line gives them, `ravdess,tess`, taken apart at their commas."""
+    for section in config.values():
+        if isinstance(section, ConfigDict):
+            for key, value in section.items():
+                if isinstance(value, tuple) and value and all(isinstance(v, str) for v in value):
+                    section[key] = tuple(word.strip() for v in value for word in v.split(',') if word.strip())
+    return config
+
+
 def _data() -> ConfigDict:
     d = ConfigDict()
     d.corpora = ('synthetic',)  # built corpora, by name

@@ -17,6 +17,7 @@ _CLUSTER = flags.DEFINE_bool('cluster', False, 'Find the other processes by the 
 
 def main(argv: list[str]) -> None:
     """Flags, devices, one call."""
+    from ser_jax.config import with_lists_split
     from ser_jax.contract import InputError
 
     if argv[1:]:
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> None:
         raise InputError('no --config given; e.g. --config=configs/fusion.py')
     path = flags.FLAGS['config'].config_filename
     try:
-        config = _CONFIG.value.copy_and_resolve_references()
+        config = with_lists_split(_CONFIG.value.copy_and_resolve_references())
     except OSError as e:  # a file that could not be loaded is said only when it is used
         raise InputError(door.UNLOADED.format(f'--config={path}')) from e
     import jax

@@ -277,6 +277,7 @@ def run(*given) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, '-m', 'ser_jax.audit', *given], cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow  # nine processes
 def test_the_command_exits_by_what_it_found(finished, data_dir, tmp_path):
     done = run(f'--run={finished}', f'--json={tmp_path / "audit.json"}')
     assert done.returncode == 0, done.stdout + done.stderr

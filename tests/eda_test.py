@@ -189,6 +189,7 @@ def test_the_command_says_a_line_per_corpus_and_where_the_page_is(built, tmp_pat
         (('--corpus=synthetic',), 'corpora'),
     ],
 )
+@pytest.mark.slow  # nine processes
 def test_what_is_wrong_is_said_in_one_line(data_dir, tmp_path, flags, says):
     (tmp_path / 'file').write_text('not a folder')
     done = verb(*(f.format(file=tmp_path / 'file') for f in flags), f'--data_dir={data_dir}')

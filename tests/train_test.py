@@ -341,6 +341,7 @@ def test_a_workdir_of_another_config_is_refused(finished, data_dir):
         (('--config.optim.learning_rate=fast',), 'fast'),
         (('stray',), 'stray'),
         (('--config=configs/nope.py',), 'configs/nope.py'),
+        (('--config.data.corpora=synthetic,nothere',), "corpus 'nothere'"),
     ],
 )
 def test_typos_are_one_line_with_the_way_out(data_dir, tmp_path, flags, says):

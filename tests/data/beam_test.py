@@ -188,6 +188,43 @@ def test_a_file_that_is_lost_before_its_features_are_computed_is_named(tmp_path)
     assert not left(tmp_path / 'out')
 
 
+def lose(folder, path):
+    """Takes the place away where chunks and replies lie, as for a worker that does not share the disk."""
+    for place in folder.rglob('at_work'):
+        shutil.rmtree(place)
+    return wav.read(path)
+
+
+def test_what_workers_do_not_see_is_named(tmp_path):
+    [path] = sounds(tmp_path / 'in', 1)
+    there = {'speaker': 'x', 'emotion': 'happy', 'label': 'H', 'source': str(path)}
+    elsewhere = Recording(id='u', read=functools.partial(wav.read, tmp_path / 'not_mounted' / path.name), **there)
+    with pytest.raises(InputError, match=rf'Beam workers do not see {path}; .* launch/README'):
+        given(tmp_path / '1', [elsewhere], ALONE)
+    lost = Recording(id='u', read=functools.partial(lose, tmp_path / '2', path), **there)
+    with pytest.raises(InputError, match=rf'Beam workers do not see {tmp_path / "2"}.*at_work; .* launch/README') as e:
+        given(tmp_path / '2', [lost], ALONE)
+    assert '\n' not in str(e.value)
+
+
+def test_workers_without_the_package_are_named(tmp_path, monkeypatch):
+    recordings = [recording(p.stem, functools.partial(wav.read, p)) for p in sounds(tmp_path / 'in')]
+    (tmp_path / 'ser_jax').mkdir()
+    # What workers find first: as if they had none.
+    (tmp_path / 'ser_jax' / '__init__.py').write_text('raise ModuleNotFoundError("No module named \'ser_jax\'")\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    with pytest.raises(InputError, match='Beam workers cannot import ser_jax; see'):
+        given(tmp_path / 'out', recordings, PROCESSES)
+
+
+def test_an_error_of_ours_keeps_its_traceback(tmp_path):
+    with pytest.raises(Exception, match=r"invalid literal for int.. with base 10: 'three'") as e:
+        given(tmp_path / 'out', [recording('u', functools.partial(int, 'three'))], PROCESSES)
+    assert not isinstance(e.value, InputError)
+    assert not left(tmp_path / 'out')
+
+
 def test_reads_that_cannot_be_sent_are_refused(tmp_path):
     samples = wav.read(sounds(tmp_path / 'in', 1)[0])
     with pytest.raises(InputError, match=r'u0\.wav.* cannot be sent to a Beam worker .* Recording\.read') as e:
