@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import errno
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -33,6 +34,10 @@ def main(argv: list[str]) -> None:
     from absl import logging
 
     args = _parse(argv)
+    if args.generation.beam_pipeline_options and importlib.util.find_spec('apache_beam') is None:
+        raise InputError(
+            "--beam_pipeline_options needs Apache Beam; pip install -e '.[tfds]', or build without the flag"
+        )
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that is not built yet
     door.prepare_jax()
     tfds.disable_progress_bar()  # the builders show one line of their own

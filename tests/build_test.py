@@ -1,5 +1,6 @@
 """The door of building: what it prints, what it reuses, what it refuses, and that stock `tfds build` does the same."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -179,11 +180,17 @@ def test_stock_tfds_build_gives_the_same_content(tmp_path):
     """`tfds build datasets/ravdess`, the executable beside this Python, for all configs."""
     tfds = pathlib.Path(sys.executable).with_name('tfds')
     command = [tfds, 'build', 'datasets/ravdess', f'--manual_dir={DUMMY}', f'--data_dir={tmp_path / "stock"}']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=ROOT) if tfds.exists() else None
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=ROOT) if tfds.exists() else None
     if done is None or (done.returncode and 'No module named' in done.stderr):
         pytest.fail("stock `tfds build` needs its extra: pip install -e '.[tfds]'")
     assert done.returncode == 0, done.stderr
-    for config in ('log_mel', 'waveform', 'native'):
+    for config in ('log_mel', 'waveform', 'native', 'mfcc_curve', 'vsr_spectrogram'):
         run(f'--data_dir={tmp_path / "ours"}', f'--config={config}')
         assert list(folder(tmp_path / 'stock', config).glob('*.array_record*'))
         assert fingerprint(tmp_path / 'stock', config) == fingerprint(tmp_path / 'ours', config), config
+
+
+@pytest.mark.skipif(importlib.util.find_spec('apache_beam') is not None, reason='Beam is here')
+def test_beam_that_is_not_installed_is_named(tmp_path):
+    done = python_m('datasets/ravdess', f'--data_dir={tmp_path}', '--beam_pipeline_options=runner=DirectRunner')
+    assert done.returncode == 2 and 'needs Apache Beam' in done.stderr

@@ -14,7 +14,9 @@ imports TensorFlow.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import functools
 import inspect
 import json
 import os
@@ -40,6 +42,7 @@ from ser_jax.data.stored import (
     INSPECTION,
     LOG_MEL,
     NATIVE,
+    PUBLISHED,
     TEXT,
     WAVEFORM,
     FeatureConfig,
@@ -48,8 +51,8 @@ from ser_jax.data.stored import (
 )  # fmt: skip
 
 __all__ = [
-    'FACTS', 'FINGERPRINT', 'INSPECTION', 'LOG_MEL', 'NATIVE', 'TEXT', 'WAVEFORM', 'Archive', 'Audio', 'CorpusBuilder',
-    'FeatureConfig', 'InputError', 'Published', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
+    'FACTS', 'FINGERPRINT', 'INSPECTION', 'LOG_MEL', 'NATIVE', 'PUBLISHED', 'TEXT', 'WAVEFORM', 'Archive', 'Audio',
+    'CorpusBuilder', 'FeatureConfig', 'InputError', 'Published', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
 ]  # fmt: skip
 
 CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets
@@ -61,7 +64,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     VERSION = tfds.core.Version('1.1.0')
     RELEASE_NOTES: ClassVar = {'1.1.0': 'Rate, level, peak, clipping and silence of every recording.'}
-    BUILDER_CONFIGS: ClassVar = [LOG_MEL, WAVEFORM, NATIVE]
+    BUILDER_CONFIGS: ClassVar = [LOG_MEL, WAVEFORM, NATIVE, *PUBLISHED]
     MANUAL_DOWNLOAD_INSTRUCTIONS = 'give the folder that holds the recordings as --manual_dir=FOLDER'
 
     TOLERANCE = 0.02  # share of files that may be bad (empty, silent, truncated, undecodable, of unknown name)
@@ -77,7 +80,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def recordings(self, dl_manager: tfds.download.DownloadManager) -> Iterable[Recording | Skipped]:
         """The corpus: a Recording for each utterance, and Skipped for files that a reader should hear about.
 
-        `Recording.read` may be called more than once, and from THREADS threads at a time.
+        `Recording.read` may be called more than once, and from THREADS threads at a time. What is to be built on Beam
+        too can be pickled and is a function of `ser_jax`, or a functools.partial of one.
         """
         raise NotImplementedError
 
@@ -132,7 +136,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         cls.pkg_dir_path = epath.Path(inspect.getfile(cls)).parent
 
     def __init__(self, *, file_format=None, **kwargs):
-        self._given_manual_dir, self._report, self._found = None, None, ()
+        self._given_manual_dir, self._report, self._found, self._workers = None, None, (), None
         super().__init__(file_format=file_format, **kwargs)
         if file_format is None and not Path(self.data_dir, 'dataset_info.json').exists():
             self.info.set_file_format('array_record', override=True)  # TFDS's own default needs TensorFlow to be read
@@ -150,22 +154,20 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return super()._make_download_manager(download_dir=download_dir, download_config=download_config)
 
     def _split_generators(self, dl_manager):
-        return {'train': self._generate_examples(*self._inspect(dl_manager))}
+        kept, finished = self._inspect(dl_manager)
+        if self._workers is not None:
+            return {'train': self._workers.examples(functools.partial(examples, self.builder_config), kept)}
+        return {'train': self._generate_examples(kept, finished)}
 
     def _inspect(self, dl_manager) -> tuple[list[inspection.Heard], dict]:
         """Hears the whole corpus before anything is written; returns what to keep, and its features by `id(heard)`."""
         found = list(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
         recordings = sorted((f for f in found if isinstance(f, Recording)), key=lambda r: (r.id, r.source))
-        heard, finished, held = [], {}, 0
-        for chunk in self._hear(recordings):
-            good = [h for h in chunk if h.defect is None]
-            for h, stored in zip(good, self.builder_config.finish([h.prepared for h in good]), strict=True):
-                h.prepared = None
-                held += sum(np.asarray(v).nbytes for v in stored.values())
-                if held <= HELD_BYTES:
-                    finished[id(h)] = stored
-            heard.extend(chunk)
+        if self._workers is not None:
+            heard, finished = self._workers.hear(hear, recordings, self.name), {}
+        else:
+            heard, finished = self._hear_all(recordings)
         skipped += [h.defect for h in heard if h.defect is not None]
         files = len(recordings) + sum(s.kind == 'unknown name' for s in skipped)
         inspection.check_tolerance(skipped, files, tolerance(self.TOLERANCE))
@@ -178,6 +180,19 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if strange := set(self._found) - set(self.EMOTIONS or self._found):
             raise ValueError(f'{self.name} gives {sorted(strange)}, which its EMOTIONS {self.EMOTIONS} do not name')
         return kept, finished
+
+    def _hear_all(self, recordings: list[Recording]) -> tuple[list[inspection.Heard], dict]:
+        """Hears the recordings on this machine; returns also as many of their features as may be held in memory."""
+        heard, finished, held = [], {}, 0
+        for chunk in self._hear(recordings):
+            good = [h for h in chunk if h.defect is None]
+            for h, stored in zip(good, self.builder_config.finish([h.prepared for h in good]), strict=True):
+                h.prepared = None
+                held += sum(np.asarray(v).nbytes for v in stored.values())
+                if held <= HELD_BYTES:
+                    finished[id(h)] = stored
+            heard.extend(chunk)
+        return heard, finished
 
     def _hear(self, recordings: list[Recording]) -> Iterator[list[inspection.Heard]]:
         """Chunks of recordings in order, each heard by threads while the one before it is worked on."""
@@ -203,19 +218,14 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """(id, example) in order; features that did not fit in memory are computed again, chunk by chunk."""
         for start in range(0, len(kept), CHUNK):
             chunk = kept[start : start + CHUNK]
-            if missing := [h for h in chunk if id(h) not in finished]:
-                again = [self._prepare(h.recording) for h in missing]
-                for h, stored in zip(missing, self.builder_config.finish(again), strict=True):
-                    finished[id(h)] = stored
+            missing = [h for h in chunk if id(h) not in finished]
+            again = dict(zip(map(id, missing), examples(self.builder_config, missing), strict=True))
             for h in chunk:
-                of_recording = {name: getattr(h.recording, name) for name in fields() if hasattr(h.recording, name)}
-                yield h.recording.id, {**of_recording, 'source_sha256': h.sha256, **h.measures, **finished.pop(id(h))}
-
-    def _prepare(self, recording: Recording):
-        return {} if recording.read is None else self.builder_config.prepare(*recording.read())
+                yield h.recording.id, again.get(id(h)) or _example(h, finished.pop(id(h)))
 
     def _download_and_prepare(self, dl_manager, download_config):
-        super()._download_and_prepare(dl_manager, download_config)
+        with self._on_beam(download_config) as download_config:
+            super()._download_and_prepare(dl_manager, download_config)
         if self._report is None:  # max_examples_per_split=0 prepares nothing
             return
         name, folder = self.builder_config.name, Path(self.data_dir)
@@ -230,6 +240,39 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             content = {'fingerprint': fingerprint(source), 'examples': len(source), 'features': name}
             _write_json(folder / FINGERPRINT, content)
         print('\n'.join(inspection.lines(self._report)))
+
+    @contextlib.contextmanager
+    def _on_beam(self, download_config) -> Iterator:
+        """Has Beam's workers at hand where the DownloadConfig asks for Beam; gives the config to go on with."""
+        if download_config.beam_options is None and download_config.beam_runner is None:
+            yield download_config
+            return
+        from ser_jax.data import workers  # imports apache_beam
+
+        folder = Path(self.data_dir, 'at_work')
+        options, runner = workers.runner_of(download_config, folder / 'log')
+        most = download_config.max_examples_per_split
+        try:
+            with workers.Workers(folder, options, runner, CHUNK, self.THREADS == 1, most).at_work() as self._workers:
+                yield dataclasses.replace(download_config, beam_options=options, beam_runner=runner)
+        finally:
+            self._workers = None
+
+
+def hear(recordings: list[Recording]) -> list[inspection.Heard]:
+    """Recordings decoded, measured and judged; nothing of their sound is kept."""
+    return [inspection.hear(r, lambda samples, rate_hz: None) for r in recordings]
+
+
+def examples(config: FeatureConfig, heard: list[inspection.Heard]) -> list[dict]:
+    """Examples of recordings that were heard, their features computed here."""
+    prepared = [{} if h.recording.read is None else config.prepare(*h.recording.read()) for h in heard]
+    return [_example(h, stored) for h, stored in zip(heard, config.finish(prepared), strict=True)]
+
+
+def _example(heard: inspection.Heard, stored: dict) -> dict:
+    of_recording = {name: getattr(heard.recording, name) for name in fields() if hasattr(heard.recording, name)}
+    return {**of_recording, 'source_sha256': heard.sha256, **heard.measures, **stored}
 
 
 def tolerance(default: float) -> float:

@@ -126,6 +126,11 @@ def test_too_many_bad_files_are_refused_in_the_same_words(flawed, tmp_path):
     assert messages[0] == messages[1] and '\n' not in messages[0]
 
 
+def test_nothing_to_hear_is_an_error(tmp_path):
+    with pytest.raises(InputError, match='none of 0 files is usable'):
+        given(tmp_path, [], ALONE)
+
+
 def test_texts_need_no_sound(tmp_path):
     texts = [recording(f't{i}', None, text=f'word {i % 6}', channel='text') for i in range(8)]
     plain, on_beam = (given(tmp_path / str(o), texts, o, 'text') for o in (None, PROCESSES))
@@ -149,10 +154,8 @@ def test_the_order_is_that_of_ids_over_all_shards(tmp_path):
 def test_fewer_examples_are_written_where_fewer_are_wanted(flawed, tmp_path, monkeypatch):
     monkeypatch.setenv('SER_JAX_TOLERANCE', '')
     flags = '--tolerance=0.5', '--max_examples_per_split=4'
-    plain, on_beam = (
-        ravdess(tmp_path / str(len(f)), *flags, *f, manual_dir=flawed)
-        for f in ([], [f'--beam_pipeline_options={ALONE}'])
-    )
+    plain = ravdess(tmp_path / 'plain', *flags, manual_dir=flawed)
+    on_beam = ravdess(tmp_path / 'beam', *flags, f'--beam_pipeline_options={ALONE}', manual_dir=flawed)
     assert content(on_beam)[:3] == content(plain)[:3] and content(plain)[0]['examples'] == 4
 
 
@@ -232,7 +235,7 @@ def test_reads_that_cannot_be_sent_are_refused(tmp_path):
     assert '\n' not in str(e.value)
 
 
-def test_reads_that_workers_cannot_import_are_refused(tmp_path, monkeypatch):
+def test_reads_that_workers_cannot_import_are_refused(tmp_path):
     """A builder lies in datasets/, where it is imported by path; workers know ser_jax alone."""
     script = tmp_path / 'own_read' / 'own_read_dataset_builder.py'
     script.parent.mkdir()
@@ -248,9 +251,6 @@ def test_reads_that_workers_cannot_import_are_refused(tmp_path, monkeypatch):
         "            yield corpus.Recording(id=f'u{i}', speaker='x', emotion='happy', label='H', source=path,\n"
         '                                   read=functools.partial(read, path))\n'
     )
-    for name in ('README.md', 'CITATIONS.bib', 'TAGS.txt', 'checksums.tsv'):
-        (script.parent / name).touch()
-    monkeypatch.setenv('TMPDIR', str(tmp_path))
     command = ['build', str(script), f'--data_dir={tmp_path / "out"}']
     with pytest.raises(InputError, match=r'worker cannot import .*own_read.* expected functions of ser_jax') as e:
         build.main([*command, f'--beam_pipeline_options={PROCESSES}'])
@@ -279,10 +279,10 @@ def test_an_order_that_changes_is_refused(tmp_path):
 
 def test_without_the_flag_beam_is_not_even_imported(tmp_path):
     code = (
-        f'import sys, tensorflow_datasets as tfds; from ser_jax import build\n'
+        'import sys, tensorflow_datasets as tfds; from ser_jax import build\n'
         f'builder = build.builder_class(build.script("ravdess"))(data_dir={str(tmp_path)!r})\n'
         f'builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir={str(DUMMY)!r}))\n'
-        f'sys.exit("apache_beam" in sys.modules)\n'
+        'sys.exit("apache_beam" in sys.modules)\n'
     )
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

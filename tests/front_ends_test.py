@@ -1,0 +1,88 @@
+"""From the published front ends to their networks: built, trained, scored, and heard again from a file alike."""
+
+import numpy as np
+import pytest
+import soundfile
+from ml_collections import ConfigDict
+
+from ser_jax import assemble, evaluate, predict, train
+from ser_jax.audio import front_ends, wav
+from ser_jax.contract import InputError
+from ser_jax.data import utterances
+from ser_jax.trained import open_trained
+from tests.conftest import ToneBuilder, tone
+
+NETWORKS = {
+    'mfcc_curve': {'name': 'speech_emotion_analyzer'},
+    'stats162': {'name': 'burnwal'},
+    'log_mel_40': {'name': 'cnn4_bilstm', 'channels': (4, 4, 8, 8), 'hidden': 8},
+    'vsr_spectrogram': {'name': 'shallow_cnn', 'bands': 128, 'steps': 173, 'pooled': True},
+}
+
+
+@pytest.fixture(scope='module')
+def built(data_dir):
+    """The folder of the tone corpus, with shards of every published front end that a test trains on."""
+    for source in NETWORKS:
+        ToneBuilder(config=source, data_dir=data_dir).download_and_prepare()
+    return data_dir
+
+
+def seed_config(config, source: str) -> ConfigDict:
+    """The small config on a published front end, as its network wants it."""
+    config.features.source, config.features.normalize = source, 'none' if source == 'mfcc_curve' else 'train'
+    arguments = {k: v for k, v in NETWORKS[source].items() if k != 'bands'}
+    config.model = ConfigDict(arguments)
+    config.members.only, config.train.epochs = (0,), 2
+    return config
+
+
+@pytest.mark.parametrize('source', NETWORKS)
+def test_shards_hold_what_the_front_end_gives(built, source):
+    opened = utterances.open_corpora(('synthetic',), str(built), source)
+    of = front_ends.layout(source)
+    at = list(opened.id).index('s2_sad_1')
+    samples = wav.prepare(tone(2, 2, 1), 16000, front_ends.named(source).rate_hz)
+    np.testing.assert_array_equal(opened.read(at), front_ends.frames(source, samples))
+    assert all(opened.read(i).shape[1] == of.bands for i in range(len(opened)))
+    assert of.steps is None or not (opened.length % of.steps).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('source', NETWORKS)
+def test_a_network_trains_is_scored_and_hears_a_file_alike(config, built, source, tmp_path):
+    config = seed_config(config, source)
+    config.data.labels = 'sex_emotion' if source == 'mfcc_curve' else 'emotion'
+    config.optim.name = 'rmsprop' if source == 'mfcc_curve' else 'adam'
+    config.optim.schedule = 'plateau' if source == 'stats162' else 'constant'
+    train.train(config, tmp_path / 'run')
+    trained = open_trained(tmp_path / 'run')
+    assert len(trained.emotions) == (8 if source == 'mfcc_curve' else 4)
+    rows = {r['id']: r for r in evaluate.evaluate([trained], say=print).to_pylist()}
+    listener = predict.Listener(trained)
+    row = rows['s0_happy_1']
+    soundfile.write(tmp_path / 'tone.wav', tone(0, 1, 1), 16000, subtype='FLOAT')
+    heard = predict.hear_file(listener, tmp_path / 'tone.wav')
+    np.testing.assert_allclose(heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=2e-3)
+
+
+def test_augmentation_of_decibels_is_refused_where_there_are_none(config, built):
+    config = seed_config(config, 'mfcc_curve')
+    config.augment.gain_db = 3.0
+    with pytest.raises(InputError, match=r'augment.gain_db works on decibels, which mfcc_curve is not; set it to 0'):
+        assemble.open_run(config)
+    config.augment.gain_db, config.features.trim_db = 0.0, 40.0
+    with pytest.raises(InputError, match='only log_mel and waveform are trimmed'):
+        assemble.open_run(config)
+
+
+def test_every_front_end_has_a_layout_and_a_name_of_its_own():
+    assert len(set(front_ends.SOURCES)) == len(front_ends.SOURCES) == 9
+    for source in front_ends.SOURCES:
+        of = front_ends.layout(source)
+        samples = np.random.default_rng(0).uniform(-0.1, 0.1, 5 * front_ends.named(source).rate_hz).astype(np.float32)
+        frames = front_ends.frames(source, samples)
+        assert frames.shape[1] == of.bands and (of.steps is None or len(frames) % of.steps == 0)
+        assert 0 < of.hop_s < 0.05
+    with pytest.raises(InputError, match="'mfcc' is no front end; known are log_mel"):
+        front_ends.named('mfcc')
