@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ser_jax.contract import Facts, InputError, Recording
-from ser_jax.data import download, emotions, inspection
+from ser_jax.data import download, emotions, in_order, inspection
 from ser_jax.data.download import Archive
 from ser_jax.data.inspection import Published, Skipped
 from ser_jax.data.sources import Audio, audio_files, seen
@@ -224,7 +224,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 yield h.recording.id, again.get(id(h)) or _example(h, finished.pop(id(h)))
 
     def _download_and_prepare(self, dl_manager, download_config):
-        with self._on_beam(download_config) as download_config:
+        with in_order.kept(), self._on_beam(download_config) as download_config:
             super()._download_and_prepare(dl_manager, download_config)
         if self._report is None:  # max_examples_per_split=0 prepares nothing
             return
@@ -261,12 +261,12 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 def hear(recordings: list[Recording]) -> list[inspection.Heard]:
     """Recordings decoded, measured and judged; nothing of their sound is kept."""
-    return [inspection.hear(r, lambda samples, rate_hz: None) for r in recordings]
+    return [inspection.hear(r, lambda samples, rate_hz, id: None) for r in recordings]
 
 
 def examples(config: FeatureConfig, heard: list[inspection.Heard]) -> list[dict]:
     """Examples of recordings that were heard, their features computed here."""
-    prepared = [{} if h.recording.read is None else config.prepare(*h.recording.read()) for h in heard]
+    prepared = [{} if h.recording.read is None else config.prepare(*h.recording.read(), h.recording.id) for h in heard]
     return [_example(h, stored) for h, stored in zip(heard, config.finish(prepared), strict=True)]
 
 

@@ -10,10 +10,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 
 from ser_jax.audio import features, wav
 from ser_jax.contract import InputError, Recording
-from ser_jax.data import corpus
+from ser_jax.data import corpus, in_order
 
 
 class Given(corpus.CorpusBuilder, skip_registration=True):
@@ -227,3 +228,13 @@ assert not {{'tensorflow', 'torch'}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_exceeds_memory_waits_on_disk_and_comes_out_in_order(tmp_path, monkeypatch):
+    _, expected = build(tmp_path / 'in_memory', several(9), 'waveform')
+    monkeypatch.setattr(in_order, 'HELD_BYTES', 20_000)  # less than two examples
+    monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 20_000)  # where TFDS's own buffer would ask for TensorFlow
+    examples, folder = build(tmp_path / 'on_disk', several(9), 'waveform')
+    assert [e['id'].decode() for e in examples] == [f'u{i}' for i in range(9)]
+    assert stored(folder) == stored(expected)
+    assert not list(folder.rglob('*.tmp')) and 'tensorflow' not in sys.modules
