@@ -82,7 +82,7 @@ def open_run(config: ConfigDict) -> Run:
     check_ranges(config)
     opened, emotions = open_utterances(config)
     members = [
-        Member(f'{fold.name}_seed{seed}', index, int(seed), fold.train, fold.valid, fold.test)
+        Member(f'{fold.name}_seed{seed}', index, int(seed), *_sides(config, opened, fold))
         for seed in config.members.seeds
         for index, fold in enumerate(folds.make(opened, config.members, tuple(config.data.train_only_channels)))
     ]
@@ -107,13 +107,34 @@ def open_run(config: ConfigDict) -> Run:
     return Run(config, opened, emotions, members, words, (np.stack(mean), np.stack(std)), learner, steps)
 
 
+def _sides(config: ConfigDict, opened: utterances.Utterances, fold: folds.Fold) -> tuple:
+    """A fold's sides and, where one variant of each recording is heard in an epoch, which rows are versions of one."""
+    if config.data.variants_heard not in ('all', 'one'):
+        raise InputError(f'data.variants_heard={config.data.variants_heard!r} is not known; known are all, one')
+    if not config.data.variants or config.data.variants_heard == 'all':
+        return fold.train, fold.valid, fold.test, None
+    if folds.splits_variants(config.members.protocol):
+        raise InputError(
+            f"data.variants_heard='one' with members.protocol={config.members.protocol!r}, which splits variants as "
+            "utterances of their own; set it to 'all'"
+        )
+    # Variants stand right after their source in the opened corpora.
+    versions = np.sort(fold.train).reshape(-1, 1 + len(config.data.variants))
+    return fold.train, fold.valid, fold.test, versions
+
+
 def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[str, ...]]:
     """The corpora a config names, its channels and emotions only, and the emotions told apart, in order."""
     names = tuple(config.data.corpora)
     if not names:
         raise InputError('data.corpora is empty; name at least one built corpus, e.g. --config.data.corpora=ravdess,')
     opened = utterances.open_corpora(
-        names, config.data.dir, config.features.source, config.data.resident_gb, config.features.trim_db
+        names,
+        config.data.dir,
+        config.features.source,
+        config.data.resident_gb,
+        config.features.trim_db,
+        config.data.variants,
     )
     opened = labeled(config, opened)
     heard = np.isin(opened.channel, [*config.data.channels, *config.data.train_only_channels])

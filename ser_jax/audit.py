@@ -9,11 +9,13 @@ import json
 import pathlib
 import sys
 
+import numpy as np
 import rich.console
 from absl import flags
 from rich.markup import escape
 
 from ser_jax import assemble, door
+from ser_jax.audio.variants import variant_of
 from ser_jax.contract import InputError
 from ser_jax.data import near, sides
 from ser_jax.data.findings import SEVERITIES, Finding, corpus_findings
@@ -35,9 +37,9 @@ def audit(corpora: list[str], run: str = '', directory: str = '', say=lambda lin
     opened = _opened(tuple(corpora) or tuple(trained.config.data.corpora), directory, trained)
     say(f'comparing {len(opened):,} recordings with one another')
     pairs = near.near_duplicates(opened)
-    findings = list(
-        corpus_findings(opened, _reports(opened, directory or (trained.config.data.dir if run else '')), pairs)
-    )
+    recordings = opened.select(np.array([not variant_of(i) for i in opened.id], bool))
+    reports = _reports(opened, directory or (trained.config.data.dir if run else ''))
+    findings = list(corpus_findings(recordings, reports, pairs))  # statistics, which alone have variants, give no pairs
     if trained:
         findings += _of_run(trained, opened, directory, pairs)
     return sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
@@ -48,7 +50,12 @@ def _opened(names: tuple[str, ...], directory: str, trained: Trained | None) -> 
     if trained and set(names) <= set(trained.config.data.corpora):
         c = trained.config
         return open_corpora(
-            tuple(c.data.corpora), directory or c.data.dir, c.features.source, c.data.resident_gb, c.features.trim_db
+            tuple(c.data.corpora),
+            directory or c.data.dir,
+            c.features.source,
+            c.data.resident_gb,
+            c.features.trim_db,
+            c.data.variants,
         )
     for source in ('log_mel', 'waveform', 'text'):
         if all((data_dir(directory) / n / source).exists() for n in names):

@@ -41,6 +41,8 @@ def _data() -> ConfigDict:
     )
     d.merge = ()  # emotions counted as others, e.g. ('calm:neutral',)
     d.emotions = ()  # which emotions to tell apart; () = all that the corpora hold
+    d.variants = ()  # of each recording, for the training side alone: noise | stretch | pitch | shift | stretch_pitch
+    d.variants_heard = 'all'  # in every epoch: 'all' of them and the recording itself, or 'one' of these, drawn by seed
     d.texts = ''  # built corpus of texts that protocol='leaky_label_pairing' puts beside utterances by their label
     d.resident_gb = 4.0  # features above this stay on disk and stream through Grain, in the same order
     return d

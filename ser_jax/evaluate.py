@@ -50,13 +50,13 @@ def evaluate_run(
             f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members were not trained; scored without them'
         )
 
-    def opens(names: tuple[str, ...]) -> Utterances:
-        key = (names, config.data.dir, config.features.source, config.features.trim_db)
+    def opens(names: tuple[str, ...], versions: tuple[str, ...] = ()) -> Utterances:
+        key = (names, config.data.dir, config.features.source, config.features.trim_db, versions)
         if key not in opened:
-            opened[key] = open_corpora(*key[:3], config.data.resident_gb, config.features.trim_db)
+            opened[key] = open_corpora(*key[:3], config.data.resident_gb, *key[3:])
         return opened[key]
 
-    own = assemble.labeled(config, opens(tuple(config.data.corpora)))
+    own = assemble.labeled(config, opens(tuple(config.data.corpora), tuple(config.data.variants)))
     parts = list(_run(trained, config, own, False, say))
     for corpus in corpora:
         if corpus in config.data.corpora:

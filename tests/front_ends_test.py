@@ -83,6 +83,6 @@ def test_every_front_end_has_a_layout_and_a_name_of_its_own():
         samples = np.random.default_rng(0).uniform(-0.1, 0.1, 5 * front_ends.named(source).rate_hz).astype(np.float32)
         frames = front_ends.frames(source, samples)
         assert frames.shape[1] == of.bands and (of.steps is None or len(frames) % of.steps == 0)
-        assert 0 < of.hop_s < 0.05
+        assert 0 < of.hop_s < 0.05 or of.steps == 1
     with pytest.raises(InputError, match="'mfcc' is no front end; known are log_mel"):
         front_ends.named('mfcc')

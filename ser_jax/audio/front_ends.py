@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ser_jax.audio import features
+from ser_jax.audio import features, variants
 from ser_jax.audio.mfcc import MFCC_CURVE
 from ser_jax.audio.picture import VSR_SPECTROGRAM
 from ser_jax.audio.spectrogram import LINEAR_SPECTROGRAM, LOG_MEL_40, LOG_MEL_40_PUBLISHED, LOG_MEL_100
@@ -18,6 +18,7 @@ from ser_jax.contract import InputError
 PUBLISHED = (
     MFCC_CURVE, STATS_162, LINEAR_SPECTROGRAM, LOG_MEL_100, VSR_SPECTROGRAM, LOG_MEL_40, LOG_MEL_40_PUBLISHED,
 )  # fmt: skip
+VARIED = (STATS_162.name,)  # whose builders can store variants of a recording beside it
 SOURCES = ('log_mel', 'waveform', *(front.name for front in PUBLISHED))
 
 
@@ -27,7 +28,7 @@ class Layout(NamedTuple):
     Attributes:
       bands: M.
       steps: F where it is always the same, or of the windows that stand side by side; None where it follows the length.
-      hop_s: between frames; for statistics, whose index is no time, the excerpt divided by their number.
+      hop_s: between frames; for statistics, which are one frame, the length of the excerpt.
       decibels: whether an offset is a gain and a shift of bands a shift of frequencies.
     """
 
@@ -57,14 +58,23 @@ def layout(source: str) -> Layout:
     if front is features.LOG_MEL:
         return Layout(front.bands, None, front.hop_s, True)
     match front.shape:
+        case (bands,) if front is STATS_162:  # numbers of different kinds: each is normalized by itself
+            steps = 1
         case (steps,):
             bands = 1
         case (steps, bands):
             pass
         case (_, bands, steps):  # windows, each [bands, steps]
             pass
-    hop_s = front.duration_s / steps if front is STATS_162 else front.hop / front.rate_hz
+    hop_s = front.duration_s if front is STATS_162 else front.hop / front.rate_hz
     return Layout(bands, steps, hop_s, source in ('log_mel_100', 'log_mel_40', 'vsr_spectrogram'))
+
+
+def versions(source: str, id: str, samples: np.ndarray) -> np.ndarray:
+    """The frames of a recording of statistics and, one after the other, of its `variants.STORED`: [1 + V, M]."""
+    front = named(source)
+    heard = variants.STORED(id, front.excerpt(samples), front.rate_hz)
+    return np.stack([front.describe(version) for _, _, version in heard]).astype(np.float32)
 
 
 def frames(source: str, samples: np.ndarray) -> np.ndarray:
@@ -77,7 +87,7 @@ def frames(source: str, samples: np.ndarray) -> np.ndarray:
         return features.extract([samples])[0].astype(np.float16)
     values = front(samples)
     if values.ndim == 1:
-        return values[:, None].astype(np.float32)
+        return (values[None] if front is STATS_162 else values[:, None]).astype(np.float32)
     if values.ndim == 3:
         values = values.transpose(0, 2, 1).reshape(-1, values.shape[1])
     return values.astype(np.float16)

@@ -116,10 +116,10 @@ class Variants(NamedTuple):
         for name in self.names:
             yield f'{source}+{name}', name, CHANGES[name](samples, rate_hz, generator(source, name, self.seed))
 
-    def chosen(self, source: str, epoch: int, seed: int) -> str:
-        """Which of `ids` is heard in an epoch, drawn from (source, epoch, seed): each equally often in the long run."""
-        ids = self.ids(source)
-        return ids[np.random.default_rng([seed, epoch, zlib.crc32(source.encode())]).integers(len(ids))]
+
+STORED = Variants(
+    ('noise', 'stretch_pitch', 'stretch', 'pitch', 'shift')
+)  # what builders with variants store, in order
 
 
 def generator(source: str, variant: str, seed: int) -> np.random.Generator:

@@ -29,11 +29,13 @@ class Member(NamedTuple):
     train: np.ndarray
     valid: np.ndarray
     test: np.ndarray
+    versions: np.ndarray | None = None  # [n, V] instead of `train`: of each row one is heard in an epoch, drawn by seed
 
 
 def steps_per_epoch(members: Sequence[Member], batch_size: int) -> int:
     """Steps every member takes per epoch: what the largest training side needs."""
-    return max(-(-len(m.train) // batch_size) for m in members)
+    heard = lambda m: len(m.train if m.versions is None else m.versions)
+    return max(-(-heard(m) // batch_size) for m in members)
 
 
 def epoch_plan(member: Member, epoch: int, batch_size: int, steps: int, length: np.ndarray, span: int) -> Plan:
@@ -47,7 +49,10 @@ def epoch_plan(member: Member, epoch: int, batch_size: int, steps: int, length: 
       span: how long a window is; longer utterances are cut at a random start, shorter ones start at 0.
     """
     random = np.random.default_rng([member.seed, member.fold, epoch])
-    order = random.permutation(member.train)
+    heard = member.train
+    if member.versions is not None:
+        heard = random.permuted(member.versions, axis=1)[:, 0]
+    order = random.permutation(heard)
     slots = np.resize(order, steps * batch_size)
     weight = (np.arange(steps * batch_size) < len(order)).astype(np.float32)
     start = np.floor(random.random(steps * batch_size) * (np.maximum(length[slots] - span, 0) + 1)).astype(np.int32)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ser_jax.audio import variants
 from ser_jax.contract import InputError
 
 
@@ -42,15 +43,17 @@ def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[F
         raise InputError(
             f'members.protocol={members.protocol!r} is not known; known are {", ".join(sorted(protocols))}'
         )
-    scored = ~np.isin(utterances.channel, train_only_channels)
+    chosen = protocols[members.protocol]
+    varied = np.array([bool(variants.variant_of(i)) for i in utterances.id], bool)
+    scored = ~np.isin(utterances.channel, train_only_channels) & ~(varied & (not splits_variants(members.protocol)))
     if not scored.any():
         raise InputError(
             f'no utterance is left to score: all are of data.train_only_channels {tuple(train_only_channels)}'
         )
-    folds = protocols[members.protocol](utterances, np.flatnonzero(scored), members)
-    extra = np.flatnonzero(~scored)
-    folds = [_with_extra(f, extra, utterances) for f in folds]
-    untrained = getattr(protocols[members.protocol], 'untrained_classes', False)
+    folds = chosen(utterances, np.flatnonzero(scored), members)
+    folds = [_with_extra(f, np.flatnonzero(~scored & ~varied), utterances) for f in folds]
+    folds = [_with_variants(f, np.flatnonzero(~scored & varied), utterances) for f in folds]
+    untrained = getattr(chosen, 'untrained_classes', False)
     for fold in folds:
         check(fold, utterances, is_leaky(members.protocol), untrained)
     return folds
@@ -59,6 +62,11 @@ def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[F
 def is_leaky(protocol: str) -> bool:
     """Whether a protocol lets voices stand on both sides, so that its scores are inflated."""
     return protocol.startswith('leaky')
+
+
+def splits_variants(protocol: str) -> bool:
+    """Whether a protocol deals out variants as if they were recordings of their own."""
+    return hasattr(globals().get(protocol), 'splits_variants')
 
 
 def check(fold: Fold, utterances, leaky: bool = False, untrained: bool = False) -> None:
@@ -180,6 +188,15 @@ def leaky_holdout(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 
 @protocol
+def leaky_augmented(utterances, scored: np.ndarray, members) -> list[Fold]:
+    """As `leaky_holdout`, but variants are split too: most of what is tested has a sibling in training. Inflated."""
+    return leaky_holdout(utterances, scored, members)
+
+
+leaky_augmented.splits_variants = True
+
+
+@protocol
 def leaky_label_pairing(utterances, scored: np.ndarray, members) -> list[Fold]:
     """As `leaky_holdout`, with texts paired by label (`data.pairing`): the text carries the answer. Inflated."""
     return leaky_holdout(utterances, scored, members)
@@ -253,4 +270,12 @@ def _with_extra(fold: Fold, extra: np.ndarray, utterances) -> Fold:
     held_out = set(utterances.speaker[fold.valid]) | set(utterances.speaker[fold.test])
     allowed = set(utterances.speaker[fold.train]) - held_out or set(utterances.speaker[fold.train])
     keep = extra[np.isin(utterances.speaker[extra], list(allowed))]
+    return dataclasses.replace(fold, train=np.concatenate([fold.train, keep]))
+
+
+def _with_variants(fold: Fold, varied: np.ndarray, utterances) -> Fold:
+    """Adds the variants of what is trained on, and of nothing else."""
+    name = lambda i: (utterances.corpus[i], variants.source_of(utterances.id[i]))
+    trained = {name(i) for i in fold.train}
+    keep = np.array([i for i in varied if name(i) in trained], int)
     return dataclasses.replace(fold, train=np.concatenate([fold.train, keep]))

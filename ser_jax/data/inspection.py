@@ -90,8 +90,8 @@ def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
     }
 
 
-def hear(recording: Recording, prepare: Callable[[np.ndarray, int], Any]) -> Heard:
-    """Decodes, measures and judges one recording; `prepare(samples, rate)` is what is kept of it."""
+def hear(recording: Recording, prepare: Callable[[np.ndarray, int, str], Any]) -> Heard:
+    """Decodes, measures and judges one recording; `prepare(samples, rate_hz, id)` is what is kept of it."""
     if recording.read is None:
         words = ' '.join(recording.text.split())
         defect = None if words else Skipped(recording.source, 'empty')
@@ -102,7 +102,8 @@ def hear(recording: Recording, prepare: Callable[[np.ndarray, int], Any]) -> Hea
         return Heard(recording, defect=Skipped(recording.source, e.kind, e.reason))
     if defect := wav.defect(samples):
         return Heard(recording, defect=Skipped(recording.source, defect))
-    return Heard(recording, sha256(samples), measures(samples, rate_hz), prepare(samples, rate_hz))
+    kept = prepare(samples, rate_hz, recording.id)
+    return Heard(recording, sha256(samples), measures(samples, rate_hz), kept)
 
 
 def without_duplicates(heard: Sequence[Heard]) -> tuple[list[Heard], list[Skipped]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from ser_jax.audio import variants
 from ser_jax.data import text
 from ser_jax.data.findings import Finding
 from ser_jax.data.near import Pair
@@ -56,7 +57,8 @@ def run_findings(
 def _equal(u: Utterances) -> list[Pair]:
     groups = collections.defaultdict(list)
     for i, content in enumerate(u.source_sha256):
-        groups[content].append(i)
+        if not variants.variant_of(u.id[i]):  # which is another sound; its siblings are found by name
+            groups[content].append(i)
     return [Pair(g[0], j, 1.0) for g in groups.values() for j in g[1:]]
 
 
@@ -64,7 +66,7 @@ def _siblings(u: Utterances) -> list[tuple[int, int]]:
     """Pairs whose names differ by what an augmentation or a copy adds."""
     groups = collections.defaultdict(list)
     for i in range(len(u)):
-        groups[u.corpus[i], _AUGMENTED.sub('', str(u.id[i]))].append(i)
+        groups[u.corpus[i], _AUGMENTED.sub('', variants.source_of(u.id[i]))].append(i)
     return [(g[0], j) for g in groups.values() for j in g[1:]]
 
 

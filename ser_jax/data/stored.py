@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ser_jax.audio import features, front_ends, wav
+from ser_jax.audio import features, front_ends, variants, wav
 
 # Files beside the shards: a hash of their content, what was found and left out, what the corpus is (contract.Facts).
 FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
@@ -20,12 +20,12 @@ class FeatureConfig(tfds.core.BuilderConfig):
 
     Attributes:
       spec: returns the TFDS features that this config adds to an example.
-      prepare: (decoded samples [T] or [T, channels], rate_hz) -> what is kept of one recording; runs in threads.
+      prepare: (decoded samples [T] or [T, channels], rate_hz, id) -> what is kept of one recording; runs in threads.
       finish: a list of what was prepared -> their example fields, in order; sees a whole chunk, so it can batch.
     """
 
     spec: Callable[[], dict] = dict
-    prepare: Callable[[np.ndarray, int], Any] = lambda samples, rate_hz: {}
+    prepare: Callable[[np.ndarray, int, str], Any] = lambda samples, rate_hz, id: {}
     finish: Callable[[list], list[dict]] = list
 
 
@@ -42,37 +42,52 @@ LOG_MEL = FeatureConfig(
     name='log_mel',
     description='log-mel spectrogram at 16 kHz, float16 [F, 64], dB: `ser_jax.audio.features.LOG_MEL`',
     spec=lambda: {'log_mel': _tensor((None, features.LOG_MEL.bands), np.float16)},
-    prepare=lambda samples, rate_hz: wav.prepare(samples, rate_hz, features.RATE_HZ),
+    prepare=lambda samples, rate_hz, id: wav.prepare(samples, rate_hz, features.RATE_HZ),
     finish=_log_mel,
 )
 WAVEFORM = FeatureConfig(
     name='waveform',
     description='samples at 16 kHz, mono, int16 [T]',
     spec=lambda: {'waveform': _tensor((None,), np.int16)},
-    prepare=lambda samples, rate_hz: {'waveform': wav.int16(wav.prepare(samples, rate_hz, features.RATE_HZ))},
+    prepare=lambda samples, rate_hz, id: {'waveform': wav.int16(wav.prepare(samples, rate_hz, features.RATE_HZ))},
 )
 NATIVE = FeatureConfig(
     name='native',
     description='samples as recorded, int16 [T, channels], at the rate of the field rate_hz',
     spec=lambda: {'native': _tensor((None, None), np.int16)},
-    prepare=lambda samples, rate_hz: {'native': wav.int16(samples.reshape(len(samples), -1))},
+    prepare=lambda samples, rate_hz, id: {'native': wav.int16(samples.reshape(len(samples), -1))},
 )
 
 
 def _published(front) -> FeatureConfig:
     of = front_ends.layout(front.name)
-    dtype = np.float32 if of.bands == 1 else np.float16
+    dtype = np.float32 if len(front.shape) == 1 else np.float16
     return FeatureConfig(
         name=front.name,
         description=f'{type(front).__doc__.splitlines()[0]} [{of.steps or "F"}, {of.bands}], {front.rate_hz} Hz',
         spec=lambda: {front.name: _tensor((None, of.bands), dtype)},
-        prepare=lambda samples, rate_hz: {
+        prepare=lambda samples, rate_hz, id: {
             front.name: front_ends.frames(front.name, wav.prepare(samples, rate_hz, front.rate_hz))
         },
     )
 
 
-PUBLISHED = [_published(front) for front in front_ends.PUBLISHED]
+def _varied(name: str) -> FeatureConfig:
+    front, of = front_ends.named(name), front_ends.layout(name)
+    return FeatureConfig(
+        name=f'{name}_variants',
+        description=f'as {name}, each recording followed by its variants ({", ".join(variants.STORED.names)})',
+        spec=lambda: {name: _tensor((None, of.bands), np.float32)},
+        prepare=lambda samples, rate_hz, id: {
+            name: front_ends.versions(name, id, wav.prepare(samples, rate_hz, front.rate_hz))
+        },
+    )
+
+
+PUBLISHED = [
+    *(_published(front) for front in front_ends.PUBLISHED),
+    *(_varied(name) for name in front_ends.VARIED),
+]
 TEXT = FeatureConfig(name='text', description='nothing but the fields: a corpus of texts')
 
 

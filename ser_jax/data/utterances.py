@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ser_jax.audio import features, front_ends
+from ser_jax.audio import features, front_ends, variants
 from ser_jax.contract import Facts, InputError
 from ser_jax.data import corpus as corpora
 from ser_jax.data.emotions import ordered, relabeling
@@ -108,6 +108,7 @@ def open_corpora(
     source: str = 'log_mel',
     resident_gb: float = 4.0,
     trim_db: float = 0.0,
+    versions: Sequence[str] = (),
 ) -> Utterances:
     """Opens built corpora by path and checks each against its stored fingerprint.
 
@@ -117,6 +118,7 @@ def open_corpora(
         words are enough (of any config).
       resident_gb: above this many GB of features they stay on disk.
       trim_db: what of each utterance is kept, see `features.heard_span`.
+      versions: of `variants.STORED`; each becomes an utterance of its own after its source, `<source>+<name>`.
 
     Raises:
       InputError: a corpus is not built (with the command that builds it), damaged, or changed since it was built.
@@ -129,9 +131,18 @@ def open_corpora(
         )
     if twice := [n for i, n in enumerate(names) if n in names[:i]]:
         raise InputError(f'data.corpora names {twice[0]} twice; name every corpus once')
-    opened = [data_source(name, data_dir(directory), source) for name in names]
+    if versions and source not in front_ends.VARIED:
+        raise InputError(
+            f'data.variants={tuple(versions)} with features.source={source!r}: variants are stored of '
+            f'{", ".join(front_ends.VARIED)} only'
+        )
+    if unknown := sorted(set(versions) - {*variants.STORED.names}):
+        raise InputError(f'data.variants names {unknown[0]!r}; stored are {", ".join(variants.STORED.names)}')
+    config = f'{source}_variants' if versions else source
+    opened = [data_source(name, data_dir(directory), source, config) for name in names]
     size_gb = sum(o.bytes for o in opened) / 1e9
-    return _decode(tuple(names), opened, source, source == 'text' or size_gb <= resident_gb, trim_db)
+    resident = source == 'text' or size_gb <= resident_gb
+    return _decode(tuple(names), opened, source, resident, trim_db, [''] + [f'+{v}' for v in versions])
 
 
 class _Opened(NamedTuple):
@@ -141,12 +152,12 @@ class _Opened(NamedTuple):
     facts: Facts
 
 
-def data_source(name: str, root: pathlib.Path, source: str) -> _Opened:
-    """One built corpus, of its newest version."""
+def data_source(name: str, root: pathlib.Path, source: str, built: str = '') -> _Opened:
+    """One built corpus, of its newest version; `built` is the builder config that holds `source`, '' = its own."""
     import tensorflow_datasets as tfds
 
     corpus, _, config = name.partition('/')
-    config = config or source
+    config = config or built or source
     versions = sorted(
         (root / corpus / config).glob('[0-9]*.[0-9]*.[0-9]*'), key=lambda p: [int(n) for n in p.name.split('.')]
     )
@@ -177,34 +188,41 @@ def data_source(name: str, root: pathlib.Path, source: str) -> _Opened:
     return _Opened(data, builder.info.dataset_size, stored, Facts(**{**facts, 'emotions': tuple(facts['emotions'])}))
 
 
-def _decode(names, opened, source: str, resident: bool, trim_db: float) -> Utterances:
+def _decode(names, opened, source: str, resident: bool, trim_db: float, versions: list[str]) -> Utterances:
     """Reads every example once: metadata and normalization sums always, features where they stay resident."""
     rows: dict[str, list] = {f: [] for f in (*FIELDS, *MEASURES, 'corpus', 'length', 'sums', 'squares')}
     kept, places, fingerprints = [], [], {}
+
+    def keep(example: dict, version: str, index: int, at: int) -> None:
+        values, first = _NOTHING if source == 'text' else example[source], 0
+        if len(versions) > 1:  # one frame each, in the order in which they are stored
+            first = variants.STORED.ids('').index(version)
+            values = values[first : first + 1]
+        for field in FIELDS:
+            rows[field].append(example[field].decode() if isinstance(example[field], bytes) else str(example[field]))
+        rows['id'][-1] += version
+        rows['corpus'].append(index)
+        for measure in MEASURES:
+            rows[measure].append(example[measure])
+        mel = (features.extract([values])[0] if source == 'waveform' else values).astype(np.float64)
+        begin, end = features.heard_span(mel, trim_db)
+        mel = mel[begin:end]
+        scale = features.LOG_MEL.hop if source == 'waveform' else 1
+        values = values[begin * scale : end * scale]
+        rows['length'].append(len(values))
+        rows['sums'].append(mel.sum(0))
+        rows['squares'].append((mel**2).sum(0))
+        places.append((index, at, first + begin * scale))
+        if resident:
+            kept.append(values)
+
     for index, (name, (data, _, stored, _)) in enumerate(zip(names, opened, strict=True)):
 
         def examples(data=data, index=index):
             for at in range(len(data)):
                 example = data[at]
-                values = _NOTHING if source == 'text' else example[source]
-                for field in FIELDS:
-                    rows[field].append(
-                        example[field].decode() if isinstance(example[field], bytes) else str(example[field])
-                    )
-                rows['corpus'].append(index)
-                for measure in MEASURES:
-                    rows[measure].append(example[measure])
-                mel = (features.extract([values])[0] if source == 'waveform' else values).astype(np.float64)
-                first, last = features.heard_span(mel, trim_db)
-                mel = mel[first:last]
-                scale = features.LOG_MEL.hop if source == 'waveform' else 1
-                values = values[first * scale : last * scale]
-                rows['length'].append(len(values))
-                rows['sums'].append(mel.sum(0))
-                rows['squares'].append((mel**2).sum(0))
-                places.append((index, at, first * scale))
-                if resident:
-                    kept.append(values)
+                for version in versions:
+                    keep(example, version, index, at)
                 yield example
 
         try:

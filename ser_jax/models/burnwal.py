@@ -14,17 +14,15 @@ FILTERS = (256, 256, 128, 64)
 
 
 class Model(nnx.Module):
-    """Four convolutions of 5, each pooled by 5 every 2, over `stats162` [B 162 1]; dense 32; dense C.
+    """Four convolutions of 5, each pooled by 5 every 2, over `stats162` [B 1 162]; dense 32; dense C.
 
     Args:
-      classes: C. bands: channels of the input. words: this model only listens. steps: length of the input.
+      classes: C. bands: how many numbers describe an utterance. words: this model only listens.
     """
 
-    def __init__(
-        self, classes: int, bands: int = 1, words: int = 0, steps: int = 162, *, dtype=jnp.float32, rngs: nnx.Rngs
-    ):
+    def __init__(self, classes: int, bands: int = 162, words: int = 0, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.convolutions = nnx.List()
-        inputs = bands
+        inputs, steps = 1, bands
         for filters in FILTERS:
             self.convolutions.append(nnx.Conv(inputs, filters, (5,), padding='SAME', dtype=dtype, rngs=rngs))
             inputs, steps = filters, -(-steps // 2)
@@ -33,7 +31,7 @@ class Model(nnx.Module):
         self.classify = nnx.Linear(32, classes, rngs=rngs)
 
     def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
-        x = batch.features
+        x = batch.features.reshape(len(batch.features), -1, 1)  # one frame of 162 numbers, read as if in time
         for i, convolve in enumerate(self.convolutions):
             x = max_pool(jax.nn.relu(convolve(x)), 5, 2)
             if i == 2:

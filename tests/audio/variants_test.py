@@ -110,17 +110,6 @@ def test_ids_of_a_recording_come_in_order():
     assert variants.source_of('take+two') == 'take+two'
 
 
-def test_each_variant_is_heard_equally_often():
-    described = Variants()
-    heard = [described.chosen(f's{i}', epoch, 0) for i in range(30) for epoch in range(50)]
-    assert heard == [described.chosen(f's{i}', epoch, 0) for i in range(30) for epoch in range(50)]
-    assert heard != [described.chosen(f's{i}', epoch, 1) for i in range(30) for epoch in range(50)]
-    counts = np.bincount([described.names.index(variants.variant_of(i)) if '+' in i else 2 for i in heard])
-    assert counts.min() > 430  # of 1500 / 3
-    for i in range(30):  # and no recording is stuck with one
-        assert len(set(heard[50 * i : 50 * i + 50])) == 3
-
-
 def test_what_is_not_known_is_named():
     with pytest.raises(InputError, match="'echo' is not known; known are noise"):
         list(Variants(('noise', 'echo'))('a', tone(), RATE_HZ))

@@ -42,7 +42,7 @@ SHAPES = [
     ('stsam', 2, (216, 1), {'most_words': 50}),
     ('stsam', 3, (216, 1), {'most_words': 50, 'reader': 'rnn'}),
     ('speech_emotion_analyzer', 10, (216, 1), {'variant': 'saved'}),
-    ('burnwal', 8, (162, 1), {}),
+    ('burnwal', 8, (1, 162), {}),
     ('cnn4_bilstm', 10, (60, 40), {'channels': (4, 8, 8, 8), 'hidden': 8}),
     ('shallow_cnn', 7, (40, 33), {'steps': 40, 'bands': 33}),
     ('shallow_cnn', 7, (40, 33), {'steps': 40, 'bands': 33, 'pooled': True}),
