@@ -1,12 +1,28 @@
 #!/usr/bin/env bash
-# Trains with N processes on this machine: launch/local.sh N --config=... --workdir=...
+# Trains with N processes on this machine: launch/local.sh N -- --config=... --workdir=...
 set -euo pipefail
-[[ ${1:-} =~ ^[1-9][0-9]*$ ]] || { echo "error: expected the number of processes first, got '${1:-}'; e.g. launch/local.sh 2 --config=configs/fusion.py --workdir=runs/x" >&2; exit 2; }
+usage='e.g. launch/local.sh 2 -- --config=configs/fusion.py --workdir=runs/x'
+[[ ${1:-} =~ ^[1-9][0-9]*$ ]] || { echo "error: expected the number of processes first, got '${1:-}'; $usage" >&2; exit 2; }
 processes=$1; shift
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+if [[ ${1:-} == -- ]]; then shift; fi
+python=${PYTHON:-python3}
+port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+pids=() code=0 patience=
+trap 'kill "${pids[@]}" $patience 2>/dev/null || true; wait' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 for ((i = 0; i < processes; i++)); do
-  "${PYTHON:-python3}" -m ser_jax.main "$@" --coordinator="127.0.0.1:$port" --num_processes="$processes" --process_id="$i" &
+  "$python" -m ser_jax.main "$@" --coordinator="127.0.0.1:$port" --num_processes="$processes" --process_id="$i" &
+  pids+=($!)
 done
-# One process that fails takes the others with it: they would wait for it forever.
-for ((i = 0; i < processes; i++)); do wait -n || exit $?; done
+# One that fails ends the others, which say so themselves; whoever does not within a while is ended.
+for ((i = 0; i < processes; i++)); do
+  failed=0
+  wait -n -p ended || failed=$?
+  [[ $ended != "$patience" ]] || break
+  if [[ $failed != 0 && $code == 0 ]]; then
+    code=$failed
+    sleep "${PATIENCE_S:-90}" & patience=$!
+  fi
+done
+exit "$code"

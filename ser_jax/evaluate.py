@@ -1,7 +1,8 @@
 """Scores trained runs: `python -m ser_jax.evaluate --runs='runs/*' [--corpora=…]` → one table, predictions, report.
 
 By itself a run is scored on what its own folds hold out. With --corpora it is scored on other built corpora too, by
-every member (protocol `cross_corpus`); corpora that a run was trained on are scored on its folds alone.
+every member (protocol `cross_corpus`); corpora that a run was trained on are scored on its folds alone. With --merge the
+runs are pieces of one (`members.only`), put together before they are scored.
 """
 
 import glob
@@ -22,7 +23,7 @@ from ser_jax import assemble, door
 from ser_jax.contract import InputError
 from ser_jax.data.batches import Member
 from ser_jax.data.utterances import Utterances, open_corpora
-from ser_jax.learn import logbook
+from ser_jax.learn import logbook, pieces
 from ser_jax.learn import scores as scoring
 from ser_jax.learn.members import Group, Prediction, device_mesh
 from ser_jax.report import html, model_card, table
@@ -173,11 +174,22 @@ def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
     return found
 
 
+def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
+    """The directory of the run of which `directories` hold the pieces, made or renewed; beside them by default."""
+    beside = os.path.commonpath([d.absolute().parent for d in directories])
+    whole = pathlib.Path(flags.FLAGS.output or os.path.relpath(os.path.join(beside, 'merged')))
+    pieces.join([d for d in directories if d.resolve() != whole.resolve()], whole)
+    print(f'merged: {whole}')
+    return whole
+
+
 def main(argv: list[str]) -> None:
     """Scores, shows, writes."""
     if argv[1:]:
         raise InputError(f'unexpected argument {argv[1]!r}; runs are given as --runs=')
     directories = find_runs(flags.FLAGS.runs)
+    if flags.FLAGS.merge:
+        directories = [_whole(directories)]
     door.prepare_jax()
     runs, parts, broken, opened = [], [], [], {}
     for directory in directories:
@@ -236,6 +248,9 @@ def define_flags() -> None:
     """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
     flags.DEFINE_list('runs', [], "Directories of trained runs; globs like 'runs/*' are expanded.")
     flags.DEFINE_list('corpora', [], 'Built corpora to score on as well, e.g. ravdess,synthetic.')
+    flags.DEFINE_bool(
+        'merge', False, 'The runs are pieces of one: put them together in --output, a run, and score that.'
+    )
     flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = as each run was trained.")
     flags.DEFINE_string('output', '', "Folder for the results; '' = the run's own, or the folder that holds the runs.")
 

@@ -5,7 +5,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from ser_jax import door
+from ser_jax import door, peers
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', '', "Where the run is kept; '' = runs/<config's name>. Begun ones go on.")
@@ -32,10 +32,8 @@ def main(argv: list[str]) -> None:
     import jax
 
     door.prepare_jax()
-    if _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    elif _CLUSTER.value:
-        jax.distributed.initialize()
+    if _COORDINATOR.value or _CLUSTER.value:
+        peers.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     from ser_jax import train
 
     workdir = pathlib.Path(_WORKDIR.value or f'runs/{pathlib.Path(path).stem}')

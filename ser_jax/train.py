@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ser_jax import assemble
+from ser_jax import assemble, peers
 from ser_jax import workdir as directory
 from ser_jax.contract import InputError
 from ser_jax.learn import checkpoint, logbook, metrics, optim
@@ -72,6 +72,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
             raise InputError(
                 f'{workdir} has lost what {lost[0]} kept; move its checkpoints/ away and give the same command to train it again'
             )
+    except Exception as e:
+        peers.leave_if_lost(e)
+        raise
     finally:
         if progress:
             progress.close()
