@@ -140,7 +140,7 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
     heard = np.isin(opened.channel, [*config.data.channels, *config.data.train_only_channels])
     asked = tuple(config.data.emotions)
     there = vocabulary_of_emotions.ordered(opened.emotion[heard])
-    missing = [e for e in asked if e not in there]
+    missing = [e for e in asked if e not in there and e not in config.data.unsupported]
     if missing:
         raise InputError(
             f'data.emotions names {", ".join(missing)}, of which {", ".join(names)} hold no example; '

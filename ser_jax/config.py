@@ -20,6 +20,20 @@ def base() -> ConfigDict:
     return c
 
 
+def published(which: str) -> tuple[bool, bool]:
+    """What is asked of a config of configs/seeds/: (under its own protocol, with the published budget).
+
+    Args:
+      which: 'own' or 'speakers_k', and '-full' after it for the published epochs and more folds and seeds.
+    """
+    protocol, _, budget = which.partition('-')
+    if protocol not in ('own', 'speakers_k') or budget not in ('', 'full'):
+        raise ValueError(
+            f'{which!r} is no variant of this config; known are own, own-full, speakers_k, speakers_k-full'
+        )
+    return protocol == 'own', bool(budget)
+
+
 def with_lists_split(config: ConfigDict) -> ConfigDict:
     """The config with lists of words as a command line gives them, `ravdess,tess`, taken apart at their commas."""
     for section in config.values():
@@ -41,6 +55,7 @@ def _data() -> ConfigDict:
     )
     d.merge = ()  # emotions counted as others, e.g. ('calm:neutral',)
     d.emotions = ()  # which emotions to tell apart; () = all that the corpora hold
+    d.unsupported = ()  # of data.emotions, those that may lack examples: on the head, masked wherever an answer is given
     d.variants = ()  # of each recording, for the training side alone: noise | stretch | pitch | shift | stretch_pitch
     d.variants_heard = 'all'  # in every epoch: 'all' of them and the recording itself, or 'one' of these, drawn by seed
     d.texts = ''  # built corpus of texts that protocol='leaky_label_pairing' puts beside utterances by their label

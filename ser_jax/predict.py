@@ -16,6 +16,7 @@ from ser_jax import assemble, door
 from ser_jax.audio import features, front_ends, wav
 from ser_jax.contract import InputError
 from ser_jax.data import batches
+from ser_jax.data.emotions import supported
 from ser_jax.learn.inputs import Row, Shared
 from ser_jax.trained import Trained, open_trained
 
@@ -47,6 +48,9 @@ class Listener:
         self.trained, self.emotions = trained, trained.emotions
         self.members = [member] if member else trained.finished
         self._variables = trained.variables(self.members)
+        # No corpus it learnt from shows the other classes, so it cannot know them.
+        of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
+        self._supported = of_corpora.any(0, keepdims=True)
         self._waveform = trained.config.features.source == 'waveform'
         source = trained.config.features.source
         front = front_ends.layout(source)
@@ -85,8 +89,7 @@ class Listener:
         for row, (start, n) in enumerate(zip(starts, lengths, strict=True)):
             raw[row, :n], length[row] = values[start : start + n], n
         zeros = np.zeros(rows, np.int32)
-        everything = np.ones((1, len(self.emotions)), bool)
-        shared = Shared(None, zeros, length, zeros, zeros, zeros, zeros, zeros, everything)
+        shared = Shared(None, zeros, length, zeros, zeros, zeros, zeros, zeros, self._supported)
         row = Row(np.arange(rows, dtype=np.int32), zeros, np.ones(rows, np.float32), raw)
         own = self.trained.own(self.members, [text] * rows)
         own = own._replace(key=jax.random.wrap_key_data(jnp.asarray(own.key)))
@@ -129,8 +132,11 @@ def hear_file(listener: Listener, path: pathlib.Path, text: str = '') -> Heard:
 
 
 def ranked(probabilities: np.ndarray, emotions: Sequence[str], most: int = 3) -> str:
-    """The likeliest emotions in words: 'happy 61 %, surprised 22 %, calm 9 %'."""
-    order = np.argsort(-probabilities)[:most]
+    """The likeliest emotions in words: 'happy 61 %, surprised 22 %, calm 9 %'; of two the verdict alone, 'negative 71 %'.
+
+    What has no probability at all, as a class that no corpus showed, is not named.
+    """
+    order = [i for i in np.argsort(-probabilities)[: 1 if len(emotions) == 2 else most] if probabilities[i] > 0]
     return ', '.join(f'{emotions[i]} {100 * probabilities[i]:.0f} %' for i in order)
 
 

@@ -11,6 +11,7 @@ fewer than about ten speakers such an interval is too narrow. `ser_jax.learn.sco
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.stats
 
 METRICS = ('uar', 'wa', 'macro_precision', 'macro_recall', 'macro_f1')
 _COUNTS = 4_000_000  # resampling counts held at once
@@ -148,6 +149,38 @@ def paired_bootstrap(a: Answers, b: Answers, classes: int, draws: int = 2000, rn
         return headline(m[:seeds])['uar'] - headline(m[seeds:])['uar']
 
     return Interval(float(difference(matrices.sum(1))), *_ends(difference(_resample(matrices, draws, rng))), by)
+
+
+def auc(truth, probability) -> float:
+    """Area under the ROC curve: how often a positive is given more than a negative, ties counting half; nan without both.
+
+    Args:
+      truth: bool [N]. probability: [N], of being True.
+    """
+    truth, rank = np.asarray(truth, bool), scipy.stats.rankdata(probability)
+    positive, negative = int(truth.sum()), int((~truth).sum())
+    above = rank[truth].sum() - positive * (positive + 1) / 2  # Mann and Whitney (1947)
+    return float(ratio(above, positive * negative))
+
+
+def auc_bootstrap(answers: Answers, probability, draws: int = 500, rng: int = 0) -> Interval:
+    """`auc` of class 1, averaged over seeds, with its 95 % interval by speaker.
+
+    Args:
+      answers: `truth` is 0 or 1. probability: [N], of class 1.
+    """
+    unit, units, by = _units(answers)
+    truth, probability = np.asarray(answers.truth) == 1, np.asarray(probability)
+    seed = np.zeros(len(truth)) if answers.seed is None else np.asarray(answers.seed)
+    rows = [np.flatnonzero(unit == u) for u in range(units)]
+
+    def of(at: np.ndarray) -> float:
+        each = np.array([auc(truth[at[seed[at] == s]], probability[at[seed[at] == s]]) for s in np.unique(seed)])
+        return float(mean(each, 0))
+
+    generator = np.random.default_rng(rng)
+    drawn = [of(np.concatenate([rows[u] for u in generator.integers(units, size=units)])) for _ in range(draws)]
+    return Interval(of(np.arange(len(truth))), *_ends(np.array(drawn)), by)
 
 
 def reliability(probabilities, truth, bins: int = 15) -> Reliability:

@@ -39,6 +39,7 @@ class Score:
         planned: members that the run has in all, as the column of that name says (folds * seeds where there is none).
       member_uar, member_sd: mean and deviation of the UARs of single members (folds x seeds); sd nan for one member.
       by_sex: UAR per sex. by_speaker: one entry a speaker.
+      auc: how well the probability of the second of two classes ranks them; None where there are more.
       margins: on a fused score, UAR(fused) - UAR(other modality), paired; empty otherwise.
     """
 
@@ -69,6 +70,7 @@ class Score:
     by_sex: dict[str, float]
     by_speaker: tuple[Speaker, ...]
     margins: dict[str, Interval]
+    auc: Interval | None = None
 
     @property
     def inflated(self) -> bool:
@@ -156,6 +158,7 @@ def write_csv(scores: list[Score], path) -> None:
         for name, i in intervals.items():
             line |= {name: i.value, f'{name}_low': i.low, f'{name}_high': i.high}
         line |= {'interval_by': s.uar.by}
+        line |= {'auc': s.auc.value, 'auc_low': s.auc.low, 'auc_high': s.auc.high} if s.auc else {}
         line |= {k: getattr(s, k) for k in ('chance', 'ece', 'member_uar', 'member_sd', 'sex_gap')}
         lines.append({k: ('' if np.isnan(v) else f'{v:.6f}') if isinstance(v, float) else v for k, v in line.items()})
     fields = sorted({k: None for line in lines for k in line}, key=lambda k: k.startswith('recall_'))  # classes differ
@@ -198,6 +201,16 @@ def _reliability(table: pa.Table) -> Reliability:
     return metrics.reliability(p[known], truth[known])
 
 
+def _auc(table: pa.Table, answers: Answers, rng: int) -> Interval | None:
+    """Of runs that tell two classes apart and were tested on both, ranked by the probability of the second."""
+    words = _words(table)
+    if len(words) != 2 or set(table['emotion'].to_pylist()) != set(words):
+        return None
+    truth = np.array([words.index(e) for e in table['emotion'].to_pylist()])
+    p = np.nan_to_num(table[f'p_{words[1]}'].to_numpy().astype(float))
+    return metrics.auc_bootstrap(answers._replace(truth=truth), p, rng=rng)
+
+
 def _score(key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int, rng: int) -> Score:
     classes = _classes(table)
     answers = _answers(table, classes)
@@ -224,6 +237,7 @@ def _score(key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int
     return Score(
         run=run, config=table['config'][0].as_py(), corpus=corpus, protocol=protocol, modality=modality,
         classes=classes, confusion=matrix, **intervals, recall=recall, chance=metrics.chance(matrix),
+        auc=_auc(table, answers, rng),
         ece=metrics.calibration_error(bins), reliability=bins, utterances=len(np.unique(answers.utterance)),
         speakers=len(names), seeds=seeds, folds=folds, members=len(members), planned=planned,
         member_uar=float(of_member['uar'].mean()),

@@ -12,7 +12,7 @@ from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
 from ser_jax.contract import Batch, Output
-from ser_jax.models.layers import BiLSTM, Conv
+from ser_jax.models.layers import BiLSTM, Conv, halve
 
 NAMES = (
     'neutral', 'sad', 'calm', 'happy', 'boredom', 'trusting', 'angry', 'fearful', 'disgust', 'surprised',
@@ -52,15 +52,11 @@ class Model(nnx.Module):
         x = jnp.where(frame_mask(length, batch.features.shape[1])[..., None], batch.features, 0)[..., None]
         for block in self.blocks:
             x, _ = block(x, length)
-            x, length = _halve(x), -(-length // 2)
+            # Where the frames are odd in number the last one meets zeros: all values are above 0 after ReLU.
+            x = halve(jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))))
+            length = -(-length // 2)
         x = self.lstm(self.dropout(x.reshape(*x.shape[:2], -1), rngs=rngs), length)
         mask = frame_mask(length, x.shape[1])[..., None]
         embedding = jnp.where(mask, x, 0).sum(1) / jnp.maximum(mask.sum(1), 1)
         logits = self.classify(self.dropout(embedding, rngs=rngs))
         return Output(logits, embedding, {}, {'audio': logits})
-
-
-def _halve(x):
-    """The largest of every 2 x 2 cells: [B F M C] -> [B ceil(F/2) floor(M/2) C]; all values are above 0 after ReLU."""
-    x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))[:, :, : x.shape[2] // 2 * 2]
-    return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).max((2, 4))

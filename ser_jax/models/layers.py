@@ -4,6 +4,8 @@ Masks are computed from lengths, statistics count real frames only, and convolut
 is also what they see past the end of an unpadded utterance.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -53,13 +55,21 @@ def _convolve(x, kernel, stride):
 def max_pool(x, window: int, stride: int):
     """Largest of `window` steps every `stride`, padded as Keras does for 'same': [B F C] -> [B ceil(F/stride) C].
 
-    Written as the maximum over shifted slices: the gradient of XLA's own window reduction is slow on a CPU.
+    Written as a chain of maxima over shifted slices: on a CPU the gradient of XLA's own window reduction takes four to
+    nine times as long, that of a maximum over an axis of stacked slices twenty times.
     """
     steps = -(-x.shape[1] // stride)
     missing = max((steps - 1) * stride + window - x.shape[1], 0)
     low = jnp.finfo(x.dtype).min
     padded = jnp.pad(x, ((0, 0), (missing // 2, missing - missing // 2 + stride), (0, 0)), constant_values=low)
-    return jnp.stack([padded[:, i : i + steps * stride : stride][:, :steps] for i in range(window)]).max(0)
+    return functools.reduce(jnp.maximum, [padded[:, i : i + steps * stride : stride][:, :steps] for i in range(window)])
+
+
+def halve(x):
+    """The largest of every 2 x 2 cells: [B F M C] -> [B F // 2, M // 2, C]; an odd last row or column is left out."""
+    frames, bands = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    rows = jnp.maximum(x[:, 0:frames:2], x[:, 1:frames:2])
+    return jnp.maximum(rows[:, :, 0:bands:2], rows[:, :, 1:bands:2])
 
 
 class MaskedBatchNorm(nnx.Module):

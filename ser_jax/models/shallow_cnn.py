@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.contract import Batch, Output
+from ser_jax.models.layers import halve
 
 
 class Model(nnx.Module):
@@ -40,9 +41,7 @@ class Model(nnx.Module):
 
     def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
         x = jax.nn.relu(self.second(jax.nn.relu(self.first(batch.features[..., None]))))
-        frames, bands = x.shape[1] // 2, x.shape[2] // 2
-        x = x[:, : 2 * frames, : 2 * bands].reshape(len(x), frames, 2, bands, 2, -1).max((2, 4))
-        x = self.dropout(x, rngs=rngs)
+        x = self.dropout(halve(x), rngs=rngs)
         x = x.mean((1, 2)) if self.pooled else x.reshape(len(x), -1)
         embedding = jax.nn.relu(self.dense(x.astype(jnp.float32)))
         logits = self.classify(embedding)

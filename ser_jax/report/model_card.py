@@ -34,6 +34,7 @@ def write(
     page = _template().render(
         run=system_name(scores[0]) if scores else path.resolve().parent.name,
         model=dict(config['model']),
+        source=config.get('features', {}).get('source', 'log_mel'),
         members=config['members'],
         corpora=corpora,
         research_only=[c.title.split(',')[0] for c in corpora if c.research_only],

@@ -185,3 +185,25 @@ def test_calibration_error_is_zero_for_honest_probabilities_and_the_gap_for_boas
     bins = metrics.reliability(p, honest, bins=10)
     assert bins.count.sum() == len(p) and bins.count[:2].sum() == 0  # the top of four is at least 0.25
     assert np.isnan(metrics.expected_calibration_error(np.zeros((0, 4)), []))
+
+
+@given(st.integers(0, 10_000))
+def test_auc_is_scikit_learns(seed):
+    random = np.random.default_rng(seed)
+    truth = np.r_[0, 1, random.integers(0, 2, 30)]
+    probability = np.round(random.random(32), 1)  # with ties
+    assert metrics.auc(truth == 1, probability) == pytest.approx(sklearn_metrics.roc_auc_score(truth, probability))
+
+
+def test_auc_averages_over_seeds_and_its_interval_draws_speakers():
+    random = np.random.default_rng(0)
+    truth = np.tile([0, 1], 60)
+    probability = np.clip(0.5 + 0.2 * (truth - 0.5) + 0.2 * random.standard_normal(120), 0, 1)
+    seed, speaker = np.repeat([0, 1], 60), np.tile(np.repeat(list('abcdef'), 10), 2)
+    answers = metrics.Answers(truth, truth, speaker, seed)
+    found = metrics.auc_bootstrap(answers, probability)
+    each = [metrics.auc(truth[seed == s] == 1, probability[seed == s]) for s in (0, 1)]
+    assert found.value == pytest.approx(np.mean(each)) and found.low < found.value < found.high
+    assert found.by == 'speaker' and found == metrics.auc_bootstrap(answers, probability)
+    assert metrics.auc_bootstrap(answers, -probability).value == pytest.approx(1 - found.value)
+    assert np.isnan(metrics.auc([True, True], [0.1, 0.2]))
