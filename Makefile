@@ -1,11 +1,12 @@
 # make quickstart   from a fresh clone to a trained, evaluated speech+text model (no download of data)
+# make seeds        the published systems again: one table; make seeds-full: with their published epochs
 # make test         the fast tests; make test-slow: stock tfds build, whole trainings; make lock: renew requirements/*.lock
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lock
+.PHONY: quickstart test test-slow seeds seeds-full lock
 
 quickstart: $(VENV)/.quickstart
 	@echo '--- 1/3 build the embedded synthetic corpus'
@@ -26,6 +27,14 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test-slow
 	$(BIN)/python -m pytest -m slow --timeout=1800
 
+# The published systems (configs/seeds), under their own protocols and speaker-independently; an hour on two cores.
+# Resumable. Builds are asked for by name where they are missing; SEEDS='--systems=stsam,nooks' runs some of them.
+seeds: $(VENV)/.quickstart
+	$(BIN)/python -m ser_jax.reproduce --output=runs/seeds $(SEEDS)
+
+seeds-full: $(VENV)/.quickstart
+	$(BIN)/python -m ser_jax.reproduce --output=runs/seeds-full --full $(SEEDS)
+
 $(VENV)/.%: requirements/%.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
@@ -37,4 +46,4 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 lock:
 	$(LOCK) pyproject.toml --extra synthetic -o requirements/quickstart.lock
 	$(LOCK) pyproject.toml --extra synthetic --extra test -o requirements/test.lock
-	$(LOCK) pyproject.toml --extra synthetic --extra test --extra tfds -o requirements/test-slow.lock
+	$(LOCK) pyproject.toml --extra synthetic --extra test --extra tfds --extra parity -o requirements/test-slow.lock

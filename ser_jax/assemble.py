@@ -11,11 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ser_jax.audio import front_ends
+from ser_jax.config import RANGES
 from ser_jax.contract import INTENSITIES, SEXES, InputError
 from ser_jax.data import emotions as vocabulary_of_emotions
 from ser_jax.data import folds, pairing, text, utterances
 from ser_jax.data.batches import Member, steps_per_epoch
-from ser_jax.learn import optim
+from ser_jax.learn import activations, optim
 from ser_jax.learn.inputs import Inputs, Own, Shared
 from ser_jax.learn.learner import Learner
 
@@ -33,36 +34,9 @@ class Run(NamedTuple):
     steps: int  # per epoch
 
 
-# Knob -> (its least value, its largest or None); what lies outside can only be a slip.
-_RANGES = {
-    'data.resident_gb': (0, None),
-    'features.max_words': (1, None),
-    'members.folds': (2, None),
-    'members.valid_speakers': (0, None),
-    'members.test_share': (0, 1),
-    'members.valid_share': (0, 1),
-    'members.at_once': (0, None),
-    'augment.speed': (0, 0.9),
-    'augment.mixup': (0, None),
-    'augment.scored_shifts': (0, 8),
-    'loss.label_smoothing': (0, 0.99),
-    'optim.warmup': (0, 1),
-    'optim.clip': (0, None),
-    'optim.ema': (0, 0.99999),
-    'train.epochs': (1, None),
-    'train.batch_size': (1, None),
-    'train.window_s': (0.1, None),
-    'train.eval_window_s': (0.1, None),
-    'train.select_over': (1, None),
-    'train.checkpoint_every': (1, None),
-    'train.keep': (1, None),
-    'train.steps_per_dispatch': (0, None),
-}
-
-
 def check_ranges(config: ConfigDict) -> None:
     """Refuses numbers that no experiment can have."""
-    for knob, (least, most) in _RANGES.items():
+    for knob, (least, most) in RANGES.items():
         section, name = knob.split('.')
         value = config[section][name]
         if not least <= value <= (float('inf') if most is None else most):
@@ -98,13 +72,39 @@ def open_run(config: ConfigDict) -> Run:
     steps = steps_per_epoch(members, config.train.batch_size)
     reads = reads_text(config)
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
-    plain = np.zeros(front_ends.layout(config.features.source).bands, np.float32)
+    learner = build_learner(config, len(emotions), max(len(w) for w in words), steps)
+    learner.begins_with()  # what is missing is said before anything is written
+    if learner.frozen_units:
+        opened = through_frozen(config, opened, learner)
+    bands = 1 if opened.source == activations.SOURCE else front_ends.layout(config.features.source).bands
+    plain = np.zeros(bands, np.float32)
     known = lambda m: (
         utterances.normalization(opened, m.train) if config.features.normalize != 'none' else (plain, plain + 1)
     )
     mean, std = zip(*(known(m) for m in members), strict=True)
-    learner = build_learner(config, len(emotions), max(len(w) for w in words), steps)
     return Run(config, opened, emotions, members, words, (np.stack(mean), np.stack(std)), learner, steps)
+
+
+def title(config: ConfigDict) -> str:
+    """What tables call the network: its name, or that of its trunk, which says where it is not the published one."""
+    m = config.model
+    if 'trunk' not in m:
+        return m.name
+    return m.trunk + (f'_x{m.width:g}' if m.width != 1 else '') + ('_random' if m.weights == 'random' else '')
+
+
+def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: Learner) -> utterances.Utterances:
+    """What the frozen layers of the network give, instead of what they hear."""
+    a = config.augment
+    if config.features.normalize != 'none' or any(
+        (a.speed, a.gain_db, a.band_shift, a.scored_shifts, a.time_masks, a.band_masks)
+    ):
+        raise InputError(
+            f'model {config.model.name} hears what its frozen layers give, which can be neither normalized nor augmented; '
+            "set features.normalize='none' and the augment knobs to 0"
+        )
+    name = repr((sorted(config.model.to_dict().items()), learner.begins_with()))
+    return activations.of(opened, front_ends.layout(config.features.source).steps, name, learner.frozen)
 
 
 def _sides(config: ConfigDict, opened: utterances.Utterances, fold: folds.Fold) -> tuple:
@@ -213,7 +213,7 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
     dtype = jnp.bfloat16 if config.train.bfloat16 else jnp.float32
     sizes = {'classes': classes, 'bands': front.bands, 'words': words + 2}
     frames = front.steps or round(config.train.window_s / front.hop_s) + 1
-    return Learner(
+    learner = Learner(
         lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
         optim.build(config.optim, steps * config.train.epochs, steps),
         Inputs(config.augment, waveform, config.features.normalize == 'window', frames, front.hop_s),
@@ -221,10 +221,15 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
         config.loss.modalities,
         config.optim.ema,
     )
+    if learner.frozen_units:  # it is trained on one row of activations a window
+        learner.inputs = learner.inputs._replace(frames=1)
+    return learner
 
 
-def eval_span(config: ConfigDict) -> int:
-    """The longest window scored at once, in the units of the source: frames or samples."""
+def eval_span(config: ConfigDict, opened: utterances.Utterances) -> int:
+    """The longest window scored at once, in the units of what was opened: frames, samples or rows of activations."""
+    if opened.source == activations.SOURCE:
+        return 1
     front = front_ends.layout(config.features.source)
     if config.features.source == 'waveform':
         return round(config.train.eval_window_s * front_ends.named('waveform').rate_hz)

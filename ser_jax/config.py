@@ -146,3 +146,30 @@ def _train() -> ConfigDict:
     t.bfloat16 = False  # compute in bfloat16, parameters stay float32
     t.tensorboard = True
     return t
+
+
+# Knob -> (its least value, its largest or None); what lies outside can only be a slip.
+RANGES = {
+    'data.resident_gb': (0, None),
+    'features.max_words': (1, None),
+    'members.folds': (2, None),
+    'members.valid_speakers': (0, None),
+    'members.test_share': (0, 1),
+    'members.valid_share': (0, 1),
+    'members.at_once': (0, None),
+    'augment.speed': (0, 0.9),
+    'augment.mixup': (0, None),
+    'augment.scored_shifts': (0, 8),
+    'loss.label_smoothing': (0, 0.99),
+    'optim.warmup': (0, 1),
+    'optim.clip': (0, None),
+    'optim.ema': (0, 0.99999),
+    'train.epochs': (1, None),
+    'train.batch_size': (1, None),
+    'train.window_s': (0.1, None),
+    'train.eval_window_s': (0.1, None),
+    'train.select_over': (1, None),
+    'train.checkpoint_every': (1, None),
+    'train.keep': (1, None),
+    'train.steps_per_dispatch': (0, None),
+}

@@ -58,7 +58,7 @@ def evaluate_run(
         return opened[key]
 
     own = assemble.labeled(config, opens(tuple(config.data.corpora), tuple(config.data.variants)))
-    parts = list(_run(trained, config, own, False, say))
+    parts = list(_run(trained, config, _through_frozen(trained, config, own), False, say))
     for corpus in corpora:
         if corpus in config.data.corpora:
             continue
@@ -68,6 +68,24 @@ def evaluate_run(
             heard = heard.select(~known)
         parts.extend(_run(trained, config, heard, True, say))
     return pa.concat_tables(parts, promote_options='default')
+
+
+def _through_frozen(trained: Trained, config, utterances: Utterances) -> Utterances:
+    """What was computed once for training, where there is such a thing and the weights are still those; else as it is."""
+    if not trained.learner.frozen_units:
+        return utterances
+    environment = json.loads((trained.directory / 'environment.json').read_text())
+    try:
+        if trained.learner.begins_with() != environment['begins_with']:
+            return utterances
+    except InputError:  # the file is gone: the run has all that is needed
+        return utterances
+    run = utterances.select(np.isin(utterances.emotion, trained.emotions) & _heard(config, utterances))
+    return assemble.through_frozen(config, run, trained.learner)
+
+
+def _heard(config, utterances: Utterances) -> np.ndarray:
+    return np.isin(utterances.channel, [*config.data.channels, *config.data.train_only_channels])
 
 
 def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -> Iterator[pa.Table]:
@@ -110,7 +128,7 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
 
 
 def _predict(trained: Trained, config, utterances: Utterances, members: list[Member], made: dict) -> list[Prediction]:
-    names, span = [m.name for m in members], assemble.eval_span(config)
+    names, span = [m.name for m in members], assemble.eval_span(config, utterances)
     own, size = trained.own(names, utterances.text), len(members)
     if size not in made:
         shared = assemble.shared_arrays(config, utterances, trained.emotions, span)
@@ -134,7 +152,7 @@ def _rows(trained: Trained, utterances: Utterances, member: Member, said: Predic
         answer = np.array(trained.emotions, object)[probabilities.argmax(1)]
         columns = {
             'run': same(str(trained.directory)),
-            'config': same(trained.config.model.name),
+            'config': same(assemble.title(trained.config)),
             'protocol': same(protocol),
             'member': same(member.name),
             'fold': same(np.int32(member.fold)),
@@ -208,7 +226,6 @@ def main(argv: list[str]) -> None:
         flags.FLAGS.output
         or (runs[0].directory if len(runs) == 1 else os.path.commonpath([r.directory for r in runs]) or '.')
     )
-    output.mkdir(parents=True, exist_ok=True)
     predictions = pa.concat_tables(parts, promote_options='default')
     scores = scoring.scores_by(predictions)
     write(output, runs, predictions, scores)
@@ -224,14 +241,21 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
-def write(output: pathlib.Path, runs: Sequence[Trained], predictions: pa.Table, scores: list) -> None:
-    """Writes predictions.parquet, scores.csv and report.html to `output`, and MODEL_CARD.md to every run."""
+def write(
+    output: pathlib.Path, runs: Sequence[Trained], predictions: pa.Table, scores: list, published: str = ''
+) -> None:
+    """Writes predictions.parquet, scores.csv and report.html to `output`, and MODEL_CARD.md to every run.
+
+    `published`, a table of what others published, stands first in the report.
+    """
+    output.mkdir(parents=True, exist_ok=True)
     pa.parquet.write_table(predictions, output / 'predictions.parquet')
     scoring.write_csv(scores, output / 'scores.csv')
     read = lambda run, name: json.loads((run.directory / name).read_text())
     histories = {str(r.directory): logbook.read(r.directory / 'metrics.jsonl') for r in runs}
     configs = {str(r.directory): read(r, 'config.json') for r in runs}
-    html.write(output / 'report.html', scores, predictions, histories, read(runs[0], 'environment.json'), configs)
+    environment = read(runs[0], 'environment.json')
+    html.write(output / 'report.html', scores, predictions, histories, environment, configs, published)
     for r in runs:
         own = [s for s in scores if s.run == str(r.directory)]
         model_card.write(

@@ -56,6 +56,7 @@ class Listener:
         front = front_ends.layout(source)
         self.source, self.rate_hz = source, front_ends.named(source).rate_hz
         self._per_second = self.rate_hz if self._waveform else 1 / front.hop_s
+        self._aligned = front.steps is not None
         self._most = front.steps or max(1, round((window_s or trained.config.train.eval_window_s) * self._per_second))
         predict = lambda v, o, s, r, span: jax.vmap(lambda v, o: trained.learner.predict(v, o, s, r, span))(v, o)
         self._predict = jax.jit(predict, static_argnums=4)
@@ -66,7 +67,7 @@ class Listener:
         frames = front_ends.frames(self.source, samples if values is None else values)  # as in the shards
         first, last = features.heard_span(frames, self.trained.config.features.trim_db)
         values = (frames if values is None else values)[first * scale : last * scale]
-        cut = batches.windows(np.zeros(1, np.int32), np.array([len(values)]), self._most)
+        cut = batches.windows(np.zeros(1, np.int32), np.array([len(values)]), self._most, self._aligned)
         order = np.argsort(cut.start, kind='stable')
         starts, lengths = cut.start[order], cut.length[order]
         said = np.concatenate(

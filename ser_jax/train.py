@@ -143,7 +143,8 @@ def _validate(run: assemble.Run, group: Group, variables) -> list[tuple[float, f
     """(UAR, loss) of each member on its validation speakers; nan where it has none."""
     if not len(group.members[0].valid):
         return [(float('nan'), float('nan'))] * len(group.members)
-    said = group.predict(variables, [m.valid for m in group.members], assemble.eval_span(run.config))
+    span = assemble.eval_span(run.config, run.utterances)
+    said = group.predict(variables, [m.valid for m in group.members], span)
     return [score(run, prediction) for prediction in said]
 
 
@@ -174,7 +175,7 @@ def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group
     else:
         made.clear()  # the corpus is on the devices once
         config = run.config
-        span = max(assemble.eval_span(config), run.learner.inputs.span)
+        span = max(assemble.eval_span(config, run.utterances), run.learner.inputs.span)
         per_dispatch = config.train.steps_per_dispatch or (1 if jax.default_backend() == 'cpu' else 16)
         made[len(which)] = Group(
             run.learner,

@@ -63,7 +63,11 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> None:
     mean, std = run.normalization
     files = {
         'config': json.loads(run.config.to_json()),  # first: a folder without it is not taken for a run
-        'environment': {**environment.describe(), 'fingerprints': run.utterances.fingerprints},
+        'environment': {
+            **environment.describe(),
+            'fingerprints': run.utterances.fingerprints,
+            'begins_with': run.learner.begins_with(),
+        },
         'folds': {
             'protocol': run.config.members.protocol,
             'emotions': run.emotions,

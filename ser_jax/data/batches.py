@@ -38,7 +38,9 @@ def steps_per_epoch(members: Sequence[Member], batch_size: int) -> int:
     return max(-(-heard(m) // batch_size) for m in members)
 
 
-def epoch_plan(member: Member, epoch: int, batch_size: int, steps: int, length: np.ndarray, span: int) -> Plan:
+def epoch_plan(
+    member: Member, epoch: int, batch_size: int, steps: int, length: np.ndarray, span: int, aligned: bool = False
+) -> Plan:
     """One epoch of a member: each training utterance once, at a random place, in random order: [steps, B].
 
     Utterances are dealt to steps in turn, so that where there are fewer than steps * B every step lacks about equally
@@ -47,6 +49,7 @@ def epoch_plan(member: Member, epoch: int, batch_size: int, steps: int, length: 
     Args:
       length: [N] lengths of all utterances.
       span: how long a window is; longer utterances are cut at a random start, shorter ones start at 0.
+      aligned: an utterance consists of windows of `span` side by side, of which one is chosen.
     """
     random = np.random.default_rng([member.seed, member.fold, epoch])
     heard = member.train
@@ -55,7 +58,8 @@ def epoch_plan(member: Member, epoch: int, batch_size: int, steps: int, length: 
     order = random.permutation(heard)
     slots = np.resize(order, steps * batch_size)
     weight = (np.arange(steps * batch_size) < len(order)).astype(np.float32)
-    start = np.floor(random.random(steps * batch_size) * (np.maximum(length[slots] - span, 0) + 1)).astype(np.int32)
+    places = np.maximum(length[slots] // span, 1) if aligned else np.maximum(length[slots] - span, 0) + 1
+    start = (np.floor(random.random(steps * batch_size) * places) * (span if aligned else 1)).astype(np.int32)
     deal = lambda x: np.ascontiguousarray(x.reshape(batch_size, steps).T)
     return Plan(deal(slots.astype(np.int32)), deal(start), deal(weight))
 
@@ -68,17 +72,19 @@ class Windows(NamedTuple):
     length: np.ndarray  # int32 [n]
 
 
-def windows(indices: np.ndarray, length: np.ndarray, most: int) -> Windows:
+def windows(indices: np.ndarray, length: np.ndarray, most: int, aligned: bool = False) -> Windows:
     """Covers the utterances at `indices` by windows of at most `most`, sorted by length so that batches pad little.
 
-    A longer utterance gets windows of exactly `most`, half overlapping, the last one flush with its end.
+    A longer utterance gets windows of exactly `most`, half overlapping, the last one flush with its end; or side by side,
+    where it consists of such windows (`aligned`).
     """
     rows = []
     for i in indices:
         if length[i] <= most:
             rows.append((i, 0, length[i]))
             continue
-        starts = sorted({*range(0, int(length[i]) - most, max(1, most // 2)), int(length[i]) - most})
+        step = most if aligned else max(1, most // 2)
+        starts = sorted({*range(0, int(length[i]) - most, step), int(length[i]) - most})
         rows.extend((i, s, most) for s in starts)
     rows.sort(key=lambda r: (r[2], r[0], r[1]))
     table = np.array(rows, np.int32).reshape(-1, 3)

@@ -72,6 +72,11 @@ class Utterances:
     def __len__(self) -> int:
         return len(self.id)
 
+    @property
+    def aligned(self) -> bool:
+        """Whether what is stored of an utterance are windows of one length, side by side."""
+        return self.source in front_ends.SOURCES and front_ends.layout(self.source).steps is not None
+
     def select(self, keep: np.ndarray) -> 'Utterances':
         """The utterances where `keep` [N] is True; the features are shared, not copied."""
         at = np.flatnonzero(keep)

@@ -62,13 +62,18 @@ class Learner:
         self.build, self.optimizer, self.inputs = build, optimizer, inputs
         self.smoothing, self.modality_weight, self.ema = smoothing, modality_weight, ema
         model = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+        self.pretrained = hasattr(model, 'pretrained')  # it begins with weights from a file: not to be traced
+        self.begins_with = getattr(
+            model, 'begins_with', str
+        )  # what tells those weights apart; raises where there are none
+        self.frozen_units = getattr(model, 'frozen_units', 0)  # where `activations` can be computed once for all
         self.graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
         self._names = [_paths(s) for s in states]
         self._trees = [jax.tree.structure(s) for s in states]
 
     def init(self, key) -> State:
         """A fresh member."""
-        variables = self._flatten(self.build(nnx.Rngs(key)))
+        variables = self._flatten(self._begin(key))
         copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated state must not alias itself
         zero = lambda dtype: jnp.zeros((), dtype)
         return State(
@@ -84,6 +89,16 @@ class Learner:
             zero(jnp.float32),
             jnp.int32(-1),
         )
+
+    def frozen(self) -> Callable:
+        """What the units before the first trained parameter give: windows [B F M] -> [B A]."""
+        return self._begin(jax.random.key(0)).activations
+
+    def _begin(self, key):
+        model = self.build(nnx.Rngs(key))
+        if self.pretrained:
+            model.pretrained()
+        return model
 
     def update(self, state: State, own: Own, shared: Shared, row: Row) -> State:
         """One step on one batch. Randomness depends on the member's key and the step alone."""

@@ -22,6 +22,8 @@ from ser_jax.data.utterances import Utterances
 from ser_jax.learn.inputs import Own, Row, Shared
 from ser_jax.learn.learner import Learner, State, Variables
 
+_VALUES = 1 << 23  # numbers in a batch that is scored at once; networks make many times as many of them
+
 
 class Prediction(NamedTuple):
     """What one member says of utterances."""
@@ -89,7 +91,7 @@ class Group:
         self.shared = put(shared, mesh, P())
         self._seat(members, own)
         stacked, everywhere = NamedSharding(mesh, P('members')), NamedSharding(mesh, P())
-        self._init = jax.jit(learner.init)
+        self._init = learner.init if learner.pretrained else jax.jit(learner.init)
         self._update = jax.jit(self._many_updates, donate_argnums=0, out_shardings=stacked)
         self._predict = jax.jit(self._predict_all, static_argnums=4, out_shardings=everywhere)
         self._keep = jax.jit(self._keep_better, donate_argnums=0, out_shardings=stacked)
@@ -117,7 +119,9 @@ class Group:
         """Yields the state after each dispatch of epoch `epoch` (0-based)."""
         span = self.learner.inputs.span
         plans = [
-            batches.epoch_plan(m, epoch, self.batch_size, self.steps, self.utterances.length, span)
+            batches.epoch_plan(
+                m, epoch, self.batch_size, self.steps, self.utterances.length, span, self.utterances.aligned
+            )
             for m in self.members
         ]
         plan = Plan(*(np.stack(x, 1) for x in zip(*plans, strict=True)))  # [steps K B]
@@ -135,9 +139,11 @@ class Group:
           variables: stacked [K ...].
           most: longest window, in frames or samples.
         """
-        windows = [batches.windows(w, self.utterances.length, most) for w in which]
+        windows = [batches.windows(w, self.utterances.length, most, self.utterances.aligned) for w in which]
         count = max(len(w.utterance) for w in windows)
-        batch_size = max(self.mesh.shape['batch'], min(batch_size, count))
+        values = most * math.prod(self.utterances.read(0).shape[1:])
+        batch_size = min(batch_size, count, max(1, _VALUES // values))
+        batch_size = max(self.mesh.shape['batch'], batch_size)
         batch_size -= batch_size % self.mesh.shape['batch']
         said: list[dict[str, list]] = [{} for _ in self.members]
         for at in range(0, count, batch_size):

@@ -30,7 +30,7 @@ def sgd(data_dir, **changes):
 
 def group_of(config, which, devices=None, per_dispatch=1) -> Group:
     run = assemble.open_run(config)
-    span = max(assemble.eval_span(config), run.learner.inputs.span)
+    span = max(assemble.eval_span(config, run.utterances), run.learner.inputs.span)
     shared = assemble.shared_arrays(config, run.utterances, run.emotions, span)
     return Group(
         run.learner,

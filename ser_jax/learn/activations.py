@@ -1,0 +1,82 @@
+"""What the frozen part of a network gives for every window of a corpus, computed once and kept on disk.
+
+Where nothing that is trained stands before a unit, its inputs are the same in every epoch of every member. A run hears
+them instead of the windows; predicting goes through the whole network.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ser_jax.contract import InputError
+from ser_jax.data.utterances import Utterances
+
+SOURCE = 'activations'  # what `Utterances.source` is then
+_BATCH = 16
+
+
+def folder() -> pathlib.Path:
+    """Where activations are kept between runs: beside the compiled programs."""
+    return pathlib.Path(os.environ.get('SER_JAX_ACTIVATIONS') or '~/.cache/ser_jax/activations').expanduser()
+
+
+def of(utterances: Utterances, steps: int, name: str, build: Callable[[], Callable]) -> Utterances:
+    """The utterances with one row a window, float16 [windows, A], instead of their frames.
+
+    Args:
+      utterances: of a front end whose windows of `steps` frames stand side by side.
+      name: tells apart all that the activations depend on beside the recordings: network, arguments, weights.
+      build: returns the function windows [B, steps, M] -> [B, A]; called only where nothing is kept yet.
+
+    Raises:
+      InputError: the activations are no finite numbers in float16.
+    """
+    content = repr((sorted(utterances.fingerprints.items()), utterances.source, list(utterances.id), name))
+    path = folder() / f'{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy'
+    length = utterances.length // steps
+    if not path.exists():
+        _write(path, utterances, steps, length, build())
+    rows = np.load(path, mmap_mode='r')
+    offset = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
+    nothing = np.zeros((len(utterances), 1))
+    return dataclasses.replace(
+        utterances,
+        flat=rows,
+        offset=offset,
+        length=length,
+        sums=nothing,
+        squares=nothing,
+        read=lambda i: rows[offset[i] : offset[i] + length[i]],
+        source=SOURCE,
+    )
+
+
+def _write(path: pathlib.Path, utterances: Utterances, steps: int, length: np.ndarray, function: Callable) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    total, function = int(length.sum()), jax.jit(function)
+    places = [(i, w * steps) for i in range(len(utterances)) for w in range(length[i])]
+    fresh, rows = path.with_suffix('.writing'), None
+    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task('windows through the frozen layers', total=total)
+        for start in range(0, total, _BATCH):
+            chosen = places[start : start + _BATCH]
+            windows = np.stack([utterances.read(i)[at : at + steps] for i, at in chosen]).astype(np.float32)
+            windows = np.pad(windows, ((0, _BATCH - len(chosen)), (0, 0), (0, 0)))  # one shape to compile
+            given = np.asarray(function(windows))[: len(chosen)].astype(np.float16)
+            if not np.isfinite(given).all():
+                where = utterances.id[chosen[0][0]]
+                raise InputError(f'the frozen layers give no finite float16 numbers at {where}; check their weights')
+            if rows is None:
+                rows = np.lib.format.open_memmap(fresh, 'w+', np.float16, (total, given.shape[1]))
+            rows[start : start + len(chosen)] = given
+            progress.advance(task, len(chosen))
+    rows.flush()
+    fresh.rename(path)

@@ -1,0 +1,23 @@
+"""The four ImageNet trunks of the published systems, in Flax, by Keras' names."""
+
+from ser_jax.contract import InputError
+from ser_jax.models.backbones.densenet201 import DenseNet201
+from ser_jax.models.backbones.inception_v3 import InceptionV3
+from ser_jax.models.backbones.layers import Backbone, Frozen, freeze
+from ser_jax.models.backbones.resnet50 import ResNet50
+from ser_jax.models.backbones.xception import Xception
+
+BACKBONES = {'densenet201': DenseNet201, 'inception_v3': InceptionV3, 'resnet50': ResNet50, 'xception': Xception}
+
+__all__ = ['BACKBONES', 'Backbone', 'Frozen', 'freeze', 'named']
+
+
+def named(name: str) -> type[Backbone]:
+    """The trunk of a name.
+
+    Raises:
+      InputError: there is none.
+    """
+    if name not in BACKBONES:
+        raise InputError(f'{name!r} is no trunk; known are {", ".join(BACKBONES)}')
+    return BACKBONES[name]

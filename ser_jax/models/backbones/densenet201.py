@@ -1,0 +1,95 @@
+"""DenseNet201 (Huang et al. 2017), as keras.applications has it: 18,321,984 parameters without its top.
+
+torchvision's differs in nothing but the normalization's epsilon; Keras' weights were made from its own.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ser_jax.models.backbones.layers import Backbone, Conv, Norm, halve, max_pool, scaled
+
+BLOCKS = (6, 12, 48, 32)
+GROWTH = 32
+
+
+class DenseNet201(Backbone):
+    """103 units: `conv1`, 98 dense layers, 3 transitions `pool2` to `pool4`, `bn`: [B 224 224 3] -> [B 7 7 1920]."""
+
+    def __init__(self, width: float = 1.0, style: str = 'keras', *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
+        super().__init__(style)
+        epsilon = 1.001e-5 if style == 'keras' else 1e-5
+        of = {'dtype': dtype, 'rngs': rngs}
+        growth = scaled(GROWTH, width)
+        channels = self.add('conv1', Stem(scaled(64, width), epsilon, **of), scaled(64, width))
+        for stage, layers in enumerate(BLOCKS, 2):
+            for i in range(1, layers + 1):
+                name = f'conv{stage}_block{i}'
+                channels = self.add(name, Dense(name, channels, growth, epsilon, **of), channels + growth)
+            if stage < 5:
+                name, halved = f'pool{stage}', channels // 2
+                channels = self.add(name, Transition(name, channels, halved, epsilon, **of), halved)
+        self.add('bn', Last(channels, epsilon), channels)
+
+    def torch_name(self, layer: str) -> str:
+        """`conv5_block32_1_conv` -> `features.denseblock4.denselayer32.conv1`."""
+        if layer in ('conv1_conv', 'conv1_bn', 'bn'):
+            return {'conv1_conv': 'features.conv0', 'conv1_bn': 'features.norm0', 'bn': 'features.norm5'}[layer]
+        if found := re.fullmatch(r'pool(\d)_(conv|bn)', layer):
+            return f'features.transition{int(found[1]) - 1}.{"norm" if found[2] == "bn" else "conv"}'
+        stage, block, place, kind = re.fullmatch(r'conv(\d)_block(\d+)_(\d)_(conv|bn)', layer).groups()
+        last = f'norm{int(place) + 1}' if kind == 'bn' else f'conv{place}'
+        return f'features.denseblock{int(stage) - 1}.denselayer{block}.{last}'
+
+
+class Stem(nnx.Module):
+    """7 x 7 every 2, then the largest of 3 x 3 every 2."""
+
+    def __init__(self, outputs: int, epsilon: float, **of):
+        self.conv1_conv = Conv(3, outputs, 7, 2, (3, 3), **of)
+        self.conv1_bn = Norm(outputs, epsilon)
+
+    def __call__(self, x):
+        return max_pool(jax.nn.relu(self.conv1_bn(self.conv1_conv(x))), (1, 1))
+
+
+class Dense(nnx.Module):
+    """Normalization first: 1 x 1 to four times the growth, 3 x 3 to the growth, beside what came in."""
+
+    def __init__(self, name: str, inputs: int, growth: int, epsilon: float, **of):
+        self.name = name
+        setattr(self, f'{name}_0_bn', Norm(inputs, epsilon))
+        setattr(self, f'{name}_1_conv', Conv(inputs, 4 * growth, 1, **of))
+        setattr(self, f'{name}_1_bn', Norm(4 * growth, epsilon))
+        setattr(self, f'{name}_2_conv', Conv(4 * growth, growth, 3, **of))
+
+    def __call__(self, x):
+        layer = lambda last: getattr(self, f'{self.name}_{last}')
+        new = layer('1_conv')(jax.nn.relu(layer('0_bn')(x)))
+        new = layer('2_conv')(jax.nn.relu(layer('1_bn')(new)))
+        return jnp.concatenate([x.astype(new.dtype), new], -1)
+
+
+class Transition(nnx.Module):
+    """Half the channels, half the size."""
+
+    def __init__(self, name: str, inputs: int, outputs: int, epsilon: float, **of):
+        self.name = name
+        setattr(self, f'{name}_bn', Norm(inputs, epsilon))
+        setattr(self, f'{name}_conv', Conv(inputs, outputs, 1, **of))
+
+    def __call__(self, x):
+        x = jax.nn.relu(getattr(self, f'{self.name}_bn')(x))
+        return halve(getattr(self, f'{self.name}_conv')(x))
+
+
+class Last(nnx.Module):
+    """The last normalization, rectified."""
+
+    def __init__(self, inputs: int, epsilon: float):
+        self.bn = Norm(inputs, epsilon)
+
+    def __call__(self, x):
+        return jax.nn.relu(self.bn(x))

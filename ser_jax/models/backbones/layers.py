@@ -1,0 +1,224 @@
+"""What the published trunks are made of: Keras' layers by Keras' names, and the chain of units they stand in.
+
+Batch normalization always uses the moving statistics: both published systems call their trunk with `training=False`, also
+where they fine-tune it. Weights have the names Keras gives them (kernel, gamma, moving_mean ...), so that a path reads
+`conv5_block32/conv5_block32_1_conv/kernel`: unit, layer, weight.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ser_jax.contract import InputError
+
+STYLES = ('keras', 'torch')
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
+_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+class Frozen(nnx.BatchStat):
+    """A pretrained weight that is not trained: kept beside the moving statistics, never differentiated."""
+
+
+class Conv(nnx.Module):
+    """Convolution over [B H W I]; padding 'SAME', 'VALID' or (before, after) in both directions; zeros without `rngs`."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int | tuple[int, int] = 1,
+        stride: int = 1,
+        padding='SAME',
+        bias: bool = False,
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ):
+        size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        self.kernel = nnx.Param(_draw((*size, inputs, outputs), size[0] * size[1] * inputs, rngs))
+        if bias:
+            self.bias = nnx.Param(jnp.zeros(outputs))
+        self.stride, self.dtype = (stride, stride), dtype
+        self.padding = padding if isinstance(padding, str) else (tuple(padding),) * 2
+        self.biased = bias
+
+    def __call__(self, x):
+        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        x = jax.lax.conv_general_dilated(
+            x, kernel, self.stride, self.padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
+        return x + self.bias[...].astype(self.dtype) if self.biased else x
+
+
+class SeparableConv(nnx.Module):
+    """3 x 3 in each channel alone, then 1 x 1 over channels, size kept.
+
+    The first as nine shifted products: XLA's grouped convolution takes many times longer on a CPU.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
+        self.depthwise_kernel = nnx.Param(_draw((3, 3, inputs, 1), 9, rngs))
+        self.pointwise_kernel = nnx.Param(_draw((1, 1, inputs, outputs), inputs, rngs))
+        self.dtype = dtype
+
+    def __call__(self, x):
+        x = x.astype(self.dtype)
+        deep = self.depthwise_kernel[..., 0].astype(self.dtype)
+        height, width = x.shape[1:3]
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        x = sum(padded[:, i : i + height, j : j + width] * deep[i, j] for i in range(3) for j in range(3))
+        return x @ self.pointwise_kernel[0, 0].astype(self.dtype)
+
+
+class Norm(nnx.Module):
+    """Batch normalization by the moving statistics; `scale=False` as Inception has it, without gamma."""
+
+    def __init__(self, features: int, epsilon: float, scale: bool = True):
+        if scale:
+            self.gamma = nnx.Param(jnp.ones(features))
+        self.beta = nnx.Param(jnp.zeros(features))
+        self.moving_mean = nnx.BatchStat(jnp.zeros(features))
+        self.moving_variance = nnx.BatchStat(jnp.ones(features))
+        self.epsilon, self.scale = epsilon, scale
+
+    def __call__(self, x):
+        factor = jax.lax.rsqrt(self.moving_variance[...] + self.epsilon)
+        factor = factor * self.gamma[...] if self.scale else factor
+        return x * factor.astype(x.dtype) + (self.beta[...] - self.moving_mean[...] * factor).astype(x.dtype)
+
+
+class Backbone(nnx.Module):
+    """A trunk as a chain of named units, each of which maps one tensor [B H W C] to one.
+
+    Attributes:
+      names: the units in order; each is an attribute of that name.
+      channels: what each of them gives.
+      size: height and width of the pictures it was trained on.
+      mode: how it wants its pixels (`preprocess`).
+      style: 'keras', or 'torch' for what the networks of torchvision and timm compute with theirs.
+    """
+
+    size = 224
+    mode = 'torch'
+
+    def __init__(self, style: str = 'keras'):
+        if style not in STYLES:
+            raise InputError(f'style={style!r} is not known; known are {", ".join(STYLES)}')
+        self.style = style
+        self.names: tuple[str, ...] = ()
+        self.channels: tuple[int, ...] = ()
+
+    def add(self, name: str, unit: nnx.Module, channels: int) -> int:
+        """Appends a unit; returns its channels."""
+        setattr(self, name, unit)
+        self.names, self.channels = (*self.names, name), (*self.channels, channels)
+        return channels
+
+    @property
+    def outputs(self) -> int:
+        """D, the channels of the last unit."""
+        return self.channels[-1]
+
+    def __call__(self, x, first: int = 0, last: int | None = None):
+        """[B H W 3] -> [B h w D], or from the input of unit `first` to the output of the one before `last`."""
+        for name in self.names[first:last]:
+            x = getattr(self, name)(x)
+        return x
+
+    def preprocess(self, pixels):
+        """RGB [B H W 3] from 0 to 255, as the published weights expect it; weights of torch never take BGR."""
+        x = jnp.asarray(pixels, jnp.float32)
+        if self.mode == 'tf':
+            return x / 127.5 - 1
+        if self.mode == 'caffe' and self.style == 'keras':
+            return x[..., ::-1] - jnp.asarray(_MEAN_BGR)
+        return (x / 255 - jnp.asarray(_MEAN)) / jnp.asarray(_STD)
+
+    def torch_name(self, layer: str) -> str:
+        """What torchvision or timm call a layer of Keras' name."""
+        raise NotImplementedError
+
+    def weights(self) -> Iterator[tuple[str, str, str, nnx.Variable]]:
+        """(unit, layer, weight, variable) of all there are, in the order they were made."""
+        for unit in self.names:
+            for layer, module in vars(getattr(self, unit)).items():
+                if isinstance(module, nnx.Module):
+                    for weight, variable in vars(module).items():
+                        if isinstance(variable, nnx.Variable):
+                            yield unit, layer, weight, variable
+
+
+def freeze(backbone: Backbone, trainable: Sequence[str]) -> int:
+    """Makes every parameter of a layer whose name begins with none of `trainable` a `Frozen`.
+
+    A name is a layer's as Keras has it (`conv5_block32_1_conv`), or a unit's (`mixed10`).
+
+    Returns:
+      How many units stand before the first one that is trained in part; all of them where none is.
+
+    Raises:
+      InputError: an entry of `trainable` begins no name.
+    """
+    unused = set(trainable)
+    units = set()
+    for unit, layer, weight, variable in list(backbone.weights()):
+        if not isinstance(variable, nnx.Param):
+            continue
+        used = {t for t in trainable if layer.startswith(t) or unit.startswith(t)}
+        unused -= used
+        if used:
+            units.add(backbone.names.index(unit))
+        else:
+            setattr(getattr(getattr(backbone, unit), layer), weight, Frozen(variable[...]))
+    if unused:
+        raise InputError(
+            f'trainable={sorted(unused)[0]!r} begins no layer of the trunk; its last units are '
+            f'{", ".join(backbone.names[-3:])}'
+        )
+    return min(units, default=len(backbone.names))
+
+
+def scaled(channels: int, width: float) -> int:
+    """`width` times as many channels, a multiple of 8; as they are for 1.0."""
+    return channels if width == 1 else max(8, 8 * round(channels * width / 8))
+
+
+def max_pool(x, padding: tuple[int, int] | str = (0, 0)):
+    """Largest of 3 x 3 every 2; padding before and after, or 'SAME' as Keras pads, which depends on the size.
+
+    Written as a maximum over shifted slices: the gradient of XLA's own window reduction is slow on a CPU.
+    """
+    sides = [((0, 1) if n % 2 == 0 else (1, 1)) if padding == 'SAME' else padding for n in x.shape[1:3]]
+    low = jnp.finfo(x.dtype).min
+    x = jnp.pad(x, ((0, 0), *sides, (0, 0)), constant_values=low)
+    rows, columns = (x.shape[1] - 1) // 2, (x.shape[2] - 1) // 2
+    largest = lambda slices: jax.tree.reduce(jnp.maximum, slices)
+    x = largest([x[:, i : i + 2 * rows - 1 : 2] for i in range(3)])
+    return largest([x[:, :, j : j + 2 * columns - 1 : 2] for j in range(3)])
+
+
+def average_pool(x, count_padding: bool):
+    """Mean of 3 x 3, size kept; at the edges over what is there (Keras), or with zeros for what is not (torch)."""
+    height, width = x.shape[1:3]
+    ones = jnp.ones((1, height, width, 1), x.dtype)
+
+    def total(x):
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        x = sum(x[:, i : i + height] for i in range(3))
+        return sum(x[:, :, j : j + width] for j in range(3))
+
+    return total(x) / (9 if count_padding else total(ones))
+
+
+def halve(x):
+    """Mean of 2 x 2 every 2; an odd last row or column is dropped."""
+    height, width = x.shape[1] // 2, x.shape[2] // 2
+    return x[:, : 2 * height, : 2 * width].reshape(len(x), height, 2, width, 2, -1).mean((2, 4))
+
+
+def _draw(shape: tuple[int, ...], inputs: int, rngs: nnx.Rngs | None):
+    """Weights of variance 2 / inputs (He et al. 2015); without `rngs` zeros, which cost nothing and wait for a file."""
+    return jnp.zeros(shape) if rngs is None else (2 / inputs) ** 0.5 * jax.random.normal(rngs.params(), shape)

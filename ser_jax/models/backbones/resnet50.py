@@ -1,0 +1,79 @@
+"""ResNet50 (He et al. 2016), as keras.applications has it: 23,587,712 parameters without its top.
+
+In Keras a stage's stride is in its first 1 x 1 convolution and every convolution has a bias; torchvision and timm ("v1.5")
+have it in the 3 x 3 and no biases, which `style='torch'` computes.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ser_jax.models.backbones.layers import Backbone, Conv, Norm, max_pool, scaled
+
+STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
+
+
+class ResNet50(Backbone):
+    """17 units: `conv1` and 16 residual blocks: [B 224 224 3] -> [B 7 7 2048]."""
+
+    mode = 'caffe'
+
+    def __init__(self, width: float = 1.0, style: str = 'keras', *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
+        super().__init__(style)
+        of = {'style': style, 'dtype': dtype, 'rngs': rngs}
+        channels = self.add('conv1', Stem(scaled(64, width), **of), scaled(64, width))
+        for stage, (filters, blocks) in enumerate(STAGES, 2):
+            filters = scaled(filters, width)
+            for i in range(1, blocks + 1):
+                name, stride = f'conv{stage}_block{i}', 2 if i == 1 and stage > 2 else 1
+                channels = self.add(name, Block(name, channels, filters, stride, i == 1, **of), 4 * filters)
+
+    def torch_name(self, layer: str) -> str:
+        """`conv5_block3_2_bn` -> `layer4.2.bn2`."""
+        if layer in ('conv1_conv', 'conv1_bn'):
+            return layer.removeprefix('conv1_') + '1'
+        stage, block, place, kind = re.fullmatch(r'conv(\d)_block(\d)_(\d)_(conv|bn)', layer).groups()
+        last = f'downsample.{("conv", "bn").index(kind)}' if place == '0' else f'{kind}{place}'
+        return f'layer{int(stage) - 1}.{int(block) - 1}.{last}'
+
+
+class Stem(nnx.Module):
+    """7 x 7 every 2, then the largest of 3 x 3 every 2."""
+
+    def __init__(self, outputs: int, style: str, **of):
+        self.conv1_conv = Conv(3, outputs, 7, 2, (3, 3), style == 'keras', **of)
+        self.conv1_bn = Norm(outputs, _epsilon(style))
+
+    def __call__(self, x):
+        return max_pool(jax.nn.relu(self.conv1_bn(self.conv1_conv(x))), (1, 1))
+
+
+class Block(nnx.Module):
+    """1 x 1, 3 x 3, 1 x 1 to four times the filters, added to what came in or its projection."""
+
+    def __init__(self, name: str, inputs: int, filters: int, stride: int, project: bool, style: str, **of):
+        self.name, self.project = name, project
+        keras = style == 'keras'
+
+        def pair(place: int, inputs: int, outputs: int, kernel: int, stride: int):
+            conv = Conv(inputs, outputs, kernel, stride, (kernel // 2, kernel // 2), keras, **of)
+            setattr(self, f'{name}_{place}_conv', conv)
+            setattr(self, f'{name}_{place}_bn', Norm(outputs, _epsilon(style)))
+
+        if project:
+            pair(0, inputs, 4 * filters, 1, stride)
+        pair(1, inputs, filters, 1, stride if keras else 1)
+        pair(2, filters, filters, 3, 1 if keras else stride)
+        pair(3, filters, 4 * filters, 1, 1)
+
+    def __call__(self, x):
+        pair = lambda place, x: getattr(self, f'{self.name}_{place}_bn')(getattr(self, f'{self.name}_{place}_conv')(x))
+        shortcut = pair(0, x) if self.project else x
+        new = pair(3, jax.nn.relu(pair(2, jax.nn.relu(pair(1, x)))))
+        return jax.nn.relu(shortcut + new)
+
+
+def _epsilon(style: str) -> float:
+    return 1.001e-5 if style == 'keras' else 1e-5

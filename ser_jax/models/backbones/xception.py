@@ -1,0 +1,100 @@
+"""Xception (Chollet 2017), as keras.applications has it: 20,861,480 parameters without its top.
+
+timm's `legacy_xception` differs in the normalization's epsilon and in where its pooling pads (`style='torch'`).
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ser_jax.models.backbones.layers import Backbone, Conv, Norm, SeparableConv, max_pool, scaled
+
+
+class Xception(Backbone):
+    """14 units, `block1` to `block14`: [B 299 299 3] -> [B 10 10 2048]."""
+
+    size = 299
+    mode = 'tf'
+
+    def __init__(self, width: float = 1.0, style: str = 'keras', *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
+        super().__init__(style)
+        of = {'style': style, 'dtype': dtype, 'rngs': rngs}
+        wide = lambda channels: scaled(channels, width)
+        channels = self.add('block1', Stem(wide(32), wide(64), **of), wide(64))
+        for i, filters in ((2, 128), (3, 256), (4, 728)):
+            channels = self.add(f'block{i}', Block(i, channels, (wide(filters),) * 2, i - 1, **of), wide(filters))
+        for i in range(5, 13):
+            channels = self.add(f'block{i}', Block(i, channels, (channels,) * 3, 0, **of), channels)
+        channels = self.add('block13', Block(13, channels, (channels, wide(1024)), 4, **of), wide(1024))
+        self.add('block14', Last(channels, wide(1536), wide(2048), **of), wide(2048))
+
+    def torch_name(self, layer: str) -> str:
+        """`block5_sepconv2` -> `block4.rep.4`, `conv2d_1` -> `block1.skip`; of the halves see `weights`."""
+        if found := re.fullmatch(r'(conv2d|batch_normalization)_(\d)', layer):
+            return f'block{(1, 2, 3, 12)[int(found[2]) - 1]}.skip{"" if found[1] == "conv2d" else "bn"}'
+        block, place, norm = re.fullmatch(r'block(\d+)_(?:sep)?conv(\d)(_bn)?', layer).groups()
+        if block in ('1', '14'):
+            return f'{"bn" if norm else "conv"}{int(place) + (2 if block == "14" else 0)}'
+        # A block's list holds (relu, conv, norm) for each place; the first block's does without its first relu.
+        return f'block{int(block) - 1}.rep.{3 * int(place) - 2 + bool(norm) - (block == "2")}'
+
+
+class Stem(nnx.Module):
+    """Two 3 x 3 convolutions without padding, the first every 2."""
+
+    def __init__(self, first: int, second: int, style: str, **of):
+        self.block1_conv1 = Conv(3, first, 3, 2, 'VALID', **of)
+        self.block1_conv1_bn = Norm(first, _epsilon(style))
+        self.block1_conv2 = Conv(first, second, 3, 1, 'VALID', **of)
+        self.block1_conv2_bn = Norm(second, _epsilon(style))
+
+    def __call__(self, x):
+        x = jax.nn.relu(self.block1_conv1_bn(self.block1_conv1(x)))
+        return jax.nn.relu(self.block1_conv2_bn(self.block1_conv2(x)))
+
+
+class Block(nnx.Module):
+    """Rectified separable convolutions, added to what came in; with a `shortcut` (its number in Keras) at half the size."""
+
+    def __init__(self, number: int, inputs: int, filters: tuple[int, ...], shortcut: int, style: str, **of):
+        self.number, self.shortcut, self.places = number, shortcut, len(filters)
+        self.padding = 'SAME' if style == 'keras' else (1, 1)
+        if shortcut:
+            setattr(self, f'conv2d_{shortcut}', Conv(inputs, filters[-1], 1, 2, 'VALID', **of))
+            setattr(self, f'batch_normalization_{shortcut}', Norm(filters[-1], _epsilon(style)))
+        for place, outputs in enumerate(filters, 1):
+            setattr(self, f'block{number}_sepconv{place}', SeparableConv(inputs, outputs, **of))
+            setattr(self, f'block{number}_sepconv{place}_bn', Norm(outputs, _epsilon(style)))
+            inputs = outputs
+
+    def __call__(self, x):
+        new = x
+        for place in range(1, self.places + 1):
+            # The stem has rectified what the second block gets.
+            new = jax.nn.relu(new) if place > 1 or self.number > 2 else new
+            name = f'block{self.number}_sepconv{place}'
+            new = getattr(self, f'{name}_bn')(getattr(self, name)(new))
+        if not self.shortcut:
+            return new + x
+        old = getattr(self, f'batch_normalization_{self.shortcut}')(getattr(self, f'conv2d_{self.shortcut}')(x))
+        return max_pool(new, self.padding) + old
+
+
+class Last(nnx.Module):
+    """Two separable convolutions, rectified after."""
+
+    def __init__(self, inputs: int, first: int, second: int, style: str, **of):
+        self.block14_sepconv1 = SeparableConv(inputs, first, **of)
+        self.block14_sepconv1_bn = Norm(first, _epsilon(style))
+        self.block14_sepconv2 = SeparableConv(first, second, **of)
+        self.block14_sepconv2_bn = Norm(second, _epsilon(style))
+
+    def __call__(self, x):
+        x = jax.nn.relu(self.block14_sepconv1_bn(self.block14_sepconv1(x)))
+        return jax.nn.relu(self.block14_sepconv2_bn(self.block14_sepconv2(x)))
+
+
+def _epsilon(style: str) -> float:
+    return 1e-3 if style == 'keras' else 1e-5

@@ -1,0 +1,215 @@
+"""Pretrained weights of the trunks: where they lie, and how a published file becomes the variables of one.
+
+Two kinds of files are read: Keras' `.h5` (groups by layer, as keras.applications publishes them) into trunks of style
+'keras', and `.safetensors` of timm or torchvision into those of style 'torch'. Every tensor is accounted for both ways.
+"""
+
+import json
+import os
+import pathlib
+import re
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ser_jax.contract import InputError
+from ser_jax.models.backbones import BACKBONES, Backbone
+
+FOLDER = '$SER_JAX_WEIGHTS or ~/.cache/ser_jax/weights'
+
+
+class Published(NamedTuple):
+    """A file of keras.applications, without its top: keras/src/applications/*.py of Keras 3 names URL and md5."""
+
+    url: str
+    size: int  # bytes, as Keras prints them while it downloads
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.url.rsplit('/', 1)[-1]
+
+
+_KERAS = 'https://storage.googleapis.com/tensorflow/keras-applications'
+_NO_TOP = 'weights_tf_dim_ordering_tf_kernels_notop.h5'
+PUBLISHED = {
+    'densenet201': Published(
+        f'{_KERAS}/densenet/densenet201_{_NO_TOP}', 74_836_368, 'c13680b51ded0fb44dff2d8f86ac8bb1'
+    ),
+    'inception_v3': Published(
+        f'{_KERAS}/inception_v3/inception_v3_{_NO_TOP}', 87_910_968, 'bcbd6486424b2319ff4ef7d526e38f63'
+    ),
+    'resnet50': Published(f'{_KERAS}/resnet/resnet50_{_NO_TOP}', 94_765_736, '4d473c1dd8becc155b73f8504c6f6626'),
+    'xception': Published(f'{_KERAS}/xception/xception_{_NO_TOP}', 83_683_744, 'b0042744bf5b25fce3cb969f33bebb97'),
+}
+TIMM = {name: {'xception': 'legacy_xception'}.get(name, name) for name in BACKBONES}
+
+# Keras' words for a weight, also those of Keras 1, and torch's.
+_KERAS_1 = {'W': 'kernel', 'b': 'bias', 'running_mean': 'moving_mean', 'running_std': 'moving_variance'}
+_TORCH = {
+    'kernel': 'weight',
+    'bias': 'bias',
+    'gamma': 'weight',
+    'beta': 'bias',
+    'moving_mean': 'running_mean',
+    'moving_variance': 'running_var',
+    'depthwise_kernel': 'conv1.weight',
+    'pointwise_kernel': 'pointwise.weight',
+}
+# What a file may hold besides: heads for ImageNet's classes, and how often torch has counted.
+_KERAS_HEADS = re.compile(r'predictions|fc1000')
+_TORCH_HEADS = re.compile(r'(classifier|fc|head|last_linear|AuxLogits)\..*|.*num_batches_tracked')
+_NUMBERED = re.compile(r'(?:conv2d|convolution2d|batch_?normalization)(?:_(\d+))?')
+_SAFETENSORS = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16': jnp.bfloat16}
+
+
+def folder() -> pathlib.Path:
+    """Where weights lie unless told otherwise."""
+    return pathlib.Path(os.environ.get('SER_JAX_WEIGHTS') or '~/.cache/ser_jax/weights').expanduser()
+
+
+def find(name: str, style: str = 'keras', where: str | os.PathLike | None = None) -> pathlib.Path | None:
+    """The weights' file of a trunk in a folder, None where there is none.
+
+    Keras' under the name it is published by; timm's as `densenet201.*`, in a folder of such a name, or as the
+    hub's cache keeps them.
+    """
+    place = pathlib.Path(where).expanduser() if where else folder()
+    if style == 'keras':
+        path = place / PUBLISHED[name].name
+        return path if path.is_file() else None
+    timm = TIMM[name]
+    patterns = (
+        f'{timm}.safetensors',
+        f'{timm}.*.safetensors',
+        f'{timm}/model.safetensors',
+        f'{timm}.*/model.safetensors',
+        f'models--timm--{timm}.*/snapshots/*/model.safetensors',
+    )
+    return next((path for pattern in patterns for path in sorted(place.glob(pattern)) if path.is_file()), None)
+
+
+def need(name: str, style: str = 'keras') -> pathlib.Path:
+    """The weights' file of a trunk.
+
+    Raises:
+      InputError: it is not there; the message is the command that brings it.
+    """
+    if path := find(name, style):
+        return path
+    what, how = (PUBLISHED[name].name, '') if style == 'keras' else (f'{TIMM[name]}.safetensors', ' --from=FILE')
+    raise InputError(
+        f'{folder()} lacks the pretrained weights of {name}; expected {what}; python -m ser_jax.weights {name}{how}'
+    )
+
+
+def load(backbone: Backbone, path: str | os.PathLike) -> int:
+    """Fills a trunk with the tensors of a file; nothing is changed unless all of them fit.
+
+    Returns:
+      How many tensors were read.
+
+    Raises:
+      InputError: the file cannot be read, is of the other style, or a tensor is missing, unexpected or of another shape.
+    """
+    path = pathlib.Path(path)
+    name = type(backbone).__name__
+    if path.suffix == '.h5':
+        style, given = 'keras', _read_keras(path)
+    elif path.suffix == '.safetensors':
+        style, given = 'torch', _read_safetensors(path)
+    else:
+        raise InputError(f"{path} is no file of weights; expected Keras' .h5 or timm's .safetensors")
+    if style != backbone.style:
+        raise InputError(
+            f'{path} holds weights of style {style}; expected {backbone.style}, or make it style={style!r}'
+        )
+    wanted = {_name_in_file(backbone, layer, weight): v for _, layer, weight, v in backbone.weights()}
+    missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    if missing or unexpected:
+        told = [f'lacks {len(missing)} tensors, first {missing[0]}'] if missing else []
+        told += [f'holds {len(unexpected)} unknown ones, first {unexpected[0]}'] if unexpected else []
+        raise InputError(f'{path} {" and ".join(told)}; expected the {len(wanted)} of {name}; fetch it again')
+    ready = {}
+    for key, variable in wanted.items():
+        tensor = given[key]
+        if style == 'torch' and tensor.ndim == 4:
+            tensor = tensor.transpose(2, 3, 0, 1) if variable.shape[-1] == 1 else tensor.transpose(2, 3, 1, 0)
+        if tensor.shape != variable.shape:
+            raise InputError(
+                f'{path}: {key} is of shape {tensor.shape}; expected {tuple(variable.shape)} in {name}; is it another network?'
+            )
+        ready[key] = np.asarray(tensor, np.float32)
+    for key, variable in wanted.items():
+        variable[...] = jnp.asarray(ready[key])
+    return len(ready)
+
+
+def _name_in_file(backbone: Backbone, layer: str, weight: str) -> str:
+    return f'{layer}/{weight}' if backbone.style == 'keras' else f'{backbone.torch_name(layer)}.{_TORCH[weight]}'
+
+
+def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The tensors of a legacy `.h5` by `layer/weight`; layers that Keras numbers are counted from 1, as published."""
+    try:
+        import h5py
+    except ImportError as e:
+        raise InputError(f"{path} is read with h5py, which is not installed; pip install -e '.[weights]'") from e
+    try:
+        with h5py.File(path, 'r') as f:
+            root = f.get('model_weights', f)
+            layers = {}
+            for layer in _strings(root, 'layer_names'):
+                weights = _strings(root[layer], 'weight_names')
+                if weights and not _KERAS_HEADS.fullmatch(layer):
+                    layers[layer] = {_weight(layer, w): root[layer][w][()] for w in weights}
+    except (OSError, KeyError, RuntimeError) as e:
+        raise InputError(f"{path} cannot be read ({e}); expected Keras' .h5 of weights; fetch it again") from e
+    if not layers:
+        raise InputError(f"{path} holds no layers; expected Keras' .h5 of weights (not .weights.h5); fetch it again")
+    named = {}
+    for kind, first in (('conv2d', 'c'), ('batch_normalization', 'b')):
+        # From which number Keras counts depends on what the process had made before; the order does not.
+        found = [m for layer in layers if layer[0] == first and (m := _NUMBERED.fullmatch(layer))]
+        found.sort(key=lambda m: int(m[1] or 0))
+        named |= {m[0]: f'{kind}_{i}' for i, m in enumerate(found, 1)}
+    # DenseNet's stem was published as `conv1/conv`.
+    called = lambda layer: named.get(layer) or layer.replace('/', '_')
+    return {f'{called(layer)}/{w}': tensor for layer, weights in layers.items() for w, tensor in weights.items()}
+
+
+def _strings(group, attribute: str) -> list[str]:
+    """A list of names, also one that Keras had to cut because an HDF5 attribute is at most 64 KiB."""
+    parts = [attribute] if attribute in group.attrs else []
+    if not parts:
+        while (part := f'{attribute}{len(parts)}') in group.attrs:
+            parts.append(part)
+    return [n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in group.attrs[part]]
+
+
+def _weight(layer: str, name: str) -> str:
+    """`conv1/bn/gamma:0` -> `gamma`; also Keras 1's `bn_running_std:0`, which holds a variance."""
+    last = name.split(':')[0].rsplit('/', 1)[-1].removeprefix(f'{layer}_')
+    return _KERAS_1.get(last, last)
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The tensors of a `.safetensors` by torch's names, without heads: 8 bytes of length, JSON, raw little-endian data."""
+    try:
+        with open(path, 'rb') as f:
+            size = int.from_bytes(f.read(8), 'little')
+            if not 2 <= size < path.stat().st_size:
+                raise ValueError('its header has no sensible length')
+            header = json.loads(f.read(size))
+            data = f.read()
+        tensors = {}
+        for name, entry in header.items():
+            if name == '__metadata__' or _TORCH_HEADS.fullmatch(name):
+                continue
+            first, last = entry['data_offsets']
+            tensors[name] = np.frombuffer(data[first:last], _SAFETENSORS[entry['dtype']]).reshape(entry['shape'])
+        return tensors
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(f'{path} cannot be read ({e}); expected .safetensors of timm; fetch it again') from e

@@ -1,0 +1,111 @@
+"""Fetches pretrained trunks: `python -m ser_jax.weights densenet201 [--from=FILE|URL] [--dir=FOLDER]`.
+
+A file is continued where a download broke, checked against the published checksum, and imported once, so that every tensor
+is known to have its place. --from names a mirror of Keras' file, or a file that is already here: Keras' .h5, or
+timm's .safetensors. Without a name it lists the trunks and whether their weights are there.
+"""
+
+import os
+import pathlib
+import shutil
+
+from absl import flags
+
+from ser_jax import door
+from ser_jax.contract import InputError
+from ser_jax.data import download
+from ser_jax.models import backbones, weights
+
+
+def get(name: str, source: str = '', where: str | os.PathLike = '', say=lambda line: None) -> pathlib.Path:
+    """The file of weights of a trunk, in its folder and with every tensor in its place.
+
+    Args:
+      source: '' = where Keras publishes it; the URL of a mirror of that file; or a file.
+      where: the folder; '' = `models.weights.folder`.
+      say: hears what is done.
+
+    Raises:
+      InputError: no such trunk, no network, a wrong checksum, or a file that does not fit the trunk.
+    """
+    trunk = backbones.named(name)
+    folder = pathlib.Path(where).expanduser() if where else weights.folder()
+    if source and '://' not in source:
+        return _adopt(trunk, name, pathlib.Path(source).expanduser(), folder, say)
+    published = weights.PUBLISHED[name]
+    path = folder / published.name
+    url = source or published.url
+    if not url.split('?')[0].endswith('.h5'):
+        raise InputError(f'{url} is no mirror of {published.name}; download it yourself and give --from=FILE')
+    archive = download.Archive(url, published.size, published.md5)
+    if archive.name != path.name and path.is_file():
+        os.replace(path, folder / archive.name)  # checked like one that comes under the mirror's name
+    found = download.fetch(archive, folder, f'or download {published.name} elsewhere and give --from=FILE')
+    os.replace(found, path)
+    say(_account(trunk, name, path))
+    return path
+
+
+def _adopt(trunk, name: str, given: pathlib.Path, folder: pathlib.Path, say) -> pathlib.Path:
+    """Checks a file and puts a copy of it where it is looked for."""
+    if not given.is_file():
+        raise InputError(f'--from={given} is no file; expected a .h5 of Keras, a .safetensors of timm, or a URL')
+    account = _account(trunk, name, given)
+    path = folder / (weights.PUBLISHED[name].name if given.suffix == '.h5' else f'{weights.TIMM[name]}.safetensors')
+    if not (path.exists() and path.samefile(given)):
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + '.part')
+        shutil.copyfile(given, part)
+        os.replace(part, path)
+    say(account)
+    return path
+
+
+def _account(trunk, name: str, path: pathlib.Path) -> str:
+    """Imports a file; says what was in it."""
+    backbone = trunk(style='torch' if path.suffix == '.safetensors' else 'keras')
+    tensors = weights.load(backbone, path)
+    numbers = sum(v[...].size for *_, v in backbone.weights())
+    return f'{name}: {tensors:,} tensors, {numbers:,} parameters, all in place'
+
+
+def listing(where: str | os.PathLike = '') -> list[str]:
+    """A line a trunk: its name, whose weights are there, and where, or the command that brings them."""
+    lines = []
+    for name in backbones.BACKBONES:
+        there = [(s, p) for s in ('keras', 'torch') if (p := weights.find(name, s, where or None))]
+        told = [f'{"Keras" if style == "keras" else "timm"}  {path}' for style, path in there]
+        told = told or [f'not there; python -m ser_jax.weights {name}' + (f' --dir={where}' if where else '')]
+        lines += [f'{name:13} {line}' for line in told]
+    return lines
+
+
+def main(argv: list[str]) -> None:
+    """Prints what there is, or where the file lies that was fetched."""
+    f = flags.FLAGS
+    source, where = f['from'].value, f.dir
+    if len(argv) == 1:
+        if source:
+            raise InputError(f'--from={source} belongs to one trunk; name it: {", ".join(backbones.BACKBONES)}')
+        print('\n'.join(listing(where)))
+        return
+    if source and len(argv) > 2:
+        raise InputError(f'--from={source} belongs to one trunk, not to {", ".join(argv[1:])}')
+    for name in argv[1:]:
+        backbones.named(name)
+    for name in argv[1:]:
+        path = get(name, source, where, lambda line: print(line, flush=True))
+        print(path)
+        if where and weights.find(name, 'torch' if path.suffix == '.safetensors' else 'keras') is None:
+            print(f'models look for it in $SER_JAX_WEIGHTS; export SER_JAX_WEIGHTS={path.parent.absolute()}')
+
+
+def define_flags() -> None:
+    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    flags.DEFINE_string('from', '', 'A file, or the URL of a mirror, to take the weights from.')
+    flags.DEFINE_string('dir', '', f"Where they lie; '' = {weights.FOLDER}.")
+
+
+if __name__ == '__main__':
+    define_flags()
+    door.run(main)
