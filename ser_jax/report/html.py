@@ -32,6 +32,7 @@ def write(
     histories: Mapping[str, Sequence[dict]] | None = None,
     environment: Mapping[str, Any] | None = None,
     configs: Mapping[str, Mapping] | None = None,
+    published: str = '',
 ) -> None:
     """Writes the report to `path`, usually `report.html`; the folder must exist.
 
@@ -41,6 +42,7 @@ def write(
       histories: run -> records of its metrics.jsonl (see `plots.learning_curves`).
       environment: what environment.json holds; nested mappings become dotted names.
       configs: run -> resolved config.
+      published: a table of published systems, as `report.published.html` gives it.
     """
     histories, environment, configs = histories or {}, environment or {}, configs or {}
     names = [system_name(s) for s in scores]
@@ -58,6 +60,7 @@ def write(
         incomplete=any(s.incomplete for s in scores),
         few=any(s.speakers < 10 for s in scores),
         environment=flat(environment),
+        published=published,
         configs={run: flat(config) for run, config in configs.items()},
     )
     Path(path).write_text(page, encoding='utf-8')

@@ -1,0 +1,199 @@
+"""The published systems, each under its own protocol and speaker-independently: `python -m ser_jax.reproduce [--full]`.
+
+Every run is a training of configs/seeds/ like any other, in a process of its own under --output; what is finished is not
+trained again, what was interrupted goes on. At the end: one table on screen, `published.md`, `published.json`, and the
+report of all runs.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import pyarrow as pa
+import rich.console
+from absl import flags
+
+from ser_jax import door, evaluate
+from ser_jax.contract import InputError
+from ser_jax.data.utterances import data_dir
+from ser_jax.learn import scores as scoring
+from ser_jax.models import weights
+from ser_jax.report import published
+from ser_jax.trained import open_trained
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'seeds'
+
+
+class System(NamedTuple):
+    """A published system.
+
+    Attributes:
+      name: of its config. corpora: what it is trained on here. sources: the builder config it reads under its own protocol
+        and speaker-independently. trunk: whose weights it begins with.
+      claim: what was published, with what it was measured on. budget: what it was trained for.
+      why: what that number is worth.
+    """
+
+    name: str
+    title: str
+    corpora: tuple[str, ...]
+    sources: tuple[str, str]
+    claim: str
+    budget: str
+    why: str
+    trunk: str = ''
+    texts: str = ''
+
+
+_FOUR = ('ravdess', 'cremad', 'tess', 'savee')
+SYSTEMS = (
+    System(
+        'stsam', 'STSaM, happy / sad', ('ravdess', 'savee'), ('mfcc_curve', 'mfcc_curve'),
+        'accuracy 0.671 (run A) and 0.726 (run B), n = 73, random split by utterance, reviews paired by label',
+        '250 epochs at 1e-5 (A), 180 (B)',
+        'the review beside an utterance has its label, so the text tells the answer; voices on both sides',
+        texts='imdb',
+    ),
+    System(
+        'speech_emotion_analyzer', 'Speech-Emotion-Analyzer, sex x 5', ('ravdess', 'savee'), ('mfcc_curve', 'mfcc_curve'),
+        'accuracy 0.727, n = 319, random split by utterance, test = validation; users with clean files report 0.35 to 0.50',
+        '700 epochs at 1e-5',
+        'SAVEE was there two or three times, so copies stood on both sides: out of reach with every file once',
+    ),
+    System(
+        'burnwal', 'Burnwal, 8 emotions', _FOUR, ('stats162_variants', 'stats162_variants'),
+        'accuracy 0.607, n = 9,122 rows, random split of rows after augmenting',
+        '50 epochs',
+        '94 % of the test rows have an augmented sibling in training; voices on both sides',
+    ),
+    System(
+        'deepemo', 'DeepEmo shallow, 7 emotions', ('ravdess', 'tess', 'cremad', 'savee'), ('linear_spectrogram', 'log_mel_100'),
+        'accuracy about 0.60, n not stated, last tenth of a class-sorted shuffle, validation = test, SAVEE mislabeled',
+        'about 8 epochs',
+        'validation held mostly the last classes, and most of it was trained on in epoch 1; speaker-independently the '
+        'same convolutions, averaged over the picture, on mel bands',
+    ),
+    System(
+        'deepemo_transfer', 'DeepEmo transfer, 7 emotions', ('ravdess', 'tess', 'cremad', 'savee'),
+        ('linear_spectrogram', 'linear_spectrogram'),
+        'accuracy about 0.70, n not stated, the same split', '50 epochs', 'as above; begins with ImageNet weights',
+        trunk='inception_v3',
+    ),
+    System(
+        'vsr', 'VSR, negative / positive', _FOUR, ('vsr_spectrogram', 'vsr_spectrogram'),
+        'validation loss 0.967, n not stated: above ln 2 = 0.693, so worse than a coin if it is in nats; no accuracy',
+        '10 epochs of fine-tuning', 'begins with ImageNet weights', trunk='densenet201',
+    ),
+    System(
+        'nooks', 'Nooks, 10 names', ('ravdess',), ('log_mel_40_published', 'log_mel_40'),
+        'precision 0.87, recall 0.85, F1 0.86, n not stated; its own split allows at most 2 / 9 = 0.222',
+        'not stated',
+        'its split by position trains on no disgust and no surprise, and tests hardly anything else',
+    ),
+)  # fmt: skip
+
+
+def missing(systems: list[System], root: pathlib.Path) -> list[str]:
+    """The commands that build what the systems read and is not there."""
+    commands = {}
+    for s in systems:
+        needs = [(c, source) for source in dict.fromkeys(s.sources) for c in s.corpora]
+        for corpus, source in [*needs, *([(s.texts, 'text')] if s.texts else [])]:
+            if not list((root / corpus / source).glob('[0-9]*')):
+                flag = '' if source == 'text' else f' --config={source}'
+                commands[f'python -m ser_jax.build datasets/{corpus}{flag} --manual_dir=FOLDER'] = None
+    return list(commands)
+
+
+def plan(systems: list[System], full: bool) -> list[tuple[System, str, bool]]:
+    """(system, which, ready) in the order in which they run; a system whose weights are missing is not ready."""
+    budget = '-full' if full else ''
+    return [
+        (s, which + budget, not s.trunk or weights.find(s.trunk) is not None)
+        for s in systems
+        for which in ('own', 'speakers_k')
+    ]
+
+
+def train(system: System, which: str, output: pathlib.Path, root: str) -> pathlib.Path:
+    """Trains one run, or goes on with it; returns its directory.
+
+    Raises:
+      InputError: the training ended with an error, which it has said itself.
+    """
+    directory = output / f'{system.name}_{which.replace("-", "_")}'
+    command = [
+        sys.executable, '-m', 'ser_jax.main', f'--config={CONFIGS / system.name}.py:{which}', f'--workdir={directory}',
+        f'--config.data.dir={root}',
+    ]  # fmt: skip
+    code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    if code:
+        raise InputError(f'the training of {directory} ended with code {code}; the same command goes on with it')
+    return directory
+
+
+def pooled(predictions: pa.Table) -> pa.Table:
+    """The predictions of one run with all its corpora as one, so that it has one score."""
+    corpora = list(dict.fromkeys(predictions['corpus'].to_pylist()))
+    if len(corpora) == 1:
+        return predictions
+    ids = [f'{c}/{i}' for c, i in zip(predictions['corpus'].to_pylist(), predictions['id'].to_pylist(), strict=True)]
+    everywhere = pa.array(['+'.join(corpora)] * len(ids))
+    predictions = predictions.set_column(predictions.column_names.index('id'), 'id', pa.array(ids))
+    return predictions.set_column(predictions.column_names.index('corpus'), 'corpus', everywhere)
+
+
+def main(argv: list[str]) -> None:
+    """Trains, scores, shows."""
+    f = flags.FLAGS
+    if argv[1:]:
+        raise InputError(f'unexpected argument {argv[1]!r}; systems are given as --systems=')
+    known = {s.name: s for s in SYSTEMS}
+    if unknown := [n for n in f.systems if n not in known]:
+        raise InputError(f'--systems names {unknown[0]!r}; known are {", ".join(known)}')
+    systems = [known[n] for n in f.systems] or list(SYSTEMS)
+    ready = [s for s in systems if not s.trunk or weights.find(s.trunk) is not None]
+    if commands := missing(ready, data_dir(f.data_dir)):
+        raise InputError(f'{len(commands)} builds are missing; build them with: {"; ".join(commands)}')
+    output, root = pathlib.Path(f.output), str(data_dir(f.data_dir).absolute())
+    door.prepare_jax()
+    rows: dict[str, dict] = {s.name: {'system': s} for s in systems}
+    runs, parts, opened = [], [], {}
+    for system, which, there in plan(systems, f.full):
+        if not there:
+            continue
+        started = time.monotonic()
+        directory = train(system, which, output, root)
+        trained = open_trained(directory)
+        opened = {k: v for k, v in opened.items() if k[2] == trained.config.features.source}  # one front end in memory
+        predictions = evaluate.evaluate_run(trained, opened, data_dir=root)
+        score = scoring.scores_by(pooled(predictions))
+        of_run = {'scores': score, 'epochs': trained.config.train.epochs, 'minutes': (time.monotonic() - started) / 60}
+        rows[system.name][which.split('-')[0]] = of_run
+        print(f'{system.name} {which}: {published.cell(of_run)} in {of_run["minutes"]:.1f} min', flush=True)
+        runs.append(trained)
+        parts.append(predictions)
+    if runs:
+        everything = pa.concat_tables(parts, promote_options='default')
+        evaluate.write(output, runs, everything, scoring.scores_by(everything), published.html(rows.values()))
+    output.mkdir(parents=True, exist_ok=True)
+    (output / 'published.md').write_text(published.markdown(rows.values()))
+    (output / 'published.json').write_text(json.dumps(published.plain(rows.values()), indent=1))
+    rich.console.Console().print(published.table(rows.values()))
+    print(f'table: {output / "published.md"}   report: {output / "report.html"}')
+
+
+def define_flags() -> None:
+    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    flags.DEFINE_list('systems', [], f'Which; all by default: {", ".join(s.name for s in SYSTEMS)}.')
+    flags.DEFINE_bool('full', False, 'The published epochs, and three seeds.')
+    flags.DEFINE_string('output', 'runs/seeds', 'Where the runs and the table are kept.')
+    flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets.")
+
+
+if __name__ == '__main__':
+    define_flags()
+    door.run(main)
