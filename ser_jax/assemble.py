@@ -87,10 +87,11 @@ def open_run(config: ConfigDict) -> Run:
 
 def title(config: ConfigDict) -> str:
     """What tables call the network: its name, or that of its trunk, which says where it is not the published one."""
-    m = config.model
+    defaults = {k: p.default for k, p in inspect.signature(model_class(config).__init__).parameters.items()}
+    m = {**defaults, **config.model}
     if 'trunk' not in m:
-        return m.name
-    return m.trunk + (f'_x{m.width:g}' if m.width != 1 else '') + ('_random' if m.weights == 'random' else '')
+        return m['name']
+    return m['trunk'] + (f'_x{m["width"]:g}' if m['width'] != 1 else '') + '_random' * (m['weights'] == 'random')
 
 
 def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: Learner) -> utterances.Utterances:
@@ -103,7 +104,7 @@ def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: L
             f'model {config.model.name} hears what its frozen layers give, which can be neither normalized nor augmented; '
             "set features.normalize='none' and the augment knobs to 0"
         )
-    name = repr((sorted(config.model.to_dict().items()), learner.begins_with()))
+    name = f'{config.model.to_json(sort_keys=True)} {learner.begins_with()}'
     return activations.of(opened, front_ends.layout(config.features.source).steps, name, learner.frozen)
 
 

@@ -86,3 +86,56 @@ def test_every_front_end_has_a_layout_and_a_name_of_its_own():
         assert 0 < of.hop_s < 0.05 or of.steps == 1
     with pytest.raises(InputError, match="'mfcc' is no front end; known are log_mel"):
         front_ends.named('mfcc')
+
+
+def test_names_without_data_stay_on_the_head_and_are_never_an_answer(config, built, tmp_path):
+    config = seed_config(config, 'log_mel_40')
+    config.data.emotions = ('neutral', 'sad', 'boredom', 'happy', 'angry', 'trusting')
+    with pytest.raises(InputError, match=r'data.emotions names boredom, trusting, of which synthetic hold no example'):
+        assemble.open_run(config)
+    config.data.unsupported = ('boredom', 'trusting')
+    train.train(config, tmp_path / 'run')
+    trained = open_trained(tmp_path / 'run')
+    assert trained.emotions == tuple(config.data.emotions)
+    for row in evaluate.evaluate([trained]).to_pylist():
+        assert row['p_boredom'] == row['p_trusting'] == 0
+    listener = predict.Listener(trained)
+    said = listener(tone(0, 1, 1)).probabilities
+    assert said[2] == said[5] == 0 and said.sum() == pytest.approx(1, abs=1e-5)
+    assert 'boredom' not in predict.ranked(said, listener.emotions, 6)
+
+
+@pytest.mark.slow
+def test_a_transfer_model_is_trained_on_activations_and_hears_a_file_alike(config, built, tmp_path, monkeypatch):
+    monkeypatch.setenv('SER_JAX_ACTIVATIONS', str(tmp_path / 'activations'))
+    config = seed_config(config, 'vsr_spectrogram')
+    config.data.labels, config.features.normalize = 'valence', 'none'
+    config.model = ConfigDict({'name': 'transfer', 'width': 0.1, 'weights': 'random', 'dense': (8,)})
+    config.augment.gain_db = 3.0
+    with pytest.raises(InputError, match=r"set features.normalize='none' and the augment knobs to 0"):
+        assemble.open_run(config)
+    config.augment.gain_db = 0.0
+    run = assemble.open_run(config)
+    assert run.utterances.source == 'activations' and run.learner.frozen_units
+    train.train(config, tmp_path / 'run')
+    trained = open_trained(tmp_path / 'run')
+    rows = {r['id']: r for r in evaluate.evaluate([trained]).to_pylist()}
+    assert {r['config'] for r in rows.values()} == {'densenet201_x0.1_random'}
+    assert len(list((tmp_path / 'activations').glob('*.npy'))) == 1  # scored on what was computed for training
+    soundfile.write(tmp_path / 'tone.wav', tone(0, 1, 1), 16000, subtype='FLOAT')
+    heard = predict.hear_file(predict.Listener(trained), tmp_path / 'tone.wav')
+    row = rows['s0_happy_1']
+    np.testing.assert_allclose(heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=5e-3)
+    assert predict.ranked(heard.probabilities, trained.emotions).count('%') == 1  # a verdict
+
+
+def test_weights_that_are_missing_are_asked_for_before_anything_is_written(config, built, tmp_path, monkeypatch):
+    monkeypatch.setenv('SER_JAX_WEIGHTS', str(tmp_path / 'none'))
+    config = seed_config(config, 'vsr_spectrogram')
+    config.features.normalize = 'none'
+    config.model = ConfigDict({'name': 'transfer', 'trunk': 'resnet50', 'trainable': ('conv5_block3',)})
+    with pytest.raises(
+        InputError, match=r'lacks the pretrained weights of resnet50.*python -m ser_jax.weights resnet50'
+    ):
+        train.train(config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()

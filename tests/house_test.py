@@ -10,7 +10,19 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted((ROOT / 'ser_jax').rglob('*.py'))
-VERBS = ('train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce', 'assemble', 'trained', 'workdir')
+VERBS = (
+    'train',
+    'build',
+    'evaluate',
+    'predict',
+    'eda',
+    'audit',
+    'weights',
+    'reproduce',
+    'assemble',
+    'trained',
+    'workdir',
+)
 DOORS = {'main', 'app', 'serve'}
 NOUNS = ('data', 'models', 'learn', 'report')
 
@@ -60,7 +72,9 @@ def test_rooms_are_named_for_what_they_hold_and_stay_small(path):
     assert ast.get_docstring(ast.parse(path.read_text())) or not path.read_text().strip()
 
 
-@pytest.mark.parametrize('verb', ['main', 'train', 'evaluate', 'predict', 'build', 'eda', 'audit', 'weights', 'reproduce'])
+@pytest.mark.parametrize(
+    'verb', ['main', 'train', 'evaluate', 'predict', 'build', 'eda', 'audit', 'weights', 'reproduce']
+)
 def test_verbs_import_neither_tensorflow_nor_torch(verb):
     """The import graph of a verb, of opening shards and of TFDS's core, also where TensorFlow and torch are installed."""
     code = (

@@ -22,8 +22,8 @@ def get_config(which='speakers_k'):
     c.model.name = 'stsam'
     c.loss.class_weights, c.loss.modalities = False, 0.0 if own else 0.3
     c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'constant', 0.0
-    c.optim.learning_rate = 1e-5 if own and full else 3e-4
-    c.train.epochs = 250 if full else 30
+    c.optim.learning_rate = (1e-5 if full else 3e-4) if own else 1e-3
+    c.train.epochs = 250 if full else 30 if own else 60
     c.train.select = 'last'
     if own:
         c.data.texts = 'imdb'

@@ -70,7 +70,8 @@ def _write(path: pathlib.Path, utterances: Utterances, steps: int, length: np.nd
             chosen = places[start : start + _BATCH]
             windows = np.stack([utterances.read(i)[at : at + steps] for i, at in chosen]).astype(np.float32)
             windows = np.pad(windows, ((0, _BATCH - len(chosen)), (0, 0), (0, 0)))  # one shape to compile
-            given = np.asarray(function(windows))[: len(chosen)].astype(np.float16)
+            with np.errstate(over='ignore'):  # said below, in words
+                given = np.asarray(function(windows))[: len(chosen)].astype(np.float16)
             if not np.isfinite(given).all():
                 where = utterances.id[chosen[0][0]]
                 raise InputError(f'the frozen layers give no finite float16 numbers at {where}; check their weights')
