@@ -191,9 +191,7 @@ class Group:
             yield from (Row(*p, raw) for p, raw in zip(pieces, raws, strict=True))
 
     def _many_updates(self, state, own, shared, rows):
-        step = lambda s, row: jax.vmap(self.learner.update, (0, 0, None, 0), spmd_axis_name='members')(
-            s, own, shared, row
-        )
+        step = lambda s, row: self._each(self.learner.update, (0, 0, None, 0))(s, own, shared, row)
         if jax.default_backend() == 'cpu':  # convolutions inside an XLA loop are 16-90 times slower on a CPU: unroll
             for i in range(self.per_dispatch):
                 state = step(state, jax.tree.map(lambda x, i=i: x[i], rows))
@@ -201,8 +199,20 @@ class Group:
         return jax.lax.scan(lambda s, row: (step(s, row), None), state, rows)[0]
 
     def _predict_all(self, variables, own, shared, row, span):
-        one = lambda v, o, r: self.learner.predict(v, o, shared, r, span)
-        return jax.vmap(one, spmd_axis_name='members')(variables, own, row)
+        one = lambda v, o, s, r: self.learner.predict(v, o, s, r, span)
+        return self._each(one, (0, 0, None, 0))(variables, own, shared, row)
+
+    def _each(self, function, axes):
+        """`function` for every member of the group; `axes` as in `jax.vmap`."""
+        together = jax.vmap(function, axes, spmd_axis_name=None if self.mesh.shape['members'] > 1 else 'members')
+        if self.mesh.shape['members'] == 1:
+            return together
+        # Members exchange nothing. Left to itself XLA gathers all of them on every device: it cannot divide the grouped
+        # convolution that stacked members make.
+        specs = tuple(P('members') if axis == 0 else P() for axis in axes)
+        return jax.shard_map(
+            together, mesh=self.mesh, in_specs=specs, out_specs=P('members'), axis_names={'members'}, check_vma=False
+        )
 
     def _keep_better(self, state, better, score, epoch):
         choose = lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)

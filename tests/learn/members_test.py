@@ -120,6 +120,12 @@ def test_one_device_equals_eight(data_dir, tmp_path):
         for which in ([0], [0, 1]):
             loss, params = after(group_of(sgd(sys.argv[1], members__seeds=(0, 1), **AUGMENTED), which, jax.devices()))
             np.savez(f'{sys.argv[2]}/{len(which)}.npz', loss=loss, **params)
+        group = group_of(sgd(sys.argv[1], members__seeds=(0, 1), **AUGMENTED), [0, 1], jax.devices())
+        update, compiled = group._update, []
+        group._update = lambda *of: (compiled.append(update.lower(*of).compile().as_text()), update(*of))[1]
+        next(group.train_epoch(group.init(), 0))
+        assert 'all-reduce' in compiled[0]
+        assert 'all-gather' not in compiled[0], 'members exchange what is theirs'
     """)
     root = pathlib.Path(__file__).parents[2]
     env = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=8', 'PYTHONPATH': str(root)}
