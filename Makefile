@@ -22,7 +22,7 @@ quickstart: $(VENV)/.quickstart
 	@echo '        $(BIN)/python -m ser_jax.build datasets/ravdess --manual_dir=FOLDER_WITH_RAVDESS'
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(VENV)/.test-slow
 	$(BIN)/python -m pytest -m slow --timeout=1800

@@ -118,7 +118,7 @@ def plan(systems: list[System], full: bool) -> list[tuple[System, str, bool]]:
     ]
 
 
-def train(system: System, which: str, output: pathlib.Path, root: str) -> pathlib.Path:
+def train(system: System, which: str, output: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
     """Trains one run, or goes on with it; returns its directory.
 
     Raises:
@@ -146,6 +146,42 @@ def pooled(predictions: pa.Table) -> pa.Table:
     return predictions.set_column(predictions.column_names.index('corpus'), 'corpus', everywhere)
 
 
+def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pathlib.Path) -> list[dict]:
+    """Trains and scores the systems that can be; writes the table and the report to `output`.
+
+    Returns:
+      A row a system: `system` and, where they ran, `own` and `speakers_k` as `report.published.cell` reads them.
+
+    Raises:
+      InputError: builds are missing (with the commands), or a training ended with an error.
+    """
+    ready = [s for s in systems if not s.trunk or weights.find(s.trunk) is not None]
+    if commands := missing(ready, root):
+        raise InputError(f'{len(commands)} builds are missing; build them with: {"; ".join(commands)}')
+    output.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, dict] = {s.name: {'system': s} for s in systems}
+    runs, parts, opened = [], [], {}
+    for system, which, there in plan(systems, full):
+        if not there:
+            continue
+        started = time.monotonic()
+        trained = open_trained(train(system, which, output, root))
+        opened = {k: v for k, v in opened.items() if k[2] == trained.config.features.source}  # one front end in memory
+        predictions = evaluate.evaluate_run(trained, opened, data_dir=str(root))
+        of_run = {'scores': scoring.scores_by(pooled(predictions)), 'epochs': trained.config.train.epochs}
+        rows[system.name][which.split('-')[0]] = of_run
+        minutes = (time.monotonic() - started) / 60
+        print(f'{system.name} {which} ({minutes:.1f} min): {published.cell(of_run)}', flush=True)
+        runs.append(trained)
+        parts.append(predictions)
+    if runs:
+        everything = pa.concat_tables(parts, promote_options='default')
+        evaluate.write(output, runs, everything, scoring.scores_by(everything), published.html(rows.values()))
+    (output / 'published.md').write_text(published.markdown(rows.values()))
+    (output / 'published.json').write_text(json.dumps(published.plain(rows.values()), indent=1))
+    return list(rows.values())
+
+
 def main(argv: list[str]) -> None:
     """Trains, scores, shows."""
     f = flags.FLAGS
@@ -154,36 +190,17 @@ def main(argv: list[str]) -> None:
     known = {s.name: s for s in SYSTEMS}
     if unknown := [n for n in f.systems if n not in known]:
         raise InputError(f'--systems names {unknown[0]!r}; known are {", ".join(known)}')
-    systems = [known[n] for n in f.systems] or list(SYSTEMS)
-    ready = [s for s in systems if not s.trunk or weights.find(s.trunk) is not None]
-    if commands := missing(ready, data_dir(f.data_dir)):
-        raise InputError(f'{len(commands)} builds are missing; build them with: {"; ".join(commands)}')
-    output, root = pathlib.Path(f.output), str(data_dir(f.data_dir).absolute())
     door.prepare_jax()
-    rows: dict[str, dict] = {s.name: {'system': s} for s in systems}
-    runs, parts, opened = [], [], {}
-    for system, which, there in plan(systems, f.full):
-        if not there:
-            continue
-        started = time.monotonic()
-        directory = train(system, which, output, root)
-        trained = open_trained(directory)
-        opened = {k: v for k, v in opened.items() if k[2] == trained.config.features.source}  # one front end in memory
-        predictions = evaluate.evaluate_run(trained, opened, data_dir=root)
-        score = scoring.scores_by(pooled(predictions))
-        of_run = {'scores': score, 'epochs': trained.config.train.epochs, 'minutes': (time.monotonic() - started) / 60}
-        rows[system.name][which.split('-')[0]] = of_run
-        print(f'{system.name} {which}: {published.cell(of_run)} in {of_run["minutes"]:.1f} min', flush=True)
-        runs.append(trained)
-        parts.append(predictions)
-    if runs:
-        everything = pa.concat_tables(parts, promote_options='default')
-        evaluate.write(output, runs, everything, scoring.scores_by(everything), published.html(rows.values()))
-    output.mkdir(parents=True, exist_ok=True)
-    (output / 'published.md').write_text(published.markdown(rows.values()))
-    (output / 'published.json').write_text(json.dumps(published.plain(rows.values()), indent=1))
-    rich.console.Console().print(published.table(rows.values()))
-    print(f'table: {output / "published.md"}   report: {output / "report.html"}')
+    output = pathlib.Path(f.output)
+    rows = reproduce([known[n] for n in f.systems] or list(SYSTEMS), f.full, output, data_dir(f.data_dir).absolute())
+    rich.console.Console().print(published.table(rows))
+    for row in rows:
+        if row['system'].trunk and 'own' not in row:
+            print(f'{row["system"].name} needs weights: python -m ser_jax.weights {row["system"].trunk}')
+    print(
+        f'table: {output / "published.md"}'
+        + (f'   report: {output / "report.html"}' if any('own' in r for r in rows) else '')
+    )
 
 
 def define_flags() -> None:

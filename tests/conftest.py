@@ -17,6 +17,7 @@ from ser_jax.data import corpus
 
 flags.FLAGS.mark_as_parsed()  # Grain's workers and TFDS read absl flags
 
+ROOT = pathlib.Path(__file__).parents[1]
 EMOTIONS = ('neutral', 'happy', 'sad', 'angry')
 SPEAKERS = 6
 EACH = 4

@@ -19,7 +19,7 @@ def get_config(which='speakers_k'):
     c.loss.class_weights = False
     c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'plateau', 0.0
     c.train.batch_size = 64
-    c.train.epochs = 50 if full else 12
+    c.train.epochs = 50 if full or own else 12
     c.train.select = 'last'
     if own:
         c.members.protocol, c.members.test_share = 'leaky_augmented', 0.25
