@@ -88,7 +88,7 @@ def test_verbs_import_neither_tensorflow_nor_torch(verb):
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs').rglob('*.py')), ids=lambda p: p.name)
 def test_configs_are_lab_notes(path):
     """A config imports `ser_jax.config` only, and its docstring tells command, hardware, time and score."""
-    assert imports(path) <= {'ser_jax.config.base', 'ml_collections.ConfigDict'}
+    assert imports(path) <= {'ser_jax.config.base', 'ser_jax.config.published', 'ml_collections.ConfigDict'}
     note = ast.get_docstring(ast.parse(path.read_text()))
     for word in ('python -m ser_jax.main', 'cores', 'min', 'UAR', 'interval'):
         assert word in note, word

@@ -95,6 +95,7 @@ def test_the_folds_of_the_readme_leave_one_session_out(tmp_path):
     everyone = types.SimpleNamespace(
         speaker=np.repeat(speakers, 2), sex=np.repeat(['female', 'male'] * 5, 2), corpus=np.zeros(20, int),
         channel=np.full(20, 'speech'), emotion=np.tile(['sad', 'happy'], 10), source_sha256=np.arange(20).astype(str),
+        id=np.arange(20).astype(str),
     )  # fmt: skip
     members = types.SimpleNamespace(protocol='from_file', folds_file=tmp_path / 'sessions.json', valid_speakers=2)
     sessions = [{s: {name[8:13] for name in everyone.speaker[getattr(f, s)]} for s in ('train', 'valid', 'test')}

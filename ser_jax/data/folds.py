@@ -30,7 +30,7 @@ def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[F
     """The checked folds of `members.protocol`.
 
     Args:
-      utterances: `ser_jax.data.utterances.Utterances`; needs `speaker`, `sex`, `corpus`, `channel`, `emotion`,
+      utterances: `ser_jax.data.utterances.Utterances`; needs `id`, `speaker`, `sex`, `corpus`, `channel`, `emotion`,
         `source_sha256`.
       members: the `members` section of the config.
       train_only_channels: utterances of these channels serve the training side alone, and only those of its speakers.
