@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,8 +11,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ser_jax.audio import front_ends
-from ser_jax.config import RANGES
-from ser_jax.contract import INTENSITIES, SEXES, InputError
+from ser_jax.config import check_ranges
+from ser_jax.contract import INTENSITIES, SEXES, Facts, InputError
 from ser_jax.data import emotions as vocabulary_of_emotions
 from ser_jax.data import folds, pairing, text, utterances
 from ser_jax.data.batches import Member, steps_per_epoch
@@ -34,19 +34,6 @@ class Run(NamedTuple):
     steps: int  # per epoch
 
 
-def check_ranges(config: ConfigDict) -> None:
-    """Refuses numbers that no experiment can have."""
-    for knob, (least, most) in RANGES.items():
-        section, name = knob.split('.')
-        value = config[section][name]
-        if not least <= value <= (float('inf') if most is None else most):
-            raise InputError(
-                f'{knob}={value} cannot be; expected at least {least}' + (f' and at most {most}' if most else '')
-            )
-    if wrong := [s for s in config.members.seeds if s < 0]:
-        raise InputError(f'members.seeds names {wrong[0]}; expected numbers from 0')
-
-
 def open_run(config: ConfigDict) -> Run:
     """Opens the corpora a config names and lays out its members.
 
@@ -55,13 +42,16 @@ def open_run(config: ConfigDict) -> Run:
     """
     check_ranges(config)
     opened, emotions = open_utterances(config)
+    dealt = folds.make(opened, config.members, tuple(config.data.train_only_channels), tuple(config.data.variants))
     members = [
         Member(f'{fold.name}_seed{seed}', index, int(seed), *_sides(config, opened, fold))
         for seed in config.members.seeds
-        for index, fold in enumerate(folds.make(opened, config.members, tuple(config.data.train_only_channels)))
+        for index, fold in enumerate(dealt)
     ]
     if not members:
         raise InputError('members.seeds=() trains nothing; give at least one seed, e.g. --config.members.seeds=0,')
+    if config.data.supported not in ('corpus', 'run'):
+        raise InputError(f'data.supported={config.data.supported!r} is not known; known are corpus, run')
     if config.train.select not in ('uar', 'loss', 'last'):
         raise InputError(f'train.select={config.train.select!r} is not known; known are uar, loss, last')
     if config.train.select != 'last' and not all(len(m.valid) for m in members):
@@ -87,25 +77,31 @@ def open_run(config: ConfigDict) -> Run:
 
 def title(config: ConfigDict) -> str:
     """What tables call the network: its name, or that of its trunk, which says where it is not the published one."""
-    defaults = {k: p.default for k, p in inspect.signature(model_class(config).__init__).parameters.items()}
-    m = {**defaults, **config.model}
+    m = _arguments(config)
     if 'trunk' not in m:
         return m['name']
     return m['trunk'] + (f'_x{m["width"]:g}' if m['width'] != 1 else '') + '_random' * (m['weights'] == 'random')
+
+
+def _arguments(config: ConfigDict) -> dict:
+    """What the network is built with, as the config gives it or as it is where the config says nothing."""
+    parameters = inspect.signature(model_class(config).__init__).parameters.items()
+    return {**{k: p.default for k, p in parameters if k not in ('self', 'rngs', 'dtype')}, **config.model}
 
 
 def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: Learner) -> utterances.Utterances:
     """What the frozen layers of the network give, instead of what they hear."""
     a = config.augment
     if config.features.normalize != 'none' or any(
-        (a.speed, a.gain_db, a.band_shift, a.scored_shifts, a.time_masks, a.band_masks)
+        (a.speed, a.gain_db, a.band_shift, a.scored_shifts, a.time_masks, a.band_masks, a.mixup)
     ):
         raise InputError(
             f'model {config.model.name} hears what its frozen layers give, which can be neither normalized nor augmented; '
             "set features.normalize='none' and the augment knobs to 0"
         )
-    name = f'{config.model.to_json(sort_keys=True)} {learner.begins_with()}'
-    return activations.of(opened, front_ends.layout(config.features.source).steps, name, learner.frozen)
+    name = repr((sorted(map(repr, _arguments(config).items())), config.train.bfloat16, learner.begins_with()))
+    steps = front_ends.layout(config.features.source).steps
+    return activations.of(opened, steps, name, learner.frozen, config.data.resident_gb)
 
 
 def _sides(config: ConfigDict, opened: utterances.Utterances, fold: folds.Fold) -> tuple:
@@ -237,9 +233,22 @@ def eval_span(config: ConfigDict, opened: utterances.Utterances) -> int:
     return front.steps or round(config.train.eval_window_s / front.hop_s)
 
 
-def shared_arrays(config: ConfigDict, opened: utterances.Utterances, emotions: tuple[str, ...], span: int) -> Shared:
-    """What all members share, as numpy; a last window of zeros lets every utterance be cut at its end."""
+def shared_arrays(
+    config: ConfigDict,
+    opened: utterances.Utterances,
+    emotions: tuple[str, ...],
+    span: int,
+    trained_on: Sequence[Facts] | None = None,
+) -> Shared:
+    """What all members share, as numpy; a last window of zeros lets every utterance be cut at its end.
+
+    `trained_on`: the corpora of the run, where `opened` are others.
+    """
     index = lambda values, of: np.array([of.index(v) for v in values], np.int32)
+    supported = vocabulary_of_emotions.supported([f.emotions for f in opened.facts], emotions)
+    if config.data.supported == 'run':
+        shown = vocabulary_of_emotions.supported([f.emotions for f in trained_on or opened.facts], emotions)
+        supported = np.broadcast_to(shown.any(0), supported.shape)
     flat = opened.flat
     if flat is not None:
         flat = np.concatenate([flat, np.zeros((span, *flat.shape[1:]), flat.dtype)])
@@ -256,7 +265,7 @@ def shared_arrays(config: ConfigDict, opened: utterances.Utterances, emotions: t
         sex=index(opened.sex, SEXES),
         intensity=index(opened.intensity, INTENSITIES),
         corpus=opened.corpus.astype(np.int32),
-        supported=vocabulary_of_emotions.supported([f.emotions for f in opened.facts], emotions),
+        supported=supported,
     )
 
 

@@ -37,7 +37,8 @@ def audit(corpora: list[str], run: str = '', directory: str = '', say=lambda lin
     opened = _opened(tuple(corpora) or tuple(trained.config.data.corpora), directory, trained)
     say(f'comparing {len(opened):,} recordings with one another')
     pairs = near.near_duplicates(opened)
-    recordings = opened.select(np.array([not variant_of(i) for i in opened.id], bool))
+    variants = tuple(trained.config.data.variants) if trained else ()
+    recordings = opened.select(np.array([variant_of(i) not in variants for i in opened.id], bool))
     reports = _reports(opened, directory or (trained.config.data.dir if run else ''))
     findings = list(corpus_findings(recordings, reports, pairs))  # statistics, which alone have variants, give no pairs
     if trained:

@@ -5,6 +5,8 @@ Setting a key that is not here is an error that names the nearest one that is.
 
 from ml_collections import ConfigDict
 
+from ser_jax.contract import InputError
+
 
 def base() -> ConfigDict:
     """The defaults: a conv+BiLSTM on the embedded synthetic corpus."""
@@ -24,7 +26,8 @@ def published(which: str) -> tuple[bool, bool]:
     """What is asked of a config of configs/seeds/: (under its own protocol, with the published budget).
 
     Args:
-      which: 'own' or 'speakers_k', and '-full' after it for the published epochs and more folds and seeds.
+      which: 'own' or 'speakers_k', and '-full' after it for the published epochs, where they are known, and three seeds of
+        speakers_k.
     """
     protocol, _, budget = which.partition('-')
     if protocol not in ('own', 'speakers_k') or budget not in ('', 'full'):
@@ -32,6 +35,28 @@ def published(which: str) -> tuple[bool, bool]:
             f'{which!r} is no variant of this config; known are own, own-full, speakers_k, speakers_k-full'
         )
     return protocol == 'own', bool(budget)
+
+
+def completed(stored: dict) -> ConfigDict:
+    """A config as an earlier version may have written it, with the knobs that came later as they are by default."""
+    config = base()
+    for section, knobs in stored.items():
+        with config.unlocked():
+            config[section] = ConfigDict({**config.get(section, {}), **knobs}) if isinstance(knobs, dict) else knobs
+    return config
+
+
+def check_ranges(config: ConfigDict) -> None:
+    """Refuses numbers that no experiment can have."""
+    for knob, (least, most) in RANGES.items():
+        section, name = knob.split('.')
+        value = config[section][name]
+        if not least <= value <= (float('inf') if most is None else most):
+            raise InputError(
+                f'{knob}={value} cannot be; expected at least {least}' + (f' and at most {most}' if most else '')
+            )
+    if wrong := [s for s in config.members.seeds if s < 0]:
+        raise InputError(f'members.seeds names {wrong[0]}; expected numbers from 0')
 
 
 def with_lists_split(config: ConfigDict) -> ConfigDict:
@@ -56,6 +81,9 @@ def _data() -> ConfigDict:
     d.merge = ()  # emotions counted as others, e.g. ('calm:neutral',)
     d.emotions = ()  # which emotions to tell apart; () = all that the corpora hold
     d.unsupported = ()  # of data.emotions, those that may lack examples: on the head, masked wherever an answer is given
+    # What an answer is chosen from: the emotions that the utterance's 'corpus' can show, as if it were known where a recording
+    # comes from, or all that the corpora of the 'run' show together, as for a stranger's recording.
+    d.supported = 'corpus'
     d.variants = ()  # of each recording, for the training side alone: noise | stretch | pitch | shift | stretch_pitch
     d.variants_heard = 'all'  # in every epoch: 'all' of them and the recording itself, or 'one' of these, drawn by seed
     d.texts = ''  # built corpus of texts that protocol='leaky_label_pairing' puts beside utterances by their label

@@ -1,5 +1,6 @@
 """How every `python -m ser_jax.<verb>` begins and ends: quiet logs in, one clear line out when something is wrong."""
 
+import logging as stdlib_logging
 import os
 import re
 import sys
@@ -20,6 +21,8 @@ def run(main: Callable) -> None:
     from ser_jax.contract import InputError
 
     logging.set_verbosity(logging.WARNING)
+    # Of several writes that fail at once one is awaited, and said; asyncio would print the tracebacks of the others.
+    stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)
     try:
         app.run(main, flags_parser=_parse)
     except InputError as e:

@@ -131,7 +131,7 @@ def _predict(trained: Trained, config, utterances: Utterances, members: list[Mem
     names, span = [m.name for m in members], assemble.eval_span(config, utterances)
     own, size = trained.own(names, utterances.text), len(members)
     if size not in made:
-        shared = assemble.shared_arrays(config, utterances, trained.emotions, span)
+        shared = assemble.shared_arrays(config, utterances, trained.emotions, span, trained.corpora)
         mesh = device_mesh(size, 1, _devices(members))
         made[size] = Group(trained.learner, members, own, shared, utterances, mesh, batch_size=1, steps=1)
     group = made[size] = made[size].regroup(members, own)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import rich.console
 from absl import flags
+from ml_collections import ConfigDict
 
 from ser_jax import door, evaluate
 from ser_jax.contract import InputError
@@ -85,7 +86,7 @@ SYSTEMS = (
     System(
         'vsr', 'VSR, negative / positive', _FOUR, ('vsr_spectrogram', 'vsr_spectrogram'),
         'validation loss 0.967, n not stated: above ln 2 = 0.693, so worse than a coin if it is in nats; no accuracy',
-        '10 epochs of fine-tuning', 'begins with ImageNet weights', trunk='densenet201',
+        'not stated (10 epochs in its script for one user)', 'begins with ImageNet weights', trunk='densenet201',
     ),
     System(
         'nooks', 'Nooks, 10 names', ('ravdess',), ('log_mel_40_published', 'log_mel_40'),
@@ -99,12 +100,13 @@ SYSTEMS = (
 def missing(systems: list[System], root: pathlib.Path) -> list[str]:
     """The commands that build what the systems read and is not there."""
     commands = {}
+    where = '' if root == data_dir('').absolute() else f' --data_dir={root}'
     for s in systems:
         needs = [(c, source) for source in dict.fromkeys(s.sources) for c in s.corpora]
         for corpus, source in [*needs, *([(s.texts, 'text')] if s.texts else [])]:
             if not list((root / corpus / source).glob('[0-9]*')):
                 flag = '' if source == 'text' else f' --config={source}'
-                commands[f'python -m ser_jax.build datasets/{corpus}{flag} --manual_dir=FOLDER'] = None
+                commands[f'python -m ser_jax.build datasets/{corpus}{flag} --manual_dir=FOLDER{where}'] = None
     return list(commands)
 
 
@@ -146,11 +148,11 @@ def pooled(predictions: pa.Table) -> pa.Table:
     return predictions.set_column(predictions.column_names.index('corpus'), 'corpus', everywhere)
 
 
-def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pathlib.Path) -> list[dict]:
+def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pathlib.Path) -> list[dict[str, str]]:
     """Trains and scores the systems that can be; writes the table and the report to `output`.
 
     Returns:
-      A row a system: `system` and, where they ran, `own` and `speakers_k` as `report.published.cell` reads them.
+      A row a system, as `report.published.lines` makes them; systems that were not asked for keep the row they had.
 
     Raises:
       InputError: builds are missing (with the commands), or a training ended with an error.
@@ -159,27 +161,39 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
     if commands := missing(ready, root):
         raise InputError(f'{len(commands)} builds are missing; build them with: {"; ".join(commands)}')
     output.mkdir(parents=True, exist_ok=True)
+    done = []
+    for system, which, there in plan(systems, full):
+        if there:  # all are trained before one is scored: this process would keep the accelerator from them
+            started = time.monotonic()
+            done.append((system, which, train(system, which, output, root)))
+            print(f'{system.name} {which}: trained in {(time.monotonic() - started) / 60:.1f} min', flush=True)
     rows: dict[str, dict] = {s.name: {'system': s} for s in systems}
     runs, parts, opened = [], [], {}
-    for system, which, there in plan(systems, full):
-        if not there:
-            continue
-        started = time.monotonic()
-        trained = open_trained(train(system, which, output, root))
+    for system, which, directory in done:
+        trained = open_trained(directory)
         opened = {k: v for k, v in opened.items() if k[2] == trained.config.features.source}  # one front end in memory
         predictions = evaluate.evaluate_run(trained, opened, data_dir=str(root))
-        of_run = {'scores': scoring.scores_by(pooled(predictions)), 'epochs': trained.config.train.epochs}
+        of_run = {'scores': scoring.scores_by(pooled(predictions)), 'training': training(trained.config)}
         rows[system.name][which.split('-')[0]] = of_run
-        minutes = (time.monotonic() - started) / 60
-        print(f'{system.name} {which} ({minutes:.1f} min): {published.cell(of_run)}', flush=True)
+        print(f'{system.name} {which}: {published.cell(of_run)}', flush=True)
         runs.append(trained)
         parts.append(predictions)
+    lines = published.lines(rows.values())
+    kept = output / 'published.json'
+    if kept.exists():
+        lines = published.renewed(json.loads(kept.read_text()), lines, [s.title for s in SYSTEMS])
     if runs:
         everything = pa.concat_tables(parts, promote_options='default')
-        evaluate.write(output, runs, everything, scoring.scores_by(everything), published.html(rows.values()))
-    (output / 'published.md').write_text(published.markdown(rows.values()))
-    (output / 'published.json').write_text(json.dumps(published.plain(rows.values()), indent=1))
-    return list(rows.values())
+        evaluate.write(output, runs, everything, scoring.scores_by(everything), published.html(lines))
+    (output / 'published.md').write_text(published.markdown(lines))
+    kept.write_text(json.dumps(lines, indent=1))
+    return lines
+
+
+def training(config: ConfigDict) -> str:
+    """How long and how fast a run learns, and on what scale, as far as systems differ in it."""
+    scale = {'none': 'features as they are'}.get(config.features.normalize, 'features normalized')
+    return f'{config.train.epochs} epochs, {config.optim.name} {config.optim.learning_rate:g}, {scale}'
 
 
 def main(argv: list[str]) -> None:
@@ -192,21 +206,21 @@ def main(argv: list[str]) -> None:
         raise InputError(f'--systems names {unknown[0]!r}; known are {", ".join(known)}')
     door.prepare_jax()
     output = pathlib.Path(f.output)
-    rows = reproduce([known[n] for n in f.systems] or list(SYSTEMS), f.full, output, data_dir(f.data_dir).absolute())
-    rich.console.Console().print(published.table(rows))
-    for row in rows:
-        if row['system'].trunk and 'own' not in row:
-            print(f'{row["system"].name} needs weights: python -m ser_jax.weights {row["system"].trunk}')
-    print(
-        f'table: {output / "published.md"}'
-        + (f'   report: {output / "report.html"}' if any('own' in r for r in rows) else '')
-    )
+    asked = [known[n] for n in f.systems] or list(SYSTEMS)
+    lines = reproduce(asked, f.full, output, data_dir(f.data_dir).absolute())
+    rich.console.Console().print(published.table(lines))
+    for system in asked:
+        if system.trunk and weights.find(system.trunk) is None:
+            print(f'{system.name} needs weights: python -m ser_jax.weights {system.trunk}')
+    print(f'table: {output / "published.md"}   report: {output / "report.html"}')
 
 
 def define_flags() -> None:
     """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
     flags.DEFINE_list('systems', [], f'Which; all by default: {", ".join(s.name for s in SYSTEMS)}.')
-    flags.DEFINE_bool('full', False, 'The published epochs, and three seeds.')
+    flags.DEFINE_bool(
+        'full', False, 'The published epochs where they are known, and three seeds speaker-independently.'
+    )
     flags.DEFINE_string('output', 'runs/seeds', 'Where the runs and the table are kept.')
     flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets.")
 

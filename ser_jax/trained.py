@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ser_jax import assemble
+from ser_jax.config import completed
 from ser_jax.contract import Facts, InputError
 from ser_jax.data import text
 from ser_jax.learn import checkpoint
@@ -84,7 +85,7 @@ def open_begun(directory: pathlib.Path) -> Trained:
         )
     except (OSError, ValueError) as e:
         raise InputError(f'{directory} is not a complete run ({e}); train it again') from e
-    config = ConfigDict(config)
+    config = completed(config)
     emotions = tuple(folds['emotions'])
     return Trained(
         directory,

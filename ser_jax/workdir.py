@@ -8,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from ser_jax import assemble, environment
+from ser_jax.config import completed
 from ser_jax.contract import InputError
 
 # What may change between a start and its resumption without changing what is learnt.
@@ -31,7 +32,7 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
     if begun is None and workdir.exists() and any(p.suffix != '.writing' for p in workdir.iterdir()):
         raise InputError(f'--workdir={workdir} holds other files and no config.json; give an empty or new folder')
     if begun is not None:
-        now, then = _flat(json.loads(config.to_json())), _flat(begun)
+        now, then = (_flat(json.loads(c.to_json())) for c in (config, completed(begun)))
         differ = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and k not in _FREE_TO_CHANGE]
         if differ:
             k = differ[0]
@@ -97,6 +98,11 @@ def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
     if changed:
         raise InputError(
             f'{workdir} was begun with another build of {", ".join(changed)}; give another --workdir, or build it as it was'
+        )
+    weights = files['environment']['begins_with']
+    if begun.get('environment', {}).get('begins_with', weights) != weights:
+        raise InputError(
+            f'{workdir} was begun with other pretrained weights; give another --workdir, or the file it was begun with'
         )
     for name in ('folds', 'normalization', 'vocabulary'):
         if name in begun and begun[name] != json.loads(json.dumps(files[name])):

@@ -59,6 +59,20 @@ def test_a_run_over_several_corpora_masks_what_one_of_them_cannot_show(of_both, 
         assert all({i.split('/')[0] for i in sides[side]} == {'synthetic', 'other'} for side in sides)
 
 
+def test_a_stranger_s_recording_may_show_whatever_the_run_knows(of_both, tmp_path):
+    """`data.supported='run'`: scoring does not know either where a recording comes from."""
+    of_both.train.epochs, of_both.data.supported = 2, 'run'
+    of_both.members.only = (0,)
+    train.train(of_both, tmp_path / 'run')
+    trained = open_trained(tmp_path / 'run')
+    rows = evaluate.evaluate([trained], say=lambda line: None).to_pylist()
+    assert {r['corpus'] for r in rows} == {'synthetic', 'other'}
+    assert all(r[f'p_{e}'] > 0 for r in rows for e in trained.emotions)
+    of_both.data.supported = 'all'
+    with pytest.raises(Exception, match=r"data.supported='all' is not known; known are corpus, run"):
+        assemble.open_run(of_both)
+
+
 def test_merges_and_valence_reach_labels_and_support(of_both):
     of_both.data.merge = ('excited:happy', 'boredom:sad')
     run = assemble.open_run(of_both)

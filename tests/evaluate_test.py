@@ -251,3 +251,13 @@ def test_a_damaged_kept_model_is_named(runs, tmp_path):
 
 def test_find_runs_expands_and_sorts(runs):
     assert [p.name for p in find_runs([f'{runs}/*'])] == ['conv_bilstm', 'fusion']
+
+
+def test_a_run_of_an_earlier_version_is_opened_with_the_knobs_it_did_not_know(runs, tmp_path):
+    copy = shutil.copytree(runs / 'conv_bilstm', tmp_path / 'old')
+    stored = json.loads((copy / 'config.json').read_text())
+    for knob in ('variants', 'variants_heard', 'supported', 'unsupported'):
+        del stored['data'][knob]
+    (copy / 'config.json').write_text(json.dumps(stored))
+    before, after = (evaluate([open_trained(d)]) for d in (runs / 'conv_bilstm', copy))
+    assert before.drop(['run']).equals(after.drop(['run']))

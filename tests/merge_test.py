@@ -119,6 +119,7 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
         ('config', ('train', 'epochs'), 4, r'train\.epochs is 3 and 4; pieces may differ in members.only alone'),
         ('config', ('members', 'seeds'), [1], 'members.seeds is'),
         ('environment', ('fingerprints', 'synthetic'), 'x', 'other builds of synthetic'),
+        ('environment', ('begins_with',), 'x', 'other pretrained weights'),
         ('folds', ('members', 'fold0_seed0', 'test'), [], 'folds differ'),
     ],
 )

@@ -44,10 +44,12 @@ def configs(tmp_path, monkeypatch) -> pathlib.Path:
 
 def test_both_protocols_stand_side_by_side_and_nothing_is_trained_twice(configs, data_dir, tmp_path, capsys):
     deep = TINY._replace(name='deep', title='Deep', trunk='resnet50')
-    rows = reproduce.reproduce([TINY, deep], False, tmp_path / 'out', data_dir)
-    own, honest = (rows[0][k]['scores'][0] for k in ('own', 'speakers_k'))
-    assert own.inflated and own.protocol == 'leaky_holdout' and own.utterances == 18
-    assert not honest.inflated and honest.speakers == 6
+    first, second = reproduce.reproduce([TINY, deep], False, tmp_path / 'out', data_dir)
+    own, honest = first['ours under its protocol'], first['ours speaker-independent']
+    assert '*inflated, synthetic*' in own and 'leaky_holdout, synthetic, n = 18' in own
+    assert 'inflated' not in honest and ' 6 speakers, 2 folds x 1 seed' in honest
+    assert '2 epochs, adamw 0.0' in own and 'features normalized' in own
+    assert second['ours under its protocol'] == 'needs weights'
     table = (tmp_path / 'out' / 'published.md').read_text()
     assert table.count('*inflated, synthetic*') == 1 and table.count('needs weights') == 2
     assert '| Tiny, 4 emotions | accuracy 0.99, n = 1; 1 epoch |' in table
@@ -57,14 +59,17 @@ def test_both_protocols_stand_side_by_side_and_nothing_is_trained_twice(configs,
     assert 'Published systems' in (tmp_path / 'out' / 'report.html').read_text()
     trained = [p.stat().st_mtime_ns for p in sorted((tmp_path / 'out').rglob('about.json'))]
     assert len(trained) == 3
-    again = reproduce.reproduce([TINY], False, tmp_path / 'out', data_dir)
-    assert again[0]['own']['scores'][0].uar == own.uar
+    assert reproduce.reproduce([TINY], False, tmp_path / 'out', data_dir) == [first, second]  # Deep keeps its row
     assert trained == [p.stat().st_mtime_ns for p in sorted((tmp_path / 'out').rglob('about.json'))]
-    assert capsys.readouterr().out.count('tiny own') == 2
+    assert capsys.readouterr().out.count('tiny own: WA') == 2
 
 
-def test_builds_that_are_missing_come_with_their_commands(tmp_path):
-    commands = reproduce.missing([s for s in SYSTEMS if s.name in ('stsam', 'nooks')], tmp_path)
+def test_builds_that_are_missing_come_with_their_commands(tmp_path, monkeypatch):
+    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+    wanted = [s for s in SYSTEMS if s.name in ('stsam', 'nooks')]
+    commands = reproduce.missing(wanted, tmp_path)
+    elsewhere = tmp_path / 'elsewhere'
+    assert reproduce.missing(wanted, elsewhere) == [f'{c} --data_dir={elsewhere}' for c in commands]
     assert commands == [
         'python -m ser_jax.build datasets/ravdess --config=mfcc_curve --manual_dir=FOLDER',
         'python -m ser_jax.build datasets/savee --config=mfcc_curve --manual_dir=FOLDER',
@@ -73,7 +78,7 @@ def test_builds_that_are_missing_come_with_their_commands(tmp_path):
         'python -m ser_jax.build datasets/ravdess --config=log_mel_40 --manual_dir=FOLDER',
     ]
     with pytest.raises(InputError, match=r'5 builds are missing; build them with: python -m ser_jax.build'):
-        reproduce.reproduce([s for s in SYSTEMS if s.name in ('stsam', 'nooks')], False, tmp_path / 'out', tmp_path)
+        reproduce.reproduce(wanted, False, tmp_path / 'out', tmp_path)
 
 
 @pytest.mark.parametrize('system', SYSTEMS, ids=lambda s: s.name)

@@ -274,6 +274,11 @@ def test_another_build_of_the_corpus_is_refused(finished, data_dir, tmp_path):
     done = run(command(data_dir, workdir))
     assert done.returncode == 2 and 'begun with another build of synthetic' in done.stderr
     environment['fingerprints'] = {}
+    environment['begins_with'] = 'another file'
+    (workdir / 'environment.json').write_text(json.dumps(environment))
+    done = run(command(data_dir, workdir))
+    assert done.returncode == 2 and 'begun with other pretrained weights' in done.stderr
+    del environment['begins_with']  # as before there were any
     (workdir / 'environment.json').write_text(json.dumps(environment))
     folds = json.loads((workdir / 'folds.json').read_text())
     folds['members']['fold0_seed0']['test'].pop()

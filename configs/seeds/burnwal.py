@@ -21,6 +21,7 @@ def get_config(which='speakers_k'):
     own, full = published(which)
     c = base()
     c.data.corpora = ('ravdess', 'cremad', 'tess', 'savee')
+    c.data.supported = 'run'
     c.data.variants = ('noise', 'stretch_pitch')
     c.features.source = 'stats162'
     c.model.name = 'burnwal'

@@ -14,6 +14,7 @@ def get_config(which='speakers_k'):
     own, full = published(which)
     c = base()
     c.data.corpora = ('ravdess', 'tess', 'cremad', 'savee')
+    c.data.supported = 'run'
     c.data.channels = ('speech', 'song')
     c.data.emotions = ('angry', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised')
     c.model.name = 'shallow_cnn'

@@ -21,6 +21,7 @@ def get_config(which='speakers_k'):
     own, full = published(which)
     c = base()
     c.data.corpora = ('ravdess', 'savee')
+    c.data.supported = 'run'
     c.data.labels = 'sex_emotion'
     c.data.emotions = tuple(
         f'{sex}_{e}' for sex in ('female', 'male') for e in ('angry', 'calm', 'fearful', 'happy', 'sad')

@@ -26,6 +26,7 @@ def get_config(which='speakers_k'):
     own, full = published(which)
     c = base()
     c.data.corpora = ('ravdess', 'savee')
+    c.data.supported = 'run'
     c.data.channels = ('speech', 'song')
     c.data.emotions = ('sad', 'happy')
     c.features.source = 'mfcc_curve'

@@ -21,6 +21,7 @@ def get_config(which='speakers_k'):
     own, full = published(which)
     c = base()
     c.data.corpora = ('ravdess', 'cremad', 'tess', 'savee')
+    c.data.supported = 'run'
     c.data.labels = 'valence'
     c.features.source, c.features.normalize = 'vsr_spectrogram', 'none'
     c.model.name = 'transfer'

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ser_jax.audio import variants
+from ser_jax.audio.variants import source_of, variant_of
 from ser_jax.contract import InputError
 
 
@@ -26,7 +26,7 @@ class Fold:
     test: np.ndarray
 
 
-def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[Fold]:
+def make(utterances, members, train_only_channels: Sequence[str] = (), variants: Sequence[str] = ()) -> list[Fold]:
     """The checked folds of `members.protocol`.
 
     Args:
@@ -34,6 +34,7 @@ def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[F
         `source_sha256`.
       members: the `members` section of the config.
       train_only_channels: utterances of these channels serve the training side alone, and only those of its speakers.
+      variants: names of variants that stand among the utterances, beside their sources.
 
     Raises:
       InputError: an unknown protocol, too few speakers, or a fold that would leak.
@@ -44,7 +45,7 @@ def make(utterances, members, train_only_channels: Sequence[str] = ()) -> list[F
             f'members.protocol={members.protocol!r} is not known; known are {", ".join(sorted(protocols))}'
         )
     chosen = protocols[members.protocol]
-    varied = np.array([bool(variants.variant_of(i)) for i in utterances.id], bool)
+    varied = np.array([variant_of(i) in variants for i in utterances.id], bool)
     scored = ~np.isin(utterances.channel, train_only_channels) & ~(varied & (not splits_variants(members.protocol)))
     if not scored.any():
         raise InputError(
@@ -275,7 +276,7 @@ def _with_extra(fold: Fold, extra: np.ndarray, utterances) -> Fold:
 
 def _with_variants(fold: Fold, varied: np.ndarray, utterances) -> Fold:
     """Adds the variants of what is trained on, and of nothing else."""
-    name = lambda i: (utterances.corpus[i], variants.source_of(utterances.id[i]))
+    name = lambda i: (utterances.corpus[i], source_of(utterances.id[i]))
     trained = {name(i) for i in fold.train}
     keep = np.array([i for i in varied if name(i) in trained], int)
     return dataclasses.replace(fold, train=np.concatenate([fold.train, keep]))

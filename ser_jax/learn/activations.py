@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import tempfile
 from collections.abc import Callable
 
 import jax
@@ -27,28 +28,33 @@ def folder() -> pathlib.Path:
     return pathlib.Path(os.environ.get('SER_JAX_ACTIVATIONS') or '~/.cache/ser_jax/activations').expanduser()
 
 
-def of(utterances: Utterances, steps: int, name: str, build: Callable[[], Callable]) -> Utterances:
+def of(utterances: Utterances, steps: int, name: str, build: Callable[[], Callable], resident_gb: float) -> Utterances:
     """The utterances with one row a window, float16 [windows, A], instead of their frames.
 
     Args:
       utterances: of a front end whose windows of `steps` frames stand side by side.
       name: tells apart all that the activations depend on beside the recordings: network, arguments, weights.
       build: returns the function windows [B, steps, M] -> [B, A]; called only where nothing is kept yet.
+      resident_gb: what is more than this stays on disk.
 
     Raises:
       InputError: the activations are no finite numbers in float16.
     """
-    content = repr((sorted(utterances.fingerprints.items()), utterances.source, list(utterances.id), name))
+    heard = list(zip(utterances.corpus.tolist(), utterances.id.tolist(), strict=True))
+    content = repr((utterances.names, sorted(utterances.fingerprints.items()), utterances.source, heard, name))
     path = folder() / f'{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy'
     length = utterances.length // steps
     if not path.exists():
-        _write(path, utterances, steps, length, build())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory('.writing', path.stem, path.parent) as fresh:  # of this process alone
+            _write(pathlib.Path(fresh, path.name), utterances, steps, length, build())
+            os.replace(pathlib.Path(fresh, path.name), path)
     rows = np.load(path, mmap_mode='r')
     offset = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
     nothing = np.zeros((len(utterances), 1))
     return dataclasses.replace(
         utterances,
-        flat=rows,
+        flat=rows if rows.nbytes <= resident_gb * 1e9 else None,
         offset=offset,
         length=length,
         sums=nothing,
@@ -59,10 +65,9 @@ def of(utterances: Utterances, steps: int, name: str, build: Callable[[], Callab
 
 
 def _write(path: pathlib.Path, utterances: Utterances, steps: int, length: np.ndarray, function: Callable) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     total, function = int(length.sum()), jax.jit(function)
     places = [(i, w * steps) for i in range(len(utterances)) for w in range(length[i])]
-    fresh, rows = path.with_suffix('.writing'), None
+    rows = None
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task('windows through the frozen layers', total=total)
@@ -76,8 +81,7 @@ def _write(path: pathlib.Path, utterances: Utterances, steps: int, length: np.nd
                 where = utterances.id[chosen[0][0]]
                 raise InputError(f'the frozen layers give no finite float16 numbers at {where}; check their weights')
             if rows is None:
-                rows = np.lib.format.open_memmap(fresh, 'w+', np.float16, (total, given.shape[1]))
+                rows = np.lib.format.open_memmap(path, 'w+', np.float16, (total, given.shape[1]))
             rows[start : start + len(chosen)] = given
             progress.advance(task, len(chosen))
     rows.flush()
-    fresh.rename(path)

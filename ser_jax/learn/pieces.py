@@ -79,6 +79,8 @@ def _check_same_run(first: Piece, other: Piece) -> None:
     a, b = (p.files['environment']['fingerprints'] for p in (first, other))
     if changed := sorted(c for c in a.keys() | b.keys() if a.get(c) != b.get(c)):
         raise InputError(f'{both}: they heard other builds of {", ".join(changed)}; train them on the same build')
+    if first.files['environment'].get('begins_with') != other.files['environment'].get('begins_with'):
+        raise InputError(f'{both}: they began with other pretrained weights; train them with the same file')
     if first.files['folds'] != other.files['folds']:
         raise InputError(f'{both}: their folds differ; train them with the same version of ser_jax')
 

@@ -173,7 +173,9 @@ def _columns(table: pa.Table, *names: str) -> list[np.ndarray]:
 
 
 def _words(table: pa.Table) -> list[str]:
-    return [c.removeprefix('p_') for c in table.column_names if c.startswith('p_')]
+    """The classes that have a probability; another run's, in a table of several, are null throughout."""
+    names = [c for c in table.column_names if c.startswith('p_')]
+    return [c.removeprefix('p_') for c in names if table[c].null_count < table.num_rows]
 
 
 def _classes(table: pa.Table) -> tuple[str, ...]:

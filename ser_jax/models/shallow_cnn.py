@@ -1,7 +1,8 @@
 """The shallow CNN of DeepEmo (wolfgangjblack/DeepEmo) on spectrogram pictures, as published and as it should have been.
 
 As published it flattens 1,560,384 numbers into a dense layer: 199,732,663 parameters for seven classes. `pooled=True`
-averages each channel over the picture instead: 5 k parameters, the same convolutions.
+averages each channel over the picture instead: 5 k parameters, the same convolutions. The L2 penalty on its dense layer, of a
+strength that is not on record, is left out.
 """
 
 import jax

@@ -105,11 +105,14 @@ class Model(nnx.Module):
         audio, embedding = self.audio(batch.features, rngs)
         text = self.text(multi_hot(batch.text, self.most_words), rngs)
         said = jax.nn.sigmoid(text) if self.text.outputs == 1 else jax.nn.softmax(text)
-        logits = self.meet(jnp.concatenate([said, jax.nn.softmax(audio)], -1))
-        if self.text.outputs == 1:  # one sigmoid: the log odds of the last class against the others
-            others = jnp.zeros((len(text), audio.shape[1] - 1))
-            text = jnp.concatenate([others, text], -1)
-        return Output(logits, embedding, {}, {'audio': audio, 'text': text, 'fused': logits})
+        heard = jax.nn.softmax(audio)
+        together = lambda said, heard: self.meet(jnp.concatenate([said, heard], -1))
+        # A branch learns its meaning through this layer alone, which may turn it round: what it says by itself is what
+        # the layer makes of it beside a branch that says nothing.
+        undecided = lambda p: jnp.full_like(p, 0.5 if p.shape[-1] == 1 else 1 / p.shape[-1])
+        logits = together(said, heard)
+        alone_audio, alone_text = together(undecided(said), heard), together(said, undecided(heard))
+        return Output(logits, embedding, {}, {'audio': alone_audio, 'text': alone_text, 'fused': logits})
 
 
 def multi_hot(tokens, words: int):

@@ -1,6 +1,6 @@
 """The table of published systems: what they print, what that was measured on, and what we measure, side by side."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -15,7 +15,7 @@ def cell(run: Mapping[str, Any] | None) -> str:
     """One run in words: accuracy and UAR with intervals, notes, what it was tested on, how long it was trained.
 
     Args:
-      run: `scores` of one run, the headline first, and its `epochs`; None = weights were missing.
+      run: `scores` of one run, the headline first, and its `training` in words; None = weights were missing.
     """
     if run is None:
         return NEEDS_WEIGHTS
@@ -29,13 +29,13 @@ def cell(run: Mapping[str, Any] | None) -> str:
     parts.append(
         f'{s.protocol}, {s.corpus}, n = {s.utterances:,}, {s.speakers} speakers, {s.folds} folds x {s.seeds} seed{plural}'
     )
-    parts.append(f'{run["epochs"]} epochs')
+    parts.append(run['training'])
     return '; '.join(parts)
 
 
-def lines(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str, str, str]]:
+def lines(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     """COLUMNS of every row: `system` and, where they ran, `own` and `speakers_k`."""
-    return [
+    cells = (
         (
             r['system'].title,
             f'{r["system"].claim}; {r["system"].budget}',
@@ -44,33 +44,35 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str, str, s
             r['system'].why,
         )
         for r in rows
-    ]
+    )
+    return [dict(zip(COLUMNS, row, strict=True)) for row in cells]
 
 
-def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
+def renewed(before: list[dict[str, str]], lines: list[dict[str, str]], order: Sequence[str]) -> list[dict[str, str]]:
+    """The lines of an earlier table with those of the systems that ran again in their place, in the `order` of titles."""
+    by_system = {line[COLUMNS[0]]: line for line in [*before, *lines]}
+    return sorted(by_system.values(), key=lambda line: [*order, line[COLUMNS[0]]].index(line[COLUMNS[0]]))
+
+
+def markdown(lines: Iterable[Mapping[str, str]]) -> str:
     """As a table of a README."""
-    escaped = [[c.replace('|', '\\|') for c in row] for row in lines(rows)]
+    escaped = [[c.replace('|', '\\|') for c in line.values()] for line in lines]
     head = f'| {" | ".join(COLUMNS)} |\n|{"---|" * len(COLUMNS)}\n'
     return head + ''.join(f'| {" | ".join(row)} |\n' for row in escaped)
 
 
-def plain(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """As JSON."""
-    return [dict(zip(COLUMNS, row, strict=True)) for row in lines(rows)]
-
-
-def html(rows: Iterable[Mapping[str, Any]]) -> Markup:
+def html(lines: Iterable[Mapping[str, str]]) -> Markup:
     """As a table of the report."""
     row = lambda tag, cells: f'<tr>{"".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells)}</tr>'
-    body = ''.join(row('td', [c.replace('*', '') for c in cells]) for cells in lines(rows))
+    body = ''.join(row('td', [c.replace('*', '') for c in line.values()]) for line in lines)
     return Markup(f'<table><thead>{row("th", COLUMNS)}</thead><tbody>{body}</tbody></table>')
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> Table:
+def table(lines: Iterable[Mapping[str, str]]) -> Table:
     """As a rich table: a line in each cell for every statement."""
     result = Table(show_lines=True)
     for name in COLUMNS[:-1]:
         result.add_column(name, overflow='fold')
-    for row in lines(rows):
-        result.add_row(*(Text(c.replace('; ', '\n').replace('*', '')) for c in row[:-1]))
+    for line in lines:
+        result.add_row(*(Text(line[c].replace('; ', '\n').replace('*', '')) for c in COLUMNS[:-1]))
     return result

@@ -34,6 +34,15 @@ def knobs(**given):
     )
 
 
+def test_a_recording_named_like_a_variant_is_none_where_no_variants_were_asked_for():
+    u = people(6)
+    u.id[3] = f'{u.id[2]}+noise'
+    tested = lambda *given: np.concatenate(
+        [f.test for f in folds.make(u, knobs(folds=2, valid_speakers=1), (), *given)]
+    )
+    assert 3 in tested() and 3 not in tested(('noise',))
+
+
 @settings(max_examples=60, deadline=None)
 @given(speakers=st.integers(6, 30), k=st.integers(2, 5), valid=st.integers(0, 2), song=st.integers(0, 2))
 def test_speakers_k_partitions_speakers(speakers, k, valid, song):

@@ -42,7 +42,7 @@ def edges(calls: list):
 
 def test_every_window_s_activations_stand_in_its_place(windows):
     calls = []
-    given = activations.of(windows, STEPS, 'edges', edges(calls))
+    given = activations.of(windows, STEPS, 'edges', edges(calls), 4.0)
     assert given.source == activations.SOURCE and not given.aligned and given.flat.dtype == np.float16
     np.testing.assert_array_equal(given.length, windows.length // STEPS)
     for i in (0, 2, 40):
@@ -55,16 +55,16 @@ def test_every_window_s_activations_stand_in_its_place(windows):
 def test_they_are_computed_once_for_all_that_decides_them(windows):
     calls = []
     for name in ('a', 'a', 'b'):
-        activations.of(windows, STEPS, name, edges(calls))
+        activations.of(windows, STEPS, name, edges(calls), 4.0)
     assert len(calls) == 2
     some = windows.select(np.arange(len(windows)) < 20)
-    assert len(activations.of(some, STEPS, 'a', edges(calls)).flat) == int(some.length.sum()) // STEPS
+    assert len(activations.of(some, STEPS, 'a', edges(calls), 4.0).flat) == int(some.length.sum()) // STEPS
     assert len(calls) == 3
 
 
 def test_numbers_that_float16_cannot_hold_are_refused_and_nothing_is_kept(windows, tmp_path):
     with pytest.raises(InputError, match='no finite float16 numbers at s0_angry_0'):
-        activations.of(windows, STEPS, 'large', lambda: lambda x: x[:, 0, :3] * 1e6)
+        activations.of(windows, STEPS, 'large', lambda: lambda x: x[:, 0, :3] * 1e6, 4.0)
     assert not list(tmp_path.glob('*.npy'))
 
 
@@ -76,3 +76,25 @@ def test_windows_side_by_side_are_heard_where_they_stand(windows):
     plans = [batches.epoch_plan(member, e, 2, 1, windows.length, STEPS, aligned=True) for e in range(40)]
     heard = {(int(i), int(s)) for p in plans for i, s in zip(p.utterance.ravel(), p.start.ravel(), strict=True)}
     assert heard == {(1, 0), (2, 0), (2, 173)}
+
+
+def test_two_processes_that_compute_the_same_do_not_write_into_each_other(windows, tmp_path):
+    """The second begins while the first is at work, and ends before it."""
+    calls = []
+
+    def read(i):
+        if i == 20 and len(calls) == 1:
+            activations.of(windows, STEPS, 'edges', edges(calls), 4.0)
+        return windows.read(i)
+
+    given = activations.of(dataclasses.replace(windows, read=read), STEPS, 'edges', edges(calls), 4.0)
+    assert len(calls) == 2 and (np.abs(given.flat).max(1) > 0).all()
+    assert len(list(tmp_path.iterdir())) == len(list(tmp_path.glob('*.npy'))) == 1
+
+
+def test_more_than_shall_be_in_memory_stays_on_disk(windows):
+    assert activations.of(windows, STEPS, 'edges', edges([]), 1e-9).flat is None
+    np.testing.assert_array_equal(
+        activations.of(windows, STEPS, 'edges', edges([]), 1e-9).read(2),
+        activations.of(windows, STEPS, 'edges', edges([]), 4.0).read(2),
+    )

@@ -128,3 +128,19 @@ def test_csv_holds_every_score_with_note_and_interval(tmp_path):
         assert line['interval_by'] == 'speaker' and float(line['recall_sad']) == pytest.approx(
             s.recall['sad'].value, abs=1e-6
         )
+
+
+def test_two_classes_keep_their_auc_beside_a_run_of_more():
+    two = predictions(run='runs/b')
+    two = two.filter(
+        pa.array(
+            [
+                e != 'sad' and p != 'sad'
+                for e, p in zip(*(two[c].to_pylist() for c in ('emotion', 'predicted')), strict=True)
+            ]
+        )
+    )
+    two = two.drop(['p_sad', 'p_boredom'])
+    (alone,) = scores.scores_by(two)
+    both = scores.scores_by(pa.concat_tables([predictions(), two], promote_options='default'))
+    assert {s.run: s.auc for s in both} == {'runs/a': None, 'runs/b': alone.auc} and alone.auc is not None

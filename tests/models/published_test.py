@@ -103,6 +103,20 @@ def test_multi_hot_says_which_words_occur():
     np.testing.assert_array_equal(hot, [[1, 0, 1, 0, 0], [0, 1, 0, 0, 0]])
 
 
+@pytest.mark.parametrize('reader', ['mlp', 'rnn'])
+@pytest.mark.parametrize('seed', range(4))
+def test_what_stsam_hears_alone_is_what_it_answers_beside_a_text_that_says_nothing(seed, reader):
+    """Whichever way round training has turned its branches."""
+    network = model('stsam', 2, reader=reader, most_words=50)
+    rng = np.random.default_rng(seed)
+    network.meet.kernel[...] = jnp.asarray(rng.standard_normal(network.meet.kernel.shape), jnp.float32)
+    last = network.text.classify
+    last.kernel[...], last.bias[...] = jnp.zeros_like(last.kernel[...]), jnp.zeros_like(last.bias[...])
+    network.eval()
+    given = network(batch((216, 1), 2))
+    np.testing.assert_allclose(given.modalities['audio'], given.logits, atol=1e-6)
+
+
 def test_unknown_variants_are_named():
     with pytest.raises(InputError, match="variant='best' is not known; known are notebook, saved"):
         model('speech_emotion_analyzer', 10, variant='best')
