@@ -1,12 +1,13 @@
 # make quickstart   from a fresh clone to a trained, evaluated speech+text model (no download of data)
 # make seeds        the published systems again: one table; make seeds-full: with their published epochs
+# make bench        every stage against what one would use instead: one table in benchmarks/results
 # make test         the fast tests; make test-slow: stock tfds build, whole trainings; make lock: renew requirements/*.lock
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow seeds seeds-full lock
+.PHONY: quickstart test test-slow seeds seeds-full bench lock
 
 quickstart: $(VENV)/.quickstart
 	@echo '--- 1/3 build the embedded synthetic corpus'
@@ -34,6 +35,11 @@ seeds: $(VENV)/.quickstart
 
 seeds-full: $(VENV)/.quickstart
 	$(BIN)/python -m ser_jax.reproduce --output=runs/seeds-full --full $(SEEDS)
+
+# On a quiet machine; half an hour on two cores. BENCH='--stages=step,predict' runs some stages.
+bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python benchmarks/table.py $(BENCH)
 
 $(VENV)/.%: requirements/%.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

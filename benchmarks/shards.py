@@ -6,52 +6,63 @@ Both turn the same 48 kHz wav files into 64-band log-mel at 16 kHz. The loop is 
 `melspectrogram` and `power_to_db`, one file after another, and keeps nothing; the builder also hashes, inspects, writes
 the shards and reads them back. Each variant runs in a process of its own, rounds in turn; imports and one warm-up are
 not counted. Recordings are generated; with SER_JAX_CORPORA set, the RAVDESS files under its `native/` are used instead.
+The limit is that of reading the files once.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
+import bench
+import corpora
+
+OURS = 'ser_jax builder'
 VARIANTS = {
-    'ser_jax builder': ('ours', {}),
+    OURS: ('ours', {}),
     'librosa loop, default threads': ('librosa', {'OPENBLAS_NUM_THREADS': ''}),
     'librosa loop, OPENBLAS_NUM_THREADS=1': ('librosa', {'OPENBLAS_NUM_THREADS': '1'}),
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--files', type=int, default=300, help='generated recordings')
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--worker', help=argparse.SUPPRESS)
-    parser.add_argument('--folder', type=pathlib.Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = bench.arguments(__doc__, _workers, files=(300, 8), rounds=(3, 1))
     if args.worker:
         print(json.dumps({'ours': _ours, 'librosa': _librosa}[args.worker](args.folder)))
         return
+    bench.report('shards', args, measure)
+
+
+def _workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--worker', help=argparse.SUPPRESS)
+    parser.add_argument('--folder', type=pathlib.Path, help=argparse.SUPPRESS)
+
+
+def measure(args) -> Iterator[bench.Row]:
+    """A row against each of librosa's loops."""
     with tempfile.TemporaryDirectory() as scratch:
-        corpora = os.environ.get('SER_JAX_CORPORA')
-        folder = pathlib.Path(corpora, 'native') if corpora else pathlib.Path(scratch)
-        if not corpora:
-            _generate(folder, args.files)
-        hours, files = _length(folder)
-        print(f'{_machine()}\n{files} recordings at 48 kHz, {hours:.3f} hours, {"real" if corpora else "generated"}')
-        seconds = {name: [] for name in VARIANTS}
-        for _ in range(args.rounds):
-            for name, (worker, environment) in VARIANTS.items():
-                seconds[name].append(_timed(worker, folder, environment))
-    ours = statistics.median(seconds['ser_jax builder'])
+        real = os.environ.get('SER_JAX_CORPORA')
+        folder = pathlib.Path(real, 'native') if real else pathlib.Path(scratch)
+        if not real:
+            corpora.generate(folder, args.files, 48000)
+        hours, files, size = _length(folder)
+        print(f'{files} recordings at 48 kHz, {hours:.3f} hours, {"real" if real else "generated"}')
+        variants = {n: lambda w=w, e=e: _timed(w, folder, e) for n, (w, e) in VARIANTS.items()}
+        seconds = bench.rounds(variants, args.rounds, warm=False)
     for name, values in seconds.items():
-        median = statistics.median(values)
         spread = f'{min(values) / hours:.1f} to {max(values) / hours:.1f}'
-        print(f'{name:40} {median / hours:7.1f} s per hour of audio ({spread}), {median / ours:5.2f} x ours')
+        print(f'{name:40} {statistics.median(values) / hours:7.1f} s per hour of audio ({spread})')
+    median = bench.medians(seconds)
+    us, work = (OURS, median.pop(OURS)), f'RAVDESS from {hours:.3g} h of 48 kHz wav'
+    fraction = bench.limits(args.quick).fraction(us[1], moved=size)
+    for peer in median.items():
+        yield bench.against('shards', work, us, peer, bench.least(2.0, 2.0), fraction)
 
 
 def _timed(worker: str, folder: pathlib.Path, environment: dict) -> float:
@@ -69,17 +80,11 @@ def _wavs(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _ours(folder: pathlib.Path) -> float:
-    import tensorflow_datasets as tfds
-
-    from ser_jax import build
-
-    tfds.disable_progress_bar()
-    cls = build.builder_class(build.script('ravdess'))
     seconds = []
     for _ in range(2):  # the first compiles
         with tempfile.TemporaryDirectory() as data_dir:
             begin = time.perf_counter()
-            cls(data_dir=data_dir).download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
+            corpora.build(folder, data_dir)
             seconds.append(time.perf_counter() - begin)
     return seconds[-1]
 
@@ -103,34 +108,13 @@ def _librosa(folder: pathlib.Path) -> float:
     return time.perf_counter() - begin
 
 
-def _generate(folder: pathlib.Path, files: int) -> None:
-    """Noise of 3 to 4.5 s under RAVDESS's names, 16 bit, as long and as large as the real files."""
-    import numpy as np
-    import soundfile
-
-    rng = np.random.default_rng(0)
-    names = [f'03-01-{e:02d}-{i:02d}-{s:02d}-{r:02d}-{a:02d}' for a in range(1, 25) for e in range(1, 9)
-             for i in (1, 2) for s in (1, 2) for r in (1, 2)]  # fmt: skip
-    for name in names[:files]:
-        soundfile.write(folder / f'{name}.wav', 0.05 * rng.standard_normal(int(48000 * rng.uniform(3, 4.5))), 48000)
-
-
-def _length(folder: pathlib.Path) -> tuple[float, int]:
+def _length(folder: pathlib.Path) -> tuple[float, int, int]:
+    """Hours, files and bytes."""
     import soundfile
 
     paths = _wavs(folder)
-    return sum(soundfile.info(p).duration for p in paths) / 3600, len(paths)
-
-
-def _machine() -> str:
-    """CPU model and cores, Python, jax."""
-    import jax
-
-    model = platform.processor() or platform.machine()
-    if (cpus := pathlib.Path('/proc/cpuinfo')).exists():
-        models = [line.split(':')[1].strip() for line in cpus.read_text().splitlines() if line.startswith('model name')]
-        model = models[0] if models else model
-    return f'{model}, {os.cpu_count()} cores; Python {platform.python_version()}, jax {jax.__version__}'
+    hours = sum(soundfile.info(p).duration for p in paths) / 3600
+    return hours, len(paths), sum(p.stat().st_size for p in paths)
 
 
 if __name__ == '__main__':

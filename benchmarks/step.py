@@ -1,167 +1,138 @@
-"""Training utterances a second: our conv+BiLSTM step against the same network in PyTorch, from one run.
+"""Seconds of one training step: ours against the same network in PyTorch, from one run.
 
     pip install -e .[bench]
-    python benchmarks/step.py [--batch=32] [--frames=301] [--steps=20] [--rounds=5]
+    python benchmarks/step.py [--networks=conv_bilstm,benchmark] [--batch=32,256] [--frames=301] [--steps=20] [--rounds=5]
 
-Both train the network of configs/conv_bilstm.py with AdamW, gradient clipping and dropout on random log-mel of full
-length. Ours is the step that `main` runs, cutting windows, normalizing and augmenting included; PyTorch's is the bare
-network on a batch that is ready, in its two memory layouts. Rounds alternate; medians are printed, and ratios to the
-better of PyTorch's two. Page faults of freed buffers take a third of the time on both sides if glibc is left to give
-them back, so both run with large malloc thresholds.
+Both train with AdamW, gradient clipping and dropout on random log-mel of full length: the network of
+configs/conv_bilstm.py on the 2 s windows it is shipped with, and the benchmark network on 304 frames; --frames gives both
+other windows. Ours is the step that `main` runs: cutting windows, augmenting, normalizing and the average of the
+parameters included, 16 steps a dispatch on a GPU. PyTorch's is the bare network on a batch that is ready: both memory
+layouts, each as it is and compiled (--compiled=0: never); a compilation that fails is left out with its reason. On a GPU
+both also compute in bfloat16. --steps are those of a round at batch 32; larger batches take fewer. Compiling and one
+warm-up are not counted. Page faults of freed buffers take a third of the time on both sides if glibc is left to give them
+back, so both run with large malloc thresholds. The limit is that of the network alone, three times its forward pass.
 """
 
-import argparse
 import json
-import pathlib
-import statistics
-import sys
-import time
+from collections.abc import Callable, Iterator
 
+import bench
+import networks
 import numpy as np
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # configs/ is no package
+import peers
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    for name, default in (('batch', 32), ('frames', 301), ('steps', 20), ('rounds', 5)):
-        parser.add_argument(f'--{name}', type=int, default=default)
-    args = parser.parse_args()
-    from ser_jax import door, environment
-
-    door.prepare_jax()
-    variants = {'ser_jax': ours(args.batch, args.frames)}
-    for layout in ('default', 'channels_last'):
-        variants[f'PyTorch, {layout}'] = peer(args.batch, args.frames, layout)
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for step in variants.values():
-        step(3)  # compile and warm up
-    for _ in range(args.rounds):
-        for name, step in variants.items():
-            began = time.perf_counter()
-            step(args.steps)
-            times[name].append((time.perf_counter() - began) / args.steps)
-    median = {name: statistics.median(t) for name, t in times.items()}
-    best = min(t for name, t in median.items() if name != 'ser_jax')
-    import jax
-    import torch
-
-    print(
-        f'{environment.machine()}; jax {jax.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads; '
-        f'batch {args.batch} x {args.frames} frames; median of {args.rounds} rounds of {args.steps} steps'
+    args = bench.arguments(
+        __doc__,
+        networks=('conv_bilstm,benchmark', 'conv_bilstm,benchmark'),
+        batch=('32,256', '2'),
+        frames=(0, 48),
+        steps=(20, 1),
+        rounds=(5, 1),
+        compiled=(1, 0),
     )
+    bench.report('step', args, measure)
+
+
+def measure(args) -> Iterator[bench.Row]:
+    """A row against the best and one against the default of PyTorch, for every network, batch and precision."""
+    limits = bench.limits(args.quick)
+    for name in args.networks.split(','):
+        shape = networks.named(name, args.frames)
+        for batch in bench.numbers(args.batch):
+            for bfloat16 in (False, True) if bench.on_gpu() else (False,):
+                yield from _one(args, shape, batch, bfloat16, limits)
+
+
+def _one(args, shape: networks.Shape, batch: int, bfloat16: bool, limits: bench.Limits) -> Iterator[bench.Row]:
+    mine = 'ser_jax bf16' if bfloat16 else 'ser_jax'
+    work = f'{shape.name}, B {batch} x {shape.frames} frames' + (', bf16' if bfloat16 else '')
+    steps = max(1, args.steps * 32 // max(batch, 32))
+    if bench.on_gpu():
+        steps = -(-steps // 16) * 16
+    variants: dict[str, Callable[[int], None]] = {mine: ours(shape, batch, bfloat16)}
+    left = ''
+    if bench.has('torch'):
+        for name, run in peers.trainers(shape, batch, bfloat16, bool(args.compiled)).items():
+            try:
+                run(1)
+                variants[name] = run
+            except Exception as e:  # what a compiler lacks is told in many ways
+                if 'compiled' not in name:
+                    raise
+                left = f'{type(e).__name__}: {(str(e).strip() or "?").splitlines()[0][:100]}'
+                print(f'{work}: {name} left out, {left}')
+    times = bench.rounds({name: lambda run=run: run(steps) for name, run in variants.items()}, args.rounds)
+    median = {name: t / steps for name, t in bench.medians(times).items()}
     for name, t in median.items():
-        print(f'{name:24s} {1000 * t:7.1f} ms/step {args.batch / t:7.0f} utterances/s   {best / t:.2f} x best PyTorch')
-    print(
-        json.dumps(
-            {
-                'ms_per_step': {n: round(1000 * t, 2) for n, t in median.items()},
-                'ratio': round(best / median['ser_jax'], 3),
-            }
-        )
-    )
+        print(f'{work}: {name:32s} {1000 * t:8.1f} ms/step {batch / t:7.0f} utterances/s')
+    us = (mine, median.pop(mine))
+    # The limit is one of float32.
+    fraction = None if bfloat16 else limits.fraction(us[1], 3 * batch * shape.flops())
+    if not median:
+        yield bench.skipped('step', work, 'torch')
+        return
+    best = bench.best(median)
+    print(json.dumps({'ms_per_step': {n: round(1000 * t, 2) for n, t in [us, *median.items()]},
+                      'ratio': round(best[1] / us[1], 3)}))  # fmt: skip
+    note = f'a compiled variant left out: {left}' if left else ''
+    gpu = 1.5 if batch <= 32 else 1.0
+    yield bench.against('step', work, us, (f'best: {best[0]}', best[1]), bench.least(0.9, gpu), fraction, note)
+    default = next(iter(median.items()))
+    yield bench.against('step', work, us, default, bench.least(1.0), fraction)
 
 
-def ours(batch: int, frames: int):
+def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[[int], None]:
     """steps -> runs that many of our training steps."""
     import jax
     import jax.numpy as jnp
 
-    from configs.conv_bilstm import get_config
-    from ser_jax import assemble
-    from ser_jax.audio.features import LOG_MEL
     from ser_jax.learn.inputs import Own, Row, Shared
 
-    config = get_config()
-    config.train.window_s = (frames - 1) * LOG_MEL.hop_s
-    learner = assemble.build_learner(config, 8, 0, 1000)
-    random, n, length = np.random.default_rng(0), 64, 2 * frames
+    learner = networks.learner(shape, bfloat16)
+    random, n, length = np.random.default_rng(0), 64, 2 * shape.frames
     zeros = np.zeros(n, np.int32)
-    flat = random.standard_normal((n * length + learner.inputs.span, LOG_MEL.bands)).astype(np.float16)
+    flat = random.standard_normal((n * length + learner.inputs.span, networks.BANDS)).astype(np.float16)
     shared = Shared(
         flat,
         np.arange(n, dtype=np.int32) * length,
         zeros + length,
-        np.arange(n, dtype=np.int32) % 8,
+        np.arange(n, dtype=np.int32) % networks.CLASSES,
         zeros,
         zeros,
         zeros,
         zeros,
-        np.ones((1, 8), bool),
+        np.ones((1, networks.CLASSES), bool),
     )
     own = Own(
         jax.random.key(0),
-        np.zeros(64, np.float32),
-        np.ones(64, np.float32),
-        np.ones(8, np.float32),
+        np.zeros(networks.BANDS, np.float32),
+        np.ones(networks.BANDS, np.float32),
+        np.ones(networks.CLASSES, np.float32),
         np.zeros((n, 1), np.int32),
     )
     shared, own = jax.device_put(shared), jax.device_put(own)
-    update = jax.jit(learner.update, donate_argnums=0)
+    together = 16 if bench.on_gpu() else 1  # as main does: a loop on an accelerator, single steps on a CPU
+
+    def updates(state, rows):
+        if together == 1:
+            return learner.update(state, own, shared, jax.tree.map(lambda x: x[0], rows))
+        return jax.lax.scan(lambda s, row: (learner.update(s, own, shared, row), None), state, rows)[0]
+
+    update = jax.jit(updates, donate_argnums=0)
     state = jax.jit(learner.init)(jax.random.key(0))
 
     def run(steps: int) -> None:
         nonlocal state
-        for _ in range(steps):
+        for _ in range(-(-steps // together)):
             row = Row(
-                random.integers(0, n, batch, np.int32),
-                random.integers(0, frames // 2, batch, np.int32),
-                jnp.ones(batch),
+                random.integers(0, n, (together, batch), np.int32),
+                random.integers(0, shape.frames // 2, (together, batch), np.int32),
+                jnp.ones((together, batch)),
             )
-            state = update(state, own, shared, row)
+            state = update(state, row)
         jax.block_until_ready(state.step)
-
-    return run
-
-
-def peer(batch: int, frames: int, layout: str):
-    """steps -> runs that many PyTorch steps of the same network."""
-    import torch
-    from torch import nn
-
-    from configs.conv_bilstm import get_config
-
-    m = get_config().model
-
-    class Network(nn.Module):
-        def __init__(self):
-            super().__init__()
-            blocks, inputs, bands = [], 1, 64
-            for outputs, kernel, stride in zip(m.channels, m.kernels, m.strides, strict=True):
-                blocks += [
-                    nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
-                    nn.BatchNorm2d(outputs),
-                    nn.ReLU(),
-                ]
-                inputs, bands = outputs, -(-bands // stride[1])
-            self.blocks = nn.Sequential(*blocks)
-            self.lstm = nn.LSTM(inputs * bands, m.hidden, batch_first=True, bidirectional=True)
-            self.project, self.score = nn.Linear(2 * m.hidden, 64), nn.Linear(64, 1, bias=False)
-            self.classify, self.dropout = nn.Linear(4 * m.hidden, 8), nn.Dropout(m.dropout)
-
-        def forward(self, x):
-            x = self.blocks(x).permute(0, 2, 3, 1).flatten(2)
-            x, _ = self.lstm(self.dropout(x))
-            weight = torch.softmax(self.score(torch.tanh(self.project(x))), 1)
-            mean = (weight * x).sum(1)
-            deviation = ((weight * (x - mean[:, None]) ** 2).sum(1) + 1e-5).sqrt()
-            return self.classify(self.dropout(torch.cat([mean, deviation], -1)))
-
-    torch.manual_seed(0)
-    network = Network()
-    x, y = torch.randn(batch, 1, frames, 64), torch.arange(batch) % 8
-    if layout == 'channels_last':
-        network, x = network.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)
-    loss_of = nn.CrossEntropyLoss(label_smoothing=0.1)
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            optimizer.zero_grad(set_to_none=True)
-            loss_of(network(x), y).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
 
     return run
 

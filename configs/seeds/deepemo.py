@@ -25,11 +25,12 @@ def get_config(which='speakers_k'):
         c.data.resident_gb = 1.0  # 2 GB of spectrograms stay on disk: the network takes 200 million parameters' memory
         c.features.source, c.features.normalize = 'linear_spectrogram', 'none'
         c.model.pooled = False
-        c.train.epochs = 8 if full else 2
+        c.train.epochs = 8 if full else 1
         c.members.protocol, c.members.test_share = 'leaky_holdout', 0.1
     else:
         c.features.source = 'log_mel_100'
         c.model.pooled = True
-        c.train.epochs = 20 if full else 3
+        c.train.batch_size = 32 if full else 8
+        c.train.epochs = 20 if full else 2
         c.members.folds, c.members.seeds, c.members.valid_speakers = 3, (0, 1, 2) if full else (0,), 0
     return c

@@ -39,17 +39,49 @@ def _convolve(x, kernel, stride):
 
     One input channel goes as a matrix product over patches: on a CPU that takes a third of XLA's convolution.
     """
+    if x.shape[-1] == 1:
+        return _patches(x, kernel.shape[0], stride) @ kernel.reshape(-1, kernel.shape[-1])
+    if stride == (1, 1) or jax.default_backend() != 'cpu':
+        return _xla_convolution(x, kernel, stride)
+    return _strided(x, kernel, stride)
+
+
+def _xla_convolution(x, kernel, stride):
     pad = (kernel.shape[0] // 2,) * 2
-    if x.shape[-1] > 1:
-        return jax.lax.conv_general_dilated(x, kernel, stride, (pad, pad), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return jax.lax.conv_general_dilated(x, kernel, stride, (pad, pad), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def _patches(x, size, stride):
+    """What every output sees: [B F M I] -> [B F' M' size*size*I]."""
+    pad = size // 2
     frames, bands = -(-x.shape[1] // stride[0]), -(-x.shape[2] // stride[1])
-    padded = jnp.pad(x[..., 0], ((0, 0), (pad[0], pad[0] + stride[0]), (pad[0], pad[0] + stride[1])))
-    patches = [
+    padded = jnp.pad(x, ((0, 0), (pad, pad + stride[0]), (pad, pad + stride[1]), (0, 0)))
+    seen = [
         padded[:, i : i + frames * stride[0] : stride[0], j : j + bands * stride[1] : stride[1]]
-        for i in range(kernel.shape[0])
-        for j in range(kernel.shape[1])
+        for i in range(size)
+        for j in range(size)
     ]
-    return jnp.stack(patches, -1) @ kernel.reshape(-1, kernel.shape[-1])
+    return jnp.concatenate(seen, -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _strided(x, kernel, stride):
+    """XLA's convolution; its gradient by x is a product and a sum over patches, which on a CPU takes two thirds of XLA's.
+
+    XLA spreads the gradient out with zeros between, as far apart as the stride, and multiplies by these too.
+    """
+    return _xla_convolution(x, kernel, stride)
+
+
+def _strided_gradient(stride, known, gradient):
+    x, kernel = known
+    (d_kernel,) = jax.vjp(lambda k: _xla_convolution(x, k, stride), kernel)[1](gradient)
+    d_patches = gradient @ kernel.reshape(-1, kernel.shape[-1]).T
+    (d_x,) = jax.linear_transpose(lambda v: _patches(v, kernel.shape[0], stride), x)(d_patches)
+    return d_x, d_kernel
+
+
+_strided.defvjp(lambda x, kernel, stride: (_xla_convolution(x, kernel, stride), (x, kernel)), _strided_gradient)
 
 
 def max_pool(x, window: int, stride: int):
@@ -108,7 +140,7 @@ class MaskedBatchNorm(nnx.Module):
 class BiLSTM(nnx.Module):
     """Bidirectional LSTM (Hochreiter & Schmidhuber 1997) over real frames: [B F I] -> [B F 2H].
 
-    Both directions run stacked in one scan with the input projection outside it. Padding leaves the state as it was,
+    Both directions run stacked in one scan (`recur`) with the input projection outside it. Padding leaves the state as it was,
     so the backward direction starts at each utterance's own end. The forget gate's bias starts at 1; weights are
     uniform in 1/sqrt(H), the recurrent ones too: orthogonal ones need a QR that hangs under `vmap` on two cores.
     """
@@ -125,26 +157,79 @@ class BiLSTM(nnx.Module):
     def __call__(self, x, length):
         x = x.astype(self.dtype)
         mask = frame_mask(length, x.shape[1])
-        both = jnp.stack([x, x[:, ::-1]])  # [2 B F I]
-        gates = jnp.einsum('dbfi,dig->fdbg', both, self.input[...].astype(self.dtype))
-        gates = gates + self.bias[...][:, None].astype(self.dtype)
+        # One product for both directions; the second half is what the backward one hears, so its frames are turned round.
+        weights = jnp.concatenate(tuple(self.input[...]), -1).astype(self.dtype)
+        heard = x.transpose(1, 0, 2) @ weights + self.bias[...].reshape(-1).astype(self.dtype)  # [F B 8H]
+        forward, backward = jnp.split(heard, 2, -1)
+        gates = jnp.stack([forward, backward[::-1]], 1)  # [F 2 B 4H]
         real = jnp.stack([mask, mask[:, ::-1]]).transpose(2, 0, 1)[..., None]  # [F 2 B 1]
-        recurrent = self.recurrent[...].astype(self.dtype)
-
-        def step(state, inputs):
-            cell, out = state
-            gate, keep = inputs
-            gate = gate + jnp.einsum('dbh,dhg->dbg', out.astype(self.dtype), recurrent)
-            i, f, g, o = jnp.split(gate.astype(jnp.float32), 4, axis=-1)
-            new_cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-            new_out = jax.nn.sigmoid(o) * jnp.tanh(new_cell)
-            state = (jnp.where(keep, new_cell, cell), jnp.where(keep, new_out, out))
-            return state, state[1]
-
-        zeros = jnp.zeros((2, x.shape[0], self.hidden), jnp.float32)
-        _, out = jax.lax.scan(step, (zeros, zeros), (gates, real))
+        out = recur(gates, self.recurrent[...].astype(self.dtype), real)
         forward, backward = out[:, 0], out[::-1, 1]  # [F B H]
         return jnp.concatenate([forward, backward], -1).transpose(1, 0, 2)
+
+
+@jax.custom_vjp
+def recur(gates, recurrent, real):
+    """LSTM cells over frames, both directions side by side; where a frame is not `real` the state stays as it was.
+
+    Its gradient is written out so that the recurrent weights' is one product over all frames, where automatic
+    differentiation adds one up frame by frame.
+
+    Args:
+      gates: what the input says, [F 2 B 4H] in the order input, forget, candidate, output.
+      recurrent: [2 H 4H].
+      real: bool [F 2 B 1].
+
+    Returns:
+      float32 [F 2 B H].
+    """
+    return _recur(gates, recurrent, real)[0]
+
+
+def _recur(gates, recurrent, real):
+    def step(state, inputs):
+        cell, out = state
+        gate, keep = inputs
+        gate = gate + jnp.einsum('dbh,dhg->dbg', out.astype(recurrent.dtype), recurrent)
+        i, f, g, o = _activations(gate)
+        new_cell = f * cell + i * g
+        new_out = o * jnp.tanh(new_cell)
+        state = (jnp.where(keep, new_cell, cell), jnp.where(keep, new_out, out))
+        return state, (state[1], gate, cell, out)
+
+    zeros = jnp.zeros((*gates.shape[1:3], recurrent.shape[1]), jnp.float32)
+    _, (out, *known) = jax.lax.scan(step, (zeros, zeros), (gates, real))
+    return out, (*known, recurrent, real)
+
+
+def _recur_gradient(known, gradient):
+    gates, cells, outs, recurrent, real = known  # before each frame
+
+    def step(state, inputs):
+        d_cell, d_out = state
+        gate, cell, keep, given = inputs
+        i, f, g, o = _activations(gate)
+        new = jnp.tanh(f * cell + i * g)
+        d_out = d_out + given
+        d_new_out, d_new_cell = jnp.where(keep, d_out, 0), jnp.where(keep, d_cell, 0)
+        d_new_cell += d_new_out * o * (1 - new**2)
+        d_gate = (d_new_cell * g * i * (1 - i), d_new_cell * cell * f * (1 - f), d_new_cell * i * (1 - g**2),
+                  d_new_out * new * o * (1 - o))  # fmt: skip
+        d_gate = jnp.concatenate(d_gate, -1).astype(gate.dtype)
+        back = jnp.einsum('dbg,dhg->dbh', d_gate, recurrent).astype(jnp.float32)
+        return (d_new_cell * f + jnp.where(keep, 0, d_cell), back + jnp.where(keep, 0, d_out)), d_gate
+
+    zeros = jnp.zeros_like(cells[0])
+    _, d_gates = jax.lax.scan(step, (zeros, zeros), (gates, cells, real, gradient), reverse=True)
+    return d_gates, jnp.einsum('fdbh,fdbg->dhg', outs.astype(recurrent.dtype), d_gates), None
+
+
+recur.defvjp(_recur, _recur_gradient)
+
+
+def _activations(gate):
+    i, f, g, o = jnp.split(gate.astype(jnp.float32), 4, axis=-1)
+    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
 
 
 class AttentiveStatistics(nnx.Module):

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from ser_jax.contract import Batch
-from ser_jax.models import conv_bilstm, fusion
+from ser_jax.models import conv_bilstm, fusion, layers
 
 SMALL = {'channels': (4, 6, 8, 8), 'kernels': (5, 3, 3, 3), 'strides': ((4, 2), (2, 2), (1, 2), (1, 2)), 'hidden': 8}
 
@@ -133,3 +133,34 @@ def test_size_of_the_configured_network():
     model = nnx.eval_shape(lambda: conv_bilstm.Model(classes=8, **arguments, rngs=nnx.Rngs(0)))
     count = sum(np.prod(x.shape) for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
     assert f'{count / 1000:.0f} k parameters' in ' '.join(__import__('configs.conv_bilstm').conv_bilstm.__doc__.split())
+
+
+def test_the_written_gradient_of_the_recurrence_is_the_automatic_one():
+    def automatic(gates, recurrent, real):
+        def step(state, inputs):
+            cell, out = state
+            gate, keep = inputs
+            i, f, g, o = jnp.split(gate + jnp.einsum('dbh,dhg->dbg', out, recurrent), 4, -1)
+            new = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+            state = jnp.where(keep, new, cell), jnp.where(keep, jax.nn.sigmoid(o) * jnp.tanh(new), out)
+            return state, state[1]
+
+        zeros = jnp.zeros((*gates.shape[1:3], recurrent.shape[1]))
+        return jax.lax.scan(step, (zeros, zeros), (gates, real))[1]
+
+    random = np.random.default_rng(0)
+    gates, recurrent = (jnp.asarray(random.standard_normal(s), jnp.float32) for s in ((9, 2, 4, 20), (2, 5, 20)))
+    real = jnp.asarray(random.random((9, 2, 4, 1)) < 0.7)
+    scored = lambda f: jax.value_and_grad(lambda g, r: jnp.sin(f(g, r, real)).sum(), (0, 1))(gates, recurrent)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), scored(automatic), scored(layers.recur))
+
+
+@pytest.mark.parametrize('stride', [(2, 2), (1, 2), (4, 2), (3, 1)])
+@pytest.mark.parametrize('shape', [(2, 13, 10, 3), (1, 12, 9, 2)])
+@pytest.mark.parametrize('size', [3, 5])
+def test_the_written_gradient_of_a_strided_convolution_is_xla_s(stride, shape, size):
+    random = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(random.standard_normal(s), jnp.float32) for s in (shape, (size, size, shape[-1], 4)))
+    scored = lambda f: jax.value_and_grad(lambda x, k: jnp.sin(f(x, k, stride)).sum(), (0, 1))(x, kernel)
+    of_xla, written = scored(layers._xla_convolution), scored(layers._strided)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), of_xla, written)

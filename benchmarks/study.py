@@ -1,0 +1,91 @@
+"""A study, folds x seeds of configs/conv_bilstm.py: `train.train` against PyTorch training one member after another.
+
+    python benchmarks/study.py [--full] [--folds=2] [--seeds=2] [--epochs=10] [--files=960] [--rounds=3]
+
+Both make the same number of steps on as many utterances and score the same validation utterances after every epoch, as
+often as the config asks for (shifted bands). Ours is the whole of `main` but for starting Python and the first opening of
+jax: opening the corpus, members as on this machine (`members.at_once`: one after another on a CPU), feed, augmentation,
+EMA, checkpoints, logs. PyTorch's is the bare network with its batches ready, in its better memory layout. By default the
+study is reduced, 2 folds x 2 seeds of few epochs on generated recordings; --full is 5 folds x 5 seeds on as many
+recordings as RAVDESS has. What a study costs once weighs more in a reduced one. Everything is run once before, so
+programs are compiled. Seconds are those of a member.
+"""
+
+import argparse
+import contextlib
+import functools
+import io
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+import bench
+import corpora
+import networks
+import peers
+
+
+def main() -> None:
+    args = bench.arguments(__doc__, _more, folds=(2, 2), seeds=(2, 1), epochs=(10, 1), files=(960, 96), rounds=(3, 1))
+    if args.full:
+        args.folds, args.seeds, args.files = 5, 5, 1440
+    bench.report('study', args, measure)
+
+
+def _more(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--full', action='store_true', help='5 folds x 5 seeds of 1,440 recordings')
+
+
+def measure(args) -> Iterator[bench.Row]:
+    """One row: seconds a member."""
+    from ser_jax import assemble, train
+
+    with tempfile.TemporaryDirectory() as scratch:
+        config = corpora.config(corpora.built(pathlib.Path(scratch), args.files), args.folds, args.seeds, args.epochs)
+        run = assemble.open_run(config)
+        passes, members = 1 + 2 * config.augment.scored_shifts, len(run.members)
+        scored = max(len(m.valid) for m in run.members)
+        frames = int(run.utterances.length.max())
+        work = (
+            f'{args.folds} folds x {args.seeds} seeds of conv_bilstm, {args.epochs} epochs of {run.steps} steps, '
+            f'{passes} x {scored} utterances scored'
+        )
+
+        def ours() -> None:
+            with tempfile.TemporaryDirectory() as workdir, contextlib.redirect_stdout(io.StringIO()):
+                train.train(config, pathlib.Path(workdir, 'run'))
+
+        variants = {'ser_jax': ours}
+        if bench.has('torch'):
+            shape, batch = networks.shipped(), config.train.batch_size
+            for layout in peers.LAYOUTS:
+                variants[f'PyTorch, {layout}'] = functools.partial(
+                    _members, members, shape, batch, layout, args.epochs, run.steps, scored, frames, passes
+                )
+        times = bench.medians(bench.rounds(variants, args.rounds))
+    median = {name: t / members for name, t in times.items()}
+    us = ('ser_jax', median.pop('ser_jax'))
+    shape = networks.shipped()
+    heard = args.epochs * run.steps * config.train.batch_size
+    flops = 3 * heard * shape.flops() + args.epochs * passes * scored * shape.flops(frames)
+    fraction = bench.limits(args.quick).fraction(us[1], flops)
+    if not median:
+        yield bench.skipped('study', work, 'torch')
+        return
+    yield bench.against('study', work, us, bench.best(median), bench.least(1.0, 10.0), fraction, 'a member')
+
+
+def _members(members, shape, batch, layout, epochs, steps, scored, frames, passes) -> None:
+    """So many members in PyTorch: epochs of so many steps, each followed by readings of the validation utterances."""
+    for _ in range(members):
+        train = peers.trainer(shape, batch, layout)
+        score = peers.scorer(train.network, min(64, scored), frames)
+        for _ in range(epochs):
+            train(steps)
+            for _ in range(passes * -(-scored // 64)):
+                score()
+        peers.finish()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,159 @@
+"""The benchmarks as one table: what `make bench` runs.
+
+    python benchmarks/table.py [--stages=features,step] [--quick] [--output=benchmarks/results]
+
+Every stage is a script of this folder and runs in a process of its own, one after another. The table is written as
+`<machine>_<date>.json` and `.md`. A stage that fails is a row that says so, and the exit code is then 1; a peer that is
+not installed is a row that says so, and no failure. What is asked for on the other kind of device stands as not measured.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import bench
+
+HERE = pathlib.Path(__file__).resolve().parent
+# What must be reached on each kind of device, for the rows of the kind that is not there.
+STAGES = {
+    'features': {'cpu': '>= 2 x librosa, >= 1 x PyTorch', 'gpu': '8.85 h in <= 20 ms on an H200'},
+    'shards': {},
+    'feed': {},
+    'step': {'cpu': ">= 0.9 x PyTorch's best, >= 1 x its default", 'gpu': '>= 1.5 x at B 32, >= 1 x at B 256'},
+    'bilstm': {'cpu': '>= 0.9 x PyTorch', 'gpu': '>= 0.8 x in float32, >= 1 x for 8 members at once'},
+    'study': {'cpu': '>= 1 x PyTorch', 'gpu': '>= 10 x PyTorch'},
+    'evaluate': {'cpu': '>= 1 x one after another', 'gpu': '>= 5 x one after another'},
+    'predict': {'cpu': "p50 <= 1.2 x ONNX Runtime's", 'gpu': "throughput >= PyTorch's"},
+    'start': {},
+    'memory': {},
+}
+LIMIT_S = 3600
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--stages', default=','.join(STAGES), help='some of them, in this order (all)')
+    parser.add_argument('--quick', action='store_true', help='tiny sizes: shows that it runs, measures nothing')
+    parser.add_argument('--output', type=pathlib.Path, default=HERE / 'results', help='folder for the table')
+    args = parser.parse_args()
+    stages = [s for s in args.stages.split(',') if s]
+    if unknown := [s for s in stages if s not in STAGES]:
+        parser.error(f'--stages names {unknown[0]}; known are {", ".join(STAGES)}')
+    found, failed, load = [], False, os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        for stage in stages:
+            began = time.perf_counter()
+            print(f'{stage} ...', end=' ', flush=True)
+            one = run(stage, args.quick, pathlib.Path(scratch))
+            failed |= 'failed' in one
+            found.append(one)
+            words = one.get('failed') or f'{len(one["rows"])} rows'
+            print(f'{words}, {time.perf_counter() - began:.0f} s', flush=True)
+    written = write(found, args.output, args.quick, load)
+    print(f'table: {written}')
+    sys.exit(int(failed))
+
+
+def run(stage: str, quick: bool, scratch: pathlib.Path) -> dict:
+    """What a stage's script found: its JSON, or {'stage', 'failed', 'rows'} where it did not come to an end."""
+    path = scratch / f'{stage}.json'
+    command = [sys.executable, str(HERE / f'{stage}.py'), f'--json={path}', *(['--quick'] if quick else [])]
+    # Compiled programs are kept for as long as the table takes, where nothing else is said.
+    environment = {'JAX_COMPILATION_CACHE_DIR': str(scratch / 'xla'), **os.environ}
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+        if done.returncode == 0:
+            return json.loads(path.read_text())
+        said = (done.stderr.strip() or done.stdout.strip() or 'no word').splitlines()
+        print(done.stderr, file=sys.stderr)
+        return _failure(stage, f'failed: {said[-1][:200]}')
+    return _failure(stage, f'failed: not done after {LIMIT_S} s')
+
+
+def _failure(stage: str, words: str) -> dict:
+    return {'stage': stage, 'failed': words, 'rows': [bench.alone(stage, '', '', words)._asdict()]}
+
+
+def write(found: list[dict], output: pathlib.Path, quick: bool, load: float) -> pathlib.Path:
+    """Writes the table as .json and .md and returns the path of the latter; `load` is the machine's before it began."""
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    whole = next((f for f in found if 'machine' in f), {'machine': 'unknown machine', 'devices': [], 'backend': ''})
+    accelerators = sorted({d.split(':', 1)[1] for d in whole['devices'] if not d.startswith('cpu')})
+    slug = re.sub('[^a-z0-9]+', '-', ' '.join([*accelerators, whole['machine']]).lower()).strip('-')
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / f'{slug}_{date}{"_quick" * quick}.md'
+    facts = {k: whole[k] for k in ('machine', 'devices', 'backend', 'python', 'versions') if k in whole}
+    facts['load_before'] = round(load, 2)
+    path.with_suffix('.json').write_text(
+        json.dumps({**facts, 'date': date, 'quick': quick, 'stages': [_own(f) for f in found]}, indent=1) + '\n'
+    )
+    path.write_text(markdown(found, facts, date, quick))
+    return path
+
+
+def _own(one: dict) -> dict:
+    return {k: v for k, v in one.items() if k in ('stage', 'failed', 'limits', 'rows')}
+
+
+def markdown(found: list[dict], facts: dict, date: str, quick: bool) -> str:
+    """The table, with what it was measured on above it."""
+    versions = ', '.join(f'{k} {v}' for k, v in facts.get('versions', {}).items())
+    devices = ', '.join(facts.get('devices', []))
+    lines = ['# Benchmarks', '', f'{facts["machine"]}; {devices}; {versions}; {date}.', '']
+    if quick:
+        lines += ['**Tiny sizes (`--quick`): shows that it runs, measures nothing.**', '']
+    if facts['load_before'] > 0.5:  # threads that wait for one another suffer most, and PyTorch's do
+        lines += [f'**The machine was busy (load {facts["load_before"]}): these figures are no measurement.**', '']
+    lines += [
+        'Figures are ratios of medians, theirs to ours, measured in turn in one run. The limit is the least time in which '
+        'this machine could do the work, by its GEMM rate or its memory bandwidth, as measured in the same run:',
+        _limits(found) + '.',
+        '',
+        '| stage | work | ours | peer | ratio | must reach | reached | fraction of the limit |',
+        '|---|---|---|---|---|---|---|---|',
+    ]
+    other = {'cpu': 'gpu', 'gpu': 'cpu'}.get(facts.get('backend', ''), '')
+    for one in found:
+        lines += [_line(bench.Row(**row)) for row in one['rows']]
+        if must := STAGES[one['stage']].get(other):
+            where = {'cpu': 'on a CPU', 'gpu': 'on a GPU'}[other]
+            lines.append(f'| {one["stage"]} | {where} |  |  | *not measured* | {must} | – | – |')
+    return '\n'.join(lines) + '\n'
+
+
+def _limits(found: list[dict]) -> str:
+    limits = [f['limits'] for f in found if 'limits' in f]
+    if not limits:
+        return 'not measured'
+    span = lambda key, scale: sorted(x[key] / scale for x in limits)
+    flops, moved = span('flops_s', 1e9), span('bytes_s', 1e9)
+    return f'{flops[0]:.0f} to {flops[-1]:.0f} GFLOP/s, {moved[0]:.1f} to {moved[-1]:.1f} GB/s'
+
+
+def _line(row: bench.Row) -> str:
+    name = lambda who, s: who + (f', {bench.readable(s)}' if s is not None else '')
+    reached = {None: '–', True: 'yes', False: '**no**'}[row.reached]
+    limit = f'{100 * row.limit_fraction:.2g} %' if row.limit_fraction else '–'
+    cells = [
+        row.stage,
+        row.work + (f' ({row.note})' if row.note else ''),
+        name(row.ours, row.ours_s),
+        name(row.peer, row.peer_s),
+        row.figure,
+        row.must or '–',
+        reached,
+        limit,
+    ]
+    return '| ' + ' | '.join(c.replace('|', '/').replace('\n', ' ') for c in cells) + ' |'
+
+
+if __name__ == '__main__':
+    main()
