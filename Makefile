@@ -26,7 +26,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(VENV)/.test-slow
-	$(BIN)/python -m pytest -m slow --timeout=1800
+	$(BIN)/python -m pytest -m slow --timeout=1800 -n 2 --dist loadfile
 
 # The published systems (configs/seeds), under their own protocols and speaker-independently; an hour on two cores.
 # Resumable. Builds are asked for by name where they are missing; SEEDS='--systems=stsam,nooks' runs some of them.

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -99,7 +100,8 @@ def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: L
             f'model {config.model.name} hears what its frozen layers give, which can be neither normalized nor augmented; '
             "set features.normalize='none' and the augment knobs to 0"
         )
-    name = repr((sorted(map(repr, _arguments(config).items())), config.train.bfloat16, learner.begins_with()))
+    decisive = [_arguments(config), config.train.bfloat16, learner.begins_with()]
+    name = json.dumps(decisive, sort_keys=True, default=str)  # a config read again has lists for tuples
     steps = front_ends.layout(config.features.source).steps
     return activations.of(opened, steps, name, learner.frozen, config.data.resident_gb)
 
