@@ -34,9 +34,9 @@ def get_config(which='speakers_k'):
     c.features.max_words = 2500  # all of a review
     c.model.name = 'stsam'
     c.model.reader = 'mlp'
-    c.loss.class_weights, c.loss.modalities = False, 0.0 if own else 0.3
+    c.loss.class_weights, c.loss.modalities = False, 0.0
     c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'constant', 0.0
-    c.optim.learning_rate = (1e-5 if full else 3e-4) if own else 1e-3
+    c.optim.learning_rate = 1e-5 if own and full else 3e-4
     c.train.epochs = 250 if full else 30 if own else 60
     c.train.select = 'last'
     if own:
