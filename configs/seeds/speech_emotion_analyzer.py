@@ -7,10 +7,10 @@ The same curve of 216 steps as stsam; five emotions of each sex make ten classes
 1e-5 without normalization; otherwise 40 at 3e-4, normalized on the training side.
 
 Score (20 of RAVDESS's 24 actors, 3 of SAVEE's 4 speakers, every file once; 1 seed). `own` (random fifth), n = 196: accuracy
-0.383, 95 % interval by speaker [0.312, 0.467], UAR 0.385 inflated; published 0.727, n = 319, with SAVEE's files two or
+0.378, 95 % interval by speaker [0.312, 0.450], UAR 0.408 inflated; published 0.727, n = 319, with SAVEE's files two or
 three times, so that copies stood on both sides; users with clean files report 0.35 to 0.50. `speakers_k`, 3 folds, n = 979:
-UAR 0.372 [0.327, 0.420].
-Cost: 1 min each (2 cores of an AMD EPYC, jax 0.10.2). A 16 kHz source moves the curve as in stsam.
+UAR 0.366 [0.318, 0.420].
+Cost: 1 and 3 min (2 cores of an AMD EPYC, jax 0.10.2). A 16 kHz source moves the curve as in stsam.
 """
 
 from ser_jax.config import base, published
