@@ -46,6 +46,19 @@ def completed(stored: dict) -> ConfigDict:
     return config
 
 
+def differences(then: dict, now: dict) -> dict[str, tuple]:
+    """The knobs in which two configs, as their JSON gives them, differ: 'train.epochs' -> (then, now), in order."""
+    a, b = _flat(then), _flat(now)
+    return {k: (a.get(k), b.get(k)) for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)}
+
+
+def _flat(tree: dict, prefix: str = '') -> dict:
+    out = {}
+    for key, value in tree.items():
+        out.update(_flat(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value})
+    return out
+
+
 def check_ranges(config: ConfigDict) -> None:
     """Refuses numbers that no experiment can have."""
     for knob, (least, most) in RANGES.items():

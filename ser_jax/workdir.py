@@ -8,7 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from ser_jax import assemble, environment
-from ser_jax.config import completed
+from ser_jax.config import completed, differences
 from ser_jax.contract import InputError
 
 # What may change between a start and its resumption without changing what is learnt.
@@ -32,23 +32,16 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
     if begun is None and workdir.exists() and any(p.suffix != '.writing' for p in workdir.iterdir()):
         raise InputError(f'--workdir={workdir} holds other files and no config.json; give an empty or new folder')
     if begun is not None:
-        now, then = (_flat(json.loads(c.to_json())) for c in (config, completed(begun)))
-        differ = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and k not in _FREE_TO_CHANGE]
+        then, now = (json.loads(c.to_json()) for c in (completed(begun), config))
+        differ = {k: v for k, v in differences(then, now).items() if k not in _FREE_TO_CHANGE}
         if differ:
-            k = differ[0]
+            k, (was, is_now) = next(iter(differ.items()))
             raise InputError(
-                f'--workdir={workdir} was begun with another config: {k} was {then.get(k)!r}, now {now.get(k)!r}'
-                + (f' (and {len(differ) - 1} more)' if differ[1:] else '')
+                f'--workdir={workdir} was begun with another config: {k} was {was!r}, now {is_now!r}'
+                + (f' (and {len(differ) - 1} more)' if len(differ) > 1 else '')
                 + '; give another --workdir, or the config it was begun with'
             )
     return config
-
-
-def _flat(tree: dict, prefix: str = '') -> dict:
-    out = {}
-    for key, value in tree.items():
-        out.update(_flat(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value})
-    return out
 
 
 def describe(run: assemble.Run, workdir: pathlib.Path) -> None:

@@ -12,7 +12,8 @@ Score (20 of RAVDESS's 24 actors, speech and song, and parts of TESS, CREMA-D an
 epoch, n = 281: accuracy 0.406, 95 % interval by speaker [0.326, 0.479], UAR 0.377 inflated; published about 0.60 after
 about 8 epochs, n not stated, on clips most of which its first epoch had trained on.
 `speakers_k`, 2 epochs, 3 folds, n = 2,806: UAR 0.208 [0.190, 0.226], accuracy 0.267.
-Cost: `own` 15 min an epoch (11 s a step, 16 GB of memory), `speakers_k` 10 min (2 cores of an AMD EPYC, jax 0.10.2).
+Cost: `own` 11 s a step, 79 steps an epoch, 16 GB of memory (32 min in all, beside other jobs), `speakers_k`
+12 min (2 cores of an AMD EPYC, jax 0.10.2).
 """
 
 from ser_jax.config import base, published

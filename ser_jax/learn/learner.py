@@ -63,9 +63,8 @@ class Learner:
         self.smoothing, self.modality_weight, self.ema = smoothing, modality_weight, ema
         model = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
         self.pretrained = hasattr(model, 'pretrained')  # it begins with weights from a file: not to be traced
-        self.begins_with = getattr(
-            model, 'begins_with', str
-        )  # what tells those weights apart; raises where there are none
+        # What tells those weights apart; raises where there are none.
+        self.begins_with = getattr(model, 'begins_with', str)
         self.frozen_units = getattr(model, 'frozen_units', 0)  # where `activations` can be computed once for all
         self.graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
         self._names = [_paths(s) for s in states]

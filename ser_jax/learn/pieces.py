@@ -3,9 +3,10 @@
 import json
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ser_jax.config import differences
 from ser_jax.contract import InputError
 from ser_jax.learn import logbook
 
@@ -67,13 +68,13 @@ def _open(directory: pathlib.Path) -> Piece:
 
 def _check_same_run(first: Piece, other: Piece) -> None:
     both = f'{first.directory} and {other.directory} are not pieces of one run'
-    a, b = (dict(_knobs(p.files['config'])) for p in (first, other))
-    differ = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and k != 'members.only']
+    differ = differences(first.files['config'], other.files['config'])
+    differ.pop('members.only', None)
     if differ:
-        k = differ[0]
+        k, (a, b) = next(iter(differ.items()))
         raise InputError(
-            f'{both}: {k} is {a.get(k)!r} and {b.get(k)!r}'
-            + (f' (and {len(differ) - 1} more)' if differ[1:] else '')
+            f'{both}: {k} is {a!r} and {b!r}'
+            + (f' (and {len(differ) - 1} more)' if len(differ) > 1 else '')
             + '; pieces may differ in members.only alone'
         )
     a, b = (p.files['environment']['fingerprints'] for p in (first, other))
@@ -83,11 +84,6 @@ def _check_same_run(first: Piece, other: Piece) -> None:
         raise InputError(f'{both}: they began with other pretrained weights; train them with the same file')
     if first.files['folds'] != other.files['folds']:
         raise InputError(f'{both}: their folds differ; train them with the same version of ser_jax')
-
-
-def _knobs(tree: dict, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        yield from _knobs(value, f'{prefix}{key}.') if isinstance(value, dict) else [(prefix + key, value)]
 
 
 def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], everyone: list[str]) -> None:
