@@ -93,10 +93,9 @@ def windows(indices: np.ndarray, length: np.ndarray, most: int, aligned: bool = 
 
 def cut(utterances: Utterances, utterance: np.ndarray, start: np.ndarray, span: int) -> np.ndarray:
     """The windows themselves, zero-padded: [..., span, M] or [..., span], read from memory or disk."""
-    first = utterances.read(int(utterance.flat[0]))
-    out = np.zeros((utterance.size, span, *first.shape[1:]), first.dtype)
-    for row, (i, s) in enumerate(zip(utterance.flat, start.flat, strict=True)):
-        piece = utterances.read(int(i))[s : s + span]
+    pieces = [utterances.read(int(i))[s : s + span] for i, s in zip(utterance.flat, start.flat, strict=True)]
+    out = np.zeros((len(pieces), span, *pieces[0].shape[1:]), pieces[0].dtype)
+    for row, piece in enumerate(pieces):
         out[row, : len(piece)] = piece
     return out.reshape(*utterance.shape, *out.shape[1:])
 

@@ -57,6 +57,7 @@ __all__ = [
 
 CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets
 HELD_BYTES = 1 << 30  # finished features kept in memory between hearing and writing; what exceeds it is heard again
+_OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fields()]
 
 
 class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -271,7 +272,7 @@ def examples(config: FeatureConfig, heard: list[inspection.Heard]) -> list[dict]
 
 
 def _example(heard: inspection.Heard, stored: dict) -> dict:
-    of_recording = {name: getattr(heard.recording, name) for name in fields() if hasattr(heard.recording, name)}
+    of_recording = {name: getattr(heard.recording, name) for name in _OF_RECORDING}
     return {**of_recording, 'source_sha256': heard.sha256, **heard.measures, **stored}
 
 

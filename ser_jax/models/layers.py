@@ -12,6 +12,8 @@ from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
 
+_FEW = 16  # utterances in a convolution whose gradient by the kernel is taken at once
+
 
 class Conv(nnx.Module):
     """Strided 2-D convolution over (frames, bands), BatchNorm over real frames, activation; no bias (BatchNorm has one).
@@ -28,25 +30,15 @@ class Conv(nnx.Module):
 
     def __call__(self, x, length):
         kernel = self.kernel[...].astype(self.dtype)
-        x = _convolve(x.astype(self.dtype), kernel, self.stride)
+        convolve = _convolve_on_cpu if jax.default_backend() == 'cpu' else _convolve
+        x = convolve(x.astype(self.dtype), kernel, self.stride)
         length = -(-length // self.stride[0])
         mask = frame_mask(length, x.shape[1])[:, :, None, None]
         return jnp.where(mask, jax.nn.relu(self.norm(x, mask)), 0), length
 
 
 def _convolve(x, kernel, stride):
-    """[B F M I] * [k k I O] with zeros k // 2 around.
-
-    One input channel goes as a matrix product over patches: on a CPU that takes a third of XLA's convolution.
-    """
-    if x.shape[-1] == 1:
-        return _patches(x, kernel.shape[0], stride) @ kernel.reshape(-1, kernel.shape[-1])
-    if stride == (1, 1) or jax.default_backend() != 'cpu':
-        return _xla_convolution(x, kernel, stride)
-    return _strided(x, kernel, stride)
-
-
-def _xla_convolution(x, kernel, stride):
+    """[B F M I] * [k k I O] with zeros k // 2 around."""
     pad = (kernel.shape[0] // 2,) * 2
     return jax.lax.conv_general_dilated(x, kernel, stride, (pad, pad), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
@@ -65,23 +57,25 @@ def _patches(x, size, stride):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _strided(x, kernel, stride):
-    """XLA's convolution; its gradient by x is a product and a sum over patches, which on a CPU takes two thirds of XLA's.
-
-    XLA spreads the gradient out with zeros between, as far apart as the stride, and multiplies by these too.
-    """
-    return _xla_convolution(x, kernel, stride)
+def _convolve_on_cpu(x, kernel, stride):
+    """XLA's convolution, with gradients that take it less time on a CPU than its own."""
+    return _convolve(x, kernel, stride)
 
 
-def _strided_gradient(stride, known, gradient):
+def _convolve_gradient(stride, known, gradient):
     x, kernel = known
-    (d_kernel,) = jax.vjp(lambda k: _xla_convolution(x, k, stride), kernel)[1](gradient)
+    # By the kernel a few utterances at a time, which halves it where the arrays are large.
+    by_kernel = lambda x, g: jax.vjp(lambda k: _convolve(x, k, stride), kernel)[1](g)[0]
+    d_kernel = sum(by_kernel(x[i : i + _FEW], gradient[i : i + _FEW]) for i in range(0, len(x), _FEW))
+    if stride == (1, 1):
+        return jax.vjp(lambda v: _convolve(v, kernel, stride), x)[1](gradient)[0], d_kernel
+    # XLA spreads the gradient out with zeros between, as far apart as the stride, and multiplies by these too; a product
+    # and a sum over patches takes two thirds of that.
     d_patches = gradient @ kernel.reshape(-1, kernel.shape[-1]).T
-    (d_x,) = jax.linear_transpose(lambda v: _patches(v, kernel.shape[0], stride), x)(d_patches)
-    return d_x, d_kernel
+    return jax.linear_transpose(lambda v: _patches(v, kernel.shape[0], stride), x)(d_patches)[0], d_kernel
 
 
-_strided.defvjp(lambda x, kernel, stride: (_xla_convolution(x, kernel, stride), (x, kernel)), _strided_gradient)
+_convolve_on_cpu.defvjp(lambda x, kernel, stride: (_convolve(x, kernel, stride), (x, kernel)), _convolve_gradient)
 
 
 def max_pool(x, window: int, stride: int):
@@ -124,17 +118,23 @@ class MaskedBatchNorm(nnx.Module):
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
-            axes = tuple(range(x.ndim - 1))
-            weight = jnp.broadcast_to(mask, (*x.shape[:-1], 1)).astype(jnp.float32)
-            count = jnp.maximum(weight.sum(), 1)
-            kept = x.astype(jnp.float32) * weight
-            mean = kept.sum(axes) / count
+            weight = mask.astype(jnp.float32)
+            alike = x.size // x.shape[-1] // weight.size  # cells that share one weight
+            count = jnp.maximum(weight.sum() * alike, 1)
+            # Bands, which the mask does not tell apart, are summed first: no masked copy of x is written.
+            mean = _masked_sum(x, weight) / count
             # E[x^2] - E[x]^2 in one pass over x: inputs are near unit scale, so float32 has digits to spare.
-            var = jnp.maximum((kept * x).sum(axes) / count - mean**2, 0)
+            var = jnp.maximum(_masked_sum(jnp.square(x.astype(jnp.float32)), weight) / count - mean**2, 0)
             self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * mean
             self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * var
         factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
         return x * factor.astype(x.dtype) + (self.bias[...] - mean * factor).astype(x.dtype)
+
+
+def _masked_sum(x, weight):
+    """sum of x * weight over all axes but the last, in float32; over those of size 1 in `weight` before it weighs."""
+    alike = tuple(a for a in range(x.ndim - 1) if weight.shape[a] == 1)
+    return (x.astype(jnp.float32).sum(alike, keepdims=True) * weight).sum(tuple(range(x.ndim - 1)))
 
 
 class BiLSTM(nnx.Module):
@@ -204,6 +204,7 @@ def _recur(gates, recurrent, real):
 
 def _recur_gradient(known, gradient):
     gates, cells, outs, recurrent, real = known  # before each frame
+    turned = jax.lax.optimization_barrier(recurrent.transpose(0, 2, 1))  # once, not in every frame
 
     def step(state, inputs):
         d_cell, d_out = state
@@ -216,7 +217,7 @@ def _recur_gradient(known, gradient):
         d_gate = (d_new_cell * g * i * (1 - i), d_new_cell * cell * f * (1 - f), d_new_cell * i * (1 - g**2),
                   d_new_out * new * o * (1 - o))  # fmt: skip
         d_gate = jnp.concatenate(d_gate, -1).astype(gate.dtype)
-        back = jnp.einsum('dbg,dhg->dbh', d_gate, recurrent).astype(jnp.float32)
+        back = jnp.einsum('dbg,dgh->dbh', d_gate, turned).astype(jnp.float32)
         return (d_new_cell * f + jnp.where(keep, 0, d_cell), back + jnp.where(keep, 0, d_out)), d_gate
 
     zeros = jnp.zeros_like(cells[0])
