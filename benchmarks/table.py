@@ -35,6 +35,39 @@ STAGES = {
     'start': {},
     'memory': {},
 }
+# What was tried where a CPU row misses, and what was learnt; said below the table as long as such a row is there. Measured
+# on 2 cores of an AMD EPYC, November 2026.
+LEARNT = {
+    'shards': (
+        "While recordings are heard both cores are busy: each takes 0.55 ms in soxr's resampler, 0.55 in the log-mel, 0.3 in "
+        "libsndfile, 0.3 in SHA-256, 0.3 in inspection, and then 0.6 in TFDS's writer and in reading back, which have "
+        'one thread. Reading by path instead of through Python, and asking for field names once, gained 5 %; hearing two '
+        "chunks ahead instead of one nothing. librosa's loop neither writes nor hashes nor inspects."
+    ),
+    'step': (
+        "XLA's convolutions decide it: jax 0.12 (Python 3.12) runs them twice as fast as 0.10.2, near the GEMM rate. Gained: "
+        'the gradient of strided convolutions as a product over patches (a third of it), the gradient by the kernel over 16 '
+        'utterances at a time (up to a half), BatchNorm sums without a masked copy (38 to 6 ms in the benchmark network), one '
+        'malloc arena (15 %), the written-out gradient of the recurrence. No gain: im2col and unfolded GEMMs, shifted GEMMs '
+        'for the gradient by the kernel (slower), the first layer over patches, unrolled scans, XLA flags (oneDNN, XNNPACK, '
+        'vector width, schedulers), inline dispatch. Two virtual devices: 1.17 x, before the others. What is left is the '
+        "gradient by the kernel, which takes up to twice as long as PyTorch's oneDNN, and passes over memory between."
+    ),
+    'bilstm': (
+        'The large products run near the GEMM rate and take half of the time. The rest is two loops over F small steps of about '
+        '60 microseconds, ten operations each: unrolling them gained nothing; stacking the directions, the written-out '
+        'gradient (one product for the recurrent weights) and turning these round outside of the loop (5 %) did.'
+    ),
+    'study': (
+        'As the step, and five readings of every validation utterance, in shifted bands, after every epoch: half of the time '
+        'here. Batches of about one size instead of full ones and a rest, and a member on each of two virtual devices, are in.'
+    ),
+    'predict': (
+        'Of 1.2 ms for one clip (jax 0.10.2; 0.9 with 0.12) 0.4 are the 51 steps of the LSTM, 8 microseconds each, hardly any of '
+        'them arithmetic; unrolling gained nothing. Weights as constants of the program would save 0.1 ms, inline dispatch '
+        '0.06. ONNX Runtime has the LSTM as one operation.'
+    ),
+}
 LIMIT_S = 3600
 
 
@@ -126,6 +159,9 @@ def markdown(found: list[dict], facts: dict, date: str, quick: bool) -> str:
         if must := STAGES[one['stage']].get(other):
             where = {'cpu': 'on a CPU', 'gpu': 'on a GPU'}[other]
             lines.append(f'| {one["stage"]} | {where} |  |  | *not measured* | {must} | – | – |')
+    missed = [f['stage'] for f in found if any(row['reached'] is False for row in f['rows'])]
+    if facts.get('backend') == 'cpu' and (known := [s for s in missed if s in LEARNT]):
+        lines += ['', '## Where it misses, and what was learnt', '', *(f'- **{s}**: {LEARNT[s]}' for s in known)]
     return '\n'.join(lines) + '\n'
 
 

@@ -27,7 +27,7 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
     stored = workdir / 'config.json'
     begun = json.loads(stored.read_text()) if stored.exists() else None
     if config.members.at_once == 0:
-        on_this_machine = 1 if jax.default_backend() == 'cpu' else 64
+        on_this_machine = jax.device_count() if jax.default_backend() == 'cpu' else 64
         config.members.at_once = begun['members']['at_once'] if begun else on_this_machine
     if begun is None and workdir.exists() and any(p.suffix != '.writing' for p in workdir.iterdir()):
         raise InputError(f'--workdir={workdir} holds other files and no config.json; give an empty or new folder')

@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
-from ser_jax import assemble, train
+from ser_jax import assemble, train, workdir
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate
 from ser_jax.learn import checkpoint, logbook
@@ -144,6 +145,16 @@ def test_restores_onto_another_number_of_devices(finished, data_dir, tmp_path):
     assert json.loads((workdir / 'environment.json').read_text())['devices'] == ['cpu:cpu'] * 4
     for (name, a), b in zip(kept(finished).items(), kept(workdir).values(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3, err_msg=name)  # sums in another order, through Adam
+
+
+def test_every_device_of_a_cpu_has_a_member_unless_the_run_was_begun_otherwise(config, tmp_path, monkeypatch):
+    config.members.at_once = 0
+    monkeypatch.setattr(jax, 'device_count', lambda: 3)
+    settled = workdir.settle(config, tmp_path)
+    assert settled.members.at_once == 3
+    (tmp_path / 'config.json').write_text(settled.to_json())
+    monkeypatch.setattr(jax, 'device_count', lambda: 2)
+    assert workdir.settle(config, tmp_path).members.at_once == 3
 
 
 def test_two_processes_equal_one(finished, data_dir, tmp_path):

@@ -142,7 +142,11 @@ class Group:
         windows = [batches.windows(w, self.utterances.length, most, self.utterances.aligned) for w in which]
         count = max(len(w.utterance) for w in windows)
         values = most * math.prod(self.utterances.read(0).shape[1:])
-        batch_size = min(batch_size, count, max(1, _VALUES // values))
+        most_at_once = min(batch_size, count, max(1, _VALUES // values))
+        # Batches of about one size, so that the last is not mostly repetition; in eighths of the largest: few shapes compile.
+        eighth = -(-batch_size // 8)
+        batch_size = -(-count // -(-count // most_at_once))
+        batch_size = min(most_at_once, -(-batch_size // eighth) * eighth)
         batch_size = max(self.mesh.shape['batch'], batch_size)
         batch_size -= batch_size % self.mesh.shape['batch']
         said: list[dict[str, list]] = [{} for _ in self.members]
