@@ -28,7 +28,7 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test-slow
 	$(BIN)/python -m pytest -m slow --timeout=1800 -n 2 --dist loadfile
 
-# The published systems (configs/seeds), under their own protocols and speaker-independently; an hour or more on two cores.
+# The published systems (configs/seeds), under their own protocols and speaker-independently; under an hour on two cores.
 # Resumable. Builds are asked for by name where they are missing; SEEDS='--systems=stsam,nooks' runs some of them.
 seeds: $(VENV)/.quickstart
 	$(BIN)/python -m ser_jax.reproduce --output=runs/seeds $(SEEDS)

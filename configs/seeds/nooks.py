@@ -10,8 +10,8 @@ optimizer and epochs were not published; they are ours.
 
 Score (20 of RAVDESS's 24 actors, 1 seed). `own`, 4 epochs, n = 180: accuracy 0.000 inflated, with no interval to speak of;
 published precision 0.87, recall 0.85, F1 0.86, n not stated, which its split does not allow. `speakers_k`, 20 epochs, 3
-folds, n = 1,199: UAR 0.451, 95 % interval by speaker [0.395, 0.509], accuracy 0.465.
-Cost: `own` 6 min, `speakers_k` 17 min, beside other jobs (2 cores of an AMD EPYC, jax 0.10.2).
+folds, n = 1,199: UAR 0.456, 95 % interval by speaker [0.405, 0.508], accuracy 0.468.
+Cost: `own` 2 min, `speakers_k` 6 min (2 cores of an AMD EPYC, jax 0.10.2).
 """
 
 from ser_jax.config import base, published

@@ -15,7 +15,7 @@ interval by speaker [0.696, 0.897], UAR 0.781 inflated, text alone 0.630, audio 
 n = 73. `speakers_k`, 3 folds, n = 713: UAR 0.697 [0.645, 0.753], audio alone 0.697, text alone 0.500 (chance 0.5).
 A 44.1 kHz front end on 16 kHz recordings: against their native originals the curve moves by 0.042 (RAVDESS) and 0.006
 (SAVEE) of its spread.
-Cost: `own` 1 min, `speakers_k` 5 min (2 cores of an AMD EPYC, jax 0.10.2).
+Cost: `own` 1 min, `speakers_k` 3 min (2 cores of an AMD EPYC, jax 0.10.2).
 """
 
 from ser_jax.config import base, published
