@@ -154,10 +154,7 @@ def markdown(found: list[dict], facts: dict, date: str, quick: bool) -> str:
     if quick:
         lines += ['**Tiny sizes (`--quick`): shows that it runs, measures nothing.**', '']
     if facts['load_before'] > 0.5:  # threads that wait for one another suffer most, and PyTorch's do
-        lines += [
-            f'**Load in the minute before: {facts["load_before"]}.** Figures of a busy machine are no measurement.',
-            '',
-        ]
+        lines += [f'**The machine was busy (load {facts["load_before"]}): these figures are no measurement.**', '']
     lines += [
         'Figures are ratios of medians, theirs to ours, measured in turn in one run. The limit is the least time in which '
         'this machine could do the work, by its GEMM rate or its memory bandwidth, as measured in the same run:',
