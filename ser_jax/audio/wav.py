@@ -52,7 +52,7 @@ def read(file: str | os.PathLike | BinaryIO, name: str | None = None) -> tuple[n
         if path.is_dir():
             raise SoundError(name, 'missing', 'is a folder; expected a sound file')
         try:
-            with open(str(path), 'rb') as f:
+            with open(path, 'rb') as f:
                 return _decode(f, name)
         except OSError as e:
             reason = f'cannot be read ({e.strerror or e}); check its permissions and the disk'
@@ -129,10 +129,8 @@ def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     if start and not size and held - start > 8:
         file = _with_length(file, start, held - start)
     file.seek(0)
-    # By its path where it has one: libsndfile then reads by itself, while other threads go on.
-    source = file.name if isinstance(file, io.BufferedReader) and isinstance(file.name, str) else file
     try:
-        with soundfile.SoundFile(source) as sound:
+        with soundfile.SoundFile(file) as sound:
             # 16-bit samples are scaled here, exactly as libsndfile would, in half its time.
             short = sound.subtype == 'PCM_16'
             samples = sound.read(dtype='int16') * np.float32(1 / 32768) if short else sound.read(dtype='float32')
