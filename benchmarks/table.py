@@ -46,9 +46,9 @@ LEARNT = {
     'shards': (
         "While recordings are heard both cores are busy: each takes 0.55 ms in soxr's resampler, 0.55 in the log-mel, 0.3 in "
         "libsndfile, 0.3 in SHA-256, 0.3 in inspection, and then 0.6 in TFDS's writer and in reading back, which have "
-        'one thread. Reading by path instead of through Python, and asking for field names once, gained 5 %; hearing two '
-        "chunks ahead instead of one nothing. librosa's loop neither writes nor hashes nor inspects. Run alone on the same "
-        'day: 1.7 to 1.8 x.'
+        'one thread. Reading by path instead of through Python, asking for field names once and hearing two chunks '
+        "ahead instead of one gained nothing that can be told from noise. librosa's loop neither writes nor hashes nor "
+        'inspects. Run alone on the same day: 1.7 to 1.8 x.'
     ),
     'step': (
         "XLA's convolutions decide it: jax 0.12 (Python 3.12) runs them twice as fast as 0.10.2, near the GEMM rate. Gained: "

@@ -74,6 +74,18 @@ def test_padding_never_changes_training_statistics(module):
         np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-5)
 
 
+def test_batch_statistics_are_those_of_the_real_frames():
+    random = np.random.default_rng(0)
+    x, length = random.standard_normal((3, 7, 4, 5)).astype(np.float32) * 2 + 1, np.array([7, 2, 4])
+    norm = layers.MaskedBatchNorm(5, momentum=0.0, rngs=nnx.Rngs(0))
+    mask = np.arange(7) < length[:, None]
+    out = norm(jnp.asarray(x), jnp.asarray(mask)[:, :, None, None])
+    real = x[mask].reshape(-1, 5)
+    np.testing.assert_allclose(norm.mean[...], real.mean(0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(norm.var[...], real.var(0), rtol=1e-4)
+    np.testing.assert_allclose(out[mask].reshape(-1, 5), (real - real.mean(0)) / real.std(0), atol=1e-3)
+
+
 def test_words_past_the_text_change_nothing_and_words_in_it_do():
     model = build(fusion)
     b = batch()
