@@ -4,16 +4,26 @@ import os
 import platform
 from importlib import metadata
 
+from ser_jax.contract import InputError
+
 PACKAGES = ('ser_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy', 'librosa')
 
 
 def describe() -> dict:
-    """Python, package versions, devices and processor of this process."""
+    """Python, package versions, devices and processor of this process.
+
+    Raises:
+      InputError: a package is not installed, most likely this one, run from its folder.
+    """
     import jax
 
+    try:
+        packages = {p: metadata.version(p) for p in PACKAGES}
+    except metadata.PackageNotFoundError as e:
+        raise InputError(f'{e.name} is not installed; in the repository: python -m pip install -e .') from e
     return {
         'python': platform.python_version(),
-        'packages': {p: metadata.version(p) for p in PACKAGES},
+        'packages': packages,
         'devices': [f'{d.platform}:{d.device_kind}' for d in jax.devices()],
         'processes': jax.process_count(),
         'machine': machine(),

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from ser_jax import assemble, train, workdir
+from ser_jax import assemble, environment, train, workdir
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate
 from ser_jax.learn import checkpoint, logbook
@@ -279,24 +279,30 @@ def test_members_in_groups_resume_bitwise_too(data_dir, tmp_path):
 def test_another_build_of_the_corpus_is_refused(finished, data_dir, tmp_path):
     """Folds of other data would put voices that a kept model learnt into its test."""
     workdir = shutil.copytree(finished, tmp_path / 'run')
-    environment = json.loads((workdir / 'environment.json').read_text())
-    environment['fingerprints'] = {'synthetic': 'another'}
-    (workdir / 'environment.json').write_text(json.dumps(environment))
+    kept_environment = json.loads((workdir / 'environment.json').read_text())
+    kept_environment['fingerprints'] = {'synthetic': 'another'}
+    (workdir / 'environment.json').write_text(json.dumps(kept_environment))
     done = run(command(data_dir, workdir))
     assert done.returncode == 2 and 'begun with another build of synthetic' in done.stderr
-    environment['fingerprints'] = {}
-    environment['begins_with'] = 'another file'
-    (workdir / 'environment.json').write_text(json.dumps(environment))
+    kept_environment['fingerprints'] = {}
+    kept_environment['begins_with'] = 'another file'
+    (workdir / 'environment.json').write_text(json.dumps(kept_environment))
     done = run(command(data_dir, workdir))
     assert done.returncode == 2 and 'begun with other pretrained weights' in done.stderr
-    del environment['begins_with']  # as before there were any
-    (workdir / 'environment.json').write_text(json.dumps(environment))
+    del kept_environment['begins_with']  # as before there were any
+    (workdir / 'environment.json').write_text(json.dumps(kept_environment))
     folds = json.loads((workdir / 'folds.json').read_text())
     folds['members']['fold0_seed0']['test'].pop()
     (workdir / 'folds.json').write_text(json.dumps(folds))
     done = run(command(data_dir, workdir))
     assert done.returncode == 2 and 'begun with other folds' in done.stderr
     assert json.loads((workdir / 'folds.json').read_text()) == folds  # nothing was overwritten
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(environment, 'PACKAGES', ('numpy', 'no_such_package'))
+    with pytest.raises(InputError, match=r'no_such_package is not installed.*pip install'):
+        environment.describe()
 
 
 def test_a_lost_kept_model_is_said(finished, data_dir, tmp_path):

@@ -20,19 +20,19 @@ import functools
 import inspect
 import json
 import os
+import pickle
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ser_jax.contract import Facts, InputError, Recording
-from ser_jax.data import download, emotions, in_order, inspection
+from ser_jax.data import download, emotions, inspection, on_disk
 from ser_jax.data.download import Archive
 from ser_jax.data.inspection import Published, Skipped
 from ser_jax.data.sources import Audio, audio_files, seen
@@ -56,7 +56,6 @@ __all__ = [
 ]  # fmt: skip
 
 CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets
-HELD_BYTES = 1 << 30  # finished features kept in memory between hearing and writing; what exceeds it is heard again
 _OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fields()]
 
 
@@ -183,15 +182,12 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return kept, finished
 
     def _hear_all(self, recordings: list[Recording]) -> tuple[list[inspection.Heard], dict]:
-        """Hears the recordings on this machine; returns also as many of their features as may be held in memory."""
-        heard, finished, held = [], {}, 0
+        """Hears the recordings on this machine; their features wait on disk, whatever the corpus's size."""
+        heard, finished = [], on_disk.Kept(self.data_dir)
         for chunk in self._hear(recordings):
             good = [h for h in chunk if h.defect is None]
             for h, stored in zip(good, self.builder_config.finish([h.prepared for h in good]), strict=True):
-                h.prepared = None
-                held += sum(np.asarray(v).nbytes for v in stored.values())
-                if held <= HELD_BYTES:
-                    finished[id(h)] = stored
+                h.prepared, finished[id(h)] = None, pickle.dumps(stored)
             heard.extend(chunk)
         return heard, finished
 
@@ -215,17 +211,13 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _generate_examples(self, kept: list[inspection.Heard], finished: dict) -> Iterator[tuple[str, dict]]:
-        """(id, example) in order; features that did not fit in memory are computed again, chunk by chunk."""
-        for start in range(0, len(kept), CHUNK):
-            chunk = kept[start : start + CHUNK]
-            missing = [h for h in chunk if id(h) not in finished]
-            again = dict(zip(map(id, missing), examples(self.builder_config, missing), strict=True))
-            for h in chunk:
-                yield h.recording.id, again.get(id(h)) or _example(h, finished.pop(id(h)))
+    def _generate_examples(self, kept: list[inspection.Heard], finished) -> Iterator[tuple[str, dict]]:
+        """(id, example) in order."""
+        for h in kept:
+            yield h.recording.id, _example(h, pickle.loads(finished[id(h)]))
 
     def _download_and_prepare(self, dl_manager, download_config):
-        with in_order.kept(), self._on_beam(download_config) as download_config:
+        with on_disk.in_order(), self._on_beam(download_config) as download_config:
             super()._download_and_prepare(dl_manager, download_config)
         if self._report is None:  # max_examples_per_split=0 prepares nothing
             return

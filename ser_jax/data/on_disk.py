@@ -1,0 +1,84 @@
+"""Where recordings wait between hearing and writing: on disk, so that building needs no more memory for more hours.
+
+TFDS sorts what a builder yields in a buffer of its own. Past 1 GB that buffer needs TensorFlow, and with ids for keys it
+fails even there. Our builders yield in order, so nothing has to be sorted.
+"""
+
+import contextlib
+import os
+import tempfile
+import weakref
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from tensorflow_datasets.core import shuffle
+
+
+class Kept:
+    """Bytes by key in a file of `folder` that has no name and is gone with its owner."""
+
+    def __init__(self, folder):
+        os.makedirs(folder, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with its owner, whatever becomes of it
+        weakref.finalize(self, self._file.close)
+        self._places: dict[Hashable, tuple[int, int]] = {}
+        self.size = 0
+
+    def __setitem__(self, key: Hashable, data: bytes) -> None:
+        self._file.seek(self.size)
+        self._file.write(data)
+        self._places[key] = self.size, len(data)
+        self.size += len(data)
+
+    def __getitem__(self, key: Hashable) -> bytes:
+        start, size = self._places[key]
+        self._file.seek(start)
+        return self._file.read(size)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._places)
+
+
+class Queue:
+    """What TFDS's writer asks of its `Shuffler`, first in, first out. The builder sees to it that keys differ."""
+
+    def __init__(self, dirpath, hash_salt, disable_shuffling: bool = False, ignore_duplicates: bool = False):
+        if not disable_shuffling or ignore_duplicates:
+            raise ValueError('examples are kept in order, and all of them')
+        self._kept = Kept(dirpath)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them."""
+        return self._kept.size
+
+    @property
+    def num_examples(self) -> int:
+        """How many were added."""
+        return len(self._kept)
+
+    @property
+    def bucket_lengths(self) -> list[int]:
+        """All of them as one bucket."""
+        return [len(self._kept)]
+
+    def add(self, key, data: bytes) -> None:
+        """Puts one serialized example last."""
+        self._kept[key] = data
+
+    def __iter__(self) -> Iterator[tuple[Any, bytes]]:
+        """(key, example) in order."""
+        return ((key, self._kept[key]) for key in self._kept)
+
+
+@contextlib.contextmanager
+def in_order() -> Iterator[None]:
+    """TFDS writes what it is given in the order in which it comes."""
+    theirs, shuffle.Shuffler = shuffle.Shuffler, Queue
+    try:
+        yield
+    finally:
+        shuffle.Shuffler = theirs
