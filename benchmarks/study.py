@@ -25,12 +25,14 @@ import corpora
 import networks
 import peers
 
+from ser_jax import environment
+
 
 def main() -> None:
     args = bench.arguments(__doc__, _more, folds=(2, 2), seeds=(2, 1), epochs=(10, 1), files=(960, 96), rounds=(3, 1))
     if args.full:
         args.folds, args.seeds, args.files = 5, 5, 1440
-    os.environ.setdefault('JAX_NUM_CPU_DEVICES', str(os.cpu_count() or 1))  # read when jax is imported
+    os.environ.setdefault('JAX_NUM_CPU_DEVICES', str(environment.cores()))  # read when jax is imported
     bench.report('study', args, measure)
 
 
@@ -83,10 +85,11 @@ def _members(members, shape, batch, layout, epochs, steps, scored, frames, passe
     """So many members in PyTorch: epochs of so many steps, each followed by readings of the validation utterances."""
     for _ in range(members):
         train = peers.trainer(shape, batch, layout)
-        score = peers.scorer(train.network, min(64, scored), frames)
+        batches = -(-scored // 64)  # of about one size, as ours
+        score = peers.scorer(train.network, -(-scored // batches), frames)
         for _ in range(epochs):
             train(steps)
-            for _ in range(passes * -(-scored // 64)):
+            for _ in range(passes * batches):
                 score()
         peers.finish()
 

@@ -60,6 +60,9 @@ def open_run(config: ConfigDict) -> Run:
             f'train.select={config.train.select!r} needs validation speakers; '
             "set members.valid_speakers or train.select='last'"
         )
+    if len({len(m.valid) > 0 for m in members}) > 1:
+        without = next(m.name for m in members if not len(m.valid))
+        raise InputError(f'{without} has no validation speakers and others have; give them to all members or to none')
     steps = steps_per_epoch(members, config.train.batch_size)
     reads = reads_text(config)
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
@@ -206,9 +209,6 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
     front = front_ends.layout(config.features.source)
     if wrong := [k for k in ('gain_db', 'band_shift', 'scored_shifts') if config.augment[k] and not front.decibels]:
         raise InputError(f'augment.{wrong[0]} works on decibels, which {config.features.source} is not; set it to 0')
-    lengths = {k: len(v) for k, v in arguments.items() if k in ('channels', 'kernels', 'strides')}
-    if len(set(lengths.values())) > 1:
-        raise InputError(f'model.channels, kernels and strides have {lengths} entries; expected one of each per block')
     dtype = jnp.bfloat16 if config.train.bfloat16 else jnp.float32
     sizes = {'classes': classes, 'bands': front.bands, 'words': words + 2}
     frames = front.steps or round(config.train.window_s / front.hop_s) + 1

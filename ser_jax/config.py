@@ -3,6 +3,7 @@
 Setting a key that is not here is an error that names the nearest one that is.
 """
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from ser_jax.contract import InputError
@@ -60,14 +61,23 @@ def _flat(tree: dict, prefix: str = '') -> dict:
 
 
 def check_ranges(config: ConfigDict) -> None:
-    """Refuses numbers that no experiment can have."""
+    """Refuses numbers that no experiment can have; of model.* those that have ranges, where the config gives them."""
+    lengths = {k: len(config.model[k]) for k in ('channels', 'kernels', 'strides') if k in config.model}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f'model.channels, kernels and strides have {lengths} entries; expected one of each per block')
+    pairs = [('model.strides', stride) for stride in config.model.get('strides', ())]
+    pairs += [(f'augment.{k}', config.augment[k]) for k in ('noise_snr_db', 'reverb_s') if config.augment[k]]
+    if wrong := [(knob, value) for knob, value in pairs if np.shape(value) != (2,)]:
+        raise InputError(f'{wrong[0][0]} has {wrong[0][1]}; expected two numbers')
     for knob, (least, most) in RANGES.items():
         section, name = knob.split('.')
-        value = config[section][name]
-        if not least <= value <= (float('inf') if most is None else most):
+        value = config[section].get(name, least)
+        if not np.all((least <= np.array(value)) & (np.array(value) <= (float('inf') if most is None else most))):
             raise InputError(
                 f'{knob}={value} cannot be; expected at least {least}' + (f' and at most {most}' if most else '')
             )
+    if even := [k for k in config.model.get('kernels', ()) if k % 2 == 0]:
+        raise InputError(f'model.kernels names {even[0]}; expected odd numbers, which have a middle')
     if wrong := [s for s in config.members.seeds if s < 0]:
         raise InputError(f'members.seeds names {wrong[0]}; expected numbers from 0')
 
@@ -198,6 +208,14 @@ RANGES = {
     'members.test_share': (0, 1),
     'members.valid_share': (0, 1),
     'members.at_once': (0, None),
+    'model.channels': (1, None),
+    'model.kernels': (1, None),
+    'model.strides': (1, None),
+    'model.hidden': (1, None),
+    'model.embedding': (1, None),
+    'model.fused': (1, None),
+    'model.dropout': (0, 0.99),
+    'model.modality_dropout': (0, 0.99),
     'augment.speed': (0, 0.9),
     'augment.mixup': (0, None),
     'augment.scored_shifts': (0, 8),

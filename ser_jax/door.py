@@ -75,9 +75,13 @@ def _parse(argv: list[str]) -> list[str]:
     except (TypeError, ValueError) as e:
         raise InputError(str(e)) from e
     except OSError as e:  # a knob is set and the config file could not be loaded
-        raise InputError(UNLOADED.format([a for a in argv if a.startswith('--config=')][-1])) from e
+        path = re.findall(r'--?config[= ](\S+)', ' '.join(argv))[-1]
+        raise InputError(UNLOADED.format(f'--config={path}')) from e
 
 
 def _say(message: str, code: int = 2) -> int:
+    message = re.sub(
+        r'(?s)Traceback \(most recent call last\).*\n\S+: ', '', message
+    )  # of a config file, around its word
     print(f'error: {" ".join(message.split())}', file=sys.stderr)
     return code

@@ -38,5 +38,9 @@ def machine() -> str:
             name = next((line.split(':', 1)[1].strip() for line in f if line.startswith('model name')), name)
     except OSError:
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return f'{name}, {cores} cores, {platform.system()}'
+    return f'{name}, {cores()} cores, {platform.system()}'
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -120,21 +120,14 @@ def plan(systems: list[System], full: bool) -> list[tuple[System, str, bool]]:
     ]
 
 
-def train(system: System, which: str, output: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
-    """Trains one run, or goes on with it; returns its directory.
-
-    Raises:
-      InputError: the training ended with an error, which it has said itself.
-    """
+def train(system: System, which: str, output: pathlib.Path, root: pathlib.Path) -> tuple[pathlib.Path, int]:
+    """Trains one run, or goes on with it; returns its directory and its exit code, which it has explained itself."""
     directory = output / f'{system.name}_{which.replace("-", "_")}'
     command = [
         sys.executable, '-m', 'ser_jax.main', f'--config={CONFIGS / system.name}.py:{which}', f'--workdir={directory}',
         f'--config.data.dir={root}',
     ]  # fmt: skip
-    code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
-    if code:
-        raise InputError(f'the training of {directory} ended with code {code}; the same command goes on with it')
-    return directory
+    return directory, subprocess.run(command, stdout=subprocess.DEVNULL).returncode
 
 
 def pooled(predictions: pa.Table) -> pa.Table:
@@ -155,19 +148,25 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
       A row a system, as `report.published.lines` makes them; systems that were not asked for keep the row they had.
 
     Raises:
-      InputError: builds are missing (with the commands), or a training ended with an error.
+      InputError: builds are missing (with the commands); or, once all others are scored, a training ended with an error.
     """
     ready = [s for s in systems if not s.trunk or weights.find(s.trunk) is not None]
     if commands := missing(ready, root):
         raise InputError(f'{len(commands)} builds are missing; build them with: {"; ".join(commands)}')
     output.mkdir(parents=True, exist_ok=True)
-    done = []
+    rows: dict[str, dict] = {s.name: {'system': s} for s in systems}
+    done, failed = [], []
     for system, which, there in plan(systems, full):
         if there:  # all are trained before one is scored: this process would keep the accelerator from them
             started = time.monotonic()
-            done.append((system, which, train(system, which, output, root)))
-            print(f'{system.name} {which}: trained in {(time.monotonic() - started) / 60:.1f} min', flush=True)
-    rows: dict[str, dict] = {s.name: {'system': s} for s in systems}
+            directory, code = train(system, which, output, root)
+            minutes = (time.monotonic() - started) / 60
+            if code:
+                failed.append(f'{directory} (code {code})')
+                rows[system.name][which.split('-')[0]] = {}
+            else:
+                done.append((system, which, directory))
+            print(f'{system.name} {which}: {"stopped" if code else "trained"} in {minutes:.1f} min', flush=True)
     runs, parts, opened = [], [], {}
     for system, which, directory in done:
         trained = open_trained(directory)
@@ -187,6 +186,11 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
         evaluate.write(output, runs, everything, scoring.scores_by(everything), published.html(lines))
     (output / 'published.md').write_text(published.markdown(lines))
     kept.write_text(json.dumps(lines, indent=1))
+    if failed:
+        raise InputError(
+            f'{len(failed)} trainings stopped: {", ".join(failed)}; what they say is above. The same command goes on with '
+            f'them; where one was begun otherwise, move its folder away first. {output / "published.md"} has the others'
+        )
     return lines
 
 

@@ -26,13 +26,21 @@ FLAGS = ['--config=configs/fusion.py', '--workdir=runs/a b', "--config.members.s
 # SGD: parameters differ by as much as gradients do.
 SGD = ('--config.optim.name=sgd', '--config.optim.learning_rate=0.05', '--config.members.only=0,')
 
-# As srun does: leaves out its own options, runs the rest once a task, ends with the worst of their codes.
+# As srun does: leaves out its own options, runs the rest once a task, ends with the highest of their codes, or, where it was
+# to kill the others, with that of their SIGTERM.
 SRUN = """#!/usr/bin/env bash
 tasks=1
-while [[ $1 == --* ]]; do [[ $1 == --ntasks=* ]] && tasks=${1#*=}; shift; done
+while [[ $1 == --* ]]; do
+  case $1 in --ntasks=*) tasks=${1#*=};; --kill-on-bad-exit*) kills=143;; esac
+  shift
+done
 for ((i = 0; i < tasks; i++)); do SLURM_PROCID=$i "$@" & pids[i]=$!; done
 code=0
-for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
+for pid in "${pids[@]}"; do
+  own=0
+  wait "$pid" || own=${kills:-$?}
+  code=$((own > code ? own : code))
+done
 exit $code
 """
 SCONTROL = """#!/usr/bin/env bash
@@ -110,6 +118,7 @@ def test_slurm_gives_every_array_task_its_member_and_folder(cluster):
     )
     assert done.returncode == 0, done.stderr
     expected = {'config': 'configs/fusion.py', 'workdir': 'runs/study/part_3', 'config.members.only': '3,'}
+    expected['config.members.at_once'] = '1'  # whatever devices a task has, so that pieces can be merged
     assert [values(line) for line in lines] == [expected]
     for flags, variables, says in [
         (('runs/study', config), {}, '--array'),
@@ -132,7 +141,9 @@ def test_slurm_nodes_find_the_first_of_them(cluster):
     assert cluster('slurm_nodes.sbatch', FLAGS[0], **NODES)[0].returncode == 2
 
 
-@pytest.mark.parametrize('code, restarts, again', [(75, 0, True), (134, 9, True), (2, 0, False), (75, 10, False)])
+@pytest.mark.parametrize(
+    'code, restarts, again', [(75, 0, True), (134, 9, True), (137, 0, True), (2, 0, False), (75, 10, False)]
+)
 def test_slurm_queues_again_what_lost_a_node_and_nothing_else(cluster, code, restarts, again):
     done, _ = cluster('slurm_nodes.sbatch', *FLAGS, **NODES, CODE=str(code), SLURM_RESTART_COUNT=str(restarts))
     asked = cluster.said / 'scontrol'

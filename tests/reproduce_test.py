@@ -64,6 +64,17 @@ def test_both_protocols_stand_side_by_side_and_nothing_is_trained_twice(configs,
     assert capsys.readouterr().out.count('tiny own: WA') == 2
 
 
+def test_a_training_that_stops_withholds_no_other(configs, data_dir, tmp_path):
+    broken = TINY._replace(name='broken', title='Broken')
+    (configs / 'broken.py').write_text(CONFIG.replace("'last', (0,)", "'last', (-1,)"))
+    with pytest.raises(
+        InputError, match=r'2 trainings stopped: \S*broken_own \(code 2\).*published\.md has the others'
+    ):
+        reproduce.reproduce([broken, TINY], False, tmp_path / 'out', data_dir)
+    stopped, scored = json.loads((tmp_path / 'out' / 'published.json').read_text())
+    assert stopped['ours under its protocol'] == 'stopped' and 'UAR' in scored['ours speaker-independent']
+
+
 def test_builds_that_are_missing_come_with_their_commands(tmp_path, monkeypatch):
     monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
     wanted = [s for s in SYSTEMS if s.name in ('stsam', 'nooks')]

@@ -321,6 +321,16 @@ def test_a_lost_kept_model_is_said(finished, data_dir, tmp_path):
         ({'train.eval_window_s': 0.01}, 'expected at least 0.1'),
         ({'members.seeds': (-1,)}, 'numbers from 0'),
         ({'model.kernels': (3,)}, 'expected one of each per block'),
+        ({'model.kernels': (4, 3)}, r'model\.kernels names 4; expected odd numbers'),
+        ({'model.channels': (0, 8)}, r'model\.channels=\(0, 8\) cannot be; expected at least 1'),
+        ({'model.strides': ((2, 2), (2,))}, r'model\.strides has \(2,\); expected two numbers'),
+        ({'model.strides': ((0, 2), (2, 2))}, 'expected at least 1'),
+        ({'model.hidden': 0}, r'model\.hidden=0 cannot be'),
+        ({'model.dropout': 1.5}, 'expected at least 0 and at most 0.99'),
+        (
+            {'features.source': 'waveform', 'augment.noise_snr_db': (10.0,)},
+            r'noise_snr_db has \(10\.0,\); expected two numbers',
+        ),
         ({'members.protocol': 'leaky_random', 'members.folds': 1000}, 'expected 2 to 72'),
         ({'data.corpora': ()}, 'data.corpora is empty'),
         (
@@ -363,6 +373,8 @@ def test_a_workdir_of_another_config_is_refused(finished, data_dir):
         (('--config.optim.learning_rate=fast',), 'fast'),
         (('stray',), 'stray'),
         (('--config=configs/nope.py',), 'configs/nope.py'),
+        (('--config', 'configs/nope.py', '--config.optim.learning_rate=1'), 'configs/nope.py'),
+        (('--config=configs/seeds/stsam.py:foo',), "'foo' is no variant of this config; known are own"),
         (('--config.data.corpora=synthetic,nothere',), "corpus 'nothere'"),
     ],
 )

@@ -20,7 +20,6 @@ import functools
 import inspect
 import json
 import os
-import pickle
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -187,7 +186,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for chunk in self._hear(recordings):
             good = [h for h in chunk if h.defect is None]
             for h, stored in zip(good, self.builder_config.finish([h.prepared for h in good]), strict=True):
-                h.prepared, finished[id(h)] = None, pickle.dumps(stored)
+                h.prepared, finished[id(h)] = None, on_disk.packed(stored)
             heard.extend(chunk)
         return heard, finished
 
@@ -214,7 +213,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self, kept: list[inspection.Heard], finished) -> Iterator[tuple[str, dict]]:
         """(id, example) in order."""
         for h in kept:
-            yield h.recording.id, _example(h, pickle.loads(finished[id(h)]))
+            yield h.recording.id, _example(h, on_disk.unpacked(finished[id(h)]))
 
     def _download_and_prepare(self, dl_manager, download_config):
         with on_disk.in_order(), self._on_beam(download_config) as download_config:

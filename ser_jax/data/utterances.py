@@ -33,7 +33,7 @@ class Utterances:
       seconds, rate_hz, level_db, peak, clipped, silence: [N], measured on the recordings as published, see
         `stored.fields`.
       length: int64 [N], frames (log_mel) or samples (waveform); 0 for texts.
-      sums, squares: float64 [N, M], sums over frames of the log-mel and of its square, for normalization.
+      frames: int64 [N], of the log-mel; sums, squares: float64 [N, M], of it and of its square over these, for normalization.
       flat: all features end to end, float16 [sum of length, M] or int16 [sum of length]; None when they stay on disk.
       offset: int64 [N], where each utterance begins in `flat`.
       read: utterance index -> its features, from `flat` or from disk.
@@ -61,6 +61,7 @@ class Utterances:
     clipped: np.ndarray
     silence: np.ndarray
     length: np.ndarray
+    frames: np.ndarray
     sums: np.ndarray
     squares: np.ndarray
     flat: np.ndarray | None
@@ -99,7 +100,7 @@ class Utterances:
 
 DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'  # in a checkout: the corpora there could be
 _NOTHING = np.zeros((0, features.LOG_MEL.bands), np.float16)  # what is heard of a text
-_PER_UTTERANCE = (*FIELDS, *MEASURES, 'corpus', 'length', 'sums', 'squares', 'offset')
+_PER_UTTERANCE = (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares', 'offset')
 
 
 def data_dir(given: str = '') -> pathlib.Path:
@@ -200,7 +201,7 @@ def data_source(name: str, root: pathlib.Path, source: str, built: str = '') -> 
 
 def _decode(names, opened, source: str, resident: bool, trim_db: float, versions: list[str]) -> Utterances:
     """Reads every example once: metadata and normalization sums always, features where they stay resident."""
-    rows: dict[str, list] = {f: [] for f in (*FIELDS, *MEASURES, 'corpus', 'length', 'sums', 'squares')}
+    rows: dict[str, list] = {f: [] for f in (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares')}
     kept, places, fingerprints = [], [], {}
 
     def keep(example: dict, version: str, index: int, at: int) -> None:
@@ -220,6 +221,7 @@ def _decode(names, opened, source: str, resident: bool, trim_db: float, versions
         scale = features.LOG_MEL.hop if source == 'waveform' else 1
         values = values[begin * scale : end * scale]
         rows['length'].append(len(values))
+        rows['frames'].append(len(mel))
         rows['sums'].append(mel.sum(0))
         rows['squares'].append((mel**2).sum(0))
         places.append((index, at, first + begin * scale))
@@ -271,9 +273,7 @@ def _decode(names, opened, source: str, resident: bool, trim_db: float, versions
 
 def normalization(utterances: Utterances, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per band over all frames of the utterances at `indices`: float32 [M], [M]."""
-    frames = features.LOG_MEL
-    counts = utterances.length[indices]
-    total = max(1, (1 + counts // frames.hop if utterances.source == 'waveform' else counts).sum())
+    total = max(1, utterances.frames[indices].sum())
     mean = utterances.sums[indices].sum(0) / total
     var = np.maximum(utterances.squares[indices].sum(0) / total - mean**2, 0)
     return mean.astype(np.float32), np.maximum(np.sqrt(var), 1e-3).astype(np.float32)

@@ -57,6 +57,7 @@ def of(utterances: Utterances, steps: int, name: str, build: Callable[[], Callab
         flat=rows if rows.nbytes <= resident_gb * 1e9 else None,
         offset=offset,
         length=length,
+        frames=length,
         sums=nothing,
         squares=nothing,
         read=lambda i: rows[offset[i] : offset[i] + length[i]],

@@ -64,9 +64,11 @@ def _convolve_on_cpu(x, kernel, stride):
 
 def _convolve_gradient(stride, known, gradient):
     x, kernel = known
-    # By the kernel a few utterances at a time, which halves it where the arrays are large.
+    # By the kernel a few utterances at a time, which halves it where the arrays are large; every n-th, so that devices
+    # which share a batch need none of each other's.
     by_kernel = lambda x, g: jax.vjp(lambda k: _convolve(x, k, stride), kernel)[1](g)[0]
-    d_kernel = sum(by_kernel(x[i : i + _FEW], gradient[i : i + _FEW]) for i in range(0, len(x), _FEW))
+    n = max(1, len(x) // _FEW)
+    d_kernel = sum(by_kernel(x[i::n], gradient[i::n]) for i in range(n))
     if stride == (1, 1):
         return jax.vjp(lambda v: _convolve(v, kernel, stride), x)[1](gradient)[0], d_kernel
     # XLA spreads the gradient out with zeros between, as far apart as the stride, and multiplies by these too; a product

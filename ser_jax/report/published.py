@@ -15,10 +15,13 @@ def cell(run: Mapping[str, Any] | None) -> str:
     """One run in words: accuracy and UAR with intervals, notes, what it was tested on, how long it was trained.
 
     Args:
-      run: `scores` of one run, the headline first, and its `training` in words; None = weights were missing.
+      run: `scores` of one run, the headline first, and its `training` in words; None = weights were missing,
+        empty = its training stopped with an error.
     """
     if run is None:
         return NEEDS_WEIGHTS
+    if not run:
+        return 'stopped'
     s, *others = run['scores']
     note = f' *{s.note}*' if s.note else ''
     parts = [f'WA {s.wa}, UAR {s.uar}{note}']

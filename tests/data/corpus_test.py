@@ -250,6 +250,15 @@ def test_more_recordings_need_no_more_memory(tmp_path, monkeypatch):
     assert peak('many', many) - peak('few', few) < 10 * 5 * 16_000 * 2  # a quarter of what 40 more take as int16
 
 
+def test_arrays_are_packed_as_they_are():
+    arrays = {'log_mel': sound(0).reshape(-1, 4).astype(np.float16), 'places': np.arange(3), 'seconds': np.float32(1.5)}
+    back = on_disk.unpacked(on_disk.packed(arrays))
+    assert list(back) == list(arrays)
+    for name, array in arrays.items():
+        assert back[name].dtype == array.dtype
+        np.testing.assert_array_equal(back[name], array)
+
+
 @given(st.lists(st.binary(max_size=50)))
 def test_what_waits_on_disk_comes_back_in_any_order(tmp_path_factory, values):
     kept = on_disk.Kept(tmp_path_factory.getbasetemp())

@@ -40,11 +40,15 @@ def test_streamed_holds_no_features_and_reads_the_same(data_dir, source):
         np.testing.assert_array_equal(streamed.read(i), resident.read(i))
 
 
+@pytest.mark.parametrize('trim_db', [0.0, 0.1])
 @pytest.mark.parametrize('source', ['log_mel', 'waveform'])
-def test_normalization_is_that_of_all_frames_of_the_given_utterances(data_dir, source):
-    opened = utterances.open_corpora(('synthetic',), str(data_dir), source)
+def test_normalization_is_that_of_all_frames_of_the_given_utterances(data_dir, source, trim_db):
+    whole = utterances.open_corpora(('synthetic',), str(data_dir), source)
+    opened = utterances.open_corpora(('synthetic',), str(data_dir), source, trim_db=trim_db)
     some = np.array([3, 40, 41])
-    frames = [opened.read(i) if source == 'log_mel' else features.extract([opened.read(i)])[0] for i in some]
+    assert (opened.length[some] < whole.length[some]).any() == (trim_db > 0)
+    frames = [whole.read(i) if source == 'log_mel' else features.extract([whole.read(i)])[0] for i in some]
+    frames = [f[slice(*features.heard_span(f, trim_db, margin=10))] for f in frames]
     stacked = np.concatenate(frames).astype(np.float64)
     mean, std = utterances.normalization(opened, some)
     np.testing.assert_allclose(mean, stacked.mean(0), rtol=1e-4, atol=1e-3)

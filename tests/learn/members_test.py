@@ -120,12 +120,14 @@ def test_one_device_equals_eight(data_dir, tmp_path):
         for which in ([0], [0, 1]):
             loss, params = after(group_of(sgd(sys.argv[1], members__seeds=(0, 1), **AUGMENTED), which, jax.devices()))
             np.savez(f'{sys.argv[2]}/{len(which)}.npz', loss=loss, **params)
-        group = group_of(sgd(sys.argv[1], members__seeds=(0, 1), **AUGMENTED), [0, 1], jax.devices())
+        c = sgd(sys.argv[1], members__seeds=(0, 1), train__batch_size=32, **AUGMENTED)
+        group = group_of(c, [0, 1], jax.devices())
         update, compiled = group._update, []
         group._update = lambda *of: (compiled.append(update.lower(*of).compile().as_text()), update(*of))[1]
         next(group.train_epoch(group.init(), 0))
         assert 'all-reduce' in compiled[0]
-        assert 'all-gather' not in compiled[0], 'members exchange what is theirs'
+        for kind in ('all-gather', 'collective-permute', 'all-to-all'):
+            assert kind not in compiled[0], 'devices exchange what is their own'
     """)
     root = pathlib.Path(__file__).parents[2]
     env = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=8', 'PYTHONPATH': str(root)}

