@@ -66,7 +66,8 @@ LEARNT = {
     ),
     'study': (
         'As the step, and five readings of every validation utterance, in shifted bands, after every epoch: half of the time '
-        'here. Batches of about one size instead of full ones and a rest, and a member on each of two virtual devices, are in.'
+        'here. Batches of about one size instead of full ones and a rest, for PyTorch too, and a member on each of two '
+        'virtual devices, are in.'
     ),
     'predict': (
         'Of 1.2 ms for one clip (jax 0.10.2; 0.9 with 0.12) 0.4 are the 51 steps of the LSTM, 8 microseconds each, hardly any of '
