@@ -75,7 +75,8 @@ SYSTEMS = (
         'accuracy about 0.60, n not stated, last tenth of a class-sorted shuffle, validation = test, SAVEE mislabeled',
         'about 8 epochs',
         'validation held mostly the last classes, and most of it was trained on in epoch 1; speaker-independently the '
-        'same convolutions, averaged over the picture, on mel bands; a quick run gives the 200 M parameters 1 epoch of about 8',
+        'same convolutions, averaged over the picture, on mel bands; the 200 M parameters have 1 epoch in a quick run, and '
+        'with 8 (own-full; n = 281, 1 seed) WA 0.580 [0.496, 0.655], level with the claim, on a quarter of its files',
     ),
     System(
         'deepemo_transfer', 'DeepEmo transfer, 7 emotions', ('ravdess', 'tess', 'cremad', 'savee'),
