@@ -6,6 +6,7 @@ import pathlib
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/ser_jax/xla'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 
+import hypothesis
 import numpy as np
 import pytest
 from absl import flags
@@ -15,6 +16,8 @@ from ser_jax.config import base
 from ser_jax.contract import Recording
 from ser_jax.data import corpus
 
+hypothesis.settings.register_profile('untimed', deadline=None)  # a busy machine fails no property
+hypothesis.settings.load_profile('untimed')
 flags.FLAGS.mark_as_parsed()  # Grain's workers and TFDS read absl flags
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -22,7 +22,7 @@ class Kept:
     def __init__(self, folder):
         os.makedirs(folder, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with its owner, whatever becomes of it
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close, self._file)
         self._places: dict[Hashable, tuple[int, int]] = {}
         self.size = 0
 
@@ -42,6 +42,11 @@ class Kept:
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._places)
+
+
+def _close(file) -> None:
+    with contextlib.suppress(OSError):  # what a full disk did not take has been said when it was written
+        file.close()
 
 
 def packed(arrays: dict[str, np.ndarray]) -> bytes:

@@ -69,7 +69,7 @@ def test_bands_above_nyquist_are_refused():
         mel.mel_bank(16000, 512, 64, 50.0, 20000.0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 70_000), min_size=1, max_size=5))
 def test_frames_do_not_depend_on_company(lengths):
     random = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def test_int16_is_scaled():
     np.testing.assert_array_equal(features.extract([samples])[0], features.extract([samples / np.float32(32768)])[0])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(before=st.integers(0, 60), after=st.integers(0, 60), below=st.sampled_from([20.0, 40.0]))
 def test_room_before_and_after_the_words_is_not_heard(before, after, below):
     random = np.random.default_rng(0)

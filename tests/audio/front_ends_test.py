@@ -50,7 +50,7 @@ def test_golden_arrays(front):
 
 
 @every_front
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(samples=st.one_of(st.integers(1, 3000), st.integers(1, 300_000)))
 def test_live_librosa_at_odd_lengths(front, samples):
     recording = noise(samples)

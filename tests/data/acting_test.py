@@ -53,7 +53,7 @@ def test_a_seed_names_one_script_and_part_of_it_is_the_same():
     assert all(a.prosody != b.prosody for a, b in zip(SCRIPT, other, strict=True))
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(st.integers(0, 2**32), st.integers(1, 14))
 def test_no_sentence_is_shared(seed, sentences):
     speakers_of = collections.defaultdict(set)

@@ -10,7 +10,7 @@ from ser_jax.data.batches import Member
 NOBODY = np.array([], np.int32)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     n=st.integers(1, 60),
     batch=st.integers(1, 9),
@@ -45,7 +45,7 @@ def test_order_depends_on_seed_fold_and_epoch_alone():
         assert (first.utterance != other.utterance).any()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(lengths=st.lists(st.integers(1, 500), min_size=1, max_size=12), most=st.integers(2, 120))
 def test_windows_cover_every_frame(lengths, most):
     length = np.array(lengths)

@@ -43,7 +43,7 @@ def test_a_recording_named_like_a_variant_is_none_where_no_variants_were_asked_f
     assert 3 in tested() and 3 not in tested(('noise',))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(speakers=st.integers(6, 30), k=st.integers(2, 5), valid=st.integers(0, 2), song=st.integers(0, 2))
 def test_speakers_k_partitions_speakers(speakers, k, valid, song):
     u = people(speakers, song=song)

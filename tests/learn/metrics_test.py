@@ -26,7 +26,7 @@ def _speakers(g, speakers=20, each=24, classes=4, spread=0.25):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_scores_are_those_of_scikit_learn(seed, classes):
     truth, predicted = _draw(seed, 80, classes)
     present = np.unique(truth)
