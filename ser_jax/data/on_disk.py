@@ -50,7 +50,7 @@ def _close(file) -> None:
 
 
 def packed(arrays: dict[str, np.ndarray]) -> bytes:
-    """Arrays by name as bytes: .npy after .npy, without the checksums of .npz, which take longer than all the rest."""
+    """Arrays by name as bytes: a .npy of each name and one of each array, one after another."""
     sink = io.BytesIO()
     for name, array in arrays.items():
         np.save(sink, np.array(name), allow_pickle=False)
