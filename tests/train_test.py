@@ -359,6 +359,16 @@ def test_what_cannot_be_trained_is_said(config, tmp_path, changes, says):
     assert not (tmp_path / 'run').exists()  # so the corrected command may use the same folder
 
 
+def test_all_members_are_validated_or_none(config, tmp_path):
+    speakers = sorted(set(assemble.open_run(config).utterances.speaker))
+    dealt = {'test': [speakers[:1], speakers[1:2]], 'valid': [speakers[2:3], []]}
+    (tmp_path / 'folds.json').write_text(json.dumps(dealt))
+    config.members.protocol, config.members.folds_file = 'from_file', str(tmp_path / 'folds.json')
+    config.members.only, config.train.select = (), 'last'
+    with pytest.raises(InputError, match='fold1_seed0 has no validation speakers and others have'):
+        train.train(config, tmp_path / 'run')
+
+
 def test_a_workdir_of_another_config_is_refused(finished, data_dir):
     done = run(command(data_dir, finished, '--config.optim.learning_rate=0.1'))
     assert done.returncode == 2
