@@ -19,8 +19,8 @@ Seed 0 alone, measured again after gradients and batch statistics were rewritten
 0.591 [0.537, 0.652], WA 0.596, calibration error 0.107.
 Under `--config.members.protocol=leaky_random` the same model and code score UAR 0.798 [0.741, 0.853] (inflated; 3 of the 5
 folds, 719 utterances, 1 seed).
-Cost: 3 core-min a member (960 utterances, 80 epochs, 2 s windows, 440 utterances/s on one of two cores of an AMD EPYC with
-AVX-512, otherwise idle; Linux, Python 3.12, jax 0.12).
+Cost: 3 core-min a member (840 training utterances, 80 epochs, 2 s windows, 440 utterances/s on one of two cores of an AMD EPYC
+with AVX-512, otherwise idle; Linux, Python 3.12, jax 0.12).
 """
 
 from ser_jax.config import base

@@ -13,7 +13,7 @@ Score (synthetic; 1 of 4 folds, 288 utterances of 3 voices that were not heard, 
 text 0.514; fused - audio +0.194, 95 % interval by speaker [+0.177, +0.208], fused - text +0.181 [+0.146, +0.208]. Earlier
 versions, which round otherwise, scored 0.698 and 0.719: two points are noise here. Three speakers make an interval too
 narrow: train all folds before leaning on it. A slow test asks for both margins above 0.
-Cost: 864 training utterances, 30 epochs: about 2 min on 2 cores (AMD EPYC, jax 0.10.2).
+Cost: 672 training utterances, 30 epochs: about 2 min on 2 cores (AMD EPYC, jax 0.10.2).
 """
 
 from ser_jax.config import base

@@ -10,7 +10,7 @@ from ser_jax.contract import InputError
 
 
 def base() -> ConfigDict:
-    """The defaults: a conv+BiLSTM on the embedded synthetic corpus."""
+    """The defaults, on the embedded synthetic corpus; which network it is, and its knobs, a config file adds in `model`."""
     c = ConfigDict()
     c.data = _data()
     c.features = _features()

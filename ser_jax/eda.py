@@ -1,7 +1,7 @@
 """Shows what corpora hold: `python -m ser_jax.eda --corpora=ravdess,tess` → one page, figures for print, tables.
 
-Counts, lengths, rates, levels and words come from any built config; waves and spectrograms from `native` shards if they
-are built, else from `waveform` ones. Corpora of texts get counts and words.
+Counts, lengths, rates, levels and words come from `log_mel` shards, else `waveform`, else `text` ones; waves and spectrograms
+from `native` shards if they are built, else from `waveform` ones. Corpora of texts get counts and words.
 """
 
 import pathlib

@@ -1,5 +1,6 @@
 """DeepEmo's transfer model: a convolution from one channel to three, a frozen InceptionV3, one dense layer.
 
+    pip install -e '.[weights]'
     python -m ser_jax.weights inception_v3
     python -m ser_jax.main --config=configs/seeds/deepemo_transfer.py:own --workdir=runs/seeds/deepemo_transfer_own
 

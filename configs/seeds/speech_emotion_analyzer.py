@@ -3,8 +3,8 @@
     python -m ser_jax.main --config=configs/seeds/speech_emotion_analyzer.py:own --workdir=runs/seeds/speech_emotion_analyzer_own
 
 The same curve of 216 steps as stsam; five emotions of each sex make ten classes. 364,170 parameters as in the notebook;
-`--config.model.variant=saved` is the network of the saved weights, 445,578. `-full` is the published budget: 700 epochs at
-1e-5 without normalization; otherwise 40 at 3e-4, normalized on the training side.
+`--config.model.variant=saved` is the network of the saved weights, 445,578. `own-full` is the published budget: 700 epochs
+at 1e-5 without normalization; otherwise 3e-4, normalized on the training side, 700 epochs under `speakers_k-full`, else 40.
 
 Score (20 of RAVDESS's 24 actors, 3 of SAVEE's 4 speakers, every file once; 1 seed). `own` (random fifth), n = 196: accuracy
 0.378, 95 % interval by speaker [0.312, 0.450], UAR 0.408 inflated; published 0.727, n = 319, with SAVEE's files two or

@@ -1,5 +1,6 @@
 """VSR (hamhochoisg/vsr-voice-sentimental-recognition): negative against positive from 4 s pictures, DenseNet201.
 
+    pip install -e '.[weights]'
     python -m ser_jax.weights densenet201
     python -m ser_jax.main --config=configs/seeds/vsr.py:own --workdir=runs/seeds/vsr_own
 
