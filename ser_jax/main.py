@@ -32,6 +32,10 @@ def main(argv: list[str]) -> None:
     import jax
 
     door.prepare_jax()
+    if (_PROCESSES.value or _PROCESS.value >= 0) and not _COORDINATOR.value:
+        raise InputError(
+            '--num_processes and --process_id are given and --coordinator is not; give its host:port, or none'
+        )
     if _COORDINATOR.value or _CLUSTER.value:
         peers.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     from ser_jax import train

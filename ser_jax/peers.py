@@ -39,13 +39,19 @@ def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
 
     from ser_jax.contract import InputError
 
+    if coordinator and not re.fullmatch(r'.+:\d+', coordinator):
+        raise InputError(f'--coordinator={coordinator} names no port; expected host:port of process 0')
     _speak_plainly()
     if hasattr(jax.config, 'jax_enable_preemption_service'):  # it would take SIGTERM, and the process would stay
         jax.config.update('jax_enable_preemption_service', False)
-    known = (coordinator, processes, process) if coordinator else ()
+    known = {}
+    if coordinator:
+        known = {'coordinator_address': coordinator, 'num_processes': processes, 'process_id': process}
+        # Else JAX would ask the cluster all the same, and on SLURM take one GPU of a node instead of all.
+        known['cluster_detection_method'] = 'deactivate'
     try:
-        jax.distributed.initialize(*known, heartbeat_timeout_seconds=HEARTBEAT_S, shutdown_timeout_seconds=SHUTDOWN_S)
-    except (TypeError, ValueError, RuntimeError, KeyError) as e:
+        jax.distributed.initialize(**known, heartbeat_timeout_seconds=HEARTBEAT_S, shutdown_timeout_seconds=SHUTDOWN_S)
+    except (TypeError, ValueError, RuntimeError, LookupError) as e:
         given = f'--coordinator={coordinator} --num_processes={processes} --process_id={process}'
         raise InputError(
             f'the processes did not find each other with {given if coordinator else "--cluster"} ({e}); '
@@ -56,7 +62,8 @@ def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
 def leave_if_lost(error: BaseException) -> None:
     """Ends this process, one of several, at once where `error` leaves the others waiting for it or it for them.
 
-    Returns where this process is the only one, or where the error is the user's: then every process has it.
+    Returns where this process is the only one, or where the error is the user's or the disk's and is said in one line:
+    every process has it, or sees this one gone.
     """
     import jax
 
@@ -64,10 +71,10 @@ def leave_if_lost(error: BaseException) -> None:
 
     if jax.process_count() == 1:
         return
-    if _says_lost(error):
+    if says_lost(error):
         print(LOST, file=sys.stderr)
         code = LOST_CODE
-    elif isinstance(error, InputError):
+    elif isinstance(error, (InputError, OSError)):
         return
     else:
         traceback.print_exception(error)
@@ -77,7 +84,8 @@ def leave_if_lost(error: BaseException) -> None:
     os._exit(code)  # an orderly end would wait for the others
 
 
-def _says_lost(error: BaseException | None) -> bool:
+def says_lost(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is how a collective or a barrier tells that another process is gone."""
     while error is not None:
         if any(word in str(error).lower() for word in _GONE):
             return True

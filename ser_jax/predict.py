@@ -47,10 +47,11 @@ class Listener:
             )
         self.trained, self.emotions = trained, trained.emotions
         self.members = [member] if member else trained.finished
-        self._variables = trained.variables(self.members)
+        # What every recording needs is on the device once.
+        self._known = jax.device_put((trained.variables(self.members), trained.own(self.members, [''])))
         # No corpus it learnt from shows the other classes, so it cannot know them.
         of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
-        self._supported = of_corpora.any(0, keepdims=True)
+        self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
         self._waveform = trained.config.features.source == 'waveform'
         source = trained.config.features.source
         front = front_ends.layout(source)
@@ -58,8 +59,7 @@ class Listener:
         self._per_second = self.rate_hz if self._waveform else 1 / front.hop_s
         self._aligned = front.steps is not None
         self._most = front.steps or max(1, round((window_s or trained.config.train.eval_window_s) * self._per_second))
-        predict = lambda v, o, s, r, span: jax.vmap(lambda v, o: trained.learner.predict(v, o, s, r, span))(v, o)
-        self._predict = jax.jit(predict, static_argnums=4)
+        self._predict = jax.jit(self._predict_all)
 
     def __call__(self, samples: np.ndarray, text: str = '') -> Heard:
         """What is heard in mono samples, float32 [T] at `rate_hz`. With `text`, models that read it weigh both."""
@@ -89,13 +89,16 @@ class Listener:
         length = np.ones(rows, np.int32)
         for row, (start, n) in enumerate(zip(starts, lengths, strict=True)):
             raw[row, :n], length[row] = values[start : start + n], n
-        zeros = np.zeros(rows, np.int32)
+        said = self._predict(self._known, self.trained.tokens(self.members, [text] * rows), raw, length)
+        return np.asarray(said[assemble.headline(said, bool(text.strip()))])[: len(starts)]
+
+    def _predict_all(self, known, tokens, raw, length) -> dict[str, jax.Array]:
+        """The members' mean [B C] by modality for windows [B span ...], of which `length` [B] are real."""
+        zeros = jnp.zeros_like(length)
         shared = Shared(None, zeros, length, zeros, zeros, zeros, zeros, zeros, self._supported)
-        row = Row(np.arange(rows, dtype=np.int32), zeros, np.ones(rows, np.float32), raw)
-        own = self.trained.own(self.members, [text] * rows)
-        own = own._replace(key=jax.random.wrap_key_data(jnp.asarray(own.key)))
-        said = self._predict(self._variables, own, shared, row, span)
-        return np.asarray(said[assemble.headline(said, bool(text.strip()))]).mean(0)[: len(starts)]
+        row = Row(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
+        one = lambda v, own, t: self.trained.learner.predict(v, own._replace(tokens=t), shared, row, raw.shape[1])
+        return {name: p.mean(0) for name, p in jax.vmap(one)(*known, tokens).items()}
 
 
 def sound_files(given: Sequence[str]) -> list[pathlib.Path]:

@@ -25,21 +25,21 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     workdir = pathlib.Path(workdir).absolute()
     config = directory.settle(config, workdir)
     run = assemble.open_run(config)
+    directory.decide_at_once(run)
     which = _chosen(run)
     groups = [which[i : i + config.members.at_once] for i in range(0, len(which), config.members.at_once)]
     for group in groups:
         device_mesh(len(group), config.train.batch_size)  # what no device can hold is said before anything is written
-    first = jax.process_index() == 0
-    if first:
-        directory.describe(run, workdir)
-    epochs = config.train.epochs
-    checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', config.train.keep)
-    book = logbook.Logbook(workdir, config.train.tensorboard, writes=first)
+    first, epochs = jax.process_index() == 0, config.train.epochs
     made: dict[int, Group] = {}
-    progress = None
+    checkpoints = book = progress = None
     try:
+        directory.describe(run, workdir)
+        checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', config.train.keep)
+        book = logbook.Logbook(workdir, config.train.tensorboard, writes=first)
         say = lambda line: print(line, flush=True) if first else None
-        restored = checkpoints.restore(lambda number: _group(run, groups[(number - 1) // epochs], made).init(), say)
+        like = lambda number: _group(run, groups[(number - 1) // epochs], made).init()
+        restored = checkpoints.restore(like, say, peers.says_lost)
         done, state = restored or (0, None)
         if restored:
             say(
@@ -76,10 +76,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
         peers.leave_if_lost(e)
         raise
     finally:
-        if progress:
-            progress.close()
-        book.close()
-        checkpoints.close()
+        for opened in (progress, book, checkpoints):
+            if opened:
+                opened.close()
 
 
 def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, checkpoints):
@@ -87,7 +86,6 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
     names = [m.name for m in group.members]
     label = names[0] if len(names) == 1 else f'{len(names)} members'
     for state in group.train_epoch(state, epoch):
-        jax.block_until_ready(state.step)
         heard = group.per_dispatch * group.batch_size * len(names)
         progress.advance(group.per_dispatch, heard, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}')
     host = group.host(

@@ -42,16 +42,19 @@ class Trained(NamedTuple):
 
     def own(self, members: list[str], texts: list[str] | np.ndarray) -> Own:
         """What `members` need beside their variables to read utterances that say `texts`, stacked (numpy)."""
-        width = self.config.features.max_words
-        reads = assemble.reads_text(self.config)
-        blank = np.zeros((len(texts), 1), np.int32)
         return Own(
             key=np.zeros((len(members), 2), np.uint32),
             mean=np.stack([self.normalization[m][0] for m in members]),
             std=np.stack([self.normalization[m][1] for m in members]),
             class_weight=np.ones((len(members), len(self.emotions)), np.float32),
-            tokens=np.stack([text.encode(texts, self.words[m], width) if reads else blank for m in members]),
+            tokens=self.tokens(members, texts),
         )
+
+    def tokens(self, members: list[str], texts: list[str] | np.ndarray) -> np.ndarray:
+        """What `members` read where utterances say `texts`: int32 [K N W]; of those that read nothing, zeros [K N 1]."""
+        if not assemble.reads_text(self.config):
+            return np.zeros((len(members), len(texts), 1), np.int32)
+        return np.stack([text.encode(texts, self.words[m], self.config.features.max_words) for m in members])
 
 
 def open_trained(directory: pathlib.Path) -> Trained:

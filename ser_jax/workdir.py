@@ -26,9 +26,8 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
         raise InputError(f'--workdir={workdir} is a file; give a folder')
     stored = workdir / 'config.json'
     begun = json.loads(stored.read_text()) if stored.exists() else None
-    if config.members.at_once == 0:
-        on_this_machine = jax.device_count() if jax.default_backend() == 'cpu' else 64
-        config.members.at_once = begun['members']['at_once'] if begun else on_this_machine
+    if config.members.at_once == 0 and begun:
+        config.members.at_once = begun['members']['at_once']
     if begun is None and workdir.exists() and any(p.suffix != '.writing' for p in workdir.iterdir()):
         raise InputError(f'--workdir={workdir} holds other files and no config.json; give an empty or new folder')
     if begun is not None:
@@ -44,8 +43,17 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
     return config
 
 
+def decide_at_once(run: assemble.Run) -> None:
+    """Sets `members.at_once` where it is left open: on a CPU a member a device; on others 64, or all, the same on each."""
+    devices, at_once = jax.device_count(), min(64, len(run.members))
+    if run.config.members.at_once == 0 and jax.default_backend() == 'cpu':
+        run.config.members.at_once = devices
+    elif run.config.members.at_once == 0:
+        run.config.members.at_once = at_once - at_once % devices if at_once > devices else at_once
+
+
 def describe(run: assemble.Run, workdir: pathlib.Path) -> None:
-    """Writes what the run is before it begins, or checks that what it goes on with is still the same.
+    """Checks, in every process, that what a run goes on with is what it was begun with; the first writes what it is.
 
     Raises:
       InputError: the corpora or the folds are not those that `workdir` was begun with. Going on would score models on
@@ -74,7 +82,7 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> None:
         'corpora': [dataclasses.asdict(f) for f in run.utterances.facts],
     }
     _check_unchanged(workdir, files)
-    for name, value in files.items():
+    for name, value in files.items() if jax.process_index() == 0 else ():
         fresh = workdir / f'{name}.writing'
         fresh.write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
         fresh.rename(workdir / f'{name}.json')

@@ -26,14 +26,15 @@ FLAGS = ['--config=configs/fusion.py', '--workdir=runs/a b', "--config.members.s
 # SGD: parameters differ by as much as gradients do.
 SGD = ('--config.optim.name=sgd', '--config.optim.learning_rate=0.05', '--config.members.only=0,')
 
-# As srun does: leaves out its own options, runs the rest once a task, ends with the highest of their codes, or, where it was
-# to kill the others, with that of their SIGTERM.
+# As srun does: leaves out its own options, runs the rest once a task, tells each where it stands, ends with the highest of
+# their codes, or, where it was to kill the others, with that of their SIGTERM.
 SRUN = """#!/usr/bin/env bash
 tasks=1
 while [[ $1 == --* ]]; do
   case $1 in --ntasks=*) tasks=${1#*=};; --kill-on-bad-exit*) kills=143;; esac
   shift
 done
+export SLURM_NTASKS=$tasks SLURM_LOCALID=0 SLURM_STEP_NODELIST=${SLURM_JOB_NODELIST:-}
 for ((i = 0; i < tasks; i++)); do SLURM_PROCID=$i "$@" & pids[i]=$!; done
 code=0
 for pid in "${pids[@]}"; do
@@ -54,7 +55,11 @@ if sys.argv[1] == '-c':
 else:
     with open(f"{{os.environ['SAID']}}/{{uuid.uuid4()}}.json", 'w') as f:
         json.dump(sys.argv[1:], f)
-    sys.exit(int(os.environ.get('CODE', 0)))
+    codes = os.environ.get('CODE', '0').split(',')  # of all processes, or one for each
+    code = int(codes[int(os.environ.get('SLURM_PROCID', 0)) % len(codes)])
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
 """
 
 
@@ -142,12 +147,16 @@ def test_slurm_nodes_find_the_first_of_them(cluster):
 
 
 @pytest.mark.parametrize(
-    'code, restarts, again', [(75, 0, True), (134, 9, True), (137, 0, True), (2, 0, False), (75, 10, False)]
-)
-def test_slurm_queues_again_what_lost_a_node_and_nothing_else(cluster, code, restarts, again):
-    done, _ = cluster('slurm_nodes.sbatch', *FLAGS, **NODES, CODE=str(code), SLURM_RESTART_COUNT=str(restarts))
+    'codes, restarts, ends, again',
+    [
+        ('75', 0, 75, True), ('134', 9, 75, True), ('-9', 0, 75, True), ('-15,75', 0, 75, True), ('75', 10, 75, False),
+        ('2', 0, 102, False), ('1,75', 0, 101, False), ('134,1', 0, 101, False),  # of which one failed by itself
+    ],
+)  # fmt: skip
+def test_slurm_queues_again_what_lost_a_node_and_nothing_else(cluster, codes, restarts, ends, again):
+    done, _ = cluster('slurm_nodes.sbatch', *FLAGS, **NODES, CODE=codes, SLURM_RESTART_COUNT=str(restarts))
     asked = cluster.said / 'scontrol'
-    assert done.returncode == code and asked.exists() == again
+    assert done.returncode == ends and asked.exists() == again
     assert not again or asked.read_text() == 'requeue 5\n'
 
 
@@ -181,6 +190,8 @@ def test_jobset_is_one_training_over_its_hosts():
     assert (ROOT / flags['config']).exists() and 'dir' in base().data
     known = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", (ROOT / 'ser_jax' / 'main.py').read_text()))
     assert {f.split('.')[0] for f in flags} <= known
+    (rule,) = spec['podFailurePolicy']['rules']
+    assert rule['action'] == 'FailJob' and peers.LOST_CODE not in rule['onExitCodes']['values']
     (mount,), (volume,) = container['volumeMounts'], spec['template']['spec']['volumes']
     assert mount['name'] == volume['name'] and flags['workdir'].startswith(mount['mountPath'] + '/')
 
@@ -212,11 +223,33 @@ def test_a_lost_process_is_said_in_one_line_and_nothing_else_is_swallowed(lines,
     assert b''.join(out) == shown and not list(rest)
 
 
-def test_processes_that_cannot_be_numbered_so_are_refused(data_dir, tmp_path):
-    flags = ('--coordinator=127.0.0.1:1', '--num_processes=2', '--process_id=2')
+@pytest.mark.parametrize(
+    'flags, says',
+    [
+        (
+            ('--coordinator=127.0.0.1:1', '--num_processes=2', '--process_id=2'),
+            'did not find each other with .*_id=2.*',
+        ),
+        (('--coordinator=node1', '--num_processes=2', '--process_id=0'), '--coordinator=node1 names no port.*'),
+        (('--num_processes=2', '--process_id=1'), '--coordinator is not.*'),
+    ],
+)
+def test_processes_that_cannot_be_numbered_so_are_refused(data_dir, tmp_path, flags, says):
     done = run(command(data_dir, tmp_path / 'run', *flags))
     assert done.returncode == 2 and not (tmp_path / 'run').exists()
-    assert re.fullmatch(r'error: the processes did not find each other with .*--process_id=2.*\n', done.stderr)
+    assert re.fullmatch(rf'error: .*{says}\n', done.stderr)
+
+
+def test_a_process_given_a_coordinator_takes_all_devices_of_its_node(monkeypatch):
+    """On SLURM too, where JAX would take one."""
+    asked = {}
+    monkeypatch.setattr('jax.distributed.initialize', lambda **known: asked.update(known))
+    monkeypatch.setattr(peers, '_speak_plainly', lambda: None)
+    peers.join('node1:1234', 2, 0)
+    assert asked['cluster_detection_method'] == 'deactivate' and 'local_device_ids' not in asked
+    asked.clear()
+    peers.join()
+    assert 'cluster_detection_method' not in asked
 
 
 @pytest.mark.slow

@@ -10,12 +10,14 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from ser_jax import assemble, environment, train, workdir
+from ser_jax import assemble, environment, peers, train, workdir
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate
 from ser_jax.learn import checkpoint, logbook
@@ -149,12 +151,41 @@ def test_restores_onto_another_number_of_devices(finished, data_dir, tmp_path):
 
 def test_every_device_of_a_cpu_has_a_member_unless_the_run_was_begun_otherwise(config, tmp_path, monkeypatch):
     config.members.at_once = 0
-    monkeypatch.setattr(jax, 'device_count', lambda: 3)
-    settled = workdir.settle(config, tmp_path)
-    assert settled.members.at_once == 3
-    (tmp_path / 'config.json').write_text(settled.to_json())
-    monkeypatch.setattr(jax, 'device_count', lambda: 2)
-    assert workdir.settle(config, tmp_path).members.at_once == 3
+
+    def decided(devices: int, members: int = 25, backend: str = 'cpu') -> ConfigDict:
+        monkeypatch.setattr(jax, 'device_count', lambda: devices)
+        monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+        run = SimpleNamespace(config=workdir.settle(config, tmp_path), members=[None] * members)
+        workdir.decide_at_once(run)
+        return run.config
+
+    # On an accelerator as many on every device: what does not divide would be divided by its batch, which is exchanged.
+    accelerated = {(8, 25): 24, (4, 15): 12, (1, 25): 25, (8, 5): 5, (8, 200): 64, (3, 200): 63}
+    for (devices, members), at_once in accelerated.items():
+        assert decided(devices, members, 'gpu').members.at_once == at_once
+    (tmp_path / 'config.json').write_text(decided(3).to_json())
+    assert decided(2).members.at_once == 3
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_is_left_where_it_is(tmp_path, monkeypatch):
+    checkpoints = checkpoint.Checkpoints(tmp_path / 'checkpoints')
+    checkpoints.save(1, {'a': np.ones(3)})
+    checkpoints.wait()
+    for trouble in (
+        'RESOURCE_EXHAUSTED: Out of memory',
+        'Gloo: Connection closed by peer',
+        '[Errno 116] Stale file handle',
+    ):
+
+        def refuse(*_, trouble=trouble, **__):
+            raise ValueError(trouble)
+
+        monkeypatch.setattr(checkpoints._manager, 'restore', refuse)
+        with pytest.raises(InputError, match=r'checkpoint 1 .* for now .*left as it is'):
+            checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, peers.says_lost)
+    monkeypatch.undo()
+    assert checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, peers.says_lost)[0] == 1
+    checkpoints.close()
 
 
 def test_two_processes_equal_one(finished, data_dir, tmp_path):

@@ -20,6 +20,10 @@ from jax.experimental import multihost_utils
 
 from ser_jax.contract import InputError
 
+# How tensorstore and the system say that something is in the way which tells nothing of the files.
+_PASSING = ('resource_exhausted', 'resource exhausted', 'permission_denied', 'permission denied', 'unavailable', 'out of memory',
+            'too many open files', 'stale file handle', 'input/output error')  # fmt: skip
+
 
 class Checkpoints:
     """The newest `keep` training states in `directory`, numbered by epochs over all groups."""
@@ -44,31 +48,45 @@ class Checkpoints:
         """Returns when everything begun is on disk."""
         self._checked(self._manager.wait_until_finished)
 
-    def restore(self, template: Callable[[int], Any], say: Callable[[str], None]) -> tuple[int, Any] | None:
+    def restore(
+        self,
+        template: Callable[[int], Any],
+        say: Callable[[str], None],
+        says_lost: Callable[[Exception], bool] = lambda error: False,
+    ) -> tuple[int, Any] | None:
         """The newest state that can be read and its number; None when there is none.
 
         A damaged one is named through `say`, moved aside and the one before it used.
 
         Args:
           template: number -> a state of the same shapes on the devices that shall hold it.
+          says_lost: whether an error is how another process's end shows, which tells nothing of the files.
 
         Raises:
-          InputError: there are checkpoints and none can be read.
+          InputError: there are checkpoints and none can be read, or one cannot be read for now (nothing is moved then).
         """
         numbers = sorted(self._manager.all_steps(), reverse=True)
         for number in numbers:
             like = template(number)
+            plain, problem = None, ''
             try:
                 plain = self._manager.restore(number, args=ocp.args.StandardRestore(_plain(like)))
-                return number, jax.tree.unflatten(jax.tree.structure(like), [plain[k] for k in _plain(like)])
             except Exception as e:  # Orbax and tensorstore raise many kinds for damaged files
-                aside = self.directory.with_name(f'damaged_checkpoint_{number}')
-                say(f'checkpoint {number} is damaged ({_first_line(e)}); moved to {aside}')
-                if jax.process_index() == 0:
-                    shutil.rmtree(aside, ignore_errors=True)
-                    shutil.move(self.directory / str(number), aside)
-                multihost_utils.sync_global_devices(f'moved {number}')
-                self._manager.reload()
+                problem = _first_line(e)
+                if isinstance(e, MemoryError) or says_lost(e) or any(w in str(e).lower() for w in _PASSING):
+                    raise InputError(
+                        f'checkpoint {number} in {self.directory} cannot be read for now ({problem}); it was left as it is: '
+                        'give the same command again when that is mended'
+                    ) from e
+            if not _anywhere(bool(problem)):
+                return number, jax.tree.unflatten(jax.tree.structure(like), [plain[k] for k in _plain(like)])
+            aside = self.directory.with_name(f'damaged_checkpoint_{number}')
+            say(f'checkpoint {number} is damaged ({problem or "as another process found"}); moved to {aside}')
+            if jax.process_index() == 0:
+                shutil.rmtree(aside, ignore_errors=True)
+                shutil.move(self.directory / str(number), aside)
+            multihost_utils.sync_global_devices(f'moved {number}')
+            self._manager.reload()
         if numbers:
             raise InputError(
                 f'none of the {len(numbers)} checkpoints in {self.directory} can be read; they were moved beside it; '
@@ -120,6 +138,11 @@ def _quiet_threads() -> None:
 
 def _not_of_a_writer(record: logging.LogRecord) -> bool:
     return 'orbax' not in record.pathname
+
+
+def _anywhere(happened: bool) -> bool:
+    """Whether it happened to any of the processes."""
+    return bool(np.any(multihost_utils.process_allgather(np.array(happened))))
 
 
 def _first_line(e: Exception) -> str:

@@ -35,17 +35,24 @@ class Prediction(NamedTuple):
 def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) -> Mesh:
     """A mesh (members, batch) over all devices: as many along members as divide them, the rest along the batch.
 
+    Where these do not divide the batch, a process that trains alone leaves some of its devices idle.
+
     Raises:
-      InputError: the batch cannot be divided over the devices left for it.
+      InputError: the batch cannot be divided over the devices that several processes have left for it.
     """
     devices = list(devices or jax.devices())
     along = math.gcd(members, len(devices))
     across = len(devices) // along
-    if batch_size % across:
+    if batch_size % across and jax.process_count() > 1:
         raise InputError(
             f'train.batch_size={batch_size} does not divide over {across} devices; '
             f'use a multiple of {across}, or a members.at_once that {len(devices)} devices divide'
         )
+    if batch_size % across:
+        fits = [(m * b, m, b) for m in range(1, members + 1) if members % m == 0
+                for b in range(1, batch_size + 1) if batch_size % b == 0 and m * b <= len(devices)]  # fmt: skip
+        used, along, across = max(fits)
+        devices = devices[:used]
     return Mesh(
         np.array(devices).reshape(along, across), ('members', 'batch'), axis_types=(jax.sharding.AxisType.Auto,) * 2
     )
@@ -87,6 +94,9 @@ class Group:
     ):
         self.learner, self.utterances, self.mesh = learner, utterances, mesh
         self.batch_size, self.steps = batch_size, steps
+        self._ahead = (
+            0 if jax.default_backend() == 'cpu' and mesh.size > 1 else 1
+        )  # dispatches begun before one has ended
         self.per_dispatch = max(d for d in range(1, max(1, min(per_dispatch, steps)) + 1) if steps % d == 0)
         self.shared = put(shared, mesh, P())
         self._seat(members, own)
@@ -116,7 +126,10 @@ class Group:
         return put(jax.tree.map(lambda *x: np.stack(x), *states), self.mesh, P('members'))
 
     def train_epoch(self, state: State, epoch: int) -> Iterator[State]:
-        """Yields the state after each dispatch of epoch `epoch` (0-based)."""
+        """Yields the state after each dispatch of epoch `epoch` (0-based), which may still run.
+
+        On an accelerator the next dispatch is got ready meanwhile. A CPU's devices could wait for one another in two at once.
+        """
         span = self.learner.inputs.span
         plans = [
             batches.epoch_plan(
@@ -126,8 +139,13 @@ class Group:
         ]
         plan = Plan(*(np.stack(x, 1) for x in zip(*plans, strict=True)))  # [steps K B]
         state = state._replace(loss_sum=state.loss_sum * 0, loss_weight=state.loss_weight * 0)
+        running = []
         for rows in self._rows(plan, span):
-            state = self._update(state, self.own, self.shared, put(rows, self.mesh, P(None, 'members', 'batch')))
+            rows = put(rows, self.mesh, P(None, 'members', 'batch'))
+            state, done = self._update(state, self.own, self.shared, rows)
+            running.append(done)
+            if len(running) > self._ahead:
+                jax.block_until_ready(running.pop(0))
             yield state
 
     def predict(
@@ -141,7 +159,8 @@ class Group:
         """
         windows = [batches.windows(w, self.utterances.length, most, self.utterances.aligned) for w in which]
         count = max(len(w.utterance) for w in windows)
-        values = most * math.prod(self.utterances.read(0).shape[1:])
+        on_a_device = len(self.members) // self.mesh.shape['members']
+        values = most * math.prod(self.utterances.read(0).shape[1:]) * on_a_device
         most_at_once = min(batch_size, count, max(1, _VALUES // values))
         # Batches of about one size, so that the last is not mostly repetition; in eighths of the largest: few shapes compile.
         eighth = -(-batch_size // 8)
@@ -149,7 +168,7 @@ class Group:
         batch_size = min(most_at_once, -(-batch_size // eighth) * eighth)
         batch_size = max(self.mesh.shape['batch'], batch_size)
         batch_size -= batch_size % self.mesh.shape['batch']
-        said: list[dict[str, list]] = [{} for _ in self.members]
+        outs = []
         for at in range(0, count, batch_size):
             # Members may have different numbers of windows; the short ones repeat their last.
             chosen = [np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows]
@@ -159,7 +178,13 @@ class Group:
             span = self._span(int(cut.length.max()), most)
             if self.shared.flat is None:
                 row = row._replace(raw=batches.cut(self.utterances, row.utterance, row.start, span))
-            out = self._predict(variables, self.own, self.shared, put(row, self.mesh, P('members', 'batch')), span)
+            outs.append(
+                self._predict(variables, self.own, self.shared, put(row, self.mesh, P('members', 'batch')), span)
+            )
+            if len(outs) > self._ahead:
+                jax.block_until_ready(outs[-1 - self._ahead])
+        said: list[dict[str, list]] = [{} for _ in self.members]
+        for at, out in zip(range(0, count, batch_size), outs, strict=True):
             for k, w in enumerate(windows):
                 real = max(0, min(batch_size, len(w.utterance) - at))
                 for name, p in out.items():
@@ -199,8 +224,9 @@ class Group:
         if jax.default_backend() == 'cpu':  # convolutions inside an XLA loop are 16-90 times slower on a CPU: unroll
             for i in range(self.per_dispatch):
                 state = step(state, jax.tree.map(lambda x, i=i: x[i], rows))
-            return state
-        return jax.lax.scan(lambda s, row: (step(s, row), None), state, rows)[0]
+        else:
+            state = jax.lax.scan(lambda s, row: (step(s, row), None), state, rows)[0]
+        return state, state.step + 0  # the state is given away to the next dispatch; this stays to be waited for
 
     def _predict_all(self, variables, own, shared, row, span):
         one = lambda v, o, s, r: self.learner.predict(v, o, s, r, span)

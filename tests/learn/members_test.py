@@ -114,7 +114,7 @@ def test_one_device_equals_eight(data_dir, tmp_path):
     """Members 1 x batch 8 and members 2 x batch 4, in a process with eight forced host devices."""
     c = sgd(data_dir, members__seeds=(0, 1), **AUGMENTED)
     script = textwrap.dedent("""
-        import sys, jax, numpy as np
+        import re, sys, jax, numpy as np
         from tests.learn.members_test import sgd, group_of, after, AUGMENTED
         assert len(jax.devices()) == 8
         for which in ([0], [0, 1]):
@@ -126,8 +126,16 @@ def test_one_device_equals_eight(data_dir, tmp_path):
         group._update = lambda *of: (compiled.append(update.lower(*of).compile().as_text()), update(*of))[1]
         next(group.train_epoch(group.init(), 0))
         assert 'all-reduce' in compiled[0]
+        among = set(re.findall(r'replica_groups=(\\S+?),? ', compiled[0]))
+        assert among <= {'{{0,1,2,3},{4,5,6,7}}', '[2,4]<=[8]'}, f'{among}: members exchange something'
         for kind in ('all-gather', 'collective-permute', 'all-to-all'):
             assert kind not in compiled[0], 'devices exchange what is their own'
+        group = group_of(c, [0, 1], jax.devices()[:2])  # a member a device
+        update = group._update
+        group._update = lambda *of: (compiled.append(update.lower(*of).compile().as_text()), update(*of))[1]
+        next(group.train_epoch(group.init(), 0))
+        for kind in ('all-reduce', 'all-gather', 'collective-permute', 'all-to-all'):
+            assert kind not in compiled[1], 'members exchange something'
     """)
     root = pathlib.Path(__file__).parents[2]
     env = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=8', 'PYTHONPATH': str(root)}
@@ -137,9 +145,13 @@ def test_one_device_equals_eight(data_dir, tmp_path):
         assert_same(after(group_of(c, which)), (sharded.pop('loss'), sharded))
 
 
-def test_mesh_takes_members_first_and_refuses_what_does_not_divide():
+def test_mesh_takes_members_first_and_as_many_devices_as_divide_the_batch(monkeypatch):
     devices = [jax.devices()[0]] * 6
     assert dict(device_mesh(3, 8, devices).shape) == {'members': 3, 'batch': 2}
+    assert dict(device_mesh(2, 8, devices).shape) == {'members': 2, 'batch': 2}
+    assert dict(device_mesh(2, 32, devices[:3]).shape) == {'members': 2, 'batch': 1}
+    assert dict(device_mesh(5, 7, devices).shape) == {'members': 5, 'batch': 1}
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)  # of which none can be left out
     with pytest.raises(InputError, match=r'train\.batch_size=8 does not divide over 3'):
         device_mesh(2, 8, devices)
 
