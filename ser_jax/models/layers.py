@@ -193,38 +193,38 @@ def _recur(gates, recurrent, real):
         cell, out = state
         gate, keep = inputs
         gate = gate + jnp.einsum('dbh,dhg->dbg', out.astype(recurrent.dtype), recurrent)
-        i, f, g, o = _activations(gate)
+        i, f, g, o = opened = _activations(gate)
         new_cell = f * cell + i * g
         new_out = o * jnp.tanh(new_cell)
         state = (jnp.where(keep, new_cell, cell), jnp.where(keep, new_out, out))
-        return state, (state[1], gate, cell, out)
+        return state, (state[1], state[0], opened)
 
     zeros = jnp.zeros((*gates.shape[1:3], recurrent.shape[1]), jnp.float32)
-    _, (out, *known) = jax.lax.scan(step, (zeros, zeros), (gates, real))
-    return out, (*known, recurrent, real)
+    _, (outs, cells, opened) = jax.lax.scan(step, (zeros, zeros), (gates, real))
+    return outs, (opened, cells, outs, recurrent, real)
 
 
 def _recur_gradient(known, gradient):
-    gates, cells, outs, recurrent, real = known  # before each frame
+    opened, cells, outs, recurrent, real = known
+    before = lambda states: jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
     turned = jax.lax.optimization_barrier(recurrent.transpose(0, 2, 1))  # once, not in every frame
 
     def step(state, inputs):
         d_cell, d_out = state
-        gate, cell, keep, given = inputs
-        i, f, g, o = _activations(gate)
+        (i, f, g, o), cell, keep, given = inputs
         new = jnp.tanh(f * cell + i * g)
         d_out = d_out + given
         d_new_out, d_new_cell = jnp.where(keep, d_out, 0), jnp.where(keep, d_cell, 0)
         d_new_cell += d_new_out * o * (1 - new**2)
         d_gate = (d_new_cell * g * i * (1 - i), d_new_cell * cell * f * (1 - f), d_new_cell * i * (1 - g**2),
                   d_new_out * new * o * (1 - o))  # fmt: skip
-        d_gate = jnp.concatenate(d_gate, -1).astype(gate.dtype)
+        d_gate = jnp.concatenate(d_gate, -1).astype(recurrent.dtype)
         back = jnp.einsum('dbg,dgh->dbh', d_gate, turned).astype(jnp.float32)
         return (d_new_cell * f + jnp.where(keep, 0, d_cell), back + jnp.where(keep, 0, d_out)), d_gate
 
     zeros = jnp.zeros_like(cells[0])
-    _, d_gates = jax.lax.scan(step, (zeros, zeros), (gates, cells, real, gradient), reverse=True)
-    return d_gates, jnp.einsum('fdbh,fdbg->dhg', outs.astype(recurrent.dtype), d_gates), None
+    _, d_gates = jax.lax.scan(step, (zeros, zeros), (opened, before(cells), real, gradient), reverse=True)
+    return d_gates, jnp.einsum('fdbh,fdbg->dhg', before(outs).astype(recurrent.dtype), d_gates), None
 
 
 recur.defvjp(_recur, _recur_gradient)
