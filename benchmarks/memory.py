@@ -50,7 +50,7 @@ def measure(args) -> Iterator[bench.Row]:
             for kind, values in peaks.items():
                 values.append(_measured(kind, scratch))
     for kind, values in peaks.items():
-        growth = values[-1] / values[0] - 1
+        growth = max(values) / values[0] - 1
         figure = f'{" -> ".join(f"{v:.0f}" for v in values)} MB ({100 * growth:+.0f} %)'
         must, reached = (f'flat (+{100 * MOST:g} %)', growth <= MOST) if KINDS[kind] else ('', None)
         work = f'peak of {kind}, {" -> ".join(f"{h:g}" for h in hours)} h'

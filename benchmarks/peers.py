@@ -67,7 +67,7 @@ def network(shape: Shape):
 
 
 def trainer(
-    shape: Shape, batch: int, layout: str = 'default', compiled: bool = False, bfloat16: bool = False
+    shape: Shape, batch: int, layout: str = 'default', compiled: str = '', bfloat16: bool = False
 ) -> Callable[[int], None]:
     """steps -> trains a fresh twin for that many steps on a batch that is ready: AdamW, clipping, label smoothing."""
     import torch
@@ -78,7 +78,7 @@ def trainer(
     y = torch.arange(batch, device=where) % CLASSES
     if layout == 'channels_last':
         net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
-    forward = torch.compile(net) if compiled else net
+    forward = torch.compile(net, mode=compiled) if compiled else net
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=1e-2, fused=where == 'cuda')
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.1)
 
@@ -99,11 +99,16 @@ def trainer(
 def trainers(
     shape: Shape, batch: int, bfloat16: bool = False, compiled: bool = True
 ) -> dict[str, Callable[[int], None]]:
-    """The ways to train a twin, by name: both memory layouts, each as it is and, if asked for, compiled."""
+    """The ways to train a twin, by name: both memory layouts, each as it is and, if asked for, compiled.
+
+    On a GPU also with CUDA graphs: single steps are too short there to be launched one operation after another.
+    """
     words = 'PyTorch bf16' if bfloat16 else 'PyTorch'
+    modes = {'': '', 'compiled, ': 'default', 'compiled, CUDA graphs, ': 'reduce-overhead'}
+    asked = list(modes)[: 1 if not compiled else 3 if device() == 'cuda' else 2]
     return {
-        f'{words}, {"compiled, " * also}{layout}': trainer(shape, batch, layout, also, bfloat16)
-        for also in ((False, True) if compiled else (False,))
+        f'{words}, {how}{layout}': trainer(shape, batch, layout, modes[how], bfloat16)
+        for how in asked
         for layout in LAYOUTS
     }
 
