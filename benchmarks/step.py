@@ -5,12 +5,13 @@
 
 Both train with AdamW, gradient clipping and dropout on random log-mel of full length: the network of
 configs/conv_bilstm.py on the 2 s windows it is shipped with, and the benchmark network on 304 frames; --frames gives both
-other windows. Ours is the step that `main` runs: cutting windows, augmenting, normalizing and the average of the
-parameters included, 16 steps a dispatch on a GPU. PyTorch's is the bare network on a batch that is ready: both memory
-layouts, each as it is and compiled (--compiled=0: never); a compilation that fails is left out with its reason. On a GPU
-both also compute in bfloat16. --steps are those of a round at batch 32; larger batches take fewer. Compiling and one
-warm-up are not counted. Page faults of freed buffers take a third of the time on both sides if glibc is left to give them
-back, so both run with large malloc thresholds. The limit is that of the network alone, three times its forward pass.
+other windows. Ours is the step of one member in `main`: cutting windows, augmenting, normalizing and the average of the
+parameters included, 16 steps a dispatch on a GPU; what `main` does around it, feed.py measures. PyTorch's is the bare
+network on a batch that is ready: both memory layouts, each as it is and compiled (--compiled=0: never), on a GPU also with
+CUDA graphs; a compilation that fails is left out with its reason. On a GPU both also compute in bfloat16. --steps are those
+of a round at batch 32; larger batches take fewer. Compiling and one warm-up are not counted. Page faults of freed buffers
+take a third of the time on both sides if glibc is left to give them back, so both run with large malloc thresholds. The
+limit is that of the network alone, three times its forward pass.
 """
 
 import json
