@@ -1,6 +1,6 @@
 """A study, folds x seeds of configs/conv_bilstm.py: `train.train` against PyTorch training one member after another.
 
-    python benchmarks/study.py [--folds=5] [--seeds=5] [--epochs=3] [--files=960] [--rounds=2]
+    python benchmarks/study.py [--folds=5] [--seeds=5] [--epochs=2] [--files=960] [--rounds=2]
 
 Both make the same number of steps on as many utterances and score the same validation utterances after every epoch, as
 often as the config asks for (shifted bands). Ours is the whole of `main` but for starting Python and the first opening of
@@ -28,7 +28,7 @@ from ser_jax import environment
 
 
 def main() -> None:
-    args = bench.arguments(__doc__, folds=(5, 2), seeds=(5, 1), epochs=(3, 1), files=(960, 96), rounds=(2, 1))
+    args = bench.arguments(__doc__, folds=(5, 2), seeds=(5, 1), epochs=(2, 1), files=(960, 96), rounds=(2, 1))
     os.environ.setdefault('JAX_NUM_CPU_DEVICES', str(environment.cores()))  # read when jax is imported
     bench.report('study', args, measure)
 

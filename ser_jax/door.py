@@ -53,11 +53,11 @@ def prepare_jax() -> None:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
     if platform.libc_ver()[0] == 'glibc':
         # glibc gives large buffers back to the system after every step; faulting their pages in again takes up to half
-        # of a training step on a CPU. M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1) keep them, M_ARENA_MAX (-8) also
-        # those of other threads, whose own arenas hold 64 MB at most.
+        # of a training step on a CPU. M_MMAP_MAX (-4) and M_TRIM_THRESHOLD (-1) keep them, of any size, M_ARENA_MAX (-8)
+        # also those of other threads, whose own arenas hold 64 MB at most.
         libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 1 << 30)
-        libc.mallopt(-1, (1 << 31) - 1)
+        libc.mallopt(-4, 0)
+        libc.mallopt(-1, -1)
         libc.mallopt(-8, 1)
 
 
