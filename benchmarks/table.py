@@ -54,7 +54,7 @@ LEARNT = {
         "XLA's convolutions decide it: jax 0.12 (Python 3.12) runs them twice as fast as 0.10.2, near the GEMM rate. Gained: "
         'the gradient of strided convolutions as a product over patches (a third of it), the gradient by the kernel over 16 '
         'utterances at a time (up to a half), BatchNorm sums without a masked copy (38 to 6 ms in the benchmark network), one '
-        'malloc arena (15 %), no buffer given back to the system (a fifth of the benchmark network at batch 256), the written-out '
+        'malloc arena (15 %), no buffer given back to the system (a fifth of the benchmark network at B 256), the written-out '
         'gradient of the recurrence. No gain: im2col and unfolded GEMMs, shifted GEMMs for the gradient by the '
         'kernel (slower), the first layer over patches, unrolled scans, XLA flags (oneDNN, XNNPACK, vector width, schedulers), '
         'inline dispatch. Two virtual devices: 1.17 x, before the others. What is left is the '

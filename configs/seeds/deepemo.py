@@ -14,7 +14,7 @@ after 5 epochs, 0.580 [0.496, 0.655], UAR 0.557, after all 8, when the training 
 0.60 after about 8 epochs, n not stated, on about four times as many clips, most of which its first epoch had trained on.
 `speakers_k`, 2 epochs, 3 folds, n = 2,806: UAR 0.204 [0.187, 0.221], accuracy 0.263.
 Cost: `own` 4.5 to 6 s a step, 79 steps an epoch, 15 GB of memory (9 min in all, `own-full` 65), `speakers_k` 9 min (2 cores of an
-AMD EPYC, jax 0.10.2).
+AMD EPYC, jax 0.10.2 and 0.12).
 """
 
 from ser_jax.config import base, published
