@@ -36,7 +36,7 @@ seeds: $(VENV)/.quickstart
 seeds-full: $(VENV)/.quickstart
 	$(BIN)/python -m ser_jax.reproduce --output=runs/seeds-full --full $(SEEDS)
 
-# On a quiet machine; half an hour on two cores. BENCH='--stages=step,predict' runs some stages.
+# On a quiet machine; 40 minutes on two cores. BENCH='--stages=step,predict' runs some stages.
 bench: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python benchmarks/table.py $(BENCH)
