@@ -45,11 +45,12 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
 
 def decide_at_once(run: assemble.Run) -> None:
     """Sets `members.at_once` where it is left open: on a CPU a member a device; on others 64, or all, the same on each."""
-    devices, at_once = jax.device_count(), min(64, len(run.members))
-    if run.config.members.at_once == 0 and jax.default_backend() == 'cpu':
-        run.config.members.at_once = devices
-    elif run.config.members.at_once == 0:
-        run.config.members.at_once = at_once - at_once % devices if at_once > devices else at_once
+    if run.config.members.at_once:
+        return
+    devices, most = jax.device_count(), min(64, len(run.members))
+    if jax.default_backend() == 'cpu':
+        most = devices
+    run.config.members.at_once = most - most % devices or most
 
 
 def describe(run: assemble.Run, workdir: pathlib.Path) -> None:

@@ -76,7 +76,7 @@ class Checkpoints:
                 if isinstance(e, MemoryError) or says_lost(e) or any(w in str(e).lower() for w in _PASSING):
                     raise InputError(
                         f'checkpoint {number} in {self.directory} cannot be read for now ({problem}); it was left as it is: '
-                        'give the same command again when that is mended'
+                        'give the same command again when that is mended, or move it away to go on from the one before'
                     ) from e
             if not _anywhere(bool(problem)):
                 return number, jax.tree.unflatten(jax.tree.structure(like), [plain[k] for k in _plain(like)])

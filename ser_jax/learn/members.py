@@ -94,9 +94,8 @@ class Group:
     ):
         self.learner, self.utterances, self.mesh = learner, utterances, mesh
         self.batch_size, self.steps = batch_size, steps
-        self._ahead = (
-            0 if jax.default_backend() == 'cpu' and mesh.size > 1 else 1
-        )  # dispatches begun before one has ended
+        # Dispatches begun before one has ended.
+        self._ahead = 0 if jax.default_backend() == 'cpu' and mesh.size > 1 else 1
         self.per_dispatch = max(d for d in range(1, max(1, min(per_dispatch, steps)) + 1) if steps % d == 0)
         self.shared = put(shared, mesh, P())
         self._seat(members, own)
