@@ -72,10 +72,19 @@ def _rows(args, work, variants, limits, flops, many: bool = False) -> Iterator[b
             yield bench.skipped('predict', f'{work} against {name}', module)
             continue
         row = bench.against(
-            'predict', work, us, (name, median[name]), bench.least(cpu, gpu), fraction, '' if many else words
+            'predict', work, us, (_where(name), median[name]), bench.least(cpu, gpu), fraction, '' if many else words
         )
         # 1.2 times as long as the peer takes, in the words of the requirement.
         yield row._replace(must="<= 1.2 x the peer's time") if cpu and row.must else row
+
+
+def _where(peer: str) -> str:
+    """A peer's name, and where it computes if that is not where we do."""
+    if peer != 'ONNX Runtime' or not bench.on_gpu():
+        return peer
+    import onnxruntime
+
+    return peer if 'CUDAExecutionProvider' in onnxruntime.get_available_providers() else f'{peer} (on the CPU)'
 
 
 def _blocks(variants: dict[str, Callable], calls: int) -> dict[str, Callable[[], float]]:
