@@ -10,8 +10,8 @@ parameters included, 16 steps a dispatch on a GPU; what `main` does around it, f
 network on a batch that is ready: both memory layouts, each as it is and compiled (--compiled=0: never), on a GPU also with
 CUDA graphs; a compilation that fails is left out with its reason. On a GPU both also compute in bfloat16. --steps are those
 of a round at batch 32; larger batches take fewer. Compiling and one warm-up are not counted. Page faults of freed buffers
-take a third of the time on both sides if glibc is left to give them back, so both run with large malloc thresholds. The
-limit is that of the network alone, three times its forward pass.
+take a third of the time on both sides if glibc is left to give them back, so on both sides it is not. The limit is that of
+the network alone, three times its forward pass.
 """
 
 import json

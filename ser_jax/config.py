@@ -136,7 +136,7 @@ def _members() -> ConfigDict:
     m.valid_share = 0.0  # likewise
     m.only = ()  # indices of the members to train; () = all
     m.valid_speakers = 2  # speakers taken from the training side to choose the epoch, sexes in turn
-    m.at_once = 0  # members that share one compiled step; 0 = one a device on a CPU; else up to 64, alike on all
+    m.at_once = 0  # members that share one compiled step; 0 = one a device on a CPU, else up to 64, as many on each
     return m
 
 
