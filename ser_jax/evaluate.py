@@ -132,16 +132,10 @@ def _predict(trained: Trained, config, utterances: Utterances, members: list[Mem
     own, size = trained.own(names, utterances.text), len(members)
     if size not in made:
         shared = assemble.shared_arrays(config, utterances, trained.emotions, span, trained.corpora)
-        mesh = device_mesh(size, 1, _devices(members))
+        mesh = device_mesh(size, 1)  # scoring divides members only
         made[size] = Group(trained.learner, members, own, shared, utterances, mesh, batch_size=1, steps=1)
     group = made[size] = made[size].regroup(members, own)
     return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
-
-
-def _devices(members) -> list:
-    """As many devices as divide the members: scoring shards members only."""
-    devices = jax.devices()
-    return devices[: max(n for n in range(1, len(devices) + 1) if len(members) % n == 0)]
 
 
 def _rows(trained: Trained, utterances: Utterances, member: Member, said: Prediction, protocol: str) -> pa.Table:

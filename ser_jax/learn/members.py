@@ -33,26 +33,22 @@ class Prediction(NamedTuple):
 
 
 def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) -> Mesh:
-    """A mesh (members, batch) over all devices: as many along members as divide them, the rest along the batch.
-
-    Where these do not divide the batch, a process that trains alone leaves some of its devices idle.
+    """A mesh (members, batch) over as many devices as divide these two, along members first; the others stay idle.
 
     Raises:
-      InputError: the batch cannot be divided over the devices that several processes have left for it.
+      InputError: that would leave out devices of several processes, each of which must take part.
     """
     devices = list(devices or jax.devices())
-    along = math.gcd(members, len(devices))
-    across = len(devices) // along
-    if batch_size % across and jax.process_count() > 1:
+    divisors = lambda n: [d for d in range(1, n + 1) if n % d == 0]
+    fits = [(m * b, m) for m in divisors(members) for b in divisors(batch_size) if m * b <= len(devices)]
+    used, along = max(fits)
+    if used < len(devices) and jax.process_count() > 1:
         raise InputError(
-            f'train.batch_size={batch_size} does not divide over {across} devices; '
-            f'use a multiple of {across}, or a members.at_once that {len(devices)} devices divide'
+            f'{members} members at once with train.batch_size={batch_size} divide over {used} of {len(devices)} devices; '
+            'set one of them (members.at_once) so that they divide over all'
         )
-    if batch_size % across:
-        fits = [(m * b, m, b) for m in range(1, members + 1) if members % m == 0
-                for b in range(1, batch_size + 1) if batch_size % b == 0 and m * b <= len(devices)]  # fmt: skip
-        used, along, across = max(fits)
-        devices = devices[:used]
+    across = used // along
+    devices = devices[:used]
     return Mesh(
         np.array(devices).reshape(along, across), ('members', 'batch'), axis_types=(jax.sharding.AxisType.Auto,) * 2
     )

@@ -152,7 +152,7 @@ def test_mesh_takes_members_first_and_as_many_devices_as_divide_the_batch(monkey
     assert dict(device_mesh(2, 32, devices[:3]).shape) == {'members': 2, 'batch': 1}
     assert dict(device_mesh(5, 7, devices).shape) == {'members': 5, 'batch': 1}
     monkeypatch.setattr(jax, 'process_count', lambda: 2)  # of which none can be left out
-    with pytest.raises(InputError, match=r'train\.batch_size=8 does not divide over 3'):
+    with pytest.raises(InputError, match=r'2 members at once with train\.batch_size=8 divide over 4 of 6'):
         device_mesh(2, 8, devices)
 
 
