@@ -1,5 +1,6 @@
 """The only wiring: a config becomes corpora, folds, members, a model and a learner."""
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -51,10 +52,6 @@ def open_run(config: ConfigDict) -> Run:
     ]
     if not members:
         raise InputError('members.seeds=() trains nothing; give at least one seed, e.g. --config.members.seeds=0,')
-    if config.data.supported not in ('corpus', 'run'):
-        raise InputError(f'data.supported={config.data.supported!r} is not known; known are corpus, run')
-    if config.train.select not in ('uar', 'loss', 'last'):
-        raise InputError(f'train.select={config.train.select!r} is not known; known are uar, loss, last')
     if config.train.select != 'last' and not all(len(m.valid) for m in members):
         raise InputError(
             f'train.select={config.train.select!r} needs validation speakers; '
@@ -111,8 +108,6 @@ def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: L
 
 def _sides(config: ConfigDict, opened: utterances.Utterances, fold: folds.Fold) -> tuple:
     """A fold's sides and, where one variant of each recording is heard in an epoch, which rows are versions of one."""
-    if config.data.variants_heard not in ('all', 'one'):
-        raise InputError(f'data.variants_heard={config.data.variants_heard!r} is not known; known are all, one')
     if not config.data.variants or config.data.variants_heard == 'all':
         return fold.train, fold.valid, fold.test, None
     if folds.splits_variants(config.members.protocol):
@@ -152,6 +147,10 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
     emotions = asked or there
     if len(emotions) < 2:
         raise InputError(f'{", ".join(names)} leave {len(emotions)} emotion to tell apart; expected at least 2')
+    # Of data.unsupported no example is trained on: no corpus of this run shows these, whatever its actors were asked for.
+    shown = [tuple(e for e in f.emotions if e in there) for f in opened.facts]
+    facts = tuple(dataclasses.replace(f, emotions=e) for f, e in zip(opened.facts, shown, strict=True))
+    opened = dataclasses.replace(opened, facts=facts)
     return opened.select(heard & np.isin(opened.emotion, emotions)), emotions
 
 
@@ -202,10 +201,6 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
     waveform = config.features.source == 'waveform'
     if not waveform and (config.augment.noise_snr_db or config.augment.reverb_s):
         raise InputError("augment.noise_snr_db and reverb_s need samples; set features.source='waveform'")
-    if config.features.normalize not in ('train', 'window', 'none'):
-        raise InputError(
-            f'features.normalize={config.features.normalize!r} is not known; known are train, window, none'
-        )
     front = front_ends.layout(config.features.source)
     if wrong := [k for k in ('gain_db', 'band_shift', 'scored_shifts') if config.augment[k] and not front.decibels]:
         raise InputError(f'augment.{wrong[0]} works on decibels, which {config.features.source} is not; set it to 0')
@@ -248,9 +243,8 @@ def shared_arrays(
     """
     index = lambda values, of: np.array([of.index(v) for v in values], np.int32)
     supported = vocabulary_of_emotions.supported([f.emotions for f in opened.facts], emotions)
-    if config.data.supported == 'run':
-        shown = vocabulary_of_emotions.supported([f.emotions for f in trained_on or opened.facts], emotions)
-        supported = np.broadcast_to(shown.any(0), supported.shape)
+    trained = vocabulary_of_emotions.supported([f.emotions for f in trained_on or opened.facts], emotions).any(0)
+    supported = supported & trained if config.data.supported == 'corpus' else np.broadcast_to(trained, supported.shape)
     flat = opened.flat
     if flat is not None:
         flat = np.concatenate([flat, np.zeros((span, *flat.shape[1:]), flat.dtype)])
