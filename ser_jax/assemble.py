@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ser_jax.audio import front_ends
+from ser_jax.audio import augment, front_ends
 from ser_jax.config import check_ranges
 from ser_jax.contract import INTENSITIES, SEXES, Facts, InputError
 from ser_jax.data import emotions as vocabulary_of_emotions
@@ -43,6 +43,7 @@ def open_run(config: ConfigDict) -> Run:
       InputError: anything the config asks for that is not there or cannot be done.
     """
     check_ranges(config)
+    augment.check(config.augment, front_ends.layout(config.features.source), config.train.window_s)
     opened, emotions = open_utterances(config)
     dealt = folds.make(opened, config.members, tuple(config.data.train_only_channels), tuple(config.data.variants))
     members = [
@@ -202,8 +203,6 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
     if not waveform and (config.augment.noise_snr_db or config.augment.reverb_s):
         raise InputError("augment.noise_snr_db and reverb_s need samples; set features.source='waveform'")
     front = front_ends.layout(config.features.source)
-    if wrong := [k for k in ('gain_db', 'band_shift', 'scored_shifts') if config.augment[k] and not front.decibels]:
-        raise InputError(f'augment.{wrong[0]} works on decibels, which {config.features.source} is not; set it to 0')
     dtype = jnp.bfloat16 if config.train.bfloat16 else jnp.float32
     sizes = {'classes': classes, 'bands': front.bands, 'words': words + 2}
     frames = front.steps or round(config.train.window_s / front.hop_s) + 1
@@ -242,9 +241,7 @@ def shared_arrays(
     `trained_on`: the corpora of the run, where `opened` are others.
     """
     index = lambda values, of: np.array([of.index(v) for v in values], np.int32)
-    supported = vocabulary_of_emotions.supported([f.emotions for f in opened.facts], emotions)
-    trained = vocabulary_of_emotions.supported([f.emotions for f in trained_on or opened.facts], emotions).any(0)
-    supported = supported & trained if config.data.supported == 'corpus' else np.broadcast_to(trained, supported.shape)
+    supported = vocabulary_of_emotions.answerable(config.data.supported, opened.facts, emotions, trained_on)
     flat = opened.flat
     if flat is not None:
         flat = np.concatenate([flat, np.zeros((span, *flat.shape[1:]), flat.dtype)])

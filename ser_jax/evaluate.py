@@ -22,6 +22,7 @@ from absl import flags
 from ser_jax import assemble, door
 from ser_jax.contract import InputError
 from ser_jax.data.batches import Member
+from ser_jax.data.emotions import answerable
 from ser_jax.data.utterances import Utterances, open_corpora
 from ser_jax.learn import logbook, pieces
 from ser_jax.learn import scores as scoring
@@ -104,6 +105,12 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
     else:
         spoken = known
     utterances = utterances.select(spoken)
+    protocol = 'cross_corpus' if crossed else trained.protocol
+    chosen, everything = (
+        answerable(by, utterances.facts, trained.emotions, trained.corpora) for by in (config.data.supported, 'run')
+    )
+    if (chosen != everything).any():  # the score assumes more than a stranger's recording gives
+        protocol += ', corpus known'
     place = {
         f'{utterances.names[c]}/{i}': n for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))
     }
@@ -124,7 +131,7 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
     for i in range(0, len(members), at_once):
         some = members[i : i + at_once]
         for member, prediction in zip(some, _predict(trained, config, utterances, some, made), strict=True):
-            yield _rows(trained, utterances, member, prediction, 'cross_corpus' if crossed else trained.protocol)
+            yield _rows(trained, utterances, member, prediction, protocol)
 
 
 def _predict(trained: Trained, config, utterances: Utterances, members: list[Member], made: dict) -> list[Prediction]:
