@@ -226,5 +226,4 @@ def _check(builder, where: pathlib.Path) -> None:
 
 
 if __name__ == '__main__':
-    command_line, sys.argv = sys.argv, sys.argv[:1]  # TFDS's parser reads the flags, not absl
-    door.run(lambda _: main(command_line))
+    door.run(main, absl_flags=False)  # TFDS's parser reads them

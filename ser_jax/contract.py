@@ -5,6 +5,9 @@ K members (folds x seeds).
 """
 
 import dataclasses
+import errno
+import os
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +20,40 @@ INTENSITIES = ('normal', 'strong', 'unknown')
 
 class InputError(Exception):
     """What the user gave cannot be worked with. The message is one line: what came, what was expected, what to do."""
+
+
+# What to do about an error of the operating system, by the cause it names.
+_REMEDIES = {
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): 'make room on the disk or give another place',
+    (errno.EROFS, errno.EACCES, errno.EPERM): 'mend its permissions or give a place that can be written',
+    (errno.ENAMETOOLONG,): 'give a shorter path',
+    (errno.ENOENT,): 'check the path',
+    (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP): 'check what is there, or give another place',
+    (errno.EMFILE, errno.ENFILE): 'raise the limit of open files (ulimit -n)',
+    (errno.ENOMEM,): 'free some memory',
+    (errno.EBUSY, errno.ETXTBSY, errno.EAGAIN, errno.EDEADLK, errno.ENOLCK): 'end what else uses it',
+    (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV): 'check the disk',
+}  # fmt: skip
+REMEDIES = {code: remedy for codes, remedy in _REMEDIES.items() for code in codes}
+
+
+def os_error_code(error: BaseException | None) -> int | None:
+    """Return the errno of an error or of one that led to it, also where a library gives it as text; None = no such."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        text = str(error)
+        if found := re.search(r"os_error_code='(\d+)'|\[Errno (\d+)\]", text):  # tensorstore; Python
+            return int(found[1] or found[2])
+        if found := next((code for code in REMEDIES if os.strerror(code) in text), None):
+            return found
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def remedy(code: int | None) -> str:
+    """Return the advice for an errno: an imperative clause."""
+    return REMEDIES.get(code, 'mend that or give another place')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,18 +2,24 @@
 
 import logging as stdlib_logging
 import os
-import re
 import sys
+import threading
+import traceback
+import warnings
 from collections.abc import Callable
 
-UNLOADED = '{} cannot be loaded; expected a Python file with get_config(), e.g. configs/fusion.py'
+INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
 
 
-def run(main: Callable) -> None:
-    """Runs `main(argv)` under absl flags; what the user got wrong becomes one line on stderr and exit code 2.
+def run(main: Callable, absl_flags: bool = True) -> None:
+    """Run `main(argv)`; a mistake of the user becomes one line on stderr and exit code 2.
 
-    InputError, unknown flags and unknown config keys (with the nearest known one) are the user's; anything else is
-    ours and keeps its traceback.
+    InputError, flags that cannot be parsed and errors of the operating system are the user's; anything else is ours and
+    keeps its traceback. With --debug every error has one, before its line.
+
+    Args:
+      main: receives what absl's flags leave of the command line.
+      absl_flags: False where `main` parses all flags but --debug itself.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     from absl import app, flags, logging
@@ -21,24 +27,79 @@ def run(main: Callable) -> None:
     from ser_jax.contract import InputError
 
     logging.set_verbosity(logging.WARNING)
-    # Of several writes that fail at once one is awaited, and said; asyncio would print the tracebacks of the others.
-    stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)
+    debug = '--debug' in sys.argv
+    if 'debug' not in flags.FLAGS:
+        flags.DEFINE_bool('debug', False, 'Show the traceback of an error, too.')
+    if not debug:
+        _quiet_background()
     try:
-        app.run(main, flags_parser=_parse)
-    except InputError as e:
-        sys.exit(_say(str(e)))
-    except flags.Error as e:
-        sys.exit(_say(f'{e}; --help lists the flags'))
-    except OSError as e:
-        if e.filename is None and e.errno is None:  # not the file system's word
+        app.run(main, flags_parser=flags.FLAGS if absl_flags else _without_debug)
+    except (InputError, flags.Error, OSError, KeyboardInterrupt) as e:
+        message, code = _said(e)
+        if message is None:
             raise
-        sys.exit(
-            _say(
-                f'{e.filename or "the disk"}: {e.strerror}; make room or give another place, then the same command again'
-            )
-        )
-    except KeyboardInterrupt:
-        sys.exit(_say('interrupted', code=130))
+        if debug:
+            traceback.print_exc()
+        if message:
+            print(f'error: {" ".join(message.split())}', file=sys.stderr, flush=True)
+        if not debug:
+            _silence(2)  # what libraries print while the process ends, of what they were about to do
+        sys.exit(code)
+
+
+def _said(error: BaseException) -> tuple[str | None, int]:
+    """The line and the exit code of an error; None where it is not the user's, '' where there is nothing to say."""
+    from absl import flags
+
+    from ser_jax.contract import remedy
+
+    if isinstance(error, KeyboardInterrupt):
+        return 'interrupted', INTERRUPTED
+    if isinstance(error, BrokenPipeError):  # what read the output has ended
+        _silence(1)
+        return '', 1
+    if isinstance(error, OSError):
+        if error.errno is None:  # not the operating system's word
+            return None, 1
+        place, reason = error.filename or 'a file or connection', error.strerror or os.strerror(error.errno)
+        return f'{place}: {reason}; {remedy(error.errno)}, then give the same command again', 2
+    if isinstance(error, flags.Error):
+        from ser_jax import config_file
+
+        return f'{config_file.expected(error) or error}; --help lists the flags', 2
+    return str(error), 2
+
+
+def _without_debug(argv: list[str]) -> list[str]:
+    from absl import flags
+
+    flags.FLAGS(argv[:1])  # libraries read absl's flags
+    return [word for word in argv if word != '--debug']
+
+
+def _quiet_background() -> None:
+    """Keep the threads of Orbax and tensorstore from printing a failed write, which `Checkpoints` reports in one line."""
+    # Of several writes that fail at once one is awaited; asyncio would print the tracebacks of the others.
+    stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)
+    stdlib_logging.getLogger('absl').addFilter(lambda record: 'orbax' not in record.pathname)
+    warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
+    for module, name in ((sys, 'unraisablehook'), (threading, 'excepthook')):
+        setattr(module, name, _hook(getattr(module, name)))
+
+
+def _hook(shown: Callable) -> Callable:
+    def hook(unhandled) -> None:
+        if str(unhandled.exc_value) != 'Event loop is closed':  # tensorstore's answer to a write that was given up
+            shown(unhandled)
+
+    return hook
+
+
+def _silence(descriptor: int) -> None:
+    """Send what is still written to a descriptor nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def prepare_jax() -> None:
@@ -59,29 +120,3 @@ def prepare_jax() -> None:
         libc.mallopt(-4, 0)
         libc.mallopt(-1, -1)
         libc.mallopt(-8, 1)
-
-
-def _parse(argv: list[str]) -> list[str]:
-    from absl import flags
-
-    from ser_jax.contract import InputError
-
-    try:
-        return flags.FLAGS(argv)
-    except (AttributeError, KeyError) as e:  # how ml_collections says that a config has no such key
-        unknown, *nearest = re.findall(r"""['"](\w+)['"]""", str(e).replace('\\', '')) or [str(e)]
-        near = f'; did you mean {nearest[0]!r}?' if nearest else '; ser_jax/config.py lists them all'
-        raise InputError(f'the config has no key {unknown!r}{near}') from e
-    except (TypeError, ValueError) as e:
-        raise InputError(str(e)) from e
-    except OSError as e:  # a knob is set and the config file could not be loaded
-        path = re.findall(r'--?config[= ](\S+)', ' '.join(argv))[-1]
-        raise InputError(UNLOADED.format(f'--config={path}')) from e
-
-
-def _say(message: str, code: int = 2) -> int:
-    message = re.sub(
-        r'(?s)Traceback \(most recent call last\).*\n\S+: ', '', message
-    )  # of a config file, around its word
-    print(f'error: {" ".join(message.split())}', file=sys.stderr)
-    return code

@@ -3,11 +3,10 @@
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
-from ser_jax import door, peers
+from ser_jax import config_file, door, peers
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.', lock_config=True)
+config_file.define()
 _WORKDIR = flags.DEFINE_string('workdir', '', "Where the run is kept; '' = runs/<config's name>. Begun ones go on.")
 _COORDINATOR = flags.DEFINE_string('coordinator', '', 'host:port of process 0, where several processes train together.')
 _PROCESSES = flags.DEFINE_integer('num_processes', 0, 'How many processes train together.')
@@ -17,18 +16,11 @@ _CLUSTER = flags.DEFINE_bool('cluster', False, 'Find the other processes by the 
 
 def main(argv: list[str]) -> None:
     """Flags, devices, one call."""
-    from ser_jax.config import with_lists_split
     from ser_jax.contract import InputError
 
     if argv[1:]:
         raise InputError(f'unexpected argument {argv[1]!r}; knobs are set as --config.section.knob=value')
-    if not flags.FLAGS['config'].present:
-        raise InputError('no --config given; e.g. --config=configs/fusion.py')
-    path = flags.FLAGS['config'].config_filename
-    try:
-        config = with_lists_split(_CONFIG.value.copy_and_resolve_references())
-    except OSError as e:  # a file that could not be loaded is said only when it is used
-        raise InputError(door.UNLOADED.format(f'--config={path}')) from e
+    path, config = config_file.value()
     import jax
 
     door.prepare_jax()
@@ -40,7 +32,7 @@ def main(argv: list[str]) -> None:
         peers.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     from ser_jax import train
 
-    workdir = pathlib.Path(_WORKDIR.value or f'runs/{pathlib.Path(path).stem}')
+    workdir = pathlib.Path(_WORKDIR.value or f'runs/{pathlib.Path(path.partition(":")[0]).stem}')
     train.train(config, workdir)
     if jax.process_index() == 0:
         print(f'trained: {workdir}\nnext:    python -m ser_jax.evaluate --runs={workdir}')

@@ -1,6 +1,7 @@
 """A run, told from top to bottom: members in groups, epochs, validation, checkpoints, what is kept."""
 
 import pathlib
+import runpy
 
 import jax
 import numpy as np
@@ -198,3 +199,7 @@ def _chosen(run: assemble.Run) -> list[int]:
     if wrong:
         raise InputError(f'members.only names {wrong[0]}; this run has members 0 to {len(run.members) - 1}')
     return only
+
+
+if __name__ == '__main__':  # the command is main's: whoever runs this file means to train
+    runpy.run_module('ser_jax.main', run_name='__main__', alter_sys=True)
