@@ -12,7 +12,6 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
@@ -26,7 +25,7 @@ from ser_jax.data.emotions import answerable
 from ser_jax.data.utterances import Utterances, open_corpora
 from ser_jax.learn import logbook, pieces
 from ser_jax.learn import scores as scoring
-from ser_jax.learn.members import Group, Prediction, device_mesh
+from ser_jax.learn.members import Group, Prediction, device_mesh, scored_at_once
 from ser_jax.report import html, model_card, table
 from ser_jax.trained import Trained, open_trained
 
@@ -126,7 +125,7 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
         fold, seed = name.rsplit('_seed', 1)
         test = np.array([place[i] for i in ids], np.int32)
         members.append(Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test))
-    at_once = 1 if jax.default_backend() == 'cpu' else len(members)
+    at_once = scored_at_once(len(members))
     made: dict[int, Group] = {}  # what is compiled and shared serves all members
     for i in range(0, len(members), at_once):
         some = members[i : i + at_once]
@@ -138,6 +137,7 @@ def _predict(trained: Trained, config, utterances: Utterances, members: list[Mem
     names, span = [m.name for m in members], assemble.eval_span(config, utterances)
     own, size = trained.own(names, utterances.text), len(members)
     if size not in made:
+        made.clear()  # the corpus is on the devices once
         shared = assemble.shared_arrays(config, utterances, trained.emotions, span, trained.corpora)
         mesh = device_mesh(size, 1)  # scoring divides members only
         made[size] = Group(trained.learner, members, own, shared, utterances, mesh, batch_size=1, steps=1)

@@ -4,12 +4,12 @@ checkpoints/<n>/   the state of the group in training after n epochs of all grou
 best/<member>/     the kept variables of a finished member, for evaluate and predict
 """
 
+import errno
+import hashlib
 import json
-import logging
+import os
 import pathlib
 import shutil
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +18,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from ser_jax.contract import InputError
+from ser_jax.contract import InputError, os_error_code, remedy
+
+WRITING = '.writing'  # ends the name of what is not yet whole
+FORMAT = 1  # of the states; a later one gives other meanings to the same names
 
 # How tensorstore and the system say that something is in the way which tells nothing of the files.
 _PASSING = ('resource_exhausted', 'resource exhausted', 'permission_denied', 'permission denied', 'unavailable', 'out of memory',
@@ -30,11 +33,11 @@ class Checkpoints:
 
     def __init__(self, directory: pathlib.Path, keep: int = 2):
         self.directory = pathlib.Path(directory).absolute()
-        self._options = ocp.CheckpointManagerOptions(
+        options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=True, create=True, enable_async_checkpointing=True
         )
-        _quiet_threads()
-        self._manager = ocp.CheckpointManager(self.directory, options=self._options)
+        handler = ocp.StandardCheckpointHandler()
+        self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handler)
 
     def save(self, number: int, state: Any) -> None:
         """Begins to write `state`; returns once it is copied off the devices.
@@ -42,7 +45,8 @@ class Checkpoints:
         Raises:
           InputError: the previous write failed, e.g. on a full disk; says which checkpoint is still good.
         """
-        self._checked(lambda: self._manager.save(number, args=ocp.args.StandardSave(_plain(state))))
+        arguments = ocp.args.StandardSave(_plain(state))
+        self._checked(lambda: self._manager.save(number, args=arguments, custom_metadata={'format': FORMAT}))
 
     def wait(self) -> None:
         """Returns when everything begun is on disk."""
@@ -56,37 +60,37 @@ class Checkpoints:
     ) -> tuple[int, Any] | None:
         """The newest state that can be read and its number; None when there is none.
 
-        A damaged one is named through `say`, moved aside and the one before it used.
+        A damaged one is named through `say`, moved aside and the one before it used. States of another structure are left
+        where they are.
 
         Args:
           template: number -> a state of the same shapes on the devices that shall hold it.
           says_lost: whether an error is how another process's end shows, which tells nothing of the files.
 
         Raises:
-          InputError: there are checkpoints and none can be read, or one cannot be read for now (nothing is moved then).
+          InputError: there are checkpoints and none can be read, one cannot be read for now, or all hold states of another
+            structure (nothing is moved then).
         """
         numbers = sorted(self._manager.all_steps(), reverse=True)
+        others: dict[int, str] = {}  # number -> how its structure differs
         for number in numbers:
             like = template(number)
-            plain, problem = None, ''
-            try:
-                plain = self._manager.restore(number, args=ocp.args.StandardRestore(_plain(like)))
-            except Exception as e:  # Orbax and tensorstore raise many kinds for damaged files
-                problem = _first_line(e)
-                if isinstance(e, MemoryError) or says_lost(e) or any(w in str(e).lower() for w in _PASSING):
-                    raise InputError(
-                        f'checkpoint {number} in {self.directory} cannot be read for now ({problem}); it was left as it is: '
-                        'give the same command again when that is mended, or move it away to go on from the one before'
-                    ) from e
-            if not _anywhere(bool(problem)):
-                return number, jax.tree.unflatten(jax.tree.structure(like), [plain[k] for k in _plain(like)])
-            aside = self.directory.with_name(f'damaged_checkpoint_{number}')
-            say(f'checkpoint {number} is damaged ({problem or "as another process found"}); moved to {aside}')
-            if jax.process_index() == 0:
-                shutil.rmtree(aside, ignore_errors=True)
-                shutil.move(self.directory / str(number), aside)
-            multihost_utils.sync_global_devices(f'moved {number}')
-            self._manager.reload()
+            if differs := self._difference(number, _plain(like)):
+                others[number] = differs
+                continue
+            state, problem = self._read(number, like, says_lost)
+            if _anywhere(bool(problem)):
+                self._move_aside(number, problem or 'as another process found', say)
+                continue
+            for newer, differs in others.items():  # a run's structure does not change: what differs from this one is damaged
+                self._move_aside(newer, differs, say)
+            return number, state
+        if others:
+            raise InputError(
+                f'checkpoint {max(others)} in {self.directory} is of another version of ser_jax or of another network: '
+                f'{others[max(others)]}; nothing was changed; use the version that began the run (environment.json names '
+                'it), or give another --workdir'
+            )
         if numbers:
             raise InputError(
                 f'none of the {len(numbers)} checkpoints in {self.directory} can be read; they were moved beside it; '
@@ -107,37 +111,75 @@ class Checkpoints:
     def close(self) -> None:
         self._checked(self._manager.close)
 
+    def _difference(self, number: int, expected: dict[str, Any]) -> str:
+        """How the arrays of a checkpoint differ from the expected ones; '' where they do not, or cannot be read."""
+        try:
+            metadata = self._manager.metadata(number)
+            stored = {k: (tuple(m.shape), str(np.dtype(m.dtype))) for k, m in metadata.item_metadata.tree.items()}
+        except Exception:  # Orbax raises many kinds for damaged files; reading the arrays tells which
+            return ''
+        written = (metadata.custom_metadata or {}).get('format', 1)
+        if written != FORMAT:
+            return f'its format is {written}, expected {FORMAT}'
+        return difference(stored, {k: (x.shape, str(x.dtype)) for k, x in expected.items()})
+
+    def _read(self, number: int, like: Any, says_lost: Callable[[Exception], bool]) -> tuple[Any, str]:
+        """(a state, '') or (None, its damage).
+
+        Raises:
+          InputError: it cannot be read for now, which tells nothing of the file.
+        """
+        try:
+            plain = self._manager.restore(number, args=ocp.args.StandardRestore(_plain(like)))
+        except Exception as e:  # Orbax and tensorstore raise many kinds for damaged files
+            if isinstance(e, MemoryError) or says_lost(e) or any(w in str(e).lower() for w in _PASSING):
+                raise InputError(
+                    f'checkpoint {number} in {self.directory} cannot be read for now ({_first_line(e)}); it was left as it '
+                    'is: give the same command again when that is mended, or move it away to go on from the one before'
+                ) from e
+            return None, _first_line(e)
+        return jax.tree.unflatten(jax.tree.structure(like), [plain[k] for k in _plain(like)]), ''
+
+    def _move_aside(self, number: int, problem: str, say: Callable[[str], None]) -> None:
+        aside = self.directory.with_name(f'damaged_checkpoint_{number}')
+        say(f'checkpoint {number} is damaged ({problem}); moved to {aside}')
+        if jax.process_index() == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+            shutil.move(self.directory / str(number), aside)
+        multihost_utils.sync_global_devices(f'moved {number}')
+        self._manager.reload()
+
     def _checked(self, act: Callable):
         try:
             return act()
-        except Exception as e:
+        except Exception as e:  # Orbax and tensorstore give the system's errors as many kinds
+            if (code := os_error_code(e)) is None:
+                raise
             whole = [int(p.name) for p in self.directory.glob('*') if p.name.isdigit()]
             good = f'checkpoint {max(whole)} is still good' if whole else 'none was saved before it'
             raise InputError(
-                f'a checkpoint could not be written to {self.directory} ({_first_line(e)}); {good}; '
-                'make room on the disk and give the same command again'
+                f'a checkpoint could not be written to {self.directory} ({os.strerror(code)}); {good}; '
+                f'{remedy(code)}, then give the same command again'
             ) from e
 
 
-def _quiet_threads() -> None:
-    """Keeps the threads of Orbax and tensorstore from printing a failed write: `Checkpoints` says it once, in one line."""
-    for module, hook in ((sys, 'excepthook'), (sys, 'unraisablehook'), (threading, 'excepthook')):
-        shown = getattr(module, hook)
-        if getattr(shown, 'quiet', False):
-            continue
-
-        def quiet(*args, shown=shown):
-            error = args[1] if len(args) > 1 else args[0].exc_value
-            if str(error) != 'Event loop is closed':  # what tensorstore finds once Orbax has given up a write
-                shown(*args)
-
-        quiet.quiet = True
-        setattr(module, hook, quiet)
-    logging.getLogger('absl').addFilter(_not_of_a_writer)
-
-
-def _not_of_a_writer(record: logging.LogRecord) -> bool:
-    return 'orbax' not in record.pathname
+def difference(stored: dict[str, tuple], expected: dict[str, tuple]) -> str:
+    """Return how the names, shapes and dtypes of stored arrays differ from the expected ones, in words; '' if they do not."""
+    parts = []
+    for names, words in (
+        (sorted(stored.keys() - expected.keys()), 'has'),
+        (sorted(expected.keys() - stored.keys()), 'lacks'),
+    ):
+        if names:
+            parts.append(f'it {words} {names[0]}' + (f' and {len(names) - 1} more' if len(names) > 1 else ''))
+    other = [k for k in sorted(stored.keys() & expected.keys()) if stored[k] != expected[k]]
+    if other:
+        (shape, dtype), (expected_shape, expected_dtype) = stored[other[0]], expected[other[0]]
+        parts.append(
+            f'{other[0]} is {dtype} {shape}, expected {expected_dtype} {expected_shape}'
+            + (f', and {len(other) - 1} more' if len(other) > 1 else '')
+        )
+    return '; '.join(parts)
 
 
 def _anywhere(happened: bool) -> bool:
@@ -155,20 +197,27 @@ def _plain(tree: Any) -> dict[str, Any]:
 
 
 def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
-    """Writes one member's kept variables (numpy, flat dicts) and what is to be said of them; atomic, replaces."""
+    """Writes one member's kept variables (numpy, flat dicts), their checksum and `about`; atomic, replaces.
+
+    Raises:
+      InputError: they cannot be written.
+    """
     directory = pathlib.Path(directory).absolute()
-    fresh = directory.with_name(directory.name + '.writing')
+    fresh = directory.with_name(directory.name + WRITING)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(fresh, variables._asdict(), force=True)
         if jax.process_index() == 0:
+            about = {**about, 'sha256': checksum(variables._asdict())}
             (fresh / 'about.json').write_text(json.dumps(about, indent=1))
             if directory.exists():
                 shutil.rmtree(directory)
             fresh.rename(directory)
-    except Exception as e:
+    except Exception as e:  # Orbax and tensorstore give the system's errors as many kinds
+        if (code := os_error_code(e)) is None:
+            raise
         raise InputError(
-            f'{directory} could not be written ({_first_line(e)}); make room and give the same command again'
+            f'{directory} could not be written ({os.strerror(code)}); {remedy(code)}, then give the same command again'
         ) from e
 
 
@@ -176,16 +225,46 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
     """One member's kept variables as {'params': {...}, 'stats': {...}} (numpy) and its `about`.
 
     Raises:
-      InputError: there is none, or it is damaged.
+      InputError: there is none, it cannot be read, or it is damaged: its numbers are not those that were written, or not
+        finite.
     """
     directory = pathlib.Path(directory).absolute()
+    if not (directory / 'about.json').exists():
+        raise InputError(f'no kept model in {directory}; its training has not finished')
     try:
         about = json.loads((directory / 'about.json').read_text())
         with ocp.StandardCheckpointer() as checkpointer:
             shapes = checkpointer.metadata(directory).item_metadata.tree
             like = jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), shapes)
-            return checkpointer.restore(directory, like), about
-    except FileNotFoundError as e:
-        raise InputError(f'no kept model in {directory}; its training has not finished') from e
-    except Exception as e:
-        raise InputError(f'{directory} cannot be read ({_first_line(e)}); train that member again') from e
+            variables = checkpointer.restore(directory, like)
+        found = checksum(variables)
+    except Exception as e:  # Orbax and tensorstore raise many kinds for damaged files
+        code = os_error_code(e)
+        if isinstance(e, MemoryError) or code not in (None, errno.ENOENT, errno.EIO):
+            reason = os.strerror(code) if code else 'out of memory'
+            raise InputError(f'{directory} cannot be read for now ({reason}); {remedy(code or errno.ENOMEM)}') from e
+        raise InputError(_damaged(directory, _first_line(e))) from e
+    if about.get('sha256', found) != found:  # runs of the first version have none
+        raise InputError(_damaged(directory, 'its numbers are not those that were written'))
+    wrong = [n for flat in variables.values() for n, x in flat.items() if not np.isfinite(x.astype(np.float32)).all()]
+    if wrong:
+        raise InputError(_damaged(directory, f'{wrong[0]} is not finite'))
+    return variables, about
+
+
+def checksum(variables: dict[str, dict]) -> str:
+    """Return the SHA-256 of named arrays: kinds, names, dtypes, shapes and contents, in order of their names."""
+    digest = hashlib.sha256()
+    for kind, flat in sorted(variables.items()):
+        for name, x in sorted(flat.items()):
+            x = np.asarray(x)
+            digest.update(repr((kind, name, x.dtype.str, x.shape)).encode())
+            digest.update(np.ascontiguousarray(x).tobytes())
+    return digest.hexdigest()
+
+
+def _damaged(directory: pathlib.Path, how: str) -> str:
+    return (
+        f'{directory} is damaged ({how}); train that member again: remove the folder {directory.name} and give the '
+        'command of its training again'
+    )

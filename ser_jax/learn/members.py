@@ -24,12 +24,25 @@ from ser_jax.learn.learner import Learner, State, Variables
 
 _VALUES = 1 << 23  # numbers in a batch that is scored at once; networks make many times as many of them
 
+_MOST = 64  # members that share a compiled step
+
 
 class Prediction(NamedTuple):
     """What one member says of utterances."""
 
     utterance: np.ndarray  # int32 [n]
     probabilities: dict[str, np.ndarray]  # modality -> float32 [n, C]
+
+
+def at_once(members: int, each: int = _MOST) -> int:
+    """Return how many of `members` share a compiled step: at most `each`, and as many on every device where that divides."""
+    devices, most = jax.device_count(), min(each, members)
+    return most - most % devices or most
+
+
+def scored_at_once(members: int) -> int:
+    """Return how many of `members` are scored together: one on a CPU, where stacked convolutions cost more, else `at_once`."""
+    return 1 if jax.default_backend() == 'cpu' else at_once(members)
 
 
 def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) -> Mesh:
@@ -72,7 +85,7 @@ class Group:
       mesh: of `device_mesh`.
       batch_size: utterances per member and step.
       steps: per epoch.
-      per_dispatch: training steps in one call to the device; rounded down to a divisor of `steps`.
+      per_dispatch: the most training steps in one call to the device.
     """
 
     def __init__(
@@ -92,7 +105,11 @@ class Group:
         self.batch_size, self.steps = batch_size, steps
         # Dispatches begun before one has ended.
         self._ahead = 0 if jax.default_backend() == 'cpu' and mesh.size > 1 else 1
-        self.per_dispatch = max(d for d in range(1, max(1, min(per_dispatch, steps)) + 1) if steps % d == 0)
+        # Steps of each dispatch of an epoch: as equal as can be, so that one or two programs are compiled.
+        count = -(-steps // max(1, per_dispatch))
+        self.dispatches = [steps // count + (i < steps % count) for i in range(count)]
+        # Convolutions inside an XLA loop are 16-90 times slower on a CPU, and steps unrolled in one program round otherwise.
+        self._loops = jax.default_backend() != 'cpu'
         self.shared = put(shared, mesh, P())
         self._seat(members, own)
         stacked, everywhere = NamedSharding(mesh, P('members')), NamedSharding(mesh, P())
@@ -121,7 +138,7 @@ class Group:
         return put(jax.tree.map(lambda *x: np.stack(x), *states), self.mesh, P('members'))
 
     def train_epoch(self, state: State, epoch: int) -> Iterator[State]:
-        """Yields the state after each dispatch of epoch `epoch` (0-based), which may still run.
+        """Yields the state after each of `dispatches` of epoch `epoch` (0-based), which may still run.
 
         On an accelerator the next dispatch is got ready meanwhile. A CPU's devices could wait for one another in two at once.
         """
@@ -136,11 +153,12 @@ class Group:
         state = state._replace(loss_sum=state.loss_sum * 0, loss_weight=state.loss_weight * 0)
         running = []
         for rows in self._rows(plan, span):
-            rows = put(rows, self.mesh, P(None, 'members', 'batch'))
-            state, done = self._update(state, self.own, self.shared, rows)
-            running.append(done)
-            if len(running) > self._ahead:
-                jax.block_until_ready(running.pop(0))
+            for part in [rows] if self._loops else _single(rows):
+                part = put(part, self.mesh, P(None, 'members', 'batch'))
+                state, done = self._update(state, self.own, self.shared, part)
+                running.append(done)
+                if len(running) > self._ahead:
+                    jax.block_until_ready(running.pop(0))
             yield state
 
     def predict(
@@ -207,7 +225,8 @@ class Group:
         return min(most, -(-longest // step) * step)
 
     def _rows(self, plan: Plan, span: int) -> Iterator[Row]:
-        pieces = [Plan(*(x[i : i + self.per_dispatch] for x in plan)) for i in range(0, self.steps, self.per_dispatch)]
+        ends = np.cumsum(self.dispatches)
+        pieces = [Plan(*(x[end - n : end] for x in plan)) for end, n in zip(ends, self.dispatches, strict=True)]
         if self.shared.flat is not None:
             yield from (Row(*p) for p in pieces)
         else:
@@ -216,9 +235,8 @@ class Group:
 
     def _many_updates(self, state, own, shared, rows):
         step = lambda s, row: self._each(self.learner.update, (0, 0, None, 0))(s, own, shared, row)
-        if jax.default_backend() == 'cpu':  # convolutions inside an XLA loop are 16-90 times slower on a CPU: unroll
-            for i in range(self.per_dispatch):
-                state = step(state, jax.tree.map(lambda x, i=i: x[i], rows))
+        if rows.start.shape[0] == 1:
+            state = step(state, jax.tree.map(lambda x: x[0], rows))
         else:
             state = jax.lax.scan(lambda s, row: (step(s, row), None), state, rows)[0]
         return state, state.step + 0  # the state is given away to the next dispatch; this stays to be waited for
@@ -247,6 +265,12 @@ class Group:
             best_epoch=choose(epoch, state.best_epoch),
             recent=score,
         )
+
+
+def _single(rows: Row) -> Iterator[Row]:
+    """The steps of a dispatch one by one."""
+    for i in range(len(rows.start)):
+        yield jax.tree.map(lambda x, i=i: x[i : i + 1], rows)
 
 
 def _by_utterance(windows: batches.Windows, said: dict[str, np.ndarray]) -> Prediction:
