@@ -4,11 +4,12 @@ Axis letters, everywhere the same: B utterances, T samples, F frames, M bands, W
 K members (folds x seeds).
 """
 
+import contextlib
 import dataclasses
 import errno
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,17 @@ def os_error_code(error: BaseException | None) -> int | None:
 def remedy(code: int | None) -> str:
     """Return the advice for an errno: an imperative clause."""
     return REMEDIES.get(code, 'mend that or give another place')
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Turn an error of the operating system in the block into one line about `path`."""
+    try:
+        yield
+    except OSError as e:
+        raise InputError(
+            f'{path} cannot be written ({e.strerror or e}); {remedy(e.errno)}, then give the same command again'
+        ) from e
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,13 +3,17 @@
 import dataclasses
 import json
 import pathlib
+import shutil
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from ser_jax import assemble, environment
 from ser_jax.config import completed, differences
-from ser_jax.contract import InputError
+from ser_jax.contract import InputError, writing
+from ser_jax.learn import checkpoint
+from ser_jax.learn.members import MOST, at_once
 
 # What may change between a start and its resumption without changing what is learnt.
 _FREE_TO_CHANGE = ('data.dir', 'data.resident_gb', 'train.keep', 'train.steps_per_dispatch', 'train.tensorboard')
@@ -25,7 +29,7 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f'--workdir={workdir} is a file; give a folder')
     stored = workdir / 'config.json'
-    begun = json.loads(stored.read_text()) if stored.exists() else None
+    begun = _read(stored)
     if config.members.at_once == 0 and begun:
         config.members.at_once = begun['members']['at_once']
     if begun is None and workdir.exists() and any(p.suffix != '.writing' for p in workdir.iterdir()):
@@ -47,20 +51,17 @@ def decide_at_once(run: assemble.Run) -> None:
     """Sets `members.at_once` where it is left open: on a CPU a member a device; on others 64, or all, the same on each."""
     if run.config.members.at_once:
         return
-    devices, most = jax.device_count(), min(64, len(run.members))
-    if jax.default_backend() == 'cpu':
-        most = devices
-    run.config.members.at_once = most - most % devices or most
+    each = jax.device_count() if jax.default_backend() == 'cpu' else MOST
+    run.config.members.at_once = at_once(len(run.members), each)
 
 
-def describe(run: assemble.Run, workdir: pathlib.Path) -> None:
-    """Checks, in every process, that what a run goes on with is what it was begun with; the first writes what it is.
+def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
+    """Return what a run's files say of it, by name, once it is what `workdir` was begun with; checked in every process.
 
     Raises:
       InputError: the corpora or the folds are not those that `workdir` was begun with. Going on would score models on
         voices that they learnt.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
     ids = lambda at: [f'{run.utterances.names[run.utterances.corpus[i]]}/{run.utterances.id[i]}' for i in at]
     names = [m.name for m in run.members]
     mean, std = run.normalization
@@ -83,18 +84,42 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> None:
         'corpora': [dataclasses.asdict(f) for f in run.utterances.facts],
     }
     _check_unchanged(workdir, files)
-    for name, value in files.items() if jax.process_index() == 0 else ():
-        fresh = workdir / f'{name}.writing'
-        fresh.write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
-        fresh.rename(workdir / f'{name}.json')
+    return files
+
+
+def write(files: dict[str, Any], workdir: pathlib.Path) -> None:
+    """Writes what `describe` returned, and removes what an earlier start was killed while writing.
+
+    Raises:
+      InputError: a file cannot be written.
+    """
+    with writing(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+    for stale in [*workdir.glob(f'*{checkpoint.WRITING}*'), *workdir.glob(f'best/*{checkpoint.WRITING}*')]:
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+    for name, value in files.items():
+        fresh = workdir / f'{name}{checkpoint.WRITING}'
+        with writing(fresh):
+            fresh.write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
+            fresh.rename(workdir / f'{name}.json')
+
+
+def _read(path: pathlib.Path) -> Any:
+    """The content of a run's file; None where there is none.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as e:
+        raise InputError(f'{path} is damaged ({e}); put a copy of it back, or give another --workdir') from e
 
 
 def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
-    begun = {
-        name: json.loads((workdir / f'{name}.json').read_text())
-        for name in files
-        if (workdir / f'{name}.json').exists()
-    }
+    begun = {name: content for name in files if (content := _read(workdir / f'{name}.json')) is not None}
     before = begun.get('environment', {}).get('fingerprints', {})
     changed = sorted(c for c, f in files['environment']['fingerprints'].items() if before.get(c, f) != f)
     if changed:

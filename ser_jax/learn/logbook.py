@@ -7,6 +7,8 @@ import time
 import rich.console
 import rich.progress
 
+from ser_jax.contract import writing
+
 
 class Logbook:
     """Records of a run; only the first process writes.
@@ -17,34 +19,55 @@ class Logbook:
 
     def __init__(self, workdir: pathlib.Path, tensorboard: bool = True, writes: bool = True):
         self.path = pathlib.Path(workdir) / 'metrics.jsonl'
-        self._writes, self._board = writes, None
-        if writes and tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._board = SummaryWriter(str(pathlib.Path(workdir) / 'tensorboard'))
+        self._writes, self._shows, self._board = writes, writes and tensorboard, None
 
     def rewind(self, is_past) -> None:
-        """Drops the records where `is_past(record)` is False: what was logged after the checkpoint a run resumes from."""
+        """Drops the records where `is_past(record)` is False: what was logged after the checkpoint a run resumes from.
+
+        TensorBoard's files are written anew from the records that stay: its own way to drop steps drops them of all members.
+        """
         if not self._writes or not self.path.exists():
             return
+        records = [r for r in read(self.path) if is_past(r)]
         fresh = self.path.with_suffix('.writing')
-        fresh.write_text(''.join(json.dumps(r) + '\n' for r in read(self.path) if is_past(r)))
-        fresh.rename(self.path)
+        with writing(fresh):
+            fresh.write_text(''.join(json.dumps(r) + '\n' for r in records))
+            fresh.rename(self.path)
+        if self._shows:
+            self.close()
+            for stale in self._folder.glob('events.out.tfevents.*'):
+                stale.unlink()
+            for record in records:
+                self._show(record)
 
     def write(self, record: dict) -> None:
         """Appends one record."""
         if not self._writes:
             return
-        with self.path.open('a') as f:
+        with writing(self.path), self.path.open('a') as f:
             f.write(json.dumps(record) + '\n')
-        if self._board and record['kind'] == 'epoch':
-            for name in ('train_loss', 'valid_loss', 'valid_uar', 'learning_rate'):
-                if record.get(name) is not None:
-                    self._board.add_scalar(f'{record["member"]}/{name}', record[name], record['step'])
+        if self._shows:
+            self._show(record)
+
+    def _show(self, record: dict) -> None:
+        if record['kind'] != 'epoch':
+            return
+        if self._board is None:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(self._folder))
+        for name in ('train_loss', 'valid_loss', 'valid_uar', 'learning_rate'):
+            if record.get(name) is not None:
+                self._board.add_scalar(f'{record["member"]}/{name}', record[name], record['step'])
+
+    @property
+    def _folder(self) -> pathlib.Path:
+        return self.path.with_name('tensorboard')
 
     def close(self) -> None:
         if self._board:
             self._board.close()
+            self._board = None
 
 
 def read(path: pathlib.Path) -> list[dict]:

@@ -24,7 +24,7 @@ from ser_jax.learn.learner import Learner, State, Variables
 
 _VALUES = 1 << 23  # numbers in a batch that is scored at once; networks make many times as many of them
 
-_MOST = 64  # members that share a compiled step
+MOST = 64  # members that share a compiled step
 
 
 class Prediction(NamedTuple):
@@ -34,7 +34,7 @@ class Prediction(NamedTuple):
     probabilities: dict[str, np.ndarray]  # modality -> float32 [n, C]
 
 
-def at_once(members: int, each: int = _MOST) -> int:
+def at_once(members: int, each: int = MOST) -> int:
     """Return how many of `members` share a compiled step: at most `each`, and as many on every device where that divides."""
     devices, most = jax.device_count(), min(each, members)
     return most - most % devices or most
