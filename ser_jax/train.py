@@ -1,29 +1,59 @@
 """A run, told from top to bottom: members in groups, epochs, validation, checkpoints, what is kept."""
 
+import collections
+import contextlib
 import pathlib
 import runpy
+import shutil
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from ser_jax import assemble, peers
+from ser_jax import assemble, lock, peers
 from ser_jax import workdir as directory
 from ser_jax.contract import InputError
 from ser_jax.learn import checkpoint, logbook, metrics, optim
 from ser_jax.learn.members import Group, Prediction, device_mesh
 
 
+class _Training(NamedTuple):
+    """What stays the same from group to group."""
+
+    run: assemble.Run
+    groups: list[list[int]]  # indices of members
+    workdir: pathlib.Path
+    files: dict[str, Any]  # what the run's files say of it
+    book: logbook.Logbook
+    made: dict[int, Group]  # by size
+    say: Callable[[str], None]
+
+
 def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Trains every member of `config`, or goes on where `workdir` stands.
 
     Leaves in `workdir`: config.json, environment.json, folds.json, normalization.json, vocabulary.json, metrics.jsonl,
-    tensorboard/, checkpoints/ and best/<member>/.
+    tensorboard/, checkpoints/ and best/<member>/. A kept model that is removed is trained again.
 
     Raises:
-      InputError: what the user gave cannot be trained, or `workdir` belongs to another config.
+      InputError: what the user gave cannot be trained, or `workdir` belongs to another config or is in use.
     """
     workdir = pathlib.Path(workdir).absolute()
+    first = jax.process_index() == 0
+    say = (lambda line: print(line, flush=True)) if first else (lambda line: None)
+    with lock.held(workdir, 'training') if first else contextlib.nullcontext():
+        try:
+            _train(config, workdir, say)
+        except Exception as e:
+            peers.leave_if_lost(e)
+            raise
+
+
+def _train(config: ConfigDict, workdir: pathlib.Path, say: Callable[[str], None]) -> None:
+    """As `train`, in a directory that no other process works in."""
     config = directory.settle(config, workdir)
     run = assemble.open_run(config)
     directory.decide_at_once(run)
@@ -31,64 +61,95 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     groups = [which[i : i + config.members.at_once] for i in range(0, len(which), config.members.at_once)]
     for group in groups:
         device_mesh(len(group), config.train.batch_size)  # what no device can hold is said before anything is written
-    first, epochs = jax.process_index() == 0, config.train.epochs
-    made: dict[int, Group] = {}
-    checkpoints = book = progress = None
+    _warn(run, len(which), say)
+    files, first = directory.describe(run, workdir), jax.process_index() == 0
+    if first and not (workdir / 'config.json').exists():  # without it the folder would be taken for something else
+        directory.write(files, workdir)
+    book = logbook.Logbook(workdir, config.train.tensorboard, writes=first)
     try:
-        directory.describe(run, workdir)
-        checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', config.train.keep)
-        book = logbook.Logbook(workdir, config.train.tensorboard, writes=first)
-        say = lambda line: print(line, flush=True) if first else None
-        like = lambda number: _group(run, groups[(number - 1) // epochs], made).init()
+        training = _Training(run, groups, workdir, files, book, {}, say)
+        _go_through(training, list(range(len(groups))), workdir / 'checkpoints')
+        for g in _lost(training):
+            say(f'group {g + 1} of {len(groups)} has lost a kept model; its members are trained again')
+            _go_through(training, [g], workdir / f'checkpoints_{g}')
+        if first:
+            for over in workdir.glob('checkpoints_*'):
+                shutil.rmtree(over)
+    finally:
+        book.close()
+
+
+def _go_through(training: _Training, order: list[int], directory_of_states: pathlib.Path) -> None:
+    """Trains the groups `order`, or goes on where their checkpoints stand, and writes what their members keep."""
+    run, groups, workdir, files, book, made, say = training
+    epochs, first = run.config.train.epochs, jax.process_index() == 0
+    checkpoints = progress = None
+    try:
+        checkpoints = checkpoint.Checkpoints(directory_of_states, run.config.train.keep)
+        like = lambda number: _group(run, groups[order[(number - 1) // epochs]], made).init()
         restored = checkpoints.restore(like, say, peers.says_lost)
+        if first:
+            directory.write(files, workdir)  # only now: a state of another version is left as it is, with all beside it
         done, state = restored or (0, None)
         if restored:
             say(
                 f'going on from checkpoint {done}: epoch {(done - 1) % epochs + 1} of {epochs}, '
-                f'group {(done - 1) // epochs + 1} of {len(groups)}'
+                f'group {order[(done - 1) // epochs] + 1} of {len(groups)}'
             )
-        current = max(0, done - 1) // epochs  # the group to go on with; what it kept is written (again) at its end
-        place = {run.members[k].name: g for g, group in enumerate(groups) for k in group}
+        current = max(0, done - 1) // epochs  # the turn to go on with; what it kept is written (again) at its end
+        turn = {run.members[k].name: t for t, g in enumerate(order) for k in groups[g]}
         book.rewind(
             lambda r: (
-                place[r['member']] < current
-                or (r['kind'] == 'epoch' and r['epoch'] <= done - place[r['member']] * epochs)
+                turn.get(r['member'], -1) < current
+                or (r['kind'] == 'epoch' and r['epoch'] <= done - turn[r['member']] * epochs)
             )
         )
-        progress = logbook.Progress(len(groups) * epochs * run.steps, done * run.steps, first)
-        for g in range(current, len(groups)):
-            group = _group(run, groups[g], made)
+        progress = logbook.Progress(len(order) * epochs * run.steps, done * run.steps, first)
+        for t in range(current, len(order)):
+            group = _group(run, groups[order[t]], made)
             if state is None:
                 state = group.init()
-            for epoch in range(done - g * epochs, epochs):
+            for epoch in range(done - t * epochs, epochs):
                 state = _epoch(run, group, state, epoch, book, progress, checkpoints)
                 done += 1
-                if (epoch + 1) % config.train.checkpoint_every == 0 or epoch + 1 == epochs:
+                if (epoch + 1) % run.config.train.checkpoint_every == 0 or epoch + 1 == epochs:
                     checkpoints.save(done, state)
             checkpoints.wait()  # what is kept is final only once it would be resumed from
             _keep(group, state, workdir, book)
             state = None
-        lost = [m for m in place if not (workdir / 'best' / m / 'about.json').exists()]
-        if first and lost:
-            raise InputError(
-                f'{workdir} has lost what {lost[0]} kept; move its checkpoints/ away and give the same command to train it again'
-            )
-    except Exception as e:
-        peers.leave_if_lost(e)
-        raise
     finally:
-        for opened in (progress, book, checkpoints):
+        for opened in (progress, checkpoints):
             if opened:
                 opened.close()
+
+
+def _lost(training: _Training) -> list[int]:
+    """The groups that ended and of which a kept model is not there; the same list in every process."""
+    kept = lambda k: (training.workdir / 'best' / training.run.members[k].name / 'about.json').exists()
+    there = np.array([all(kept(k) for k in group) for group in training.groups])
+    return np.flatnonzero(~multihost_utils.broadcast_one_to_all(there)).tolist()
+
+
+def _warn(run: assemble.Run, members: int, say: Callable[[str], None]) -> None:
+    """Names numbers that can be and are most likely not meant."""
+    at_once, batch = run.config.members.at_once, run.config.train.batch_size
+    if at_once > len(run.members):
+        say(f'members.at_once={at_once} is more than the {len(run.members)} members of this run: all share a step')
+    largest = max(len(m.train if m.versions is None else m.versions) for m in run.members)
+    if batch > largest:
+        say(
+            f'train.batch_size={batch} is more than the {largest} utterances that the largest member trains on: one step an '
+            f'epoch, of which at least {batch - largest} places stay empty'
+        )
 
 
 def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, checkpoints):
     """One epoch of one group: train, validate, mark the best, write it down."""
     names = [m.name for m in group.members]
     label = names[0] if len(names) == 1 else f'{len(names)} members'
-    for state in group.train_epoch(state, epoch):
-        heard = group.per_dispatch * group.batch_size * len(names)
-        progress.advance(group.per_dispatch, heard, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}')
+    for steps, state in zip(group.dispatches, group.train_epoch(state, epoch), strict=True):
+        heard = steps * group.batch_size * len(names)
+        progress.advance(steps, heard, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}')
     last = run.steps * run.config.train.epochs
     host = group.host(
         {
@@ -194,6 +255,10 @@ def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group
 
 def _chosen(run: assemble.Run) -> list[int]:
     """Indices of the members to train here."""
+    for knob in ('seeds', 'only'):
+        counts = collections.Counter(run.config.members[knob])
+        if twice := [k for k, n in counts.items() if n > 1]:
+            raise InputError(f'members.{knob} names {twice[0]} {counts[twice[0]]} times; name each once')
     only = list(run.config.members.only) or list(range(len(run.members)))
     wrong = [k for k in only if not 0 <= k < len(run.members)]
     if wrong:

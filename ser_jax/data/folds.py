@@ -110,7 +110,7 @@ def protocol(function):
 @protocol
 def speakers_k(utterances, scored: np.ndarray, members) -> list[Fold]:
     """K folds by speaker, each with its share of every sex; speakers in order are dealt to folds in turn."""
-    speakers = _speakers(utterances, scored)
+    speakers = _several_speakers(utterances, scored)
     k = members.folds
     if not 2 <= k <= len(speakers):
         raise InputError(f'members.folds={k} with {len(speakers)} speakers; expected 2 to {len(speakers)}')
@@ -124,9 +124,7 @@ def speakers_k(utterances, scored: np.ndarray, members) -> list[Fold]:
 @protocol
 def leave_one_speaker_out(utterances, scored: np.ndarray, members) -> list[Fold]:
     """One fold a speaker."""
-    speakers = sorted(_speakers(utterances, scored))
-    if len(speakers) < 2:
-        raise InputError(f'leave_one_speaker_out with {len(speakers)} speaker; expected at least 2')
+    speakers = sorted(_several_speakers(utterances, scored))
     return [_fold(f'fold{i}', utterances, scored, [s], i, members) for i, s in enumerate(speakers)]
 
 
@@ -227,6 +225,17 @@ def _speakers(utterances, scored) -> dict[str, str]:
     return dict(zip(utterances.speaker[scored], utterances.sex[scored], strict=True))
 
 
+def _several_speakers(utterances, scored) -> dict[str, str]:
+    """As `_speakers`, of at least two."""
+    speakers = _speakers(utterances, scored)
+    if len(speakers) < 2:
+        raise InputError(
+            f'{next(iter(speakers))} is the only speaker, and {len(scored)} utterances of one speaker cannot be split by '
+            "speaker; build more speakers, or ask for the leak by name with members.protocol='leaky_random'"
+        )
+    return speakers
+
+
 def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
     """The fold that tests `test`; validation speakers are taken from the others in turn, one sex after the other."""
     speakers = _speakers(utterances, scored)
@@ -236,7 +245,8 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
         if len(rest) - members.valid_speakers < 1:
             raise InputError(
                 f'members.valid_speakers={members.valid_speakers} leaves {name} nobody to train on: '
-                f'{len(rest)} speakers are not tested'
+                f'{len(rest)} of {len(speakers)} speakers are not tested; set members.valid_speakers='
+                + (str(len(rest) - 1) if len(rest) > 1 else "0 and train.select='last', or build more speakers")
             )
         corpus = dict(zip(utterances.speaker, utterances.corpus, strict=True))
         sexes = sorted({speakers[s] for s in rest})

@@ -5,9 +5,12 @@ them instead of the windows; predicting goes through the whole network.
 """
 
 import dataclasses
+import glob
 import hashlib
 import os
 import pathlib
+import shutil
+import socket
 import tempfile
 from collections.abc import Callable
 
@@ -16,11 +19,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ser_jax.contract import InputError
+from ser_jax.contract import InputError, writing
 from ser_jax.data.utterances import Utterances
 
 SOURCE = 'activations'  # what `Utterances.source` is then
 _BATCH = 16
+_WRITING = '.writing'
 
 
 def folder() -> pathlib.Path:
@@ -45,10 +49,13 @@ def of(utterances: Utterances, steps: int, name: str, build: Callable[[], Callab
     path = folder() / f'{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy'
     length = utterances.length // steps
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory('.writing', path.stem, path.parent) as fresh:  # of this process alone
-            _write(pathlib.Path(fresh, path.name), utterances, steps, length, build())
-            os.replace(pathlib.Path(fresh, path.name), path)
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path.parent)
+            own = f'{path.stem}.{socket.gethostname()}.{os.getpid()}.'
+            with tempfile.TemporaryDirectory(_WRITING, own, path.parent) as fresh:  # of this process alone
+                _write(pathlib.Path(fresh, path.name), utterances, steps, length, build())
+                os.replace(pathlib.Path(fresh, path.name), path)
     rows = np.load(path, mmap_mode='r')
     offset = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
     nothing = np.zeros((len(utterances), 1))
@@ -63,6 +70,18 @@ def of(utterances: Utterances, steps: int, name: str, build: Callable[[], Callab
         read=lambda i: rows[offset[i] : offset[i] + length[i]],
         source=SOURCE,
     )
+
+
+def _remove_leftovers(where: pathlib.Path) -> None:
+    """Remove what processes of this host that are gone were killed while writing."""
+    for left in where.glob(f'*.{glob.escape(socket.gethostname())}.*.*{_WRITING}'):
+        process = left.name.removesuffix(_WRITING).split('.')[-2]
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except (PermissionError, ValueError):  # alive, of another user; of no process
+            continue
 
 
 def _write(path: pathlib.Path, utterances: Utterances, steps: int, length: np.ndarray, function: Callable) -> None:

@@ -234,17 +234,21 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
     try:
         about = json.loads((directory / 'about.json').read_text())
         with ocp.StandardCheckpointer() as checkpointer:
-            shapes = checkpointer.metadata(directory).item_metadata.tree
+            metadata = checkpointer.metadata(directory).item_metadata
+            if metadata is None:
+                raise ValueError('its metadata cannot be read')
+            shapes = metadata.tree
             like = jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), shapes)
             variables = checkpointer.restore(directory, like)
         found = checksum(variables)
+        written = about.get('sha256', found)  # runs of the first version have none
     except Exception as e:  # Orbax and tensorstore raise many kinds for damaged files
         code = os_error_code(e)
         if isinstance(e, MemoryError) or code not in (None, errno.ENOENT, errno.EIO):
             reason = os.strerror(code) if code else 'out of memory'
             raise InputError(f'{directory} cannot be read for now ({reason}); {remedy(code or errno.ENOMEM)}') from e
         raise InputError(_damaged(directory, _first_line(e))) from e
-    if about.get('sha256', found) != found:  # runs of the first version have none
+    if written != found:
         raise InputError(_damaged(directory, 'its numbers are not those that were written'))
     wrong = [n for flat in variables.values() for n, x in flat.items() if not np.isfinite(x.astype(np.float32)).all()]
     if wrong:
@@ -265,6 +269,6 @@ def checksum(variables: dict[str, dict]) -> str:
 
 def _damaged(directory: pathlib.Path, how: str) -> str:
     return (
-        f'{directory} is damaged ({how}); train that member again: remove the folder {directory.name} and give the '
-        'command of its training again'
+        f'{directory} is damaged ({how}); train that member again: remove this folder, then give the command of its '
+        'training again'
     )
