@@ -118,12 +118,16 @@ def _get(config: ConfigDict, field: str) -> Any:
 
 def _check_key(config: ConfigDict, field: str, where: str) -> None:
     """Refuse a dotted key that `config` lacks; name the most similar one that it has."""
-    at = config
+    at, path = config, []
     for word in field.split('.'):
-        if not isinstance(at, ConfigDict) or word not in at:
+        if not isinstance(at, ConfigDict):
+            raise InputError(
+                f'{where}: the config has no key {field!r} inside a knob; did you mean {".".join(path)!r}?'
+            )
+        if word not in at:
             nearest = max(_keys(config), key=lambda key: _likeness(field, key))
             raise InputError(f'{where}: the config has no key {field!r}; did you mean {nearest!r}?')
-        at = at[word]
+        at, path = at[word], [*path, word]
 
 
 def _likeness(field: str, key: str) -> float:

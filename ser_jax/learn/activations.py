@@ -102,6 +102,9 @@ def _write(path: pathlib.Path, utterances: Utterances, steps: int, length: np.nd
                 raise InputError(f'the frozen layers give no finite float16 numbers at {where}; check their weights')
             if rows is None:
                 rows = np.lib.format.open_memmap(path, 'w+', np.float16, (total, given.shape[1]))
+                with open(path, 'r+b') as f:  # else a full disk ends the process without a word
+                    if hasattr(os, 'posix_fallocate'):
+                        os.posix_fallocate(f.fileno(), 0, path.stat().st_size)
             rows[start : start + len(chosen)] = given
             progress.advance(task, len(chosen))
     rows.flush()

@@ -108,6 +108,7 @@ class Group:
         # Steps of each dispatch of an epoch: as equal as can be, so that one or two programs are compiled.
         count = -(-steps // max(1, per_dispatch))
         self.dispatches = [steps // count + (i < steps % count) for i in range(count)]
+        self.per_dispatch = self.dispatches[0]
         # Convolutions inside an XLA loop are 16-90 times slower on a CPU, and steps unrolled in one program round otherwise.
         self._loops = jax.default_backend() != 'cpu'
         self.shared = put(shared, mesh, P())

@@ -1,7 +1,14 @@
 """The log of a resumed run is the log of one that never stopped."""
 
+import errno
 import json
+import os
+import pathlib
+import struct
 
+import pytest
+
+from ser_jax.contract import InputError
 from ser_jax.learn.logbook import Logbook, Progress, read
 
 
@@ -48,3 +55,44 @@ def test_progress_without_a_terminal_prints_lines_of_their_own(capsys):
 def test_records_are_json_lines(tmp_path):
     Logbook(tmp_path, tensorboard=False).write(record('a', 1, extra='é'))
     assert json.loads((tmp_path / 'metrics.jsonl').read_text()) == record('a', 1, extra='é')
+
+
+def shown(workdir) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard reads: tag -> (step, value) of all event files."""
+    from tensorboardX.proto import event_pb2
+
+    values = {}
+    for path in sorted((workdir / 'tensorboard').glob('events.out.tfevents.*')):
+        content, at = path.read_bytes(), 0
+        while at < len(content):
+            (length,) = struct.unpack('<Q', content[at : at + 8])
+            event = event_pb2.Event.FromString(content[at + 12 : at + 12 + length])
+            at += 16 + length
+            for value in event.summary.value:
+                values.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return values
+
+
+def test_tensorboard_is_rewound_with_the_records(tmp_path):
+    """What was logged after the checkpoint is shown once, as the resumed run logs it; other members stay whole."""
+    book = Logbook(tmp_path)
+    for member, epochs in (('a', 3), ('b', 2)):
+        for epoch in range(1, epochs + 1):
+            book.write(record(member, epoch, learning_rate=1.0))
+    book.close()
+    again = Logbook(tmp_path)
+    again.rewind(lambda r: r['member'] == 'a' or r['epoch'] <= 1)
+    again.write(record('b', 2, learning_rate=2.0))
+    again.close()
+    rates = {tag: values for tag, values in shown(tmp_path).items() if tag.endswith('learning_rate')}
+    assert rates == {'a/learning_rate': [(10, 1.0), (20, 1.0), (30, 1.0)], 'b/learning_rate': [(10, 1.0), (20, 2.0)]}
+
+
+@pytest.mark.parametrize('code, advice', [(errno.ENOSPC, 'make room'), (errno.EROFS, 'permissions')])
+def test_a_record_that_cannot_be_written_has_its_cause(tmp_path, monkeypatch, code, advice):
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(pathlib.Path, 'open', refuse)
+    with pytest.raises(InputError, match=rf'metrics\.jsonl cannot be written .*{advice}'):
+        Logbook(tmp_path, tensorboard=False).write(record('a', 1))

@@ -12,7 +12,7 @@ import pytest
 
 from ser_jax import assemble
 from ser_jax.contract import InputError
-from ser_jax.learn.members import Group, device_mesh
+from ser_jax.learn.members import Group, device_mesh, scored_at_once
 from tests.conftest import small_config
 
 STEPS = 5
@@ -179,3 +179,60 @@ def test_scoring_averages_shifted_bands_and_keeps_what_is_masked(data_dir):
     mean /= mean.sum(1, keepdims=True)
     np.testing.assert_allclose(wide.predict(variables, at, 200)[0].probabilities['audio'], mean, atol=2e-5)
     assert np.abs(said[0] - said[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize('steps, most', [(17, 4), (17, 16), (5, 2), (34, 16), (12, 4), (3, 16), (1, 1), (7, 0)])
+def test_an_epoch_is_dispatched_in_few_parts_of_equal_size(data_dir, steps, most):
+    group = group_of(sgd(data_dir), [0])
+    sizes = Group(
+        group.learner, group.members, assemble.own_arrays(assemble.open_run(sgd(data_dir)), [0]),
+        jax.tree.map(np.asarray, group.shared), group.utterances, group.mesh,
+        batch_size=8, steps=steps, per_dispatch=most,
+    ).dispatches  # fmt: skip
+    assert sum(sizes) == steps and max(sizes) <= max(1, most) and max(sizes) - min(sizes) <= 1
+    assert len(sizes) == -(-steps // max(1, most))
+
+
+def states(config, per_dispatch, loops=None, epochs=2):
+    group = group_of(config, [0, 1], per_dispatch=per_dispatch)
+    group._loops = group._loops if loops is None else loops
+    state = group.init()
+    for epoch in range(epochs):
+        given = list(group.train_epoch(state, epoch))
+        assert len(given) == len(group.dispatches)
+        state = given[-1]
+    return group.host(state._replace(optimizer=jax.tree.leaves(state.optimizer)))
+
+
+@pytest.mark.parametrize('per_dispatch', [3, pytest.param(16, marks=pytest.mark.slow)])
+def test_dispatches_that_do_not_divide_an_epoch_change_no_bit(data_dir, per_dispatch):
+    """17 steps an epoch, a prime, two epochs; the last dispatch is shorter."""
+    c = sgd(data_dir, train__batch_size=2, **AUGMENTED)
+    c.optim.ema, c.optim.name = 0.9, 'adam'
+    one = states(c, 1)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(states(c, per_dispatch)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_a_loop_on_an_accelerator_has_the_same_remainder(data_dir):
+    """As an accelerator runs it: several steps in one compiled loop, the last of another length."""
+    c = sgd(data_dir)
+    one, looped = states(c, 1, epochs=1), states(c, 3, loops=True, epochs=1)
+    assert int(looped.step[0]) == group_of(c, [0]).steps
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(looped), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_members_scored_together_are_bounded_on_every_accelerator(monkeypatch):
+    for backend, devices, members, expected in (
+        ('cpu', 1, 300, 1),
+        ('gpu', 1, 300, 64),
+        ('gpu', 3, 300, 63),
+        ('gpu', 8, 25, 24),
+        ('tpu', 8, 5, 5),
+        ('gpu', 1, 1, 1),
+    ):
+        monkeypatch.setattr(jax, 'default_backend', lambda backend=backend: backend)
+        monkeypatch.setattr(jax, 'device_count', lambda devices=devices: devices)
+        assert scored_at_once(members) == expected
