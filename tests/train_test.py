@@ -337,13 +337,6 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
         environment.describe()
 
 
-def test_a_lost_kept_model_is_said(finished, data_dir, tmp_path):
-    workdir = shutil.copytree(finished, tmp_path / 'run')
-    shutil.rmtree(workdir / 'best' / 'fold0_seed0')
-    done = run(command(data_dir, workdir))
-    assert done.returncode == 2 and 'has lost what fold0_seed0 kept' in done.stderr
-
-
 @pytest.mark.parametrize(
     'changes, says',
     [

@@ -168,3 +168,18 @@ def test_a_split_by_position_tests_what_it_never_trained():
     assert {'g', 'h'}.isdisjoint(trained)
     assert np.mean(np.isin(u.emotion[fold.test], list(trained))) == pytest.approx(2 / 9)
     assert not np.isin(u.emotion[fold.valid], list(trained)).any()
+
+
+@pytest.mark.parametrize('protocol', ['speakers_k', 'leave_one_speaker_out'])
+def test_one_speaker_is_told_which_protocol_there_is(protocol):
+    with pytest.raises(InputError, match=r"s00 is the only speaker.*build more .*members\.protocol='leaky_random'"):
+        folds.make(people(1, each=20), knobs(protocol=protocol))
+    assert folds.make(people(1, each=20), knobs(protocol='leaky_random'))  # what the message offers
+
+
+@pytest.mark.parametrize('speakers, k, offered', [(2, 2, 0), (3, 3, 1), (4, 2, 1)])
+def test_too_many_validation_speakers_are_told_how_many_may_be(speakers, k, offered):
+    u = people(speakers, each=12)
+    with pytest.raises(InputError, match=rf'nobody to train on.*set members\.valid_speakers={offered}'):
+        folds.make(u, knobs(folds=k, valid_speakers=5))
+    assert folds.make(u, knobs(folds=k, valid_speakers=offered))

@@ -1,6 +1,10 @@
 """What frozen layers give is computed once, read again by what decides it, and stands where its window stood."""
 
 import dataclasses
+import errno
+import os
+import socket
+import subprocess
 
 import jax.numpy as jnp
 import numpy as np
@@ -98,3 +102,23 @@ def test_more_than_shall_be_in_memory_stays_on_disk(windows):
         activations.of(windows, STEPS, 'edges', edges([]), 1e-9).read(2),
         activations.of(windows, STEPS, 'edges', edges([]), 4.0).read(2),
     )
+
+
+def test_what_a_killed_process_was_writing_goes_and_what_a_living_one_writes_stays(windows, tmp_path):
+    (gone := subprocess.Popen(['true'])).wait()
+    name = lambda process: f'abc.{socket.gethostname()}.{process}.x1_y.writing'
+    for left in (name(gone.pid), name(os.getpid()), f'abc.elsewhere.{gone.pid}.x.writing'):
+        (tmp_path / left).mkdir()
+    activations.of(windows, STEPS, 'edges', edges([]), 4.0)
+    left = {p.name for p in tmp_path.glob('*.writing')}
+    assert left == {name(os.getpid()), f'abc.elsewhere.{gone.pid}.x.writing'}
+
+
+def test_a_full_disk_is_said_before_anything_is_computed_into_it(windows, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'posix_fallocate', full)
+    with pytest.raises(InputError, match='No space left on device.*make room'):
+        activations.of(windows, STEPS, 'edges', edges([]), 4.0)
+    assert not list(tmp_path.iterdir())
