@@ -1,4 +1,4 @@
-"""The flag --config: an experiment's file and the overrides of its knobs, whose mistakes are one line each."""
+"""The flag --config: an experiment's file and overrides of its knobs; each mistake is one line."""
 
 import difflib
 import importlib.util
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from ser_jax.config import base, with_lists_split
 from ser_jax.contract import InputError
@@ -20,10 +20,9 @@ EXPECTED = 'expected a Python file with get_config(), e.g. configs/fusion.py'
 _NAME = 'config'
 
 
-def define() -> None:
-    """Define the flag --config and, once it is parsed, --config.section.knob for the knobs given beside it."""
-    config_flags.DEFINE_config_file(_NAME, None, 'The experiment: a file of configs/.', lock_config=True)
-    flags.FLAGS[_NAME].parser = _Parser()
+def guard(flag: flags.Flag) -> None:
+    """Have the flag config of `config_flags.DEFINE_config_file` load its file as `load` does."""
+    flag.parser = _Parser()
 
 
 def value() -> tuple[str, ConfigDict]:
@@ -41,7 +40,7 @@ def value() -> tuple[str, ConfigDict]:
 
 
 def expected(error: flags.IllegalFlagValueError) -> str | None:
-    """Return an override that cannot be parsed, and the kind of value it takes, in words; None if it is no override."""
+    """Return the kind of value that an override takes, as a message; None if it is no override."""
     found = re.match(rf'(?s)flag --{_NAME}\.([\w.]+)=(.*?): ', str(error))
     loaded = getattr(flags.FLAGS[_NAME].parser, 'loaded', None) if _NAME in flags.FLAGS else None
     if not found or loaded is None:
@@ -51,7 +50,7 @@ def expected(error: flags.IllegalFlagValueError) -> str | None:
 
 
 class _Parser(flags.ArgumentParser):
-    """Loads a config file and refuses overrides of keys that it lacks, before any of them is set."""
+    """Loads a config file and refuses overrides of keys that it lacks before any is set."""
 
     loaded: ConfigDict | None = None  # before its overrides
 
@@ -69,7 +68,8 @@ def load(path: str) -> ConfigDict:
     """Return what get_config() of `file.py` or `file.py:argument` returns.
 
     Raises:
-      InputError: there is no such file, it fails (the message has its line), or it sets a key that does not exist.
+      InputError: there is no such file, it fails (the message has its line), or it sets a key
+        that does not exist.
     """
     file, *argument = path.split(':', 1)
     if not pathlib.Path(file).is_file() or not file.endswith('.py'):
@@ -131,7 +131,7 @@ def _check_key(config: ConfigDict, field: str, where: str) -> None:
 
 
 def _likeness(field: str, key: str) -> float:
-    """Similarity of two dotted keys, and of their last words, or of a last word to initials ('lr', learning_rate)."""
+    """Similarity of two dotted keys, and of their last words or initials ('lr', learning_rate)."""
     ratio = lambda a, b: difflib.SequenceMatcher(None, a, b).ratio()
     word, knob = field.rsplit('.', 1)[-1], key.rsplit('.', 1)[-1]
     initials = ''.join(part[0] for part in knob.split('_')) if '_' in knob else ''
@@ -148,7 +148,7 @@ def _keys(config: ConfigDict, prefix: str = '') -> Iterator[str]:
 
 
 def _check_entries(field: str, given: Any, loaded: ConfigDict) -> None:
-    """Refuse a tuple whose entries are of another kind than those of the config: '3' for words, 'a' for numbers."""
+    """Refuse a tuple whose entries are of another kind than the config's: 3 for words, 'a' for 0."""
     before = _get(loaded, field)
     if not isinstance(before, tuple) or not isinstance(given, tuple):
         return
@@ -159,7 +159,8 @@ def _check_entries(field: str, given: Any, loaded: ConfigDict) -> None:
         kinds |= {int}
     wrong = [entry for entry in given if type(entry) not in kinds]
     if kinds and wrong:
-        raise InputError(f'--{_NAME}.{field}: expected {_kind(before, field)}, got {wrong[0]!r} ({type(wrong[0]).__name__})')
+        kind = type(wrong[0]).__name__
+        raise InputError(f'--{_NAME}.{field}: expected {_kind(before, field)}, got {wrong[0]!r} ({kind})')
 
 
 def _kind(before: Any, field: str) -> str:
@@ -168,7 +169,8 @@ def _kind(before: Any, field: str) -> str:
         return f'one of its knobs, e.g. --{_NAME}.{field}.{next(iter(before), "knob")}=...'
     if isinstance(before, tuple):
         kind = type(before[0]).__name__ if before else 'str'
-        return f'values like {",".join(map(str, before))} ({kind})' if before else 'words separated by commas (str)'
+        known = ','.join(map(str, before))
+        return f'values like {known} ({kind})' if before else 'words separated by commas (str)'
     if isinstance(before, bool):
         return 'true or false'
     words = {int: 'a whole number', float: 'a number', str: 'a word'}.get(type(before), 'a value')

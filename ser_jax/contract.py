@@ -29,7 +29,8 @@ _REMEDIES = {
     (errno.EROFS, errno.EACCES, errno.EPERM): 'mend its permissions or give a place that can be written',
     (errno.ENAMETOOLONG,): 'give a shorter path',
     (errno.ENOENT,): 'check the path',
-    (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP): 'check what is there, or give another place',
+    (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP):
+        'check what is there, or give another place',
     (errno.EMFILE, errno.ENFILE): 'raise the limit of open files (ulimit -n)',
     (errno.ENOMEM,): 'free some memory',
     (errno.EBUSY, errno.ETXTBSY, errno.EAGAIN, errno.EDEADLK, errno.ENOLCK): 'end what else uses it',
@@ -39,7 +40,7 @@ REMEDIES = {code: remedy for codes, remedy in _REMEDIES.items() for code in code
 
 
 def os_error_code(error: BaseException | None) -> int | None:
-    """Return the errno of an error or of one that led to it, also where a library gives it as text; None = no such."""
+    """Return the errno of an error, or of one that led to it, also where it stands in its text."""
     while error is not None:
         if isinstance(error, OSError) and error.errno:
             return error.errno

@@ -14,8 +14,8 @@ INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
 def run(main: Callable, absl_flags: bool = True) -> None:
     """Run `main(argv)`; a mistake of the user becomes one line on stderr and exit code 2.
 
-    InputError, flags that cannot be parsed and errors of the operating system are the user's; anything else is ours and
-    keeps its traceback. With --debug every error has one, before its line.
+    InputError, flags that cannot be parsed and errors of the operating system are the user's;
+    anything else is ours and keeps its traceback. With --debug every error has one, before its line.
 
     Args:
       main: receives what absl's flags leave of the command line.
@@ -48,7 +48,7 @@ def run(main: Callable, absl_flags: bool = True) -> None:
 
 
 def _said(error: BaseException) -> tuple[str | None, int]:
-    """The line and the exit code of an error; None where it is not the user's, '' where there is nothing to say."""
+    """The line and the exit code of an error; None where it is ours, '' where no line is needed."""
     from absl import flags
 
     from ser_jax.contract import remedy
@@ -78,8 +78,8 @@ def _without_debug(argv: list[str]) -> list[str]:
 
 
 def _quiet_background() -> None:
-    """Keep the threads of Orbax and tensorstore from printing a failed write, which `Checkpoints` reports in one line."""
-    # Of several writes that fail at once one is awaited; asyncio would print the tracebacks of the others.
+    """Keep threads of Orbax and tensorstore from printing failures that an InputError reports."""
+    # Of several writes that fail at once one is awaited; asyncio would print those of the others.
     stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)
     stdlib_logging.getLogger('absl').addFilter(lambda record: 'orbax' not in record.pathname)
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
@@ -89,7 +89,8 @@ def _quiet_background() -> None:
 
 def _hook(shown: Callable) -> Callable:
     def hook(unhandled) -> None:
-        if str(unhandled.exc_value) != 'Event loop is closed':  # tensorstore's answer to a write that was given up
+        # tensorstore's answer after Orbax has given up
+        if str(unhandled.exc_value) != 'Event loop is closed':
             shown(unhandled)
 
     return hook

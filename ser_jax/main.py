@@ -3,10 +3,12 @@
 import pathlib
 
 from absl import flags
+from ml_collections import config_flags
 
 from ser_jax import config_file, door, peers
 
-config_file.define()
+config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.', lock_config=True)
+config_file.guard(flags.FLAGS['config'])
 _WORKDIR = flags.DEFINE_string('workdir', '', "Where the run is kept; '' = runs/<config's name>. Begun ones go on.")
 _COORDINATOR = flags.DEFINE_string('coordinator', '', 'host:port of process 0, where several processes train together.')
 _PROCESSES = flags.DEFINE_integer('num_processes', 0, 'How many processes train together.')

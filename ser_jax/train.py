@@ -39,7 +39,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     tensorboard/, checkpoints/ and best/<member>/. A kept model that is removed is trained again.
 
     Raises:
-      InputError: what the user gave cannot be trained, or `workdir` belongs to another config or is in use.
+      InputError: what the user gave cannot be trained, or `workdir` belongs to another config or
+        is in use.
     """
     workdir = pathlib.Path(workdir).absolute()
     first = jax.process_index() == 0
@@ -63,7 +64,8 @@ def _train(config: ConfigDict, workdir: pathlib.Path, say: Callable[[str], None]
         device_mesh(len(group), config.train.batch_size)  # what no device can hold is said before anything is written
     _warn(run, len(which), say)
     files, first = directory.describe(run, workdir), jax.process_index() == 0
-    if first and not (workdir / 'config.json').exists():  # without it the folder would be taken for something else
+    # A folder without config.json is not taken for a run.
+    if first and not (workdir / 'config.json').exists():
         directory.write(files, workdir)
     book = logbook.Logbook(workdir, config.train.tensorboard, writes=first)
     try:
@@ -80,7 +82,7 @@ def _train(config: ConfigDict, workdir: pathlib.Path, say: Callable[[str], None]
 
 
 def _go_through(training: _Training, order: list[int], directory_of_states: pathlib.Path) -> None:
-    """Trains the groups `order`, or goes on where their checkpoints stand, and writes what their members keep."""
+    """Trains the groups `order`, or goes on at their checkpoints; writes what members keep."""
     run, groups, workdir, files, book, made, say = training
     epochs, first = run.config.train.epochs, jax.process_index() == 0
     checkpoints = progress = None
@@ -89,14 +91,15 @@ def _go_through(training: _Training, order: list[int], directory_of_states: path
         like = lambda number: _group(run, groups[order[(number - 1) // epochs]], made).init()
         restored = checkpoints.restore(like, say, peers.says_lost)
         if first:
-            directory.write(files, workdir)  # only now: a state of another version is left as it is, with all beside it
+            directory.write(files, workdir)  # only now: a refused run is left as it is
         done, state = restored or (0, None)
         if restored:
             say(
                 f'going on from checkpoint {done}: epoch {(done - 1) % epochs + 1} of {epochs}, '
                 f'group {order[(done - 1) // epochs] + 1} of {len(groups)}'
             )
-        current = max(0, done - 1) // epochs  # the turn to go on with; what it kept is written (again) at its end
+        # The turn to go on with; what it kept is written (again) at its end.
+        current = max(0, done - 1) // epochs
         turn = {run.members[k].name: t for t, g in enumerate(order) for k in groups[g]}
         book.rewind(
             lambda r: (
@@ -124,7 +127,7 @@ def _go_through(training: _Training, order: list[int], directory_of_states: path
 
 
 def _lost(training: _Training) -> list[int]:
-    """The groups that ended and of which a kept model is not there; the same list in every process."""
+    """The groups that ended and of which a kept model is missing; the same in every process."""
     kept = lambda k: (training.workdir / 'best' / training.run.members[k].name / 'about.json').exists()
     there = np.array([all(kept(k) for k in group) for group in training.groups])
     return np.flatnonzero(~multihost_utils.broadcast_one_to_all(there)).tolist()
@@ -138,8 +141,8 @@ def _warn(run: assemble.Run, members: int, say: Callable[[str], None]) -> None:
     largest = max(len(m.train if m.versions is None else m.versions) for m in run.members)
     if batch > largest:
         say(
-            f'train.batch_size={batch} is more than the {largest} utterances that the largest member trains on: one step an '
-            f'epoch, of which at least {batch - largest} places stay empty'
+            f'train.batch_size={batch} is more than the {largest} utterances that the largest member '
+            f'trains on: one step an epoch, of which at least {batch - largest} places stay empty'
         )
 
 

@@ -56,7 +56,7 @@ def decide_at_once(run: assemble.Run) -> None:
 
 
 def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
-    """Return what a run's files say of it, by name, once it is what `workdir` was begun with; checked in every process.
+    """Return what a run's files say of it, by name, if `workdir` was begun with the same.
 
     Raises:
       InputError: the corpora or the folds are not those that `workdir` was begun with. Going on would score models on

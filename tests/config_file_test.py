@@ -1,4 +1,4 @@
-"""What is wrong in a config file has its line; what is wrong on the command line has the nearest knob or the kind it takes."""
+"""Faults of a config file have its line, those of overrides the nearest knob or its kind."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def parsed(monkeypatch, path, *argv) -> ConfigDict:
     monkeypatch.setattr(config_file, 'flags', SimpleNamespace(FLAGS=known, ArgumentParser=flags.ArgumentParser))
     monkeypatch.setattr(sys, 'argv', ['main', f'--config={path}', *argv])
     config_flags.DEFINE_config_file('config', None, '', known, lock_config=True)
-    known['config'].parser = config_file._Parser()
+    config_file.guard(known['config'])
     try:
         known(sys.argv)
     except flags.IllegalFlagValueError as e:

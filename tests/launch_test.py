@@ -24,7 +24,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / 'launch'
 FLAGS = ['--config=configs/fusion.py', '--workdir=runs/a b', "--config.members.seeds=(0,'1')"]
 # SGD: parameters differ by as much as gradients do.
-SGD = ('--config.optim.name=sgd', '--config.optim.learning_rate=0.05', '--config.members.only=0,')
+SGD = ('--config.optim.name=sgd', '--config.optim.learning_rate=0.05', '--config.optim.weight_decay=0',
+       '--config.members.only=0,')  # fmt: skip
 
 # As srun does: leaves out its own options, runs the rest once a task, tells each where it stands, ends with the highest of
 # their codes, or, where it was to kill the others, with that of their SIGTERM.

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 
-import numpy as np
 import pytest
 
 from ser_jax import lock, train
@@ -75,9 +74,9 @@ def test_states_of_another_version_are_left_with_all_beside_them(config, begun):
 
 def test_a_second_start_is_told_who_is_there(config, whole, begun):
     before = content(begun)
-    with lock.held(begun, 'training'):
-        with pytest.raises(InputError, match=rf'run is in use by another process \(training, process {os.getpid()} on'):
-            train.train(config, begun)
+    holder = rf'run is in use by another process \(training, process {os.getpid()} on'
+    with lock.held(begun, 'training'), pytest.raises(InputError, match=holder):
+        train.train(config, begun)
     assert content(begun) == before
     train.train(config, begun)
     assert_bitwise(kept(whole), kept(begun))
@@ -166,8 +165,7 @@ def test_the_module_that_trains_is_the_command_that_trains(data_dir, tmp_path):
     assert none.returncode == 2 and none.stderr.startswith('error: no --config given')
 
 
-def test_the_fixture_is_of_this_version(whole):
-    """Every kept model carries a checksum."""
+def test_every_kept_model_carries_a_checksum(whole):
     for about in whole.glob('best/*/about.json'):
         assert re.fullmatch('[0-9a-f]{64}', json.loads(about.read_text())['sha256'])
-    assert len(list(whole.glob('best/*'))) == 3 and np.isfinite(list(kept(whole).values())[0]).all()
+    assert len(list(whole.glob('best/*'))) == 3

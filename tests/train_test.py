@@ -192,6 +192,7 @@ def test_two_processes_equal_one(finished, data_dir, tmp_path):
     sgd = (
         '--config.optim.name=sgd',
         '--config.optim.learning_rate=0.05',
+        '--config.optim.weight_decay=0',
         '--config.train.epochs=1',
         '--config.members.only=0,',
     )

@@ -60,16 +60,16 @@ class Checkpoints:
     ) -> tuple[int, Any] | None:
         """The newest state that can be read and its number; None when there is none.
 
-        A damaged one is named through `say`, moved aside and the one before it used. States of another structure are left
-        where they are.
+        A damaged one is named through `say`, moved aside and the one before it used. States of
+        another structure are left where they are.
 
         Args:
           template: number -> a state of the same shapes on the devices that shall hold it.
           says_lost: whether an error is how another process's end shows, which tells nothing of the files.
 
         Raises:
-          InputError: there are checkpoints and none can be read, one cannot be read for now, or all hold states of another
-            structure (nothing is moved then).
+          InputError: there are checkpoints and none can be read, one cannot be read for now, or
+            all hold states of another structure (nothing is moved then).
         """
         numbers = sorted(self._manager.all_steps(), reverse=True)
         others: dict[int, str] = {}  # number -> how its structure differs
@@ -82,7 +82,8 @@ class Checkpoints:
             if _anywhere(bool(problem)):
                 self._move_aside(number, problem or 'as another process found', say)
                 continue
-            for newer, differs in others.items():  # a run's structure does not change: what differs from this one is damaged
+            # A run's structure does not change: what differs from this one is damaged.
+            for newer, differs in others.items():
                 self._move_aside(newer, differs, say)
             return number, state
         if others:
@@ -112,7 +113,7 @@ class Checkpoints:
         self._checked(self._manager.close)
 
     def _difference(self, number: int, expected: dict[str, Any]) -> str:
-        """How the arrays of a checkpoint differ from the expected ones; '' where they do not, or cannot be read."""
+        """How the arrays of a checkpoint differ from the expected ones; '' = equal or unreadable."""
         try:
             metadata = self._manager.metadata(number)
             stored = {k: (tuple(m.shape), str(np.dtype(m.dtype))) for k, m in metadata.item_metadata.tree.items()}
@@ -164,7 +165,7 @@ class Checkpoints:
 
 
 def difference(stored: dict[str, tuple], expected: dict[str, tuple]) -> str:
-    """Return how the names, shapes and dtypes of stored arrays differ from the expected ones, in words; '' if they do not."""
+    """Return how names, shapes and dtypes of stored arrays differ from the expected, '' = nowhere."""
     parts = []
     for names, words in (
         (sorted(stored.keys() - expected.keys()), 'has'),
@@ -197,7 +198,7 @@ def _plain(tree: Any) -> dict[str, Any]:
 
 
 def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
-    """Writes one member's kept variables (numpy, flat dicts), their checksum and `about`; atomic, replaces.
+    """Writes one member's kept variables (flat dicts), their checksum and `about`; atomic, replaces.
 
     Raises:
       InputError: they cannot be written.
@@ -225,8 +226,8 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
     """One member's kept variables as {'params': {...}, 'stats': {...}} (numpy) and its `about`.
 
     Raises:
-      InputError: there is none, it cannot be read, or it is damaged: its numbers are not those that were written, or not
-        finite.
+      InputError: there is none, it cannot be read, or it is damaged: its numbers are not those
+        that were written, or not finite.
     """
     directory = pathlib.Path(directory).absolute()
     if not (directory / 'about.json').exists():
@@ -257,7 +258,7 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
 
 
 def checksum(variables: dict[str, dict]) -> str:
-    """Return the SHA-256 of named arrays: kinds, names, dtypes, shapes and contents, in order of their names."""
+    """Return the SHA-256 of named arrays: kinds, names, dtypes, shapes and contents, by name."""
     digest = hashlib.sha256()
     for kind, flat in sorted(variables.items()):
         for name, x in sorted(flat.items()):

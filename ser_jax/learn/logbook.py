@@ -22,9 +22,10 @@ class Logbook:
         self._writes, self._shows, self._board = writes, writes and tensorboard, None
 
     def rewind(self, is_past) -> None:
-        """Drops the records where `is_past(record)` is False: what was logged after the checkpoint a run resumes from.
+        """Drops the records where `is_past(record)` is False: those after the checkpoint of a resume.
 
-        TensorBoard's files are written anew from the records that stay: its own way to drop steps drops them of all members.
+        TensorBoard's files are written anew from the records that stay: its own way to drop steps
+        drops them of all members.
         """
         if not self._writes or not self.path.exists():
             return

@@ -35,13 +35,13 @@ class Prediction(NamedTuple):
 
 
 def at_once(members: int, each: int = MOST) -> int:
-    """Return how many of `members` share a compiled step: at most `each`, and as many on every device where that divides."""
+    """Return how many of `members` share a step: at most `each`, if possible equally many a device."""
     devices, most = jax.device_count(), min(each, members)
     return most - most % devices or most
 
 
 def scored_at_once(members: int) -> int:
-    """Return how many of `members` are scored together: one on a CPU, where stacked convolutions cost more, else `at_once`."""
+    """Return how many of `members` are scored together: on a CPU, where stacking costs more, one."""
     return 1 if jax.default_backend() == 'cpu' else at_once(members)
 
 
@@ -105,11 +105,12 @@ class Group:
         self.batch_size, self.steps = batch_size, steps
         # Dispatches begun before one has ended.
         self._ahead = 0 if jax.default_backend() == 'cpu' and mesh.size > 1 else 1
-        # Steps of each dispatch of an epoch: as equal as can be, so that one or two programs are compiled.
+        # Steps of each dispatch of an epoch: about equal, so that one or two programs are compiled.
         count = -(-steps // max(1, per_dispatch))
         self.dispatches = [steps // count + (i < steps % count) for i in range(count)]
         self.per_dispatch = self.dispatches[0]
-        # Convolutions inside an XLA loop are 16-90 times slower on a CPU, and steps unrolled in one program round otherwise.
+        # Convolutions inside an XLA loop are 16-90 times slower on a CPU, and steps unrolled in one
+        # program round otherwise.
         self._loops = jax.default_backend() != 'cpu'
         self.shared = put(shared, mesh, P())
         self._seat(members, own)

@@ -119,6 +119,6 @@ def test_a_full_disk_is_said_before_anything_is_computed_into_it(windows, tmp_pa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, 'posix_fallocate', full)
-    with pytest.raises(InputError, match='No space left on device.*make room'):
+    with pytest.raises(InputError, match=r'No space left on device.*make room'):
         activations.of(windows, STEPS, 'edges', edges([]), 4.0)
     assert not list(tmp_path.iterdir())

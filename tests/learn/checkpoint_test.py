@@ -43,7 +43,7 @@ def bare(like: dict) -> dict:
 @pytest.mark.parametrize(
     'knob, value, names',
     [
-        ('model.channels', (4, 12), r"is float32 \(1, \S.*\), expected float32 \(1, .* more"),
+        ('model.channels', (4, 12), r'is float32 \(1, \S.*\), expected float32 \(1, .* more'),
         ('optim.ema', 0.9, r"it lacks \.average\.params\['classify/bias'\] and \d+ more"),
         ('optim.name', 'sgd', r'it has \.optimizer.* more'),
     ],
