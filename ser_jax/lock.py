@@ -1,0 +1,95 @@
+"""Locks on folders that one process at a time may write, released by the kernel after a crash."""
+
+import contextlib
+import datetime
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser_jax.contract import InputError
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system
+    fcntl = None
+
+_LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
+
+
+@contextlib.contextmanager
+def held(path: str | os.PathLike, what: str) -> Iterator[None]:
+    """Holds the lock of `path` while the block runs: `.<name>.lock` beside it, removed at the end.
+
+    The kernel releases the lock of a process that ends in any way, `kill -9` included; a lock file
+    that is left then locks nothing. Where no lock can be made (a file system without `flock`, a
+    folder that is not writable) the block runs without one.
+
+    Args:
+      path: a folder or file, which need not exist.
+      what: a noun for messages, e.g. 'build' or 'training'.
+
+    Raises:
+      InputError: another process holds it; the message names that process, its host and the time
+        of its start.
+    """
+    path = Path(os.path.realpath(path))
+    lock = path.parent / f'.{path.name}.lock'
+    descriptor = _acquired(lock, path, what)
+    if descriptor is None:
+        yield
+        return
+    _OPEN.add(descriptor)
+    try:
+        with contextlib.suppress(OSError):
+            now = datetime.datetime.now().strftime('%Y-%m-%d %H:%M:%S')
+            os.ftruncate(descriptor, 0)
+            holder = f'{what}, process {os.getpid()} on {socket.gethostname()} since {now}'
+            os.pwrite(descriptor, holder.encode(), 0)
+        yield
+    finally:
+        _OPEN.discard(descriptor)
+        with contextlib.suppress(OSError):
+            os.unlink(lock)  # before the release: nobody else's file is removed
+        os.close(descriptor)
+
+
+def _acquired(lock: Path, path: Path, what: str) -> int | None:
+    """The descriptor of a lock file that this process holds now, None where there are no locks."""
+    while fcntl is not None:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            current = os.stat(lock)
+            if os.path.samestat(os.fstat(descriptor), current):
+                return descriptor
+        except FileNotFoundError:
+            pass  # the process before this one has just removed it
+        except OSError as e:
+            holder = os.pread(descriptor, 500, 0).decode(errors='replace') or what
+            os.close(descriptor)
+            if e.errno not in _LOCKED:
+                return None
+            raise InputError(
+                f'{path} is in use by another process ({holder}); wait until it ends, or stop it'
+            ) from e
+        os.close(descriptor)
+    return None
+
+
+_OPEN: set[int] = set()
+
+
+def _close_in_child() -> None:
+    """A forked child keeps no lock of its parent, which it may outlive."""
+    while _OPEN:
+        os.close(_OPEN.pop())
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_close_in_child)
