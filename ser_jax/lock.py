@@ -23,8 +23,9 @@ def held(path: str | os.PathLike, what: str) -> Iterator[None]:
     """Holds the lock of `path` while the block runs: `.<name>.lock` beside it, removed at the end.
 
     The kernel releases the lock of a process that ends in any way, `kill -9` included; a lock file
-    that is left then locks nothing. Where no lock can be made (a file system without `flock`, a
-    folder that is not writable) the block runs without one.
+    that is left then locks nothing. A process that holds it already may enter again. Where no lock
+    can be made (a file system without `flock`, a folder that is not writable) the block runs
+    without one.
 
     Args:
       path: a folder or file, which need not exist.
@@ -36,11 +37,11 @@ def held(path: str | os.PathLike, what: str) -> Iterator[None]:
     """
     path = Path(os.path.realpath(path))
     lock = path.parent / f'.{path.name}.lock'
-    descriptor = _acquired(lock, path, what)
+    descriptor = None if lock in _HELD else _acquired(lock, path, what)
     if descriptor is None:
         yield
         return
-    _OPEN.add(descriptor)
+    _HELD[lock] = descriptor
     try:
         with contextlib.suppress(OSError):
             now = datetime.datetime.now().strftime('%Y-%m-%d %H:%M:%S')
@@ -49,7 +50,7 @@ def held(path: str | os.PathLike, what: str) -> Iterator[None]:
             os.pwrite(descriptor, holder.encode(), 0)
         yield
     finally:
-        _OPEN.discard(descriptor)
+        del _HELD[lock]
         with contextlib.suppress(OSError):
             os.unlink(lock)  # before the release: nobody else's file is removed
         os.close(descriptor)
@@ -82,13 +83,13 @@ def _acquired(lock: Path, path: Path, what: str) -> int | None:
     return None
 
 
-_OPEN: set[int] = set()
+_HELD: dict[Path, int] = {}  # lock file -> its open descriptor
 
 
 def _close_in_child() -> None:
     """A forked child keeps no lock of its parent, which it may outlive."""
-    while _OPEN:
-        os.close(_OPEN.pop())
+    while _HELD:
+        os.close(_HELD.popitem()[1])
 
 
 if hasattr(os, 'register_at_fork'):
