@@ -50,10 +50,10 @@ def held(path: str | os.PathLike, what: str) -> Iterator[None]:
             os.pwrite(descriptor, holder.encode(), 0)
         yield
     finally:
-        del _HELD[lock]
-        with contextlib.suppress(OSError):
-            os.unlink(lock)  # before the release: nobody else's file is removed
-        os.close(descriptor)
+        if _HELD.pop(lock, None) is not None:  # else this is a forked child, which holds nothing
+            with contextlib.suppress(OSError):
+                os.unlink(lock)  # before the release: nobody else's file is removed
+            os.close(descriptor)
 
 
 def _acquired(lock: Path, path: Path, what: str) -> int | None:
