@@ -5,17 +5,18 @@ import unicodedata
 from collections.abc import Sequence
 
 from ser_jax.contract import InputError, Recording
-from ser_jax.data import inspection, soundness
+from ser_jax.data import inspection, soundness, sources
 from ser_jax.data.stored import FeatureConfig, fields
 
 _OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fields()]
 
 
 def normal(recording: Recording) -> Recording:
-    """A recording whose id and classes are in one normal form (NFC): names that look alike are one."""
-    names = ('id', 'speaker', 'emotion', 'label')
-    fields = {n: unicodedata.normalize('NFC', getattr(recording, n)) for n in names}
-    return dataclasses.replace(recording, **fields)
+    """A recording whose names are text, its id and classes in one normal form: what looks alike is one."""
+    texts = {f: sources.readable(getattr(recording, f)) for f in ('source', 'text')}
+    for field in ('id', 'speaker', 'emotion', 'label'):
+        texts[field] = unicodedata.normalize('NFC', sources.readable(getattr(recording, field)))
+    return dataclasses.replace(recording, **texts)
 
 
 def hear(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Heard]:

@@ -34,7 +34,7 @@ from ser_jax.contract import Facts, InputError, Recording
 from ser_jax.data import chunks, download, emotions, inspection, on_disk, soundness
 from ser_jax.data.download import Archive
 from ser_jax.data.inspection import Published, Skipped
-from ser_jax.data.sources import Audio, audio_files, seen
+from ser_jax.data.sources import Audio, audio_files, nested_zips, readable, seen
 from ser_jax.data.stored import (
     FACTS,
     FINGERPRINT,
@@ -96,7 +96,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         given, folder = self._given_manual_dir is not None, self.manual_dir(dl_manager)
         if folder is not None:
-            found = audio_files(folder)
+            found, self._nested = audio_files(folder), nested_zips(folder)
             if any(name.match(a.stem) for a in found):
                 return found
             if given:
@@ -136,6 +136,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def __init__(self, *, file_format=None, **kwargs):
         self._given_manual_dir, self._report, self._found, self._workers = None, None, (), None
+        self._nested: list[str] = []
         super().__init__(file_format=file_format, **kwargs)
         if file_format is None and not Path(self.data_dir, 'dataset_info.json').exists():
             self.info.set_file_format('array_record', override=True)  # TFDS's own default needs TensorFlow to be read
@@ -162,6 +163,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Hears the whole corpus before anything is written; returns what to keep, and its features by `id(heard)`."""
         found = list(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
+        skipped += [Skipped(zip, 'ignored', 'a zip within a zip, which is not opened') for zip in self._nested]
         recordings = sorted((chunks.normal(f) for f in found if isinstance(f, Recording)), key=lambda r: (r.id, r.source))
         files = len(recordings) + sum(s.kind != 'ignored' for s in skipped)
         if self._workers is not None:
@@ -234,7 +236,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             source = self.as_data_source('train')
             content = {'fingerprint': fingerprint(source), 'examples': len(source), 'features': name}
             _write_json(folder / FINGERPRINT, content)
-        print('\n'.join(inspection.lines(self._report)))
+        print(readable('\n'.join(inspection.lines(self._report))))
 
     @contextlib.contextmanager
     def _on_beam(self, download_config) -> Iterator:
@@ -267,4 +269,5 @@ def tolerance(default: float) -> float:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
+    path.write_text(readable(text), encoding='utf-8')
