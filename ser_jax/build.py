@@ -13,7 +13,6 @@ import errno
 import importlib
 import importlib.util
 import io
-import json
 import os
 import pathlib
 import re
@@ -24,7 +23,7 @@ from collections.abc import Iterator
 # Read when numpy is first imported, so before it is: in many threads librosa's small products take five times as long.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
-from ser_jax import door
+from ser_jax import door, lock
 from ser_jax.contract import InputError
 
 
@@ -91,6 +90,8 @@ def _parse(argv: list[str]):
 
 def _build(args, path: pathlib.Path) -> None:
     """Builds one dataset, or finds it built; prints its inspection and where it lies."""
+    from ser_jax.data import inspection, stored
+
     cls = builder_class(path)
     generation = args.generation
     if generation.config is None and generation.config_idx is None:
@@ -103,29 +104,66 @@ def _build(args, path: pathlib.Path) -> None:
     config = generation.config or cls.BUILDER_CONFIGS[generation.config_idx].name
     debug = dataclasses.replace(args.debug, overwrite=False)
     args_of_one = dataclasses.replace(
-        args, positional_datasets=[str(path)], datasets=[], generation=generation, debug=debug
-    )
-    where = pathlib.Path(cls(data_dir=args.paths.data_dir, config=config).data_dir)
-    there = where.exists() and not args.debug.overwrite
-    quiet = contextlib.redirect_stdout(io.StringIO())  # TFDS prints two pages about itself
-    with _restored_on_failure(where, args.debug.overwrite), _clear_errors(where), quiet:
-        args_of_one.execute()
-    builder = cls(data_dir=args.paths.data_dir, config=config)
+        args, positional_datasets=[str(path)], datasets=[], debug=debug,
+        generation=dataclasses.replace(generation, num_processes=1),  # there is one to build
+    )  # fmt: skip
+    where = place(cls, args.paths.data_dir, config)
+    what = f'{cls.name} ({config})'
+    with _clear_errors(where, args), lock.held(where, 'build'):
+        _tidy(where)
+        if where.exists() and not args.debug.overwrite:
+            _reuse(cls, where, config, args)
+            return
+        quiet = contextlib.redirect_stdout(io.StringIO())  # TFDS prints two pages about itself
+        with _restored_on_failure(where, args.debug.overwrite), quiet:
+            args_of_one.execute()
+            builder = cls(data_dir=args.paths.data_dir, config=config)
     if not builder.is_prepared():
-        if there:
-            raise InputError(f'{where} is there but holds no complete shards; remove it, or build it with --overwrite')
         return  # --download_only and the like
-    what = f'{builder.name} ({config})'
-    if there:
-        _check(builder, where)
-        print(f'{what} is already built, nothing to do; --overwrite builds it again')
-    else:
-        from ser_jax.data import inspection
-
-        if (report := where / 'inspection.json').exists():
-            print(f'{what}:')
-            print('\n'.join(inspection.lines(json.loads(report.read_text(encoding='utf-8')))))
+    if (report := where / stored.INSPECTION).exists():
+        print(f'{what}:')
+        print('\n'.join(inspection.lines(stored.read_json(report))))
     print(f'{what}: {builder.info.splits.total_num_examples:,} utterances in {where}')
+
+
+def place(cls, data_dir: os.PathLike | None, config: str) -> pathlib.Path:
+    """The folder of a build, as TFDS names it; nothing that lies there is read."""
+    from tensorflow_datasets.core import constants
+
+    root = pathlib.Path(data_dir or constants.DATA_DIR).expanduser()
+    return root / cls.name / config / str(cls.VERSION)
+
+
+def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
+    """Prints where a build lies that is complete, unchanged, and of the source that is asked for.
+
+    Raises:
+      InputError: it is not.
+    """
+    from ser_jax.data import origin, shards, stored
+
+    if (where / stored.INFO).exists():
+        stored.read_json(where / stored.INFO)  # TFDS reads it whatever it is to do
+    if (where / stored.FINGERPRINT).exists():
+        examples = shards.verify(where)
+    elif (builder := cls(data_dir=args.paths.data_dir, config=config)).is_prepared():
+        examples = builder.info.splits.total_num_examples  # another file format: nothing to compare
+    else:
+        raise InputError(f'{where} is there but holds no complete shards; remove it, or build it with --overwrite')
+    other = 'another --name' if cls.name == 'folder' or args.name else 'another --data_dir'
+    otherwise = f'--overwrite builds it again in its place, {other} beside it'
+    note = origin.compared(where, args.paths.manual_dir, otherwise)
+    what = f'{cls.name} ({config})'
+    print(f'{what} is already built, nothing to do; --overwrite builds it again')
+    if note:
+        print(f'{what}: {note}')
+    print(f'{what}: {examples:,} utterances in {where}')
+
+
+def _tidy(where: pathlib.Path) -> None:
+    """Removes what killed builds left: nobody works here, since the lock is held."""
+    for left in where.parent.glob(f'incomplete.*_{where.name}'):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -192,37 +230,39 @@ def _restored_on_failure(where: pathlib.Path, overwrite: bool) -> Iterator[None]
     shutil.rmtree(aside)
 
 
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 'free some space or choose another --data_dir'),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), 'choose a --data_dir that you may write to'),
+    errno.ENAMETOOLONG: 'choose a shorter --data_dir',
+    errno.ENOTDIR: 'a file lies where a folder is needed: choose another --data_dir',
+    errno.EIO: 'see to the disk',
+}
+
+
 @contextlib.contextmanager
-def _clear_errors(where: pathlib.Path) -> Iterator[None]:
+def _clear_errors(where: pathlib.Path, args) -> Iterator[None]:
     """Turns what the disk refuses into one line."""
     try:
         yield
     except (OSError, RuntimeError) as e:
-        # array_record reports a failed write as a RuntimeError with the system's words.
-        words = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
-        if isinstance(e, RuntimeError) and not any(w in str(e) for w in words):
+        if not (refusal := _refusal(e, where, args)):
             raise
-        reason = getattr(e, 'strerror', None) or next((w for w in words if w in str(e)), str(e))
-        raise InputError(
-            f'{getattr(e, "filename", None) or where} cannot be written ({reason}); free some space or choose another '
-            '--data_dir, then run the same command again'
-        ) from e
+        raise InputError(f'{refusal}, then run the same command again') from e
 
 
-def _check(builder, where: pathlib.Path) -> None:
-    """Compares existing shards with their fingerprint."""
-    from ser_jax.data import stored
-
-    if not (where / stored.FINGERPRINT).exists():
-        return  # another file format: nothing to compare
-    try:
-        expected = json.loads((where / stored.FINGERPRINT).read_text())['fingerprint']
-        found = stored.fingerprint(builder.as_data_source('train'))
-    except Exception as e:  # damaged shards raise whatever their decoder does
-        raise InputError(f'{where} is damaged ({type(e).__name__}: {e}); build it again with --overwrite') from e
-    if found != expected:
-        raise InputError(f'{where} is not what was built (fingerprint {found[:12]}, stored {expected[:12]}); '
-                         'build it again with --overwrite')  # fmt: skip
+def _refusal(error: Exception, where: pathlib.Path, args) -> str:
+    """What the disk refuses and what to do, '' where an error is not the disk's."""
+    # array_record reports a failed write as a RuntimeError with the system's words, TFDS a full disk with its own.
+    code = getattr(error, 'errno', None) or next((c for c in _ADVICE if os.strerror(c) in str(error)), None)
+    if code is None and str(error).startswith('Not enough disk space'):
+        return f'{where} cannot be written ({error}); {_ADVICE[errno.ENOSPC]}'
+    name = getattr(error, 'filename', None)
+    if code in _ADVICE:
+        return f'{name or where} cannot be written ({os.strerror(code)}); {_ADVICE[code]}'
+    known = [p for p in (where.parents[2], args.paths.manual_dir, args.paths.download_dir) if p]
+    if name and any(str(name).startswith(str(p)) for p in known):
+        return f'{name} cannot be used ({os.strerror(code)}); choose another --data_dir or repair that'
+    return ''
 
 
 if __name__ == '__main__':

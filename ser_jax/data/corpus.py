@@ -30,8 +30,9 @@ from etils import epath
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ser_jax import lock
 from ser_jax.contract import Facts, InputError, Recording
-from ser_jax.data import chunks, download, emotions, inspection, on_disk, soundness
+from ser_jax.data import chunks, download, emotions, inspection, on_disk, origin, soundness
 from ser_jax.data.download import Archive
 from ser_jax.data.inspection import Published, Skipped
 from ser_jax.data.sources import Audio, audio_files, nested_zips, readable, seen
@@ -118,10 +119,12 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         if self._given_manual_dir is None:
             try:
-                return Path(dl_manager.manual_dir)
+                self._source = Path(dl_manager.manual_dir)
+                return self._source
             except AssertionError:  # TFDS's way to say that its default folder is not there
                 return None
         given = Path(self._given_manual_dir).expanduser()
+        self._source = given
         if given.is_file() and given.suffix.lower() == '.zip':
             return given
         wrong = 'does not exist' if not given.exists() else 'is no folder' if not given.is_dir() else ''
@@ -137,17 +140,31 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init__(self, *, file_format=None, **kwargs):
         self._given_manual_dir, self._report, self._found, self._workers = None, None, (), None
         self._nested: list[str] = []
+        self._source: Path | None = None  # once `recordings` has asked for it
         super().__init__(file_format=file_format, **kwargs)
         if file_format is None and not Path(self.data_dir, 'dataset_info.json').exists():
             self.info.set_file_format('array_record', override=True)  # TFDS's own default needs TensorFlow to be read
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
+        info = self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({**fields(), **self.builder_config.spec()}),
             homepage=self.HOMEPAGE,
             license=self.LICENSE,
             disable_shuffling=True,  # record order is the order of ids
         )
+        # Of corpora that it does not publish, TFDS would leave an empty temporary folder each time.
+        info.initialize_from_bucket = _nothing_published
+        return info
+
+    def download_and_prepare(self, **kwargs):
+        """As TFDS's, by one process at a time; raises InputError where another one is at it."""
+        with lock.held(self.data_dir, 'build'):
+            super().download_and_prepare(**kwargs)
+
+    def _given_manifest(self) -> Path | None:
+        """What was given where that is a file, which builders of tables read without `manual_dir`."""
+        given = Path(self._given_manual_dir or '').expanduser()
+        return given if given.is_file() else None
 
     def _make_download_manager(self, download_dir, download_config):
         self._given_manual_dir = download_config.manual_dir
@@ -232,6 +249,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
         _write_json(folder / FACTS, dataclasses.asdict(facts))
         _write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
+        if source := self._source or self._given_manifest():
+            origin.write(folder, source)
         if self.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:  # others cannot be read without TensorFlow
             source = self.as_data_source('train')
             content = {'fingerprint': fingerprint(source), 'examples': len(source), 'features': name}
@@ -254,6 +273,10 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 yield dataclasses.replace(download_config, beam_options=options, beam_runner=runner)
         finally:
             self._workers = None
+
+
+def _nothing_published() -> None:
+    """Initializes nothing."""
 
 
 def tolerance(default: float) -> float:

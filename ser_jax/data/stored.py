@@ -2,16 +2,21 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from ser_jax.audio import features, front_ends, variants, wav
+from ser_jax.contract import InputError
 
-# Files beside the shards: a hash of their content, what was found and left out, what the corpus is (contract.Facts).
+# Files beside the shards: a hash of their content, what was found and left out, what the corpus is (contract.Facts), what
+# it was built from. The last is TFDS's own.
 FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
+ORIGIN, INFO = 'origin.json', 'dataset_info.json'
 
 
 @dataclasses.dataclass(eq=False)
@@ -114,6 +119,27 @@ def fields() -> dict:
         'silence': tfds.features.Scalar(np.float32, doc='share of 10 ms stretches 40 dB or more under the loudest'),
         'source_sha256': text(doc='hash of the decoded samples, see ser_jax.data.inspection.sha256'),
     }
+
+
+def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
+    """The object in a file of a build.
+
+    Raises:
+      InputError: the file is not there, cut or garbled, or lacks one of `keys`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        lacking = 'holds no object' if not isinstance(content, dict) else ''
+        lacking = lacking or next((f'holds no {k}' for k in keys if k not in content), '')
+    except FileNotFoundError:
+        lacking = 'is missing'
+    except OSError as e:
+        raise InputError(f'{path} cannot be read ({e.strerror}); check its permissions and the disk') from e
+    except ValueError as e:  # no JSON, or no UTF-8
+        lacking = f'is damaged ({e})'
+    if lacking:
+        raise InputError(f'{path} {lacking}; build the corpus again with --overwrite')
+    return content
 
 
 def fingerprint(examples: Iterable[dict]) -> str:
