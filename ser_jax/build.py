@@ -42,6 +42,8 @@ def main(argv: list[str]) -> None:
     tfds.disable_progress_bar()  # the builders show one line of their own
     if args.tolerance is not None:
         os.environ['SER_JAX_TOLERANCE'] = str(args.tolerance)
+    if (given := str(args.paths.data_dir or '')) != given.encode(errors='replace').decode():
+        raise InputError(f'--data_dir={given!r} is no UTF-8; give another folder')
     for name in args.positional_datasets + args.datasets or ['']:
         path = script(name)
         with _called(args.name, builder_class(path), path):
@@ -88,19 +90,32 @@ def _parse(argv: list[str]):
     return parser.parse_args(argv[1:]).args
 
 
+def _generation(args, cls):
+    """The generation flags with a config of the builder.
+
+    Raises:
+      InputError: it has no such config.
+    """
+    generation, configs = args.generation, [c.name for c in cls.BUILDER_CONFIGS]
+    if generation.config_idx is not None and not 0 <= generation.config_idx < len(configs):
+        raise InputError(f'--config_idx must be 0 to {len(configs) - 1}, got {generation.config_idx}')
+    if generation.config is None and generation.config_idx is None:
+        return dataclasses.replace(generation, config=configs[0])
+    if generation.config is not None and generation.config not in configs:
+        near = difflib.get_close_matches(generation.config, configs, 1)
+        hint = f'did you mean {near[0]}? expected' if near else 'expected'
+        raise InputError(
+            f'--config={generation.config} is unknown to {cls.name}; {hint} one of {", ".join(configs)}'
+        )
+    return generation
+
+
 def _build(args, path: pathlib.Path) -> None:
     """Builds one dataset, or finds it built; prints its inspection and where it lies."""
     from ser_jax.data import inspection, stored
 
     cls = builder_class(path)
-    generation = args.generation
-    if generation.config is None and generation.config_idx is None:
-        generation = dataclasses.replace(generation, config=cls.BUILDER_CONFIGS[0].name)
-    elif generation.config is not None and generation.config not in cls.builder_configs:
-        near = difflib.get_close_matches(generation.config, cls.builder_configs, 1)
-        hint = f'did you mean {near[0]}? expected' if near else 'expected'
-        known = ', '.join(cls.builder_configs)
-        raise InputError(f'--config={generation.config} is unknown to {cls.name}; {hint} one of {known}')
+    generation = _generation(args, cls)
     config = generation.config or cls.BUILDER_CONFIGS[generation.config_idx].name
     debug = dataclasses.replace(args.debug, overwrite=False)
     args_of_one = dataclasses.replace(
@@ -161,7 +176,11 @@ def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
 
 
 def _tidy(where: pathlib.Path) -> None:
-    """Removes what killed builds left: nobody works here, since the lock is held."""
+    """Removes what killed builds left, or puts it back: nobody works here, since the lock is held."""
+    aside = _aside(where)
+    if aside.exists() and not where.exists():  # killed while the new shards were made
+        os.replace(aside, where)
+    shutil.rmtree(aside, ignore_errors=True)
     for left in where.parent.glob(f'incomplete.*_{where.name}'):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -210,16 +229,17 @@ def builder_class(path: pathlib.Path):
     return cls
 
 
+def _aside(where: pathlib.Path) -> pathlib.Path:
+    return where.with_name(f'replaced.{where.name}')
+
+
 @contextlib.contextmanager
 def _restored_on_failure(where: pathlib.Path, overwrite: bool) -> Iterator[None]:
     """Sets existing shards aside while new ones are built, and puts them back if that fails."""
-    aside = where.with_name(f'replaced.{where.name}')
-    if not where.exists() and aside.exists():  # an earlier run was killed between the two
-        os.replace(aside, where)
+    aside = _aside(where)
     if not overwrite or not where.exists():
         yield
         return
-    shutil.rmtree(aside, ignore_errors=True)
     os.replace(where, aside)
     try:
         yield

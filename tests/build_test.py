@@ -50,6 +50,9 @@ def test_a_build_says_what_it_found_and_where_it_is(tmp_path, capsys):
     assert out[1].startswith('10 utterances (3 female, 7 male), 0.00 hours, 2 speakers')
     assert out[-1] == f'ravdess (log_mel): 10 utterances in {folder(tmp_path)}'
     assert not (tmp_path / 'ravdess' / 'waveform').exists()  # the default config alone
+    cls = build.builder_class(build.script('ravdess'))
+    where = cls(data_dir=tmp_path, config='native').data_dir
+    assert str(build.place(cls, tmp_path, 'native')) == where
 
 
 def test_a_second_run_reuses_what_exists_and_says_so(built, capsys):
@@ -72,9 +75,13 @@ def test_overwrite_builds_again_and_a_failure_keeps_what_was_there(built, capsys
     assert [p.name for p in folder(built).parent.iterdir()] == ['1.1.0']
 
 
-def test_a_run_killed_while_overwriting_is_repaired(built):
+def test_a_run_killed_while_overwriting_is_repaired(built, capsys):
     os.replace(folder(built), folder(built).with_name('replaced.1.1.0'))
     run(f'--data_dir={built}')
+    assert 'is already built' in capsys.readouterr().out
+    shutil.copytree(folder(built), folder(built).with_name('replaced.1.1.0'))  # killed a moment later
+    run(f'--data_dir={built}')
+    assert [p.name for p in folder(built).parent.iterdir()] == ['1.1.0']
     assert len(fingerprint(built)) == 64
 
 
@@ -131,6 +138,7 @@ def test_a_dataset_is_named_in_any_of_the_usual_ways(name, monkeypatch, tmp_path
     [
         (['datasets/ravdes'], "dataset 'datasets/ravdes' is not there; .*ravdess"),
         (['ravdess', '--config=logmel'], '--config=logmel is unknown to ravdess; did you mean log_mel'),
+        (['ravdess', '--config_idx=99'], '--config_idx must be 0 to'),
         (['ravdess', '--manul_dir=x'], 'unrecognized arguments: --manul_dir=x; did you mean --manual_dir'),
         (['ravdess', '--tolerance=lots'], 'argument --tolerance'),
         (['ravdess', '--tolerance=2', f'--manual_dir={DUMMY}'], 'is not a share'),
