@@ -1,5 +1,6 @@
 """Built corpora on disk: found by name, opened, and compared with the fingerprint they were stored with."""
 
+import dataclasses
 import difflib
 import os
 import pathlib
@@ -12,8 +13,9 @@ from ser_jax.data import stored
 
 # In a checkout: the corpora there could be.
 DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
+_USUAL = {c.name for c in (stored.LOG_MEL, stored.WAVEFORM, stored.NATIVE, stored.TEXT, *stored.PUBLISHED)}
 AGAIN = 'build it again with --overwrite'
-_FACTS = [f for f in Facts.__dataclass_fields__]
+_FACTS = [f.name for f in dataclasses.fields(Facts)]
 
 
 class Opened(NamedTuple):
@@ -141,13 +143,14 @@ def _not_built(name: str, root: pathlib.Path, source: str, config: str) -> str:
         hint = f'; there is {", ".join(f"{corpus}/{c}" for c in configs)} to name instead'
     target = next((n for n in (corpus, *near) if n in known), None)
     flags = '' if target == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
-    if target is None:  # one's own recordings, under a name
+    if target is None and config in _USUAL:  # one's own recordings, under a name
         target, flags = 'folder', f' --name={near[0] if near else corpus}{flags}'
     # A corpus of texts builds its config anyway.
     flags += '' if config in ('log_mel', 'text') else f' --config={config}'
     default = pathlib.Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
     flags += f' --data_dir={root}' if root != default else ''
+    builder = f'datasets/{target}' if target else 'WHERE_ITS_BUILDER_IS'
     return (
         f'corpus {name!r} ({source}) is not built in {root}{hint}; build it with: python -m '
-        f'ser_jax.build datasets/{target}{flags}'
+        f'ser_jax.build {builder}{flags}'
     )
