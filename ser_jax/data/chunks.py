@@ -12,7 +12,7 @@ _OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fiel
 
 
 def normal(recording: Recording) -> Recording:
-    """A recording whose names are text, its id and classes in one normal form: what looks alike is one."""
+    """A recording whose names are text, its id and classes in normal form C: one form, one class."""
     texts = {f: sources.readable(getattr(recording, f)) for f in ('source', 'text')}
     for field in ('id', 'speaker', 'emotion', 'label'):
         texts[field] = unicodedata.normalize('NFC', sources.readable(getattr(recording, field)))
@@ -33,9 +33,8 @@ def examples(config: FeatureConfig, heard: Sequence[inspection.Heard]) -> list[d
     stored = config.finish([_prepared(config, h.recording) for h in heard])
     for h, values in zip(heard, stored, strict=True):
         if flaw := soundness.flaw(values):
-            raise InputError(
-                f'{h.recording.source}: {flaw[1]}; remove it, or build without Beam, which leaves it out'
-            )
+            reason = f'{h.recording.source}: {flaw[1]}'
+            raise InputError(f'{reason}; remove it, or build without Beam, which leaves it out')
     return [example(h, values) for h, values in zip(heard, stored, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""The source of a build, kept beside its shards: a command that names another one is not answered by them."""
+"""The source of a build, kept beside its shards, which answer for no other source."""
 
 import hashlib
 import json
@@ -68,13 +68,15 @@ def compared(folder: Path, given: str | os.PathLike | None, otherwise: str) -> s
     given = Path(given).expanduser()
     shown = sources.readable(str(given))
     if not (folder / ORIGIN).exists():
-        return f'an earlier version built it and kept no note of its source; not compared with {shown}'
+        return f'an earlier version kept no note of its source; not compared with {shown}'
     built = read_json(folder / ORIGIN, ('source', 'files', 'listing'))
     same_place = sources.readable(os.path.realpath(given)) == built['source']
     if not given.exists():
         if same_place:
             return f'{shown}, its source, is not there any more; not compared'
-        raise InputError(f'{folder} was built from {built["source"]}, and --manual_dir={shown} does not exist')
+        raise InputError(
+            f'{folder} was built from {built["source"]}, and --manual_dir={shown} does not exist'
+        )
     now = describe(given)
     if now['listing'] == built['listing']:
         return ''

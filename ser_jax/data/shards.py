@@ -1,4 +1,4 @@
-"""Built corpora on disk: found by name, opened, and compared with the fingerprint they were stored with."""
+"""Built corpora on disk: found by name, opened, compared with the fingerprint they were given."""
 
 import dataclasses
 import difflib
@@ -13,7 +13,8 @@ from ser_jax.data import stored
 
 # In a checkout: the corpora there could be.
 DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
-_USUAL = {c.name for c in (stored.LOG_MEL, stored.WAVEFORM, stored.NATIVE, stored.TEXT, *stored.PUBLISHED)}
+_CONFIGS = (stored.LOG_MEL, stored.WAVEFORM, stored.NATIVE, stored.TEXT, *stored.PUBLISHED)
+_USUAL = {c.name for c in _CONFIGS}  # of every builder of recordings
 AGAIN = 'build it again with --overwrite'
 _FACTS = [f.name for f in dataclasses.fields(Facts)]
 
@@ -51,7 +52,8 @@ def opened(name: str, root: pathlib.Path, source: str, built: str = '') -> Opene
 
     corpus, _, config = name.partition('/')
     config = config or built or source
-    found = [p for p in (root / corpus / config).glob('*.*.*') if re.fullmatch(r'\d+\.\d+\.\d+', p.name)]
+    folders = (root / corpus / config).glob('*.*.*')
+    found = [p for p in folders if re.fullmatch(r'\d+\.\d+\.\d+', p.name)]
     if not found:
         raise InputError(_not_built(name, root, source, config))
     folder = max(found, key=lambda p: [int(n) for n in p.name.split('.')])
@@ -59,7 +61,9 @@ def opened(name: str, root: pathlib.Path, source: str, built: str = '') -> Opene
     facts = stored.read_json(folder / stored.FACTS, _FACTS)
     builder, data = whole(folder)
     if source not in ('text', *builder.info.features):
-        raise InputError(f'corpus {name!r} holds no {source}; expected {corpus}, or another features.source')
+        raise InputError(
+            f'corpus {name!r} holds no {source}; expected {corpus}, or another features.source'
+        )
     features = {k: f for k, f in builder.info.features.items() if k == source}
     alone = tfds.features.FeaturesDict(features)
     return Opened(

@@ -21,14 +21,15 @@ def checked(
     peak = float(np.abs(samples).max())
     if peak > LOUDEST or (peak > 1 and np.array_equal(samples, np.rint(samples))):
         reason = (
-            f'samples reach {peak:.6g} where at most 1 is expected: integers stored as floats, or a '
-            'damaged file'
+            f'samples reach {peak:.6g} where at most 1 is expected: integers stored as floats, '
+            'or a damaged file'
         )
         raise wav.SoundError(source, 'out of range', reason)
     if samples.ndim > 1:
         mixed = wav.mono(samples)
         _judge(mixed, 'after mixing down', source)
-        if np.var(mixed, dtype=np.float64) < CANCELLED * np.var(samples, 0, dtype=np.float64).mean():
+        of_channels = np.var(samples, 0, dtype=np.float64).mean()
+        if np.var(mixed, dtype=np.float64) < CANCELLED * of_channels:
             reason = 'silent after mixing down: the channels cancel each other'
             raise wav.SoundError(source, 'silent', reason)
     if rate_hz is None:

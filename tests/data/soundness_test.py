@@ -1,4 +1,4 @@
-"""Sounds that cannot be stored are named at the step where they fail; what only overshoots passes."""
+"""Sounds that cannot be stored are named at the step where they fail; overshoots pass."""
 
 import numpy as np
 import pytest
