@@ -19,17 +19,17 @@ _LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 @contextlib.contextmanager
-def held(path: str | os.PathLike, what: str) -> Iterator[None]:
+def held(path: str | os.PathLike, what: str, reenter: bool = False) -> Iterator[None]:
     """Holds the lock of `path` while the block runs: `.<name>.lock` beside it, removed at the end.
 
     The kernel releases the lock of a process that ends in any way, `kill -9` included; a lock file
-    that is left then locks nothing. A process that holds it already may enter again. Where no lock
-    can be made (a file system without `flock`, a folder that is not writable) the block runs
-    without one.
+    that is left then locks nothing. Where no lock can be made (a file system without `flock`, a
+    folder that is not writable) the block runs without one.
 
     Args:
       path: a folder or file, which need not exist.
       what: a noun for messages, e.g. 'build' or 'training'.
+      reenter: a process that holds it already goes on under its own lock; else it is refused too.
 
     Raises:
       InputError: another process holds it; the message names that process, its host and the time
@@ -37,7 +37,7 @@ def held(path: str | os.PathLike, what: str) -> Iterator[None]:
     """
     path = Path(os.path.realpath(path))
     lock = path.parent / f'.{path.name}.lock'
-    descriptor = None if lock in _HELD else _acquired(lock, path, what)
+    descriptor = None if reenter and lock in _HELD else _acquired(lock, path, what)
     if descriptor is None:
         yield
         return

@@ -158,7 +158,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def download_and_prepare(self, **kwargs):
         """As TFDS's, by one process at a time; raises InputError where another one is at it."""
-        with lock.held(self.data_dir, 'build'):
+        with lock.held(self.data_dir, 'build', reenter=True):
             super().download_and_prepare(**kwargs)
 
     def _given_manifest(self) -> Path | None:
