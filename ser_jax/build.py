@@ -13,7 +13,6 @@ import errno
 import importlib
 import importlib.util
 import io
-import json
 import os
 import pathlib
 import re
@@ -24,7 +23,7 @@ from collections.abc import Iterator
 # Read when numpy is first imported, so before it is: in many threads librosa's small products take five times as long.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
-from ser_jax import door
+from ser_jax import door, lock
 from ser_jax.contract import InputError
 
 
@@ -43,6 +42,8 @@ def main(argv: list[str]) -> None:
     tfds.disable_progress_bar()  # the builders show one line of their own
     if args.tolerance is not None:
         os.environ['SER_JAX_TOLERANCE'] = str(args.tolerance)
+    if (given := str(args.paths.data_dir or '')) != given.encode(errors='replace').decode():
+        raise InputError(f'--data_dir={given!r} is no UTF-8; give another folder')
     for name in args.positional_datasets + args.datasets or ['']:
         path = script(name)
         with _called(args.name, builder_class(path), path):
@@ -89,43 +90,99 @@ def _parse(argv: list[str]):
     return parser.parse_args(argv[1:]).args
 
 
+def _generation(args, cls):
+    """The generation flags with a config of the builder.
+
+    Raises:
+      InputError: it has no such config.
+    """
+    generation, configs = args.generation, [c.name for c in cls.BUILDER_CONFIGS]
+    if generation.config_idx is not None and not 0 <= generation.config_idx < len(configs):
+        raise InputError(f'--config_idx must be 0 to {len(configs) - 1}, got {generation.config_idx}')
+    if generation.config is None and generation.config_idx is None:
+        return dataclasses.replace(generation, config=configs[0])
+    if generation.config is not None and generation.config not in configs:
+        near = difflib.get_close_matches(generation.config, configs, 1)
+        hint = f'did you mean {near[0]}? expected' if near else 'expected'
+        raise InputError(
+            f'--config={generation.config} is unknown to {cls.name}; {hint} one of {", ".join(configs)}'
+        )
+    return generation
+
+
 def _build(args, path: pathlib.Path) -> None:
     """Builds one dataset, or finds it built; prints its inspection and where it lies."""
+    from ser_jax.data import inspection, stored
+
     cls = builder_class(path)
-    generation = args.generation
-    if generation.config is None and generation.config_idx is None:
-        generation = dataclasses.replace(generation, config=cls.BUILDER_CONFIGS[0].name)
-    elif generation.config is not None and generation.config not in cls.builder_configs:
-        near = difflib.get_close_matches(generation.config, cls.builder_configs, 1)
-        hint = f'did you mean {near[0]}? expected' if near else 'expected'
-        known = ', '.join(cls.builder_configs)
-        raise InputError(f'--config={generation.config} is unknown to {cls.name}; {hint} one of {known}')
+    generation = _generation(args, cls)
     config = generation.config or cls.BUILDER_CONFIGS[generation.config_idx].name
     debug = dataclasses.replace(args.debug, overwrite=False)
     args_of_one = dataclasses.replace(
-        args, positional_datasets=[str(path)], datasets=[], generation=generation, debug=debug
-    )
-    where = pathlib.Path(cls(data_dir=args.paths.data_dir, config=config).data_dir)
-    there = where.exists() and not args.debug.overwrite
-    quiet = contextlib.redirect_stdout(io.StringIO())  # TFDS prints two pages about itself
-    with _restored_on_failure(where, args.debug.overwrite), _clear_errors(where), quiet:
-        args_of_one.execute()
-    builder = cls(data_dir=args.paths.data_dir, config=config)
+        args, positional_datasets=[str(path)], datasets=[], debug=debug,
+        generation=dataclasses.replace(generation, num_processes=1),  # there is one to build
+    )  # fmt: skip
+    where = place(cls, args.paths.data_dir, config)
+    what = f'{cls.name} ({config})'
+    with _clear_errors(where, args), lock.held(where, 'build'):
+        _tidy(where)
+        if where.exists() and not args.debug.overwrite:
+            _reuse(cls, where, config, args)
+            return
+        quiet = contextlib.redirect_stdout(io.StringIO())  # TFDS prints two pages about itself
+        with _restored_on_failure(where, args.debug.overwrite), quiet:
+            args_of_one.execute()
+            builder = cls(data_dir=args.paths.data_dir, config=config)
     if not builder.is_prepared():
-        if there:
-            raise InputError(f'{where} is there but holds no complete shards; remove it, or build it with --overwrite')
         return  # --download_only and the like
-    what = f'{builder.name} ({config})'
-    if there:
-        _check(builder, where)
-        print(f'{what} is already built, nothing to do; --overwrite builds it again')
-    else:
-        from ser_jax.data import inspection
-
-        if (report := where / 'inspection.json').exists():
-            print(f'{what}:')
-            print('\n'.join(inspection.lines(json.loads(report.read_text(encoding='utf-8')))))
+    if (report := where / stored.INSPECTION).exists():
+        print(f'{what}:')
+        print('\n'.join(inspection.lines(stored.read_json(report))))
     print(f'{what}: {builder.info.splits.total_num_examples:,} utterances in {where}')
+
+
+def place(cls, data_dir: os.PathLike | None, config: str) -> pathlib.Path:
+    """The folder of a build, as TFDS names it; nothing that lies there is read."""
+    from tensorflow_datasets.core import constants
+
+    root = pathlib.Path(data_dir or constants.DATA_DIR).expanduser()
+    return root / cls.name / config / str(cls.VERSION)
+
+
+def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
+    """Prints where a build lies that is complete, unchanged, and of the source that is asked for.
+
+    Raises:
+      InputError: it is not.
+    """
+    from ser_jax.data import origin, shards, stored
+
+    if (where / stored.INFO).exists():
+        stored.read_json(where / stored.INFO)  # TFDS reads it whatever it is to do
+    if (where / stored.FINGERPRINT).exists():
+        examples = shards.verify(where)
+    elif (builder := cls(data_dir=args.paths.data_dir, config=config)).is_prepared():
+        examples = builder.info.splits.total_num_examples  # another file format: nothing to compare
+    else:
+        raise InputError(f'{where} is there but holds no complete shards; remove it, or build it with --overwrite')
+    other = 'another --name' if cls.name == 'folder' or args.name else 'another --data_dir'
+    otherwise = f'--overwrite builds it again in its place, {other} beside it'
+    note = origin.compared(where, args.paths.manual_dir, otherwise)
+    what = f'{cls.name} ({config})'
+    print(f'{what} is already built, nothing to do; --overwrite builds it again')
+    if note:
+        print(f'{what}: {note}')
+    print(f'{what}: {examples:,} utterances in {where}')
+
+
+def _tidy(where: pathlib.Path) -> None:
+    """Removes what killed builds left, or puts it back: nobody works here, since the lock is held."""
+    aside = _aside(where)
+    if aside.exists() and not where.exists():  # killed while the new shards were made
+        os.replace(aside, where)
+    shutil.rmtree(aside, ignore_errors=True)
+    for left in where.parent.glob(f'incomplete.*_{where.name}'):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -172,16 +229,17 @@ def builder_class(path: pathlib.Path):
     return cls
 
 
+def _aside(where: pathlib.Path) -> pathlib.Path:
+    return where.with_name(f'replaced.{where.name}')
+
+
 @contextlib.contextmanager
 def _restored_on_failure(where: pathlib.Path, overwrite: bool) -> Iterator[None]:
     """Sets existing shards aside while new ones are built, and puts them back if that fails."""
-    aside = where.with_name(f'replaced.{where.name}')
-    if not where.exists() and aside.exists():  # an earlier run was killed between the two
-        os.replace(aside, where)
+    aside = _aside(where)
     if not overwrite or not where.exists():
         yield
         return
-    shutil.rmtree(aside, ignore_errors=True)
     os.replace(where, aside)
     try:
         yield
@@ -192,37 +250,39 @@ def _restored_on_failure(where: pathlib.Path, overwrite: bool) -> Iterator[None]
     shutil.rmtree(aside)
 
 
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 'free some space or choose another --data_dir'),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), 'choose a --data_dir that you may write to'),
+    errno.ENAMETOOLONG: 'choose a shorter --data_dir',
+    errno.ENOTDIR: 'a file lies where a folder is needed: choose another --data_dir',
+    errno.EIO: 'see to the disk',
+}
+
+
 @contextlib.contextmanager
-def _clear_errors(where: pathlib.Path) -> Iterator[None]:
+def _clear_errors(where: pathlib.Path, args) -> Iterator[None]:
     """Turns what the disk refuses into one line."""
     try:
         yield
     except (OSError, RuntimeError) as e:
-        # array_record reports a failed write as a RuntimeError with the system's words.
-        words = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
-        if isinstance(e, RuntimeError) and not any(w in str(e) for w in words):
+        if not (refusal := _refusal(e, where, args)):
             raise
-        reason = getattr(e, 'strerror', None) or next((w for w in words if w in str(e)), str(e))
-        raise InputError(
-            f'{getattr(e, "filename", None) or where} cannot be written ({reason}); free some space or choose another '
-            '--data_dir, then run the same command again'
-        ) from e
+        raise InputError(f'{refusal}, then run the same command again') from e
 
 
-def _check(builder, where: pathlib.Path) -> None:
-    """Compares existing shards with their fingerprint."""
-    from ser_jax.data import stored
-
-    if not (where / stored.FINGERPRINT).exists():
-        return  # another file format: nothing to compare
-    try:
-        expected = json.loads((where / stored.FINGERPRINT).read_text())['fingerprint']
-        found = stored.fingerprint(builder.as_data_source('train'))
-    except Exception as e:  # damaged shards raise whatever their decoder does
-        raise InputError(f'{where} is damaged ({type(e).__name__}: {e}); build it again with --overwrite') from e
-    if found != expected:
-        raise InputError(f'{where} is not what was built (fingerprint {found[:12]}, stored {expected[:12]}); '
-                         'build it again with --overwrite')  # fmt: skip
+def _refusal(error: Exception, where: pathlib.Path, args) -> str:
+    """What the disk refuses and what to do, '' where an error is not the disk's."""
+    # array_record reports a failed write as a RuntimeError with the system's words, TFDS a full disk with its own.
+    code = getattr(error, 'errno', None) or next((c for c in _ADVICE if os.strerror(c) in str(error)), None)
+    if code is None and str(error).startswith('Not enough disk space'):
+        return f'{where} cannot be written ({error}); {_ADVICE[errno.ENOSPC]}'
+    name = getattr(error, 'filename', None)
+    if code in _ADVICE:
+        return f'{name or where} cannot be written ({os.strerror(code)}); {_ADVICE[code]}'
+    known = [p for p in (where.parents[2], args.paths.manual_dir, args.paths.download_dir) if p]
+    if name and any(str(name).startswith(str(p)) for p in known):
+        return f'{name} cannot be used ({os.strerror(code)}); choose another --data_dir or repair that'
+    return ''
 
 
 if __name__ == '__main__':

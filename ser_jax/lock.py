@@ -19,7 +19,7 @@ _LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 @contextlib.contextmanager
-def held(path: str | os.PathLike, what: str) -> Iterator[None]:
+def held(path: str | os.PathLike, what: str, reenter: bool = False) -> Iterator[None]:
     """Holds the lock of `path` while the block runs: `.<name>.lock` beside it, removed at the end.
 
     The kernel releases the lock of a process that ends in any way, `kill -9` included; a lock file
@@ -29,6 +29,7 @@ def held(path: str | os.PathLike, what: str) -> Iterator[None]:
     Args:
       path: a folder or file, which need not exist.
       what: a noun for messages, e.g. 'build' or 'training'.
+      reenter: a process that holds it already goes on under its own lock; else it is refused too.
 
     Raises:
       InputError: another process holds it; the message names that process, its host and the time
@@ -36,11 +37,11 @@ def held(path: str | os.PathLike, what: str) -> Iterator[None]:
     """
     path = Path(os.path.realpath(path))
     lock = path.parent / f'.{path.name}.lock'
-    descriptor = _acquired(lock, path, what)
+    descriptor = None if reenter and lock in _HELD else _acquired(lock, path, what)
     if descriptor is None:
         yield
         return
-    _OPEN.add(descriptor)
+    _HELD[lock] = descriptor
     try:
         with contextlib.suppress(OSError):
             now = datetime.datetime.now().strftime('%Y-%m-%d %H:%M:%S')
@@ -49,10 +50,10 @@ def held(path: str | os.PathLike, what: str) -> Iterator[None]:
             os.pwrite(descriptor, holder.encode(), 0)
         yield
     finally:
-        _OPEN.discard(descriptor)
-        with contextlib.suppress(OSError):
-            os.unlink(lock)  # before the release: nobody else's file is removed
-        os.close(descriptor)
+        if _HELD.pop(lock, None) is not None:  # else this is a forked child, which holds nothing
+            with contextlib.suppress(OSError):
+                os.unlink(lock)  # before the release: nobody else's file is removed
+            os.close(descriptor)
 
 
 def _acquired(lock: Path, path: Path, what: str) -> int | None:
@@ -82,13 +83,13 @@ def _acquired(lock: Path, path: Path, what: str) -> int | None:
     return None
 
 
-_OPEN: set[int] = set()
+_HELD: dict[Path, int] = {}  # lock file -> its open descriptor
 
 
 def _close_in_child() -> None:
     """A forked child keeps no lock of its parent, which it may outlive."""
-    while _OPEN:
-        os.close(_OPEN.pop())
+    while _HELD:
+        os.close(_HELD.popitem()[1])
 
 
 if hasattr(os, 'register_at_fork'):

@@ -1,5 +1,7 @@
 """The door of building: what it prints, what it reuses, what it refuses, and that stock `tfds build` does the same."""
 
+import contextlib
+import errno
 import importlib.util
 import json
 import os
@@ -7,11 +9,15 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
+import numpy as np
 import pytest
+import soundfile
 
 from ser_jax import build
 from ser_jax.contract import InputError
+from ser_jax.data import corpus
 
 ROOT = pathlib.Path(build.__file__).resolve().parents[1]
 DUMMY = ROOT / 'datasets' / 'ravdess' / 'dummy_data'
@@ -44,11 +50,14 @@ def test_a_build_says_what_it_found_and_where_it_is(tmp_path, capsys):
     assert out[1].startswith('10 utterances (3 female, 7 male), 0.00 hours, 2 speakers')
     assert out[-1] == f'ravdess (log_mel): 10 utterances in {folder(tmp_path)}'
     assert not (tmp_path / 'ravdess' / 'waveform').exists()  # the default config alone
+    cls = build.builder_class(build.script('ravdess'))
+    where = cls(data_dir=tmp_path, config='native').data_dir
+    assert str(build.place(cls, tmp_path, 'native')) == where
 
 
 def test_a_second_run_reuses_what_exists_and_says_so(built, capsys):
     before = {p: p.stat().st_mtime_ns for p in folder(built).iterdir()}
-    run(f'--data_dir={built}', manual_dir='/nowhere')
+    build.main(['build', 'datasets/ravdess', f'--data_dir={built}'])
     out = capsys.readouterr().out.splitlines()
     assert out[0] == 'ravdess (log_mel) is already built, nothing to do; --overwrite builds it again'
     assert out[1] == f'ravdess (log_mel): 10 utterances in {folder(built)}'
@@ -66,9 +75,13 @@ def test_overwrite_builds_again_and_a_failure_keeps_what_was_there(built, capsys
     assert [p.name for p in folder(built).parent.iterdir()] == ['1.1.0']
 
 
-def test_a_run_killed_while_overwriting_is_repaired(built):
+def test_a_run_killed_while_overwriting_is_repaired(built, capsys):
     os.replace(folder(built), folder(built).with_name('replaced.1.1.0'))
-    run(f'--data_dir={built}', manual_dir='/nowhere')
+    run(f'--data_dir={built}')
+    assert 'is already built' in capsys.readouterr().out
+    shutil.copytree(folder(built), folder(built).with_name('replaced.1.1.0'))  # killed a moment later
+    run(f'--data_dir={built}')
+    assert [p.name for p in folder(built).parent.iterdir()] == ['1.1.0']
     assert len(fingerprint(built)) == 64
 
 
@@ -125,10 +138,11 @@ def test_a_dataset_is_named_in_any_of_the_usual_ways(name, monkeypatch, tmp_path
     [
         (['datasets/ravdes'], "dataset 'datasets/ravdes' is not there; .*ravdess"),
         (['ravdess', '--config=logmel'], '--config=logmel is unknown to ravdess; did you mean log_mel'),
+        (['ravdess', '--config_idx=99'], '--config_idx must be 0 to'),
         (['ravdess', '--manul_dir=x'], 'unrecognized arguments: --manul_dir=x; did you mean --manual_dir'),
         (['ravdess', '--tolerance=lots'], 'argument --tolerance'),
         (['ravdess', '--tolerance=2', f'--manual_dir={DUMMY}'], 'is not a share'),
-        (['ravdess', f'--manual_dir={DUMMY}', '--data_dir=/proc/nowhere'], '/proc/nowhere.*cannot be written'),
+        (['ravdess', f'--manual_dir={DUMMY}', '--data_dir=/proc/nowhere'], '/proc/nowhere.*cannot be used .No such file'),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(flags, message, tmp_path, monkeypatch):
@@ -173,6 +187,141 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path):
     assert done.stderr.splitlines()[-1].startswith(f'error: {folder(tmp_path)}')
     assert 'cannot be written (File too large); free some space' in done.stderr
     assert not list(tmp_path.rglob('*.array_record*'))
+
+
+@pytest.mark.parametrize('code, advice', [
+    (errno.ENOSPC, 'free some space'), (errno.EDQUOT, 'free some space'), (errno.EACCES, 'may write to'),
+    (errno.EROFS, 'may write to'), (errno.ENAMETOOLONG, 'shorter --data_dir'), (errno.ENOTDIR, 'a file lies'),
+])  # fmt: skip
+@pytest.mark.parametrize('kind', [OSError, RuntimeError])
+def test_what_the_disk_refuses_is_told_apart(code, advice, kind, tmp_path, monkeypatch):
+    def refuse(self, *_, **__):
+        words = os.strerror(code)
+        raise OSError(code, words, str(tmp_path / 'x')) if kind is OSError else RuntimeError(f'open: {words}')
+
+    monkeypatch.setattr(corpus.CorpusBuilder, '_download_and_prepare', refuse)
+    with pytest.raises(InputError, match=f'{tmp_path}.*{os.strerror(code)}.*{advice}') as e:
+        run(f'--data_dir={tmp_path}')
+    assert ('free some space' in str(e.value)) == (advice == 'free some space')
+
+
+@pytest.mark.parametrize('bug', [
+    RuntimeError('ours'), OSError('ours'), FileNotFoundError(errno.ENOENT, 'No such file', '/elsewhere/x'),
+    ValueError('ours'),
+], ids=lambda e: type(e).__name__)  # fmt: skip
+def test_errors_of_ours_keep_their_traceback(bug, tmp_path, monkeypatch):
+    def fail(self, *_, **__):
+        raise bug
+
+    monkeypatch.setattr(corpus.CorpusBuilder, '_download_and_prepare', fail)
+    with pytest.raises(type(bug)):
+        run(f'--data_dir={tmp_path}')
+
+
+def test_long_paths_and_files_in_the_way_are_told(tmp_path):
+    with pytest.raises(InputError, match='File name too long.*shorter --data_dir'):
+        run(f'--data_dir={tmp_path / ("x" * 300)}')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(InputError, match='file.*a file lies where a folder is needed'):
+        run(f'--data_dir={tmp_path / "file"}')
+
+
+def test_two_builds_at_once_are_one(tmp_path):
+    hold = (
+        'import sys, ser_jax.lock as l\nwith l.held(sys.argv[1], "build"):\n'
+        ' print("held", flush=True); sys.stdin.read()'
+    )
+    command = [sys.executable, '-c', hold, str(folder(tmp_path))]
+    stale = folder(tmp_path).with_name('incomplete.ABCDEF_1.1.0')
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as first:
+        assert first.stdout.readline() == b'held\n'
+        stale.mkdir(parents=True)  # what the first is at work in
+        with pytest.raises(InputError, match=f'in use by another process .build, process {first.pid} on '):
+            run(f'--data_dir={tmp_path}')
+        with pytest.raises(InputError, match=f'in use by another process .build, process {first.pid} on '):
+            cls = build.builder_class(build.script('ravdess'))
+            cls(data_dir=tmp_path).download_and_prepare()
+        assert stale.exists()
+        first.kill()
+    run(f'--data_dir={tmp_path}')
+    assert [p.name for p in folder(tmp_path).parent.iterdir()] == ['1.1.0']
+
+
+def test_no_temporary_folder_is_left(tmp_path, monkeypatch):
+    (tmp_path / 'tmp').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'tmp'))
+    for manual_dir, flags in [(DUMMY, ()), (DUMMY, ()), ('/nowhere', ('--overwrite',))]:
+        with contextlib.suppress(InputError):
+            run(f'--data_dir={tmp_path}', *flags, manual_dir=manual_dir)
+    assert not list((tmp_path / 'tmp').iterdir())
+
+
+@pytest.mark.parametrize('name', ['fingerprint.json', 'inspection.json', 'corpus.json', 'dataset_info.json',
+                                  'features.json', 'origin.json'])  # fmt: skip
+@pytest.mark.parametrize('damage', ['cut', 'empty', 'garbled', 'list'])
+def test_damaged_tables_of_a_build_are_named_and_overwritten(name, damage, built):
+    path = folder(built) / name
+    content = path.read_bytes()
+    damaged = {'cut': content[:-4], 'empty': b'', 'garbled': content[:9] + b'\xff{' + content[11:], 'list': b'[1]'}
+    path.write_bytes(damaged[damage])
+    with pytest.raises(InputError, match=rf'{name} (is damaged|holds no).*--overwrite') as e:
+        run(f'--data_dir={built}')
+    assert '\n' not in str(e.value)
+    run(f'--data_dir={built}', '--overwrite')
+    run(f'--data_dir={built}')
+
+
+def own(folder: pathlib.Path, seed: int, name: str = 'x') -> pathlib.Path:
+    """A folder of two sounds whose names and sizes are the same for every seed."""
+    for emotion in ('happy', 'sad'):
+        (folder / emotion).mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng([seed, len(emotion)]).integers(-9000, 9000, 60_000).astype(np.int16)
+        soundfile.write(folder / emotion / f'{name}.wav', noise, 16000)
+    return folder
+
+
+def voices(data_dir, manual_dir, *flags) -> None:
+    build.main(['build', 'datasets/folder', '--name=my_voices', f'--data_dir={data_dir}',
+                f'--manual_dir={manual_dir}', *flags])  # fmt: skip
+
+
+def test_a_build_does_not_answer_for_another_source(tmp_path, capsys):
+    one, two = own(tmp_path / 'one', 1), own(tmp_path / 'two', 2)
+    voices(tmp_path, one)
+    voices(tmp_path, one)
+    assert 'already built' in capsys.readouterr().out
+    with pytest.raises(InputError, match=f'from {one} .2 files., not from {two} .*--overwrite.*--name') as e:
+        voices(tmp_path, two)
+    assert '\n' not in str(e.value)
+    voices(tmp_path, two, '--overwrite')
+    voices(tmp_path, shutil.copytree(two, tmp_path / 'moved'))  # the same files elsewhere
+    own(two, 3, 'more')
+    with pytest.raises(InputError, match='held other files .2 then, 4 now.'):
+        voices(tmp_path, two)
+    with pytest.raises(InputError, match='gone does not exist'):
+        voices(tmp_path, tmp_path / 'gone')
+    shutil.rmtree(two)
+    voices(tmp_path, two)
+    assert 'is not there any more; not compared' in capsys.readouterr().out
+
+
+def test_an_edited_label_of_the_same_length_is_another_source(tmp_path):
+    place = own(tmp_path / 'in', 1)
+    manifest = place / 'manifest.csv'
+    manifest.write_text('path,emotion\nhappy/x.wav,happy\nsad/x.wav,sad\n')
+    for given in (place, manifest):
+        voices(tmp_path / given.suffix, given)
+    manifest.write_text('path,emotion\nhappy/x.wav,angry\nsad/x.wav,sad\n')
+    for given in (place, manifest):
+        with pytest.raises(InputError, match='when it held other files'):
+            voices(tmp_path / given.suffix, given)
+
+
+def test_a_build_without_a_note_of_its_source_says_so(built, capsys):
+    (folder(built) / 'origin.json').unlink()
+    run(f'--data_dir={built}')
+    out = capsys.readouterr().out
+    assert 'kept no note of its source; not compared' in out and 'already built' in out
 
 
 @pytest.mark.slow

@@ -58,12 +58,18 @@ def test_a_killed_process_locks_nothing(tmp_path, holder):
     assert not (tmp_path / '.x.lock').exists()
 
 
-def test_a_failure_inside_releases_and_the_same_process_can_come_again(tmp_path):
-    with pytest.raises(KeyboardInterrupt), lock.held(tmp_path / 'new' / 'x', 'build'):
-        raise KeyboardInterrupt
+def test_a_process_enters_again_where_it_asks_to_and_a_failure_releases(tmp_path):
     path = tmp_path / 'new' / 'x'
-    with lock.held(path, 'build'), pytest.raises(InputError), lock.held(path, 'build'):
-        pytest.fail('both are inside')
+    with pytest.raises(KeyboardInterrupt), lock.held(path, 'build'):
+        with lock.held(path, 'shards', reenter=True):
+            pass
+        with pytest.raises(InputError, match=f'process {os.getpid()} '), lock.held(path, 'shards'):
+            pytest.fail('both are inside')
+        command = [sys.executable, '-c', HOLD, str(path)]
+        refused = subprocess.run(command, input='', capture_output=True, text=True, check=False)
+        assert f'(build, process {os.getpid()} ' in refused.stderr  # still held by the outer block
+        raise KeyboardInterrupt
+    assert not list(path.parent.iterdir())
 
 
 FORK = """

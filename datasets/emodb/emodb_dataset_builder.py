@@ -17,6 +17,10 @@ class Builder(corpus.CorpusBuilder):
         'get download.zip from http://emodb.bilderbar.info/download/ and give the folder that holds it, unpacked or not, '
         'as --manual_dir=FOLDER'
     )
+    NAMESAKES = (
+        'give the folder wav as --manual_dir: the laryngograms that EMO-DB 2.0 has under the same names (folder laryngo) are '
+        'no speech'
+    )
     PUBLISHED = corpus.Published(utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS})
 
     def recordings(self, dl_manager):

@@ -45,6 +45,16 @@ def test_names_that_only_look_alike_count_as_bad(tmp_path):
         lookalikes.built(Builder, folder, tmp_path)
 
 
+def test_laryngograms_under_the_same_names_are_refused_with_advice(tmp_path):
+    folder = lookalikes.write(tmp_path / 'in', FILES)
+    lookalikes.write(folder, {name.replace('wav/', 'laryngo/'): 16000 for name in FILES})
+    with pytest.raises(InputError, match=r'14 of 14 .*name conflict.*give the folder wav ') as e:
+        lookalikes.built(Builder, folder, tmp_path)
+    assert '\n' not in str(e.value)
+    opened, _ = lookalikes.built(Builder, folder / 'wav', tmp_path)
+    assert len(opened) == len(FILES)
+
+
 def test_the_folder_follows_the_convention():
     lookalikes.follows_the_convention(Builder, HERE, 'EMO-DB')
     assert sum(Builder.PUBLISHED.utterances['speech'].values()) == 535

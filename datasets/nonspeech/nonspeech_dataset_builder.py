@@ -49,5 +49,10 @@ def _classes(place: pathlib.Path | None) -> dict[str, str]:
     tables = sorted(place.rglob('esc50.csv')) if place and place.is_dir() else []
     if not tables:
         return {}
-    with tables[0].open(encoding='utf-8-sig', newline='') as f:
-        return {pathlib.Path(row['filename']).stem: row['category'] for row in csv.DictReader(f)}
+    try:
+        with tables[0].open(encoding='utf-8-sig', newline='') as f:
+            rows = list(csv.DictReader(f, strict=True))
+        return {pathlib.Path(row['filename']).stem: row['category'].strip() for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError, TypeError) as e:
+        reason = f'no column {e}' if isinstance(e, KeyError) else e
+        raise corpus.InputError(f'{tables[0]} cannot be read ({reason}); copy it again from ESC-50') from e

@@ -43,6 +43,16 @@ def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
         lookalikes.built(Builder, lookalikes.write(tmp_path / 'in', {'a.wav': 16000}), tmp_path)
 
 
+@pytest.mark.parametrize('table', [b'filename,class\nx.wav,dog\n', b'filename,category\nx.wav\n', b'\xff\xfe',
+                                   b'filename,category\n"x.wav,dog\n'])  # fmt: skip
+def test_a_table_that_cannot_be_read_is_named(tmp_path, table):
+    folder = lookalikes.write(tmp_path / 'in', {'audio/1-100032-A-0.wav': 44100})
+    (folder / 'esc50.csv').write_bytes(table)
+    with pytest.raises(InputError, match=r'esc50\.csv cannot be read .*copy it again') as e:
+        lookalikes.built(Builder, folder, tmp_path)
+    assert '\n' not in str(e.value)
+
+
 def test_the_folder_follows_the_convention():
     metadata = Builder.get_metadata()
     assert metadata.description.startswith('# ESC-50') and 'piczak2015esc' in metadata.citation

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow_datasets as tfds
 
 from ser_jax import build
@@ -101,6 +102,36 @@ def test_every_layout_gives_the_same_shards(tmp_path):
         assert len(report['skipped']) == (10 if name == 'twice' else 1)
     _, report, _ = prepared(tmp_path / 'zip', tmp_path / 'copies' / 'zips' / 'Audio_Speech_Actors_01-24.zip')
     assert report['utterances'] == 8 and report['published']['song']['here'] == 0
+
+
+def augmented(folder: pathlib.Path, how: str) -> None:
+    """Adds other samples under the names of some recordings, in a place that sorts first."""
+    paths = [p for p in sorted(DUMMY.rglob('*')) if re.match('03-01-0[1-4]', p.name)]
+    other = folder / 'Actor_00' if how != 'flac' else folder / 'Actor_01'
+    other.mkdir(exist_ok=True)
+    for path in paths:
+        samples, rate = soundfile.read(path, dtype='float32')
+        if how == 'flac':
+            soundfile.write(other / f'{path.stem}.flac', samples[::3], rate // 3)
+        else:
+            soundfile.write(other / path.name, samples * 0.5, rate)
+    if how == 'zip':
+        shutil.make_archive(folder / '00', 'zip', other)
+        shutil.rmtree(other)
+
+
+@pytest.mark.parametrize('how', ['folder', 'zip', 'flac'])
+def test_other_sounds_under_the_same_names_are_never_chosen(how, tmp_path, monkeypatch):
+    shutil.copytree(DUMMY, tmp_path / 'in')
+    augmented(tmp_path / 'in', how)
+    with pytest.raises(InputError, match=r'files are bad.*name conflict.*only one of each'):
+        prepared(tmp_path, tmp_path / 'in')
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.9')
+    examples, report, _ = prepared(tmp_path, tmp_path / 'in')
+    of = {e['id']: e['source_sha256'] for e in prepared(tmp_path / 'plain')[0]}
+    assert 0 < len(examples) < len(of)
+    assert all(of[e['id']] == e['source_sha256'] for e in examples)
+    assert report['files'] == len(examples) + len(report['skipped'])
 
 
 def test_the_default_manual_folder_is_used_without_a_flag(tmp_path):

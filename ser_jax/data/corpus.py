@@ -30,11 +30,12 @@ from etils import epath
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ser_jax import lock
 from ser_jax.contract import Facts, InputError, Recording
-from ser_jax.data import download, emotions, inspection, on_disk
+from ser_jax.data import chunks, download, emotions, inspection, on_disk, origin, soundness
 from ser_jax.data.download import Archive
 from ser_jax.data.inspection import Published, Skipped
-from ser_jax.data.sources import Audio, audio_files, seen
+from ser_jax.data.sources import Audio, audio_files, nested_zips, readable, seen
 from ser_jax.data.stored import (
     FACTS,
     FINGERPRINT,
@@ -55,7 +56,6 @@ __all__ = [
 ]  # fmt: skip
 
 CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets
-_OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fields()]
 
 
 class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -74,6 +74,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     LICENSE = ''
     RESEARCH_ONLY = False  # the makers allow research and no (changed) copies
     EMOTIONS: tuple[str, ...] = ()  # what the actors were asked for; () = whatever is found
+    NAMESAKES = ''  # advice where different recordings have one name, beside the general one
     THREADS = min(8, os.cpu_count() or 1)  # recordings read at once; 1 where `Recording.read` is not thread-safe
 
     def recordings(self, dl_manager: tfds.download.DownloadManager) -> Iterable[Recording | Skipped]:
@@ -96,7 +97,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         given, folder = self._given_manual_dir is not None, self.manual_dir(dl_manager)
         if folder is not None:
-            found = audio_files(folder)
+            found, self._nested = audio_files(folder), nested_zips(folder)
             if any(name.match(a.stem) for a in found):
                 return found
             if given:
@@ -118,10 +119,12 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         if self._given_manual_dir is None:
             try:
-                return Path(dl_manager.manual_dir)
+                self._source = Path(dl_manager.manual_dir)
+                return self._source
             except AssertionError:  # TFDS's way to say that its default folder is not there
                 return None
         given = Path(self._given_manual_dir).expanduser()
+        self._source = given
         if given.is_file() and given.suffix.lower() == '.zip':
             return given
         wrong = 'does not exist' if not given.exists() else 'is no folder' if not given.is_dir() else ''
@@ -136,17 +139,32 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def __init__(self, *, file_format=None, **kwargs):
         self._given_manual_dir, self._report, self._found, self._workers = None, None, (), None
+        self._nested: list[str] = []
+        self._source: Path | None = None  # once `recordings` has asked for it
         super().__init__(file_format=file_format, **kwargs)
         if file_format is None and not Path(self.data_dir, 'dataset_info.json').exists():
             self.info.set_file_format('array_record', override=True)  # TFDS's own default needs TensorFlow to be read
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
+        info = self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({**fields(), **self.builder_config.spec()}),
             homepage=self.HOMEPAGE,
             license=self.LICENSE,
             disable_shuffling=True,  # record order is the order of ids
         )
+        # Of corpora that it does not publish, TFDS would leave an empty temporary folder each time.
+        info.initialize_from_bucket = _nothing_published
+        return info
+
+    def download_and_prepare(self, **kwargs):
+        """As TFDS's, by one process at a time; raises InputError where another one is at it."""
+        with lock.held(self.data_dir, 'build', reenter=True):
+            super().download_and_prepare(**kwargs)
+
+    def _given_manifest(self) -> Path | None:
+        """What was given where that is a file, which builders of tables read without `manual_dir`."""
+        given = Path(self._given_manual_dir or '').expanduser()
+        return given if given.is_file() else None
 
     def _make_download_manager(self, download_dir, download_config):
         self._given_manual_dir = download_config.manual_dir
@@ -155,26 +173,28 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager):
         kept, finished = self._inspect(dl_manager)
         if self._workers is not None:
-            return {'train': self._workers.examples(functools.partial(examples, self.builder_config), kept)}
+            return {'train': self._workers.examples(functools.partial(chunks.examples, self.builder_config), kept)}
         return {'train': self._generate_examples(kept, finished)}
 
     def _inspect(self, dl_manager) -> tuple[list[inspection.Heard], dict]:
         """Hears the whole corpus before anything is written; returns what to keep, and its features by `id(heard)`."""
         found = list(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
-        recordings = sorted((f for f in found if isinstance(f, Recording)), key=lambda r: (r.id, r.source))
+        skipped += [Skipped(zip, 'ignored', 'a zip within a zip, which is not opened') for zip in self._nested]
+        recordings = sorted((chunks.normal(f) for f in found if isinstance(f, Recording)), key=lambda r: (r.id, r.source))
+        files = len(recordings) + sum(s.kind != 'ignored' for s in skipped)
         if self._workers is not None:
-            heard, finished = self._workers.hear(hear, recordings, self.name), {}
+            do = functools.partial(chunks.hear, self.builder_config.rate_hz)
+            heard, finished = self._workers.hear(do, recordings, self.name), {}
         else:
             heard, finished = self._hear_all(recordings)
-        skipped += [h.defect for h in heard if h.defect is not None]
-        files = len(recordings) + sum(s.kind == 'unknown name' for s in skipped)
-        inspection.check_tolerance(skipped, files, tolerance(self.TOLERANCE))
         audible = [h for h in heard if h.defect is None]
         kept, duplicates = inspection.without_duplicates(audible)
+        skipped += [*(h.defect for h in heard if h.defect is not None), *duplicates]
+        inspection.check_tolerance(skipped, files, tolerance(self.TOLERANCE), self.NAMESAKES)
         if not kept:
             raise InputError(f'{self.name}: none of {files} files is usable; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}')
-        self._report = inspection.summary(kept, [*skipped, *duplicates], audible, self.PUBLISHED)
+        self._report = inspection.summary(kept, skipped, audible, self.PUBLISHED)
         self._found = emotions.ordered([h.recording.emotion for h in kept])
         if strange := set(self._found) - set(self.EMOTIONS or self._found):
             raise ValueError(f'{self.name} gives {sorted(strange)}, which its EMOTIONS {self.EMOTIONS} do not name')
@@ -187,12 +207,14 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             good = [h for h in chunk if h.defect is None]
             for h, stored in zip(good, self.builder_config.finish([h.prepared for h in good]), strict=True):
                 h.prepared, finished[id(h)] = None, on_disk.packed(stored)
+                if flaw := soundness.flaw(stored):
+                    h.defect = Skipped(h.recording.source, *flaw)
             heard.extend(chunk)
         return heard, finished
 
     def _hear(self, recordings: list[Recording]) -> Iterator[list[inspection.Heard]]:
         """Chunks of recordings in order, each heard by threads while the one before it is worked on."""
-        prepare = self.builder_config.prepare
+        config = self.builder_config
         columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with (
             concurrent.futures.ThreadPoolExecutor(self.THREADS) as pool,
@@ -203,7 +225,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             try:
                 for start in range(0, len(recordings) + CHUNK, CHUNK):
                     now, chunk = ahead, recordings[start : start + CHUNK]
-                    ahead = [pool.submit(inspection.hear, r, prepare) for r in chunk]
+                    ahead = [pool.submit(inspection.hear, r, config.rate_hz, config.prepare) for r in chunk]
                     if now:
                         yield [f.result() for f in now]
                         progress.advance(task, len(now))
@@ -213,7 +235,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self, kept: list[inspection.Heard], finished) -> Iterator[tuple[str, dict]]:
         """(id, example) in order."""
         for h in kept:
-            yield h.recording.id, _example(h, on_disk.unpacked(finished[id(h)]))
+            yield h.recording.id, chunks.example(h, on_disk.unpacked(finished[id(h)]))
 
     def _download_and_prepare(self, dl_manager, download_config):
         with on_disk.in_order(), self._on_beam(download_config) as download_config:
@@ -227,11 +249,13 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
         _write_json(folder / FACTS, dataclasses.asdict(facts))
         _write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
+        if source := self._source or self._given_manifest():
+            origin.write(folder, source)
         if self.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:  # others cannot be read without TensorFlow
             source = self.as_data_source('train')
             content = {'fingerprint': fingerprint(source), 'examples': len(source), 'features': name}
             _write_json(folder / FINGERPRINT, content)
-        print('\n'.join(inspection.lines(self._report)))
+        print(readable('\n'.join(inspection.lines(self._report))))
 
     @contextlib.contextmanager
     def _on_beam(self, download_config) -> Iterator:
@@ -251,20 +275,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self._workers = None
 
 
-def hear(recordings: list[Recording]) -> list[inspection.Heard]:
-    """Recordings decoded, measured and judged; nothing of their sound is kept."""
-    return [inspection.hear(r, lambda samples, rate_hz, id: None) for r in recordings]
-
-
-def examples(config: FeatureConfig, heard: list[inspection.Heard]) -> list[dict]:
-    """Examples of recordings that were heard, their features computed here."""
-    prepared = [{} if h.recording.read is None else config.prepare(*h.recording.read(), h.recording.id) for h in heard]
-    return [_example(h, stored) for h, stored in zip(heard, config.finish(prepared), strict=True)]
-
-
-def _example(heard: inspection.Heard, stored: dict) -> dict:
-    of_recording = {name: getattr(heard.recording, name) for name in _OF_RECORDING}
-    return {**of_recording, 'source_sha256': heard.sha256, **heard.measures, **stored}
+def _nothing_published() -> None:
+    """Initializes nothing."""
 
 
 def tolerance(default: float) -> float:
@@ -280,4 +292,5 @@ def tolerance(default: float) -> float:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
+    path.write_text(readable(text), encoding='utf-8')

@@ -70,7 +70,7 @@ def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
             if path and inside.lower().endswith(TARS):
                 yield from _of_tar(path, name)
             elif match := name.search(source):
-                yield Document(source, match, path.read_bytes() if path else place.read(inside))
+                yield Document(source, match, path.read_bytes() if path else sources.content(place, inside))
         except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as e:
             raise InputError(f'{source}: cannot be read ({e}); copy or download it again') from e
 

@@ -1,6 +1,7 @@
 """A published file, complete and checked: resumed where a connection broke, never half there under its final name."""
 
 import dataclasses
+import errno
 import hashlib
 import http.client
 import os
@@ -65,7 +66,9 @@ def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> P
         os.replace(part, path)
     except OSError as e:
         reason = f'cannot write {e.filename or part} ({e.strerror or e})'
-        raise InputError(f'{archive.url}: {reason}; free some space or choose another --download_dir{hint}') from e
+        full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        do = 'free some space or choose' if full else 'choose'
+        raise InputError(f'{archive.url}: {reason}; {do} another --download_dir{hint}') from e
     return path
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a corpus before anything is learnt from it: every file heard once, judged, counted, reported."""
+"""Faults of a corpus before anything is learnt from it: every file read once, judged, counted, reported."""
 
 import collections
 import dataclasses
@@ -10,9 +10,10 @@ import numpy as np
 
 from ser_jax.audio import wav
 from ser_jax.contract import InputError, Recording
+from ser_jax.data import soundness
 
-# Kinds of skipped files that say nothing against the copy at hand, so they do not count toward the tolerance.
 LISTED = 8  # skipped files of a kind named on screen
+# Kinds of skipped files that say nothing against the copy at hand, so they do not count toward the tolerance.
 HARMLESS = ('duplicate', 'label conflict', 'ignored')
 
 
@@ -33,8 +34,8 @@ class Published:
 class Skipped:
     """A file that is not used.
 
-    `kind` is one of HARMLESS, or counts toward the tolerance: unknown name | missing | empty | silent | not finite |
-    truncated | undecodable.
+    `kind` is one of HARMLESS, or counts toward the tolerance: unknown name | name conflict | missing
+    | empty | silent | not finite | out of range | truncated | undecodable.
     """
 
     source: str
@@ -90,59 +91,85 @@ def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
     }
 
 
-def hear(recording: Recording, prepare: Callable[[np.ndarray, int, str], Any]) -> Heard:
-    """Decodes, measures and judges one recording; `prepare(samples, rate_hz, id)` is what is kept of it."""
+def hear(recording: Recording, rate_hz: int | None, prepare: Callable[[np.ndarray, str], Any]) -> Heard:
+    """Decodes, measures and judges one recording.
+
+    Args:
+      rate_hz: rate at which its samples are stored; None: as recorded, channels and all.
+      prepare: (samples at that rate, id) -> what is kept of them.
+    """
     if recording.read is None:
         words = ' '.join(recording.text.split())
         defect = None if words else Skipped(recording.source, 'empty')
         return Heard(recording, hashlib.sha256(words.encode()).hexdigest(), measures(None, 0), {}, defect)
     try:
-        samples, rate_hz = recording.read()
+        samples, from_hz = recording.read()
+        prepared = soundness.checked(samples, from_hz, rate_hz, recording.source)
+        kept = prepare(prepared, recording.id)
     except wav.SoundError as e:
-        return Heard(recording, defect=Skipped(recording.source, e.kind, e.reason))
-    if defect := wav.defect(samples):
-        return Heard(recording, defect=Skipped(recording.source, defect))
-    kept = prepare(samples, rate_hz, recording.id)
-    return Heard(recording, sha256(samples), measures(samples, rate_hz), kept)
+        reason = '' if e.reason == e.kind else e.reason
+        return Heard(recording, defect=Skipped(recording.source, e.kind, reason))
+    return Heard(recording, sha256(samples), measures(samples, from_hz), kept)
 
 
 def without_duplicates(heard: Sequence[Heard]) -> tuple[list[Heard], list[Skipped]]:
     """Of recordings in order, those to keep, and the rest with reasons.
 
-    Of equal sounds the first is kept; if their labels disagree nobody knows which is right and none is. Of different
-    sounds under one id the first is kept.
+    Of equal sounds the first is kept. If their labels disagree nobody knows which is right, and none
+    is kept. Of different sounds under one id none is kept either.
     """
-    groups = collections.defaultdict(list)
+    by_content, by_id = collections.defaultdict(list), collections.defaultdict(list)
     for h in heard:
-        groups[h.sha256].append(h)
-    kept, skipped, ids = [], [], {}
+        by_content[h.sha256].append(h)
+        by_id[h.recording.id].append(h)
+    kept, skipped, first = [], [], {}
     for h in heard:
-        group, r = groups[h.sha256], h.recording
-        if len({g.recording.emotion for g in group}) > 1:
-            other = next(g.recording for g in group if g.recording.emotion != r.emotion)
-            detail = f'labeled {r.emotion}, the same content is {other.emotion} in {other.source}'
+        r = h.recording
+        others = [g.recording for g in by_content[h.sha256] if g.recording.emotion != r.emotion]
+        namesakes = [g.recording for g in by_id[r.id] if g.sha256 != h.sha256]
+        if others:
+            detail = f'labeled {r.emotion}, the same content is {others[0].emotion} in {others[0].source}'
             skipped.append(Skipped(r.source, 'label conflict', detail))
-        elif h is not group[0]:
-            skipped.append(Skipped(r.source, 'duplicate', f'the same content as {group[0].recording.source}'))
-        elif r.id in ids:
-            skipped.append(Skipped(r.source, 'duplicate', f'another sound under the name of {ids[r.id]}'))
+        elif namesakes:
+            detail = f'another content than {namesakes[0].source}, which has the same name, {r.id}'
+            skipped.append(Skipped(r.source, 'name conflict', detail))
+        elif h.sha256 in first:
+            detail = f'the same content as {first[h.sha256].source}'
+            skipped.append(Skipped(r.source, 'duplicate', detail))
         else:
-            ids[r.id] = r.source
+            first[h.sha256] = r
             kept.append(h)
     return kept, skipped
 
 
-def check_tolerance(skipped: Iterable[Skipped], files: int, tolerance: float) -> None:
-    """Raises InputError if more than the share `tolerance` of `files` is bad."""
-    bad = [s for s in skipped if s.kind not in HARMLESS]
-    if len(bad) > tolerance * files:
-        first = '; '.join(f'{s.source}: {s.detail or s.kind}' for s in bad[:3])
-        more = f'; and {len(bad) - 3} more' if len(bad) > 3 else ''
-        raise InputError(
-            f'{len(bad)} of {files} files are bad, {len(bad) / files:.1%} where {tolerance:.1%} are tolerated '
-            f'({first}{more}); repair or remove them, or allow more with --tolerance=SHARE (under stock `tfds build`: '
-            'SER_JAX_TOLERANCE=SHARE)'
-        )
+def check_tolerance(
+    skipped: Iterable[Skipped], files: int, tolerance: float, namesakes: str = ''
+) -> None:
+    """Raises InputError if more than the share `tolerance` of `files` is bad, or all of them.
+
+    Args:
+      files: all that were found, skipped ones included, ignored ones not.
+      namesakes: advice of the corpus for different sounds under one name.
+    """
+    kinds = collections.defaultdict(list)
+    for s in skipped:
+        if s.kind not in HARMLESS:
+            kinds[s.kind].append(s)
+    bad = sum(map(len, kinds.values()))
+    if not bad or tolerance * files >= bad < files:
+        return
+    found = [
+        f'{len(some)} {kind}, e.g. {some[0].source}' + (f': {some[0].detail}' if some[0].detail else '')
+        for kind, some in sorted(kinds.items(), key=lambda item: -len(item[1]))
+    ]
+    share = f', {bad / files:.1%} where {tolerance:.1%} are tolerated' if bad < files else ', all of them'
+    advice = 'repair or remove them'
+    if 'name conflict' in kinds:
+        one = namesakes or 'give the folder that holds only one of each as --manual_dir'
+        advice = f'where a name stands for different contents, {one}; {advice} otherwise'
+    if bad < files:
+        advice += ', or allow more with --tolerance=SHARE (under stock `tfds build`: SER_JAX_TOLERANCE=SHARE)'
+    raise InputError(f'{bad} of {files} files are bad{share} ({"; ".join(found)}); {advice}')
 
 
 def summary(
@@ -163,6 +190,7 @@ def summary(
     loud = collections.Counter(h.recording.speaker for h in kept if h.measures['clipped'])
     here = {h.recording.id: h.recording for h in audible}.values()
     return {
+        'files': len(kept) + sum(s.kind != 'ignored' for s in skipped),
         'utterances': len(kept),
         'hours': round(sum(h.measures['seconds'] for h in kept) / 3600, 4),
         'speakers': of('speaker'),

@@ -1,11 +1,17 @@
 """Sound files wherever they lie: in folders of any depth, and inside zips without unpacking them."""
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import io
+import lzma
 import os
+import re
+import struct
+import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -39,7 +45,7 @@ def audio_files(root: str | os.PathLike) -> list[Audio]:
     not sound.
 
     Raises:
-      InputError: a zip cannot be read (named).
+      InputError: a zip or a folder cannot be read (named).
     """
     root = Path(root)
     return sorted((_audio(*found, root) for found in walk(root) if _is_audio(found[1])), key=lambda a: a.source)
@@ -48,73 +54,171 @@ def audio_files(root: str | os.PathLike) -> list[Audio]:
 def strangers(root: str | os.PathLike) -> list[str]:
     """Where the files under a folder are that are no sound, sorted."""
     place = lambda at: str(at) if isinstance(at, Path) else at.filename
-    return sorted(os.path.join(place(at), name) for at, name in walk(Path(root)) if not _is_audio(name))
+    found = (os.path.join(place(at), name) for at, name in walk(Path(root)) if not _is_audio(name))
+    return sorted(readable(name) for name in found)
+
+
+def nested_zips(root: str | os.PathLike) -> list[str]:
+    """Where the zips are that lie in other zips, which are not opened."""
+    inside = ((at, name) for at, name in walk(Path(root)) if not isinstance(at, Path))
+    return [readable(f'{at.filename}:{name}') for at, name in inside if _is_zip(name)]
 
 
 def seen(root: str | os.PathLike) -> str:
     """What lies under a folder, for messages: '12 .mp4, 3 .txt', or 'nothing'."""
     kinds = collections.Counter(PurePosixPath(name).suffix.lower() or 'without suffix' for _, name in walk(Path(root)))
-    return ', '.join(f'{n} {kind}' for kind, n in kinds.most_common(5)) or 'nothing'
+    found = ', '.join(f'{n} {readable(kind)}' for kind, n in kinds.most_common(5)) or 'nothing'
+    nested = nested_zips(root)
+    return found + (f' ({nested[0]} is a zip within a zip: unpack the outer one)' if nested else '')
 
 
 def walk(root: Path) -> Iterator[tuple[Path | zipfile.ZipFile, str]]:
-    """(folder or open zip, name inside it) of every file that is not hidden."""
+    """(folder or open zip, name inside it) of every file that is not hidden.
+
+    Raises:
+      InputError: a zip or a folder cannot be read (named).
+    """
+    for path in files(root):
+        if path == root or _is_zip(path.name):
+            yield from _members(path)
+        else:
+            yield path.parent, path.name
+
+
+def files(root: Path) -> Iterator[Path]:
+    """Every file under a folder that is not hidden, or `root` itself where that is a file; zips stay closed.
+
+    Raises:
+      InputError: a folder cannot be read (named).
+    """
     if root.is_file():
-        yield from _members(root)
+        yield root
         return
     visited = set()
-    for folder, folders, files in os.walk(root, followlinks=True):  # actor folders are often links to another disk
+    for folder, folders, names in os.walk(root, onerror=_refuse, followlinks=True):  # actor folders are often links
         real = os.path.realpath(folder)
         if real in visited:
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(d for d in folders if not d.startswith('.') and d != '__MACOSX')
-        for name in files:
-            if name.startswith('.'):
-                continue
-            if name.lower().endswith('.zip'):
-                yield from _members(Path(folder, name))
-            else:
-                yield Path(folder), name
+        folders[:] = sorted(d for d in folders if not _is_hidden(d))
+        yield from (Path(folder, name) for name in names if not _is_hidden(name))
 
 
-def _members(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
+def readable(name: str) -> str:
+    """A name that can be printed and stored: bytes that are no UTF-8 are read as Latin-1."""
     try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as e:
-        raise InputError(
-            f'{path}: cannot be read as a zip ({e}); download it again, or give the unpacked folder'
-        ) from e
-    for name in archive.namelist():
-        parts = PurePosixPath(name).parts
-        if parts and not name.endswith('/') and not any(p.startswith('.') or p == '__MACOSX' for p in parts):
-            yield archive, name
+        name.encode()
+        return name
+    except UnicodeEncodeError:
+        return re.sub('[\udc80-\udcff]', lambda m: chr(ord(m[0]) - 0xDC00), name)
+
+
+def content(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The unpacked bytes of a member.
+
+    Raises:
+      wav.SoundError: it is encrypted, packed by an unknown method, or damaged.
+    """
+    source = readable(f'{archive.filename}:{name}')
+    unpack = 'unpack the zip yourself and give the folder'
+    try:
+        if archive.getinfo(name).flag_bits & 1:
+            raise wav.SoundError(source, 'undecodable', f'is encrypted; {unpack}')
+        return archive.read(name)
+    except NotImplementedError as e:
+        raise wav.SoundError(source, 'undecodable', f'cannot be unpacked ({e}); {unpack}') from e
+    except _DAMAGED as e:
+        reason = f'cannot be unpacked ({e or type(e).__name__}); copy or download the zip again'
+        raise wav.SoundError(source, 'undecodable', reason) from e
+
+
+# What zipfile and its decompressors raise for bytes that are not what they were.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, ValueError, OverflowError, KeyError,
+)  # fmt: skip
+
+
+def _refuse(error: OSError) -> None:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return  # `root` is not there: others judge that
+    raise InputError(f'{readable(error.filename)}: cannot be read ({error.strerror}); make it readable, or leave it out')
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def _is_zip(name: str) -> bool:
+    return name.lower().endswith('.zip')
 
 
 def _is_audio(name: str) -> bool:
     return name.lower().endswith(wav.SUFFIXES)
 
 
-def _audio(place: Path | zipfile.ZipFile, name: str, root: Path) -> Audio:
-    if isinstance(place, Path):
-        path = place / name
-        return Audio(path.stem, str(path), functools.partial(wav.read, path), place.relative_to(root).parts)
-    inside = PurePosixPath(name)
-    read = functools.partial(_read_member, place.filename, name)
-    outside = () if Path(place.filename) == root else Path(place.filename).parent.relative_to(root).parts
-    return Audio(inside.stem, f'{place.filename}:{name}', read, (*outside, *inside.parts[:-1]))
+def _members(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
+    archive = _archive(str(path))
+    for name in archive.namelist():
+        parts = PurePosixPath(name).parts
+        if parts and not name.endswith('/') and not any(map(_is_hidden, parts)):
+            yield archive, name
+
+
+def _archive(path: str) -> zipfile.ZipFile:
+    """An open zip, its members under readable names that all differ.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    try:
+        stat = os.stat(path)
+        return _opened(path, stat.st_size, stat.st_mtime_ns)
+    except (NotImplementedError, *_DAMAGED) as e:
+        reason = getattr(e, 'strerror', None) or e
+        raise InputError(
+            f'{readable(path)}: cannot be read as a zip ({reason}); download it again, or give the unpacked folder'
+        ) from e
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(path: str) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+def _opened(path: str, size: int, mtime_ns: int) -> zipfile.ZipFile:
+    archive = zipfile.ZipFile(path)
+    archive.NameToInfo.clear()
+    for info in archive.infolist():
+        name = _member_name(info)
+        while name in archive.NameToInfo:
+            name = f'./{name}'  # the same place and stem, another key
+        info.filename = name
+        archive.NameToInfo[name] = info
+    return archive
+
+
+def _member_name(info: zipfile.ZipInfo) -> str:
+    """The name that was packed: some programs write \\ for /, or UTF-8 without the flag that says so."""
+    name = info.orig_filename.split('\0')[0]
+    if not info.flag_bits & 0x800:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode('cp437').decode('utf-8')
+    return name.replace('\\', '/')
+
+
+def _audio(place: Path | zipfile.ZipFile, name: str, root: Path) -> Audio:
+    if isinstance(place, Path):
+        path = place / name
+        read, source, above = functools.partial(wav.read, path), str(path), place.relative_to(root).parts
+        inside = path
+    else:
+        inside, outer = PurePosixPath(name), Path(place.filename)
+        read, source = functools.partial(_read_member, place.filename, name), f'{place.filename}:{name}'
+        above = (*(() if outer == root else outer.parent.relative_to(root).parts), *inside.parts[:-1])
+    return Audio(_normal(inside.stem), readable(source), read, tuple(map(_normal, above)))
+
+
+def _normal(name: str) -> str:
+    """A name in the one form (NFC) that it has however a file system or an archive spells it."""
+    return unicodedata.normalize('NFC', readable(name))
 
 
 def _read_member(path: str, name: str) -> tuple[np.ndarray, int]:
-    source = f'{path}:{name}'
-    try:
-        content = _opened(path).read(name)
-    except (zipfile.BadZipFile, OSError, EOFError, zipfile.zlib.error) as e:
-        raise wav.SoundError(source, 'undecodable', f'cannot be unpacked ({e}); download the zip again') from e
-    return wav.read(io.BytesIO(content), source)
+    return wav.read(io.BytesIO(content(_archive(path), name)), readable(f'{path}:{name}'))

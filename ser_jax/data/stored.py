@@ -2,16 +2,21 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from ser_jax.audio import features, front_ends, variants, wav
+from ser_jax.contract import InputError
 
-# Files beside the shards: a hash of their content, what was found and left out, what the corpus is (contract.Facts).
+# Files beside the shards: a hash of their content, what was found and left out, what the corpus is (contract.Facts), what
+# it was built from. The last is TFDS's own.
 FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
+ORIGIN, INFO = 'origin.json', 'dataset_info.json'
 
 
 @dataclasses.dataclass(eq=False)
@@ -20,12 +25,15 @@ class FeatureConfig(tfds.core.BuilderConfig):
 
     Attributes:
       spec: returns the TFDS features that this config adds to an example.
-      prepare: (decoded samples [T] or [T, channels], rate_hz, id) -> what is kept of one recording; runs in threads.
+      rate_hz: rate of the samples that `prepare` gets, mono and judged; None: as decoded, [T] or
+        [T, channels].
+      prepare: (samples, id) -> what is kept of one recording; runs in threads.
       finish: a list of what was prepared -> their example fields, in order; sees a whole chunk, so it can batch.
     """
 
     spec: Callable[[], dict] = dict
-    prepare: Callable[[np.ndarray, int, str], Any] = lambda samples, rate_hz, id: {}
+    rate_hz: int | None = features.RATE_HZ
+    prepare: Callable[[np.ndarray, str], Any] = lambda samples, id: {}
     finish: Callable[[list], list[dict]] = list
 
 
@@ -42,20 +50,21 @@ LOG_MEL = FeatureConfig(
     name='log_mel',
     description='log-mel spectrogram at 16 kHz, float16 [F, 64], dB: `ser_jax.audio.features.LOG_MEL`',
     spec=lambda: {'log_mel': _tensor((None, features.LOG_MEL.bands), np.float16)},
-    prepare=lambda samples, rate_hz, id: wav.prepare(samples, rate_hz, features.RATE_HZ),
+    prepare=lambda samples, id: samples,
     finish=_log_mel,
 )
 WAVEFORM = FeatureConfig(
     name='waveform',
     description='samples at 16 kHz, mono, int16 [T]',
     spec=lambda: {'waveform': _tensor((None,), np.int16)},
-    prepare=lambda samples, rate_hz, id: {'waveform': wav.int16(wav.prepare(samples, rate_hz, features.RATE_HZ))},
+    prepare=lambda samples, id: {'waveform': wav.int16(samples)},
 )
 NATIVE = FeatureConfig(
     name='native',
     description='samples as recorded, int16 [T, channels], at the rate of the field rate_hz',
     spec=lambda: {'native': _tensor((None, None), np.int16)},
-    prepare=lambda samples, rate_hz, id: {'native': wav.int16(samples.reshape(len(samples), -1))},
+    rate_hz=None,
+    prepare=lambda samples, id: {'native': wav.int16(samples.reshape(len(samples), -1))},
 )
 
 
@@ -66,9 +75,8 @@ def _published(front) -> FeatureConfig:
         name=front.name,
         description=f'{type(front).__doc__.splitlines()[0]} [{of.steps or "F"}, {of.bands}], {front.rate_hz} Hz',
         spec=lambda: {front.name: _tensor((None, of.bands), dtype)},
-        prepare=lambda samples, rate_hz, id: {
-            front.name: front_ends.frames(front.name, wav.prepare(samples, rate_hz, front.rate_hz))
-        },
+        rate_hz=front.rate_hz,
+        prepare=lambda samples, id: {front.name: front_ends.frames(front.name, samples)},
     )
 
 
@@ -78,9 +86,8 @@ def _varied(name: str) -> FeatureConfig:
         name=f'{name}_variants',
         description=f'as {name}, each recording followed by its variants ({", ".join(variants.STORED.names)})',
         spec=lambda: {name: _tensor((None, of.bands), np.float32)},
-        prepare=lambda samples, rate_hz, id: {
-            name: front_ends.versions(name, id, wav.prepare(samples, rate_hz, front.rate_hz))
-        },
+        rate_hz=front.rate_hz,
+        prepare=lambda samples, id: {name: front_ends.versions(name, id, samples)},
     )
 
 
@@ -112,6 +119,27 @@ def fields() -> dict:
         'silence': tfds.features.Scalar(np.float32, doc='share of 10 ms stretches 40 dB or more under the loudest'),
         'source_sha256': text(doc='hash of the decoded samples, see ser_jax.data.inspection.sha256'),
     }
+
+
+def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
+    """The object in a file of a build.
+
+    Raises:
+      InputError: the file is not there, cut or garbled, or lacks one of `keys`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        lacking = 'holds no object' if not isinstance(content, dict) else ''
+        lacking = lacking or next((f'holds no {k}' for k in keys if k not in content), '')
+    except FileNotFoundError:
+        lacking = 'is missing'
+    except OSError as e:
+        raise InputError(f'{path} cannot be read ({e.strerror}); check its permissions and the disk') from e
+    except ValueError as e:  # no JSON, or no UTF-8
+        lacking = f'is damaged ({e})'
+    if lacking:
+        raise InputError(f'{path} {lacking}; build the corpus again with --overwrite')
+    return content
 
 
 def fingerprint(examples: Iterable[dict]) -> str:

@@ -5,18 +5,16 @@ are read by index.
 """
 
 import dataclasses
-import difflib
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ser_jax.audio import features, front_ends, variants
 from ser_jax.contract import Facts, InputError
 from ser_jax.data import corpus as corpora
+from ser_jax.data import shards
 from ser_jax.data.emotions import ordered, relabeling
 
 FIELDS = ('id', 'speaker', 'sex', 'emotion', 'label', 'text', 'language', 'intensity', 'channel', 'source_sha256')
@@ -98,7 +96,6 @@ class Utterances:
         return dataclasses.replace(kept, emotion=np.array(emotion, object), facts=facts)
 
 
-DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'  # in a checkout: the corpora there could be
 _NOTHING = np.zeros((0, features.LOG_MEL.bands), np.float16)  # what is heard of a text
 _PER_UTTERANCE = (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares', 'offset')
 
@@ -131,6 +128,8 @@ def open_corpora(
     """
     if source != 'text':
         front_ends.named(source)  # refuses what nobody can train on
+    if not (trim_db >= 0 and np.isfinite(trim_db)):
+        raise InputError(f'features.trim_db must be at least 0, got {trim_db}; 0 disables trimming')
     if trim_db and source not in ('log_mel', 'waveform', 'text'):
         raise InputError(
             f'features.trim_db={trim_db} with features.source={source!r}: only log_mel and waveform are trimmed'
@@ -145,58 +144,17 @@ def open_corpora(
     if unknown := sorted(set(versions) - {*variants.STORED.names}):
         raise InputError(f'data.variants names {unknown[0]!r}; stored are {", ".join(variants.STORED.names)}')
     config = f'{source}_variants' if versions else source
-    opened = [data_source(name, data_dir(directory), source, config) for name in names]
+    opened = [shards.opened(name, data_dir(directory), source, config) for name in names]
     size_gb = sum(o.bytes for o in opened) / 1e9
     resident = source == 'text' or size_gb <= resident_gb
     return _decode(tuple(names), opened, source, resident, trim_db, [''] + [f'+{v}' for v in versions])
 
 
-class _Opened(NamedTuple):
-    data: Sequence[dict]
-    values: Callable[[int], np.ndarray]  # an example's source alone: a third of the time of decoding all of it
-    bytes: int
-    fingerprint: str
-    facts: Facts
-
-
-def data_source(name: str, root: pathlib.Path, source: str, built: str = '') -> _Opened:
-    """One built corpus, of its newest version; `built` is the builder config that holds `source`, '' = its own."""
-    import tensorflow_datasets as tfds
-
-    corpus, _, config = name.partition('/')
-    config = config or built or source
-    versions = sorted(
-        (root / corpus / config).glob('[0-9]*.[0-9]*.[0-9]*'), key=lambda p: [int(n) for n in p.name.split('.')]
-    )
-    if not versions:
-        flags = '' if corpus == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
-        flags += '' if config in ('log_mel', 'text') else f' --config={config}'  # a corpus of texts builds them anyway
-        there = sorted({p.name for p in (*root.glob('*'), *DATASETS.glob('*')) if p.is_dir()} - {corpus})
-        near = [] if (DATASETS / corpus).exists() else difflib.get_close_matches(corpus, there, 1)
-        hint = ''.join(f'; did you mean {n}?' for n in near)
-        configs = sorted({p.parents[1].name for p in root.glob(f'{corpus}/*/*/{corpora.FACTS}')})
-        if source == 'text' and configs:
-            hint = f'; there is {", ".join(f"{corpus}/{c}" for c in configs)} to name instead'
-        raise InputError(
-            f'corpus {name!r} ({source}) is not built in {root}{hint}; build it with: '
-            f'python -m ser_jax.build datasets/{corpus}{flags}' + (f' --data_dir={root}' if root != data_dir() else '')
-        )
-    try:
-        builder = tfds.builder_from_directory(versions[-1])
-        data = builder.as_data_source('train')
-        stored = json.loads((versions[-1] / corpora.FINGERPRINT).read_text())['fingerprint']
-        facts = json.loads((versions[-1] / corpora.FACTS).read_text())
-    except Exception as e:  # TFDS and array_record raise many kinds for a damaged directory
-        raise InputError(
-            f'{versions[-1]} cannot be opened ({type(e).__name__}: {e}); build it again with --overwrite'
-        ) from e
-    if source not in ('text', *builder.info.features):
-        raise InputError(f'corpus {name!r} holds no {source}; expected {corpus}, or another features.source')
-    alone = tfds.features.FeaturesDict({k: f for k, f in builder.info.features.items() if k == source})
-    values = lambda at: alone.deserialize_example_np(data.data_source[at])[source]
-    return _Opened(
-        data, values, builder.info.dataset_size, stored, Facts(**{**facts, 'emotions': tuple(facts['emotions'])})
-    )
+def data_source(name: str, root: pathlib.Path, source: str) -> shards.Opened:
+    """One built corpus, of its newest version, read once from end to end and found to be what was built."""
+    opened = shards.opened(name, root, source)
+    shards.compare(corpora.fingerprint(shards.examples(opened)), opened)
+    return opened
 
 
 def _decode(names, opened, source: str, resident: bool, trim_db: float, versions: list[str]) -> Utterances:
@@ -228,26 +186,15 @@ def _decode(names, opened, source: str, resident: bool, trim_db: float, versions
         if resident:
             kept.append(values)
 
-    for index, (name, (data, _, _, stored, _)) in enumerate(zip(names, opened, strict=True)):
+    def kept_examples(index: int):
+        for at, example in enumerate(shards.examples(opened[index])):
+            for version in versions:
+                keep(example, version, index, at)
+            yield example
 
-        def examples(data=data, index=index):
-            for at in range(len(data)):
-                example = data[at]
-                for version in versions:
-                    keep(example, version, index, at)
-                yield example
-
-        try:
-            fingerprints[name] = corpora.fingerprint(examples())
-        except Exception as e:  # a damaged record raises whatever its decoder does
-            raise InputError(
-                f'corpus {name!r} cannot be read ({type(e).__name__}: {e}); build it again with --overwrite'
-            ) from e
-        if fingerprints[name] != stored:
-            raise InputError(
-                f'corpus {name!r} is not what was built (fingerprint {fingerprints[name][:12]}, '
-                f'stored {str(stored)[:12]}); build it again with --overwrite'
-            )
+    for index, name in enumerate(names):
+        fingerprints[name] = corpora.fingerprint(kept_examples(index))
+        shards.compare(fingerprints[name], opened[index])
     arrays = {k: np.array(v, object if k in FIELDS else None) for k, v in rows.items()}
     offset = np.concatenate([[0], np.cumsum(arrays['length'])[:-1]]).astype(np.int64)
     flat = np.concatenate(kept) if resident else None

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import tracemalloc
+import unicodedata
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_equal_sounds_are_kept_once_and_conflicting_labels_not_at_all(tmp_path):
     recordings = [
         recording('b_copy', sound(1)), recording('a', sound(0)), recording('b', sound(1)),
         recording('b_more', sound(1)),
-        recording('c', sound(2)), recording('c_sad', sound(2), emotion='sad'), recording('a', sound(9)),
+        recording('c', sound(2)), recording('c_sad', sound(2), emotion='sad'), recording('a', sound(0)),
     ]  # fmt: skip
     recordings[-1] = dataclasses.replace(recordings[-1], source='other/a.wav')
     examples, folder = build(tmp_path, recordings, TOLERANCE=0.0)
@@ -148,6 +149,41 @@ def test_equal_sounds_are_kept_once_and_conflicting_labels_not_at_all(tmp_path):
     np.testing.assert_array_equal(
         examples[0]['log_mel'], build(tmp_path / '2', [recording('a', sound(0))])[0][0]['log_mel']
     )
+
+
+def test_different_sounds_under_one_id_are_counted_and_none_is_chosen(tmp_path):
+    recordings = [recording('a', sound(0)), recording('a', sound(9)), recording('b', sound(1))]
+    recordings[1] = dataclasses.replace(recordings[1], source='other/a.wav')
+    with pytest.raises(InputError, match=r'2 of 3 files are bad.*name conflict'):
+        build(tmp_path, recordings, TOLERANCE=0.5)
+    examples, folder = build(tmp_path, recordings, TOLERANCE=0.9)
+    assert [e['id'] for e in examples] == [b'b']
+    assert skipped(folder) == {'a.wav': 'name conflict', 'other/a.wav': 'name conflict'}
+
+
+@pytest.mark.parametrize('kind', ['missing', 'truncated', 'unknown name'])
+def test_shares_count_whatever_failed_before_it_was_heard(kind, tmp_path):
+    lost = [corpus.Skipped(f'm.csv:{i}', kind, 'no such file') for i in range(6)]
+    ignored = [corpus.Skipped(f'{i}.txt', 'ignored', 'no sound') for i in range(99)]
+    assert len(build(tmp_path / '1', [*several(6), *lost, *ignored], TOLERANCE=0.5)[0]) == 6
+    with pytest.raises(InputError, match=f'6 of 11 files are bad, 54.5% .*6 {kind}, e.g. m.csv:0'):
+        build(tmp_path / '2', [*several(5), *lost, *ignored], TOLERANCE=0.5)
+    with pytest.raises(InputError, match='6 of 6 files are bad, all of them'):
+        build(tmp_path / '3', lost, TOLERANCE=1.0)
+
+
+def test_names_in_two_normal_forms_are_one_class(tmp_path):
+    forms = [unicodedata.normalize(form, 'mü') for form in ('NFC', 'NFD')]
+    recordings = [
+        recording(f'{name}{i}', sound(i), speaker=f'given_{name}', emotion=name, label=name)
+        for i, name in enumerate(forms)
+    ]
+    examples, folder = build(tmp_path, recordings)
+    for field in ('speaker', 'emotion', 'label'):
+        assert len({e[field] for e in examples}) == 1
+    assert json.loads((folder / corpus.FACTS).read_text())['emotions'] == [forms[0]]
+    with pytest.raises(InputError, match='2 of 2 files are bad, all of them .2 name conflict'):
+        build(tmp_path / '2', [recording(name, sound(i)) for i, name in enumerate(forms)])
 
 
 def bad_recordings() -> list[Recording]:
@@ -176,7 +212,7 @@ def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_p
 
 def test_too_many_bad_recordings_are_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(
-        InputError, match=r'4 of 11 files are bad, 36\.4% where 2\.0% .*broken\.wav: truncated.* and 1 more'
+        InputError, match=r'4 of 11 files are bad, 36\.4% where 2\.0% .*broken\.wav: truncated.*1 silent'
     ) as e:
         build(tmp_path, [*several(), *bad_recordings()])
     assert '\n' not in str(e.value)
@@ -194,7 +230,7 @@ def test_the_environment_sets_the_tolerance(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('recordings', [[], bad_recordings()])
 def test_nothing_usable_is_an_error(tmp_path, recordings):
-    with pytest.raises(InputError, match=r'none of \d files is usable'):
+    with pytest.raises(InputError, match=r'none of 0 files is usable|4 of 4 files are bad'):
         build(tmp_path, recordings, TOLERANCE=1.0)
 
 

@@ -1,5 +1,7 @@
 """What an inspection says of a corpus: hashes by content, clipping, differences to what was published."""
 
+import collections
+
 import numpy as np
 import pytest
 import soundfile
@@ -89,14 +91,74 @@ def test_a_complete_corpus_is_called_so_with_its_duplicates():
     assert 'skipped, duplicate: 1\n    b.wav (the same content as a.wav)' in text
 
 
-@pytest.mark.parametrize('bad, refused', [(0, False), (2, False), (3, True)])
-def test_the_tolerance_is_a_share_of_all_files_and_duplicates_are_free(bad, refused):
-    skipped = [inspection.Skipped(f'{i}.wav', 'silent') for i in range(bad)]
-    skipped += [inspection.Skipped(f'd{i}.wav', kind) for i, kind in enumerate(inspection.HARMLESS * 9)]
-    if refused:
-        with pytest.raises(
-            InputError, match=r'3 of 100 files are bad, 3\.0% where 2\.0% are tolerated \(0\.wav: silent;'
-        ):
-            inspection.check_tolerance(skipped, 100, 0.02)
+@given(
+    st.lists(st.tuples(*3 * [st.integers(0, 4)], st.sampled_from(['happy', 'sad'])), max_size=12),
+    st.randoms(use_true_random=False),
+)
+def test_no_recording_is_chosen_by_its_place(rows, random):
+    """Rows of (id, content, copy, emotion): whatever the order, the same contents are kept."""
+    recordings = [
+        heard(f'u{i}', emotion, sha256=f'content {content}') for i, content, _, emotion in rows
+    ]
+    kept, skipped = inspection.without_duplicates(recordings)
+    assert len(kept) + len(skipped) == len(recordings)
+    contents, emotions = collections.defaultdict(set), collections.defaultdict(set)
+    for h in recordings:
+        contents[h.recording.id].add(h.sha256)
+        emotions[h.sha256].add(h.recording.emotion)
+    usable = {
+        h.sha256
+        for h in recordings
+        if len(contents[h.recording.id]) == 1 and len(emotions[h.sha256]) == 1
+    }
+    assert sorted(h.sha256 for h in kept) == sorted(usable)
+    random.shuffle(recordings)
+    again, _ = inspection.without_duplicates(recordings)
+    assert {h.sha256 for h in again} == usable
+
+
+def test_different_contents_of_one_name_are_a_conflict_that_counts():
+    copies = [heard('x', sha256='speech'), heard('x', sha256='laryngogram'), heard('y')]
+    kept, skipped = inspection.without_duplicates(copies)
+    assert [h.recording.id for h in kept] == ['y']
+    assert {s.kind for s in skipped} == {'name conflict'}
+    with pytest.raises(InputError, match=r'2 of 3 .*2 name conflict, .*; where .*take wav/; repair'):
+        inspection.check_tolerance(skipped, 3, 0.5, 'take wav/')
+    inspection.check_tolerance(skipped, 3, 0.7)
+
+
+def bad(count: int, kind: str = 'silent', detail: str = '') -> list[inspection.Skipped]:
+    return [inspection.Skipped(f'{kind}{i}.wav', kind, detail) for i in range(count)]
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.floats(0, 1))
+def test_the_tolerance_is_a_share_of_all_files_and_duplicates_are_free(good, silent, missing, share):
+    files, skipped = good + silent + missing, bad(silent) + bad(missing, 'missing')
+    skipped += [s for kind in inspection.HARMLESS for s in bad(9, kind)]
+    wrong = silent + missing
+    if wrong and (wrong > share * files or wrong == files):
+        with pytest.raises(InputError, match=f'^{wrong} of {files} files are bad') as e:
+            inspection.check_tolerance(skipped, files, share)
+        assert '\n' not in str(e.value)
+        for count, kind in ((silent, 'silent'), (missing, 'missing')):
+            assert (f'{count} {kind}, e.g. {kind}0.wav' in str(e.value)) == (count > 0)
+        assert ('--tolerance' in str(e.value)) == (wrong < files)
     else:
-        inspection.check_tolerance(skipped, 100, 0.02)
+        inspection.check_tolerance(skipped, files, share)
+
+
+def test_half_may_be_missing_where_half_is_tolerated():
+    inspection.check_tolerance(bad(6, 'missing'), 12, 0.5)
+    with pytest.raises(InputError, match=r'7 of 12 files are bad, 58.3% where 50.0% .*7 missing'):
+        inspection.check_tolerance(bad(7, 'missing', 'no such file'), 12, 0.5)
+    with pytest.raises(InputError, match='12 of 12 files are bad, all of them'):
+        inspection.check_tolerance(bad(12, 'missing'), 12, 1.0)
+
+
+def test_a_report_accounts_for_every_file():
+    audible = [heard('a'), heard('b', sha256='a'), heard('c'), heard('c', sha256='d')]
+    kept, rest = inspection.without_duplicates(audible)
+    skipped = bad(3) + bad(2, 'missing') + rest + bad(4, 'ignored', 'no sound')
+    report = inspection.summary(kept, skipped, audible, None)
+    assert report['files'] == 9 == report['utterances'] + len(report['skipped'])
+    assert report['ignored'] == {'no sound': 4}

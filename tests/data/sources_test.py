@@ -1,5 +1,8 @@
 """Sound files are found wherever they lie, once each, and read the same in and out of zips."""
 
+import os
+import struct
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -69,3 +72,135 @@ def test_broken_zips_and_members_are_named(tmp_path):
     audio = next(a for a in sources.audio_files(tmp_path) if '.zip:' in a.source)
     with pytest.raises(InputError, match=r'bent\.zip:x\.wav: cannot be unpacked'):
         audio.read()
+
+
+def zipped(path, members: dict, **kwargs):
+    """A zip of sounds of noise, by name and seed."""
+    with zipfile.ZipFile(path, 'w', **kwargs) as archive:
+        for name, seed in members.items():
+            write(path.parent / 'one.wav', seed)
+            archive.writestr(name, (path.parent / 'one.wav').read_bytes())
+            (path.parent / 'one.wav').unlink()
+    return path
+
+
+def read_all(root) -> list:
+    """(stem, samples) of every sound; a refusal in one line in place of samples."""
+    found = []
+    for audio in sources.audio_files(root):
+        try:
+            found.append((audio.stem, audio.read()[0].tobytes()))
+        except InputError as e:
+            assert '\n' not in str(e) and str(e).startswith(str(root))
+            found.append((audio.stem, str(e)))
+    return found
+
+
+def test_locked_and_strangely_packed_members_are_named(tmp_path):
+    path = zipped(tmp_path / 'x.zip', {'a.wav': 0, 'b.wav': 1}, compression=zipfile.ZIP_DEFLATED)
+    content = path.read_bytes()
+    central = content.index(b'PK\1\2')
+    for offset, value, words in [(8, 1, 'is encrypted'), (10, 9, 'not supported'), (10, 97, 'not supported')]:
+        changed = bytearray(content)
+        struct.pack_into('<H', changed, central + offset, value)  # of the first member
+        path.write_bytes(changed)
+        (_, refused), (_, good) = read_all(path)
+        assert words in refused.lower() and 'unpack the zip yourself' in refused
+        assert refused.startswith(f'{path}:a.wav') and isinstance(good, bytes)
+
+
+@pytest.mark.parametrize('name', ['Actor_01\\x.wav', 'Actor_01/x.wav'])
+def test_backslashes_in_zips_are_folders(tmp_path, name):
+    path = zipped(tmp_path / 'x.zip', {name: 0})
+    [audio] = sources.audio_files(path)
+    assert (audio.stem, audio.folders) == ('x', ('Actor_01',)) and len(audio.read()[0]) == 400
+
+
+def test_members_of_one_name_are_all_read(tmp_path):
+    with pytest.warns(UserWarning, match='Duplicate name'):
+        path = zipped(tmp_path / 'x.zip', {'a/x.wav': 0})
+        with zipfile.ZipFile(path, 'a') as archive:
+            write(tmp_path / 'other.wav', 1)
+            archive.write(tmp_path / 'other.wav', 'a/x.wav')
+    audios = sources.audio_files(path)
+    assert [(a.stem, a.folders) for a in audios] == [('x', ('a',))] * 2
+    assert len({a.read()[0].tobytes() for a in audios}) == 2
+
+
+@pytest.mark.parametrize('form', ['NFC', 'NFD'])
+def test_names_have_one_normal_form_in_and_out_of_zips(tmp_path, form):
+    folder, stem = (unicodedata.normalize(form, name) for name in ('müde', 'grün'))
+    path = zipped(tmp_path / 'x.zip', {f'{folder}/{stem}.wav': 0})
+    (tmp_path / 'in').mkdir()
+    write(tmp_path / 'in' / folder / f'{stem}.wav', 0)
+    content = bytearray(path.read_bytes())
+    for header, offset in ((b'PK\3\4', 6), (b'PK\1\2', 8)):  # UTF-8 without the flag that says so
+        struct.pack_into('<H', content, content.index(header) + offset, 0)
+    (tmp_path / 'unflagged.zip').write_bytes(content)
+    for root in (path, tmp_path / 'in', tmp_path / 'unflagged.zip'):
+        [audio] = sources.audio_files(root)
+        assert audio.stem == unicodedata.normalize('NFC', 'grün')
+        assert audio.folders == (unicodedata.normalize('NFC', 'müde'),)
+        assert len(audio.read()[0]) == 400
+
+
+def test_names_that_are_no_utf_8_are_readable_text(tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b'/m\xfcde')
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip('this file system takes no such names')
+    write(tmp_path / 'one.wav', 0)
+    os.replace(tmp_path / 'one.wav', f'{folder}/x.wav')
+    open(f'{folder}/notes', 'w').close()
+    [audio] = sources.audio_files(tmp_path)
+    assert audio.folders == ('müde',) and audio.source == f'{tmp_path}/müde/x.wav'
+    assert sources.strangers(tmp_path) == [f'{tmp_path}/müde/notes']
+    assert len(audio.read()[0]) == 400
+
+
+def test_zips_in_zips_are_not_passed_over_in_silence(tmp_path):
+    inner = zipped(tmp_path / 'inner.zip', {'x.wav': 0})
+    with zipfile.ZipFile(tmp_path / 'outer.zip', 'w') as archive:
+        archive.write(inner, 'inner.zip')
+    inner.unlink()
+    assert sources.audio_files(tmp_path) == []
+    assert sources.nested_zips(tmp_path) == [f'{tmp_path}/outer.zip:inner.zip']
+    assert 'outer.zip:inner.zip is a zip within a zip: unpack' in sources.seen(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith('deep'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.raises(InputError, match=r'deep: cannot be read \(Permission denied\)'):
+        sources.audio_files(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('compression', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED,
+                                         zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])  # fmt: skip
+def test_every_cut_and_any_flipped_byte_is_noticed_or_harmless(tmp_path, compression):
+    path = zipped(tmp_path / 'x.zip', {'a.wav': 0, 'b/c.wav': 1}, compression=compression)
+    content, random = path.read_bytes(), np.random.default_rng(0)
+    whole = dict(read_all(path))
+    cuts = [content[:n] for n in random.integers(0, len(content), 250)]
+    flips = []
+    for at, bit in zip(random.integers(0, len(content), 1000), random.integers(0, 8, 1000), strict=True):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << bit
+        flips.append(bytes(flipped))
+    for changed in (*cuts, *flips):
+        path.write_bytes(changed)
+        try:
+            found = read_all(path)
+        except InputError as e:
+            assert '\n' not in str(e)
+            continue
+        for stem, samples in found:
+            assert isinstance(samples, str) or samples in whole.values(), stem

@@ -76,6 +76,6 @@ def test_what_is_not_there_is_one_line(built, data_dir):
         utterances.open_corpora(('notes/text',), built)
     with pytest.raises(InputError, match=r"'synthetic' \(text\) is not built in .*; there is synthetic/log_mel, synth"):
         utterances.open_corpora(('synthetic',), str(data_dir), 'text')
-    with pytest.raises(InputError, match=r'build datasets/notes --manual_dir=\S+ --config=fine --data_dir') as e:
+    with pytest.raises(InputError, match=r'build WHERE_ITS_BUILDER_IS --manual_dir=\S+ --config=fine --data_dir') as e:
         utterances.open_corpora(('notes/fine',), built, 'text')
     assert '\n' not in str(e.value)

@@ -8,8 +8,8 @@ import pytest
 
 from ser_jax.audio import features
 from ser_jax.contract import InputError
-from ser_jax.data import utterances
-from tests.conftest import EMOTIONS, tone
+from ser_jax.data import examples, utterances
+from tests.conftest import EMOTIONS, ROOT, tone
 
 
 def test_features_are_those_of_the_recordings(data_dir):
@@ -76,3 +76,58 @@ def test_damaged_shards_are_one_line(data_dir, tmp_path):
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 3])
     with pytest.raises(InputError, match='--overwrite'):
         utterances.open_corpora(('synthetic',), str(copy))
+
+
+@pytest.mark.parametrize('name', ['fingerprint.json', 'corpus.json', 'dataset_info.json', 'features.json'])
+@pytest.mark.parametrize('damage', [lambda b: b[:-5], lambda b: b'', lambda b: b'{}', None])
+def test_damaged_tables_are_one_line_that_names_the_file(data_dir, tmp_path, name, damage):
+    copy = shutil.copytree(data_dir, tmp_path / 'built')
+    path = next(copy.glob(f'synthetic/log_mel/*/{name}'))
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match='build it again|build the corpus again') as e:
+        utterances.open_corpora(('synthetic',), str(copy))
+    assert '\n' not in str(e.value) and str(path.parent) in str(e.value)
+
+
+@pytest.mark.parametrize('trim_db', [-5.0, float('nan'), float('inf')])
+def test_a_trim_that_cannot_be_is_refused_by_its_value(data_dir, trim_db):
+    with pytest.raises(InputError, match=f'features.trim_db must be at least 0, got {trim_db}'):
+        utterances.open_corpora(('synthetic',), str(data_dir), trim_db=trim_db)
+
+
+def test_bugs_of_ours_are_not_called_damage(data_dir, monkeypatch):
+    def bug(*_):
+        raise ZeroDivisionError('ours')
+
+    monkeypatch.setattr(features, 'heard_span', bug)
+    with pytest.raises(ZeroDivisionError):
+        utterances.open_corpora(('synthetic',), str(data_dir))
+
+
+@pytest.mark.parametrize('name, command', [
+    ('my_voices', 'datasets/folder --name=my_voices --manual_dir='), ('ravdes', 'datasets/ravdess --manual_dir='),
+    ('synthetik', 'datasets/synthetic --data_dir='), ('cremad', 'datasets/cremad --manual_dir='),
+])  # fmt: skip
+def test_the_command_that_builds_a_corpus_names_a_folder_that_exists(tmp_path, name, command):
+    with pytest.raises(InputError, match=command) as e:
+        utterances.open_corpora((name,), str(tmp_path))
+    assert (ROOT / str(e.value).split('ser_jax.build ')[1].split()[0]).is_dir()
+
+
+def test_folders_that_are_no_versions_are_passed_over(data_dir, tmp_path):
+    copy = shutil.copytree(data_dir, tmp_path / 'built')
+    for name in ('1.1.0.bak', '1.1.x', 'replaced.1.1.0', 'incomplete.ABCDEF_1.1.0'):
+        (copy / 'synthetic' / 'log_mel' / name).mkdir()
+    assert len(utterances.open_corpora(('synthetic',), str(copy))) == 96
+
+
+def test_sounds_are_read_from_checked_shards_alone(data_dir, tmp_path):
+    copy = shutil.copytree(data_dir, tmp_path / 'built')
+    assert len(utterances.data_source('synthetic', copy, 'waveform').data) == 96
+    stored = next(copy.glob('synthetic/waveform/*/fingerprint.json'))
+    stored.write_text(json.dumps({**json.loads(stored.read_text()), 'fingerprint': 'other'}))
+    with pytest.raises(InputError, match='is not what was built'):
+        examples.Sounds('synthetic', str(copy))

@@ -1,0 +1,54 @@
+"""Checks of samples, and of fields computed from them: finite, in range and audible."""
+
+import numpy as np
+
+from ser_jax.audio import wav
+
+LOUDEST = 4.0  # coding and resampling overshoot full scale by less than these 12 dB
+CANCELLED = 1e-3  # share of the channels' power; opposite channels leave less of it in their mean
+
+
+def checked(
+    samples: np.ndarray, from_hz: int, rate_hz: int | None, source: str
+) -> np.ndarray:
+    """Samples as they are stored: mono at `rate_hz`, or as they are where that is None.
+
+    Raises:
+      wav.SoundError: they are empty, not finite, out of range or silent, as decoded or at any later
+        step (opposite channels, a tone that resampling removes).
+    """
+    _judge(samples, '', source)
+    peak = float(np.abs(samples).max())
+    if peak > LOUDEST or (peak > 1 and np.array_equal(samples, np.rint(samples))):
+        reason = (
+            f'samples reach {peak:.6g} where at most 1 is expected: integers stored as floats, '
+            'or a damaged file'
+        )
+        raise wav.SoundError(source, 'out of range', reason)
+    if samples.ndim > 1:
+        mixed = wav.mono(samples)
+        _judge(mixed, 'after mixing down', source)
+        of_channels = np.var(samples, 0, dtype=np.float64).mean()
+        if np.var(mixed, dtype=np.float64) < CANCELLED * of_channels:
+            reason = 'silent after mixing down: the channels cancel each other'
+            raise wav.SoundError(source, 'silent', reason)
+    if rate_hz is None:
+        return samples
+    prepared = wav.prepare(samples, from_hz, rate_hz)
+    _judge(prepared, f'at {rate_hz} Hz', source)
+    return prepared
+
+
+def _judge(samples: np.ndarray, when: str, source: str) -> None:
+    if defect := wav.defect(samples):
+        raise wav.SoundError(source, defect, f'{defect} {when}' if when else defect)
+
+
+def flaw(stored: dict[str, np.ndarray]) -> tuple[str, str] | None:
+    """(kind, reason) of computed fields that are not finite, or the same number everywhere."""
+    for name, values in stored.items():
+        if not np.isfinite(values).all():
+            return 'not finite', f'{name} is not finite'
+        if np.size(values) and np.min(values) == np.max(values):
+            return 'silent', f'{name} is the same everywhere, so silent where it is computed'
+    return None
