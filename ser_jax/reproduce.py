@@ -17,7 +17,7 @@ import rich.console
 from absl import flags
 from ml_collections import ConfigDict
 
-from ser_jax import door, evaluate
+from ser_jax import door, evaluate, results
 from ser_jax.contract import InputError
 from ser_jax.data.utterances import data_dir
 from ser_jax.learn import scores as scoring
@@ -170,9 +170,14 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
             print(f'{system.name} {which}: {"stopped" if code else "trained"} in {minutes:.1f} min', flush=True)
     runs, parts, opened = [], [], {}
     for system, which, directory in done:
-        trained = open_trained(directory)
-        opened = {k: v for k, v in opened.items() if k[2] == trained.config.features.source}  # one front end in memory
-        predictions = evaluate.evaluate_run(trained, opened, data_dir=str(root))
+        try:
+            trained = open_trained(directory)
+            opened = {k: v for k, v in opened.items() if k[2] == trained.config.features.source}  # one front end in memory
+            predictions = evaluate.evaluate_run(trained, opened, data_dir=str(root))
+        except InputError as e:
+            failed.append(f'{directory} ({e})')
+            rows[system.name][which.split('-')[0]] = {}
+            continue
         of_run = {'scores': scoring.scores_by(pooled(predictions)), 'training': training(trained.config)}
         rows[system.name][which.split('-')[0]] = of_run
         print(f'{system.name} {which}: {published.cell(of_run)}', flush=True)
@@ -184,7 +189,7 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
         lines = published.renewed(json.loads(kept.read_text()), lines, [s.title for s in SYSTEMS])
     if runs:
         everything = pa.concat_tables(parts, promote_options='default')
-        evaluate.write(output, runs, everything, scoring.scores_by(everything), published.html(lines))
+        results.write(output, runs, everything, scoring.scores_by(everything), published.html(lines))
     (output / 'published.md').write_text(published.markdown(lines))
     kept.write_text(json.dumps(lines, indent=1))
     if failed:

@@ -10,6 +10,8 @@ from ml_collections import ConfigDict
 from ser_jax import assemble, environment
 from ser_jax.config import completed, differences
 from ser_jax.contract import InputError
+from ser_jax.data.inventory import inventory
+from ser_jax.learn import run_files
 
 # What may change between a start and its resumption without changing what is learnt.
 _FREE_TO_CHANGE = ('data.dir', 'data.resident_gb', 'train.keep', 'train.steps_per_dispatch', 'train.tensorboard')
@@ -83,10 +85,8 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> None:
         'corpora': [dataclasses.asdict(f) for f in run.utterances.facts],
     }
     _check_unchanged(workdir, files)
-    for name, value in files.items() if jax.process_index() == 0 else ():
-        fresh = workdir / f'{name}.writing'
-        fresh.write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
-        fresh.rename(workdir / f'{name}.json')
+    if jax.process_index() == 0:
+        run_files.write(workdir, {**files, run_files.INVENTORY: inventory(run.utterances)})
 
 
 def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:

@@ -39,6 +39,7 @@ def corpus_findings(u: Utterances, reports: Mapping[str, dict], pairs: Iterable[
     """
     yield from same_content(u)
     yield from near_content(u, pairs)
+    yield from voices_across(u)
     for c, name in enumerate(u.names):
         of = u.select(u.corpus == c)
         yield from left_out(name, reports.get(name, {}))
@@ -166,6 +167,21 @@ def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
         if len(of) > 1 and not speaker.endswith('_unknown'):
             what = f'{corpus}: {speaker} is {len(of)} voices by its file names: {", ".join(sorted(of)[:3])}'
             yield Finding('warning', 'speaker merged', what, 'give each voice its own name', tuple(sorted(of)))
+
+
+def voices_across(u: Utterances) -> Iterator[Finding]:
+    """Voices, by file names of published corpora, that stand in several corpora under different speakers."""
+    found = collections.defaultdict(set)
+    for i, name in enumerate(u.id if len(u.names) > 1 else ()):
+        if (n := namings.parse(str(name))) and n.speaker:
+            found[n.speaker].add((u.names[u.corpus[i]], str(u.speaker[i])))
+    for voice, where in sorted(found.items()):
+        if len({c for c, _ in where}) > 1 and len({s for _, s in where}) > 1:
+            names = ', '.join(f'{s} of {c}' for c, s in sorted(where)[:3])
+            what = f'one voice, {voice} by its file names, is {names}'
+            yield Finding(
+                'error', 'speaker split', what, 'give it one name, or it stands on both sides', tuple(s for _, s in sorted(where))
+            )
 
 
 def odd_names(corpus: str, u: Utterances, few: int = 8) -> Iterator[Finding]:
