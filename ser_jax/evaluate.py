@@ -82,9 +82,11 @@ def _unknown(trained: Trained, own: Utterances, other: Utterances, say) -> Utter
     voices = set(own.speaker) | {n.speaker for n in map(namings.parse, map(str, own.id)) if n and n.speaker}
     named = [namings.parse(str(i)) for i in other.id]
     heard = np.array([s in voices or bool(n and n.speaker in voices) for s, n in zip(other.speaker, named, strict=True)], bool)
-    for what, found in (('recordings', known), ('recordings by speakers', heard & ~known)):
-        if found.any():
-            say(f'{trained.directory} may have learnt {found.sum()} {what} of {other.names[0]}; scored without them')
+    name, others = other.names[0], int((heard & ~known).sum())
+    if known.any():
+        say(f'{trained.directory} may have learnt {known.sum()} recordings of {name}; scored without them')
+    if others:
+        say(f'{trained.directory} may have learnt the speakers of {others} recordings of {name}; scored without them')
     return other.select(~(known | heard))
 
 
