@@ -137,5 +137,16 @@ def open_begun(directory: pathlib.Path, checked: bool = True) -> Trained:
         words,
         [Facts(**{f.name: c[f.name] for f in dataclasses.fields(Facts)} | {'emotions': tuple(c['emotions'])}) for c in files['corpora']],
         files['environment'],
-        assemble.build_learner(config, len(emotions), max(len(w) for w in words.values()), 1),
+        _learner(directory, config, len(emotions), max(len(w) for w in words.values())),
     )
+
+
+def _learner(directory: pathlib.Path, config: ConfigDict, classes: int, words: int) -> Learner:
+    try:
+        return assemble.build_learner(config, classes, words, 1)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
+        if (directory / run_files.CHECKSUMS).exists():  # they vouch for the config: the error is ours
+            raise
+        raise InputError(
+            f'{directory / "config.json"} is damaged (it describes no network: {type(e).__name__}: {" ".join(str(e).split())[:120]}); {_RENEW}'
+        ) from e

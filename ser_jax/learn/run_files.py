@@ -23,6 +23,7 @@ CHECKSUMS = 'checksums.json'
 _INDENTED = ('config', 'environment')
 _MEMBER = re.compile(r'fold\d+_seed\d+')
 _ANY = 'any key'
+_LARGEST = float(np.finfo(np.float32).max)
 _RENEW = 'restore it from a copy of the run, or train it again'
 _FORMS = {
     'config': {'data': {'corpora': [str]}, 'features': {'source': str}, 'members': {'protocol': str}, 'model': {'name': str}},
@@ -178,7 +179,7 @@ def _mismatch(value: Any, form: Any, at: str) -> str:
         return next((m for k, f in below.items() if (m := _mismatch(value[k], f, f'{at}.{k}'.lstrip('.')))), '')
     if form is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return '' if number and np.isfinite(value) else f'{here} is {value!r}'[:80] + ', expected a finite number'
+        return '' if number and abs(value) <= _LARGEST else f'{here} is {value!r}'[:80] + ', expected a finite number'
     return '' if isinstance(value, form) else f'{here} is {_kind(value)}, expected {_KINDS[form]}'
 
 
