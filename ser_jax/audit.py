@@ -196,10 +196,13 @@ def main(argv: list[str]) -> None:
     findings = audit(f.corpora, f.run, f.data_dir, lambda line: None if quiet else print(line, flush=True))
     if f.json:
         content = {'summary': summary(findings), 'findings': [x._asdict() for x in findings]}
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        print(text) if quiet else pathlib.Path(f.json).write_text(text + '\n', encoding='utf-8')
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     if not quiet:
         show(findings, rich.console.Console())
+    if quiet:
+        print(text)
+    elif f.json:  # last: findings that cannot be written have been shown
+        pathlib.Path(f.json).write_text(text + '\n', encoding='utf-8')
     if any(x.severity in ('leak', 'error') for x in findings):
         sys.exit(1)
 
