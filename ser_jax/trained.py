@@ -69,10 +69,11 @@ class Trained(NamedTuple):
     def _refuse(self, corpus: str, then: str, now: str, directory: str) -> NoReturn:
         source = self.config.features.source + ('_variants' if self.config.data.variants else '')
         there = data_dir(directory).joinpath(corpus, *(() if '/' in corpus or corpus == self.config.data.texts else (source,)))
+        where = f' --data_dir={directory}' if directory not in ('', self.config.data.dir) else ''
         raise InputError(
             f'{self.directory} was trained on another build of {corpus} ({then}) than the one in {there} ({now}); give the '
             '--data_dir of the build it was trained on, or train it again in a new --workdir '
-            f'(python -m ser_jax.audit --run={self.directory} lists what changed)'
+            f'(python -m ser_jax.audit --run={self.directory}{where} lists what changed)'
         )
 
     def variables(self, members: list[str]) -> Variables:

@@ -7,6 +7,7 @@ the file name, sentences that give the label away, classes nobody recorded.
 import collections
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import NamedTuple
@@ -40,6 +41,7 @@ def corpus_findings(u: Utterances, reports: Mapping[str, dict], pairs: Iterable[
     yield from same_content(u)
     yield from near_content(u, pairs)
     yield from voices_across(u)
+    yield from speakers_alike(u)
     for c, name in enumerate(u.names):
         of = u.select(u.corpus == c)
         yield from left_out(name, reports.get(name, {}))
@@ -182,6 +184,16 @@ def voices_across(u: Utterances) -> Iterator[Finding]:
             yield Finding(
                 'error', 'speaker split', what, 'give it one name, or it stands on both sides', tuple(s for _, s in sorted(where))
             )
+
+
+def speakers_alike(u: Utterances) -> Iterator[Finding]:
+    """Speakers whose names differ in case, spaces, punctuation or Unicode's normal form alone."""
+    groups = collections.defaultdict(set)
+    for speaker in map(str, u.speaker):
+        groups[re.sub(r'[\W_]+', '', unicodedata.normalize('NFKD', speaker).casefold())].add(speaker)
+    for names in (sorted(g) for g in groups.values() if len(g) > 1):
+        what = f'speakers {" and ".join(map(repr, names[:3]))} have nearly the same name'
+        yield Finding('warning', 'speaker split', what, 'give one voice one name, or it stands on both sides', tuple(names))
 
 
 def odd_names(corpus: str, u: Utterances, few: int = 8) -> Iterator[Finding]:
