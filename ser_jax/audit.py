@@ -69,20 +69,31 @@ def _opened(names: tuple[str, ...], directory: str, trained: Trained | None) -> 
 def _near(recordings: Utterances, directory: str) -> tuple[list[near.Pair], list[Finding]]:
     """Near duplicates among recordings, and what could not be compared.
 
-    Frames in which not all of a recording can be compared are passed over for a `log_mel` or `waveform` build of the same
-    recordings, where there is one.
+    Where their frames do not hold all of a recording, a `log_mel` or `waveform` build of the same
+    recordings is compared, if there is one.
     """
     if recordings.source in (*near.WHOLE, 'text'):
         return near.near_duplicates(recordings) if recordings.source != 'text' else [], []
     source, names = _whole_builds(recordings.names, directory)
     if not names and recordings.source in near.SPECTROGRAMS:
-        what = f'near duplicates were searched in {recordings.source} frames, where copies with another start may be missed'
-        return near.near_duplicates(recordings), [Finding('note', 'near duplicates', what, _build_one(recordings.names))]
+        what = (
+            f'near duplicates were searched in {recordings.source} frames, where copies with another '
+            'start may be missed'
+        )
+        return near.near_duplicates(recordings), [
+            Finding('note', 'near duplicates', what, _build_one(recordings.names))
+        ]
     pairs, compared = [], np.zeros(len(recordings), bool)
     if names:
         whole = open_corpora(names, directory, source)
-        content = {place(recordings, i): recordings.source_sha256[i] for i in range(len(recordings))}
-        whole = whole.select(np.array([content.get(place(whole, i)) == s for i, s in enumerate(whole.source_sha256)], bool))
+        content = {
+            place(recordings, i): recordings.source_sha256[i] for i in range(len(recordings))
+        }
+        whole = whole.select(
+            np.array(
+                [content.get(place(whole, i)) == s for i, s in enumerate(whole.source_sha256)], bool
+            )
+        )
         pairs = _moved(near.near_duplicates(whole), whole, recordings)
         there = {place(whole, i) for i in range(len(whole))}
         compared = np.array([place(recordings, i) in there for i in range(len(recordings))], bool)
@@ -90,15 +101,19 @@ def _near(recordings: Utterances, directory: str) -> tuple[list[near.Pair], list
         return pairs, []
     lost = tuple(place(recordings, i) for i in np.flatnonzero(~compared))
     what = (
-        f'{len(lost)} of {len(recordings)} recordings were not compared for near duplicates, e.g. {lost[0]}: '
-        f'{recordings.source} frames cannot be, and no log_mel or waveform build holds the same sound'
+        f'{len(lost)} of {len(recordings)} recordings were not compared for near duplicates, e.g. '
+        f'{lost[0]}: {recordings.source} frames cannot be, and no log_mel or waveform build holds the '
+        'same sound'
     )
     return pairs, [Finding('warning', 'near duplicates', what, _build_one(recordings.names), lost)]
 
 
 def _whole_builds(names: Sequence[str], directory: str) -> tuple[str, tuple[str, ...]]:
     """The source of near.WHOLE in which most of the corpora are built, and which those are."""
-    built = {s: tuple(n for n in names if list((data_dir(directory) / n / s).glob('[0-9]*'))) for s in near.WHOLE}
+    built = {
+        s: tuple(n for n in names if list((data_dir(directory) / n / s).glob('[0-9]*')))
+        for s in near.WHOLE
+    }
     source = max(built, key=lambda s: len(built[s]))
     return source, built[source]
 
@@ -108,7 +123,7 @@ def _build_one(names: Sequence[str]) -> str:
 
 
 def _moved(pairs: list[near.Pair], of: Utterances, to: Utterances) -> list[near.Pair]:
-    """Pairs of utterances of `of` as pairs of the same utterances of `to`; those that it lacks are left out."""
+    """Pairs of utterances of `of` as pairs of the same utterances of `to`, which may lack some."""
     at = {place(to, i): i for i in range(len(to))}
     ends = [(at.get(place(of, p.first)), at.get(place(of, p.second)), p.agreement) for p in pairs]
     return [near.Pair(i, j, agreement) for i, j, agreement in ends if None not in (i, j)]
@@ -124,30 +139,50 @@ def _of_run(trained: Trained, opened: Utterances, directory: str, pairs: list[ne
     config.data.dir = directory or config.data.dir
     heard = assemble.labeled(config, opened)
     found = [*_changed_files(trained), *_another_build(trained, heard, config.data.dir)]
-    found += sides.run_findings(heard, trained.protocol, trained.folds, _moved(pairs, opened, heard))
-    if not any(f.check == 'another build' for f in found):  # nothing fitted on another can agree with this one
+    found += sides.run_findings(
+        heard, trained.protocol, trained.folds, _moved(pairs, opened, heard)
+    )
+    if not any(
+        f.check == 'another build' for f in found
+    ):  # nothing fitted on another can agree with this one
         saved = {m: {'mean': mean, 'std': std} for m, (mean, std) in trained.normalization.items()}
         reads = assemble.reads_text(config)
-        found += sides.fitted(heard, trained.folds, saved, trained.words, reads, config.features.normalize)
+        found += sides.fitted(
+            heard, trained.folds, saved, trained.words, reads, config.features.normalize
+        )
     return found
 
 
 def _changed_files(trained: Trained) -> Iterator[Finding]:
     if changed := run_files.changed(trained.directory):
         what = f'{", ".join(changed)} of {trained.directory} changed since the training wrote them'
-        yield Finding('error', 'changed files', what, 'restore them from a copy of the run, or train it again', tuple(changed))
+        yield Finding(
+            'error',
+            'changed files',
+            what,
+            'restore them from a copy of the run, or train it again',
+            tuple(changed),
+        )
 
 
 def _another_build(trained: Trained, heard: Utterances, directory: str) -> Iterator[Finding]:
-    """What tells the corpora as built now from those the run was trained on; nothing where they are the same."""
+    """Differences between the corpora as built now and those the run was trained on."""
     try:
         trained.check_build(heard.fingerprints, heard.facts, directory)
         return
     except InputError as e:
-        yield Finding('error', 'another build', str(e).partition('; give')[0], 'score it on the build it was trained on')
+        yield Finding(
+            'error',
+            'another build',
+            str(e).partition('; give')[0],
+            'score it on the build it was trained on',
+        )
     kept = run_files.read_inventory(trained.directory)
     if kept is None:
-        what = 'the run, of an earlier version, kept the names of its utterances alone: their changes cannot be listed'
+        what = (
+            'the run, of an earlier version, kept the names of its utterances alone: their changes '
+            'cannot be listed'
+        )
         yield Finding('warning', 'another build', what, 'train it again')
         return
     yield from inventory.changes(kept, heard, trained.takes(heard))

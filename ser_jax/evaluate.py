@@ -5,8 +5,6 @@ every member (protocol `cross_corpus`); corpora that a run was trained on are sc
 runs are pieces of one (`members.only`), put together before they are scored.
 """
 
-import glob
-import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,22 +17,22 @@ from absl import flags
 
 from ser_jax import assemble, door, results
 from ser_jax.contract import InputError
-from ser_jax.data import folds, namings
+from ser_jax.data import folds, sides
 from ser_jax.data.batches import Member
 from ser_jax.data.utterances import Utterances, open_corpora
 from ser_jax.learn import pieces
 from ser_jax.learn import scores as scoring
 from ser_jax.learn.members import Group, Prediction, device_mesh
 from ser_jax.report import table
-from ser_jax.trained import Trained, open_trained
+from ser_jax.trained import Trained, find_runs, open_trained
 
 
 def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print) -> pa.Table:
     """The predictions of all finished members of all runs: one row per (run, member, modality, utterance).
 
     Raises:
-      InputError: a corpus is not built or is another build than the run's, a kept model is damaged, or there is nothing
-        to score.
+      InputError: a corpus is not built or is another build than the run's, a kept model is damaged,
+        or there is nothing to score.
     """
     opened: dict[tuple, Utterances] = {}
     return pa.concat_tables([evaluate_run(r, opened, corpora, data_dir, say) for r in runs], promote_options='default')
@@ -62,31 +60,31 @@ def evaluate_run(
     own = assemble.labeled(config, built)
     trained.check_build(own.fingerprints, own.facts, config.data.dir)  # texts and labels too
     if config.data.texts and config.data.texts not in trained.environment['fingerprints']:
-        say(f'{trained.directory} keeps no fingerprint of {config.data.texts}: its texts may be others than those trained on')
+        say(
+            f'{trained.directory} keeps no fingerprint of {config.data.texts}: its texts may be others '
+            'than those trained on'
+        )
     parts = list(_run(trained, config, _through_frozen(trained, config, own), False, say))
     for corpus in corpora:
         if corpus in config.data.corpora:
             continue
-        heard = _unknown(trained, own, opens((corpus,)).relabel(config.data.labels, config.data.merge), say)
+        heard = _unknown(
+            trained, own, opens((corpus,)).relabel(config.data.labels, config.data.merge), say
+        )
         parts.extend(_run(trained, config, heard, True, say))
     return pa.concat_tables(parts, promote_options='default')
 
 
 def _unknown(trained: Trained, own: Utterances, other: Utterances, say) -> Utterances:
-    """The utterances of another corpus without those that share a recording or a speaker with the run's corpora.
-
-    Speakers are compared by their names and by file names of published corpora; a copy in other samples under another name
-    is found by `audit` alone.
-    """
-    known = np.isin(other.source_sha256, own.source_sha256)
-    voices = set(own.speaker) | {n.speaker for n in map(namings.parse, map(str, own.id)) if n and n.speaker}
-    named = [namings.parse(str(i)) for i in other.id]
-    heard = np.array([s in voices or bool(n and n.speaker in voices) for s, n in zip(other.speaker, named, strict=True)], bool)
+    """The utterances of another corpus that share no recording and no speaker with `own`."""
+    known, heard = sides.shared(own, other)
     name, others = other.names[0], int((heard & ~known).sum())
+    run = trained.directory
     if known.any():
-        say(f'{trained.directory} may have learnt {known.sum()} recordings of {name}; scored without them')
+        say(f'{run} may have learnt {known.sum()} recordings of {name}; scored without them')
     if others:
-        say(f'{trained.directory} may have learnt the speakers of {others} recordings of {name}; scored without them')
+        what = f'the speakers of {others} recordings of {name}'
+        say(f'{run} may have learnt {what}; scored without them')
     return other.select(~(known | heard))
 
 
@@ -99,7 +97,9 @@ def _through_frozen(trained: Trained, config, utterances: Utterances) -> Utteran
             return utterances
     except InputError:  # the file is gone: the run has all that is needed
         return utterances
-    return assemble.through_frozen(config, utterances.select(trained.takes(utterances)), trained.learner)
+    return assemble.through_frozen(
+        config, utterances.select(trained.takes(utterances)), trained.learner
+    )
 
 
 def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -> Iterator[pa.Table]:
@@ -142,21 +142,28 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
         for member, prediction in zip(some, _predict(trained, config, utterances, some, made), strict=True):
             if not all(np.isfinite(p).all() for p in prediction.probabilities.values()):
                 raise InputError(
-                    f'{trained.directory / "best" / member.name} gives answers that are no numbers: it is damaged; '
-                    'train that member again'
+                    f'{trained.directory / "best" / member.name} gives answers that are no '
+                    'numbers: it is damaged; train that member again'
                 )
             yield _rows(trained, utterances, member, prediction, 'cross_corpus' if crossed else trained.protocol)
 
 
-def _check_sides(trained: Trained, member: str, tested: np.ndarray, place: dict[str, int], speaker: np.ndarray) -> None:
+def _check_sides(
+    trained: Trained, member: str, tested: np.ndarray, place: dict[str, int], speaker: np.ndarray
+) -> None:
     """Refuse a member that learnt a voice it is tested on, unless its protocol names the leak."""
     if folds.is_leaky(trained.protocol):
         return
-    learnt = {speaker[place[i]] for side in ('train', 'valid') for i in trained.folds[member][side] if i in place}
+    learnt = {
+        speaker[place[i]]
+        for side in ('train', 'valid')
+        for i in trained.folds[member][side]
+        if i in place
+    }
     if both := sorted(learnt & set(tested)):
         raise InputError(
-            f'{trained.directory / "folds.json"}: {member} was trained on {both[0]} and is tested on the same speaker, though '
-            f'its protocol {trained.protocol} is none that leaks; train it again'
+            f'{trained.directory / "folds.json"}: {member} was trained on {both[0]} and is '
+            f'tested on the same speaker, though its protocol {trained.protocol} is none that leaks; train it again'
         )
 
 
@@ -199,35 +206,14 @@ def _rows(trained: Trained, utterances: Utterances, member: Member, said: Predic
     return pa.concat_tables(parts)
 
 
-def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
-    """The directories that the patterns name, sorted, each once.
-
-    Raises:
-      InputError: a pattern matches nothing, or nothing that was trained.
-    """
-    if not patterns:
-        raise InputError("no --runs given; e.g. --runs='runs/*'")
-    found = []
-    for pattern in patterns:
-        pattern = os.path.expanduser(pattern)
-        literal = [pattern] if os.path.exists(pattern) else []  # a name may hold brackets
-        paths = sorted(map(pathlib.Path, literal or glob.glob(pattern)))
-        trained = [p for p in paths if (p / 'config.json').exists()]
-        if not trained:
-            raise InputError(
-                f'--runs={pattern} matches {len(paths)} paths and no trained run; give the --workdir of a training'
-            )
-        found.extend(trained)
-    once: dict[pathlib.Path, pathlib.Path] = {}
-    for path in found:
-        once.setdefault(path.resolve(), path)
-    return list(once.values())
-
-
 def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
     """The directory of the run of which `directories` hold the pieces, made or renewed; beside them by default."""
     given = flags.FLAGS.output
-    whole = pathlib.Path(given) if given else results.common_folder([d.absolute().parent for d in directories]) / 'merged'
+    whole = (
+        pathlib.Path(given)
+        if given
+        else results.common_folder([d.absolute().parent for d in directories]) / 'merged'
+    )
     pieces.join([d for d in directories if d.resolve() != whole.resolve()], whole)
     print(f'merged: {whole}')
     return whole

@@ -173,7 +173,9 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
     for system, which, directory in done:
         try:
             trained = open_trained(directory)
-            opened = {k: v for k, v in opened.items() if k[2] == trained.config.features.source}  # one front end in memory
+            opened = {
+                k: v for k, v in opened.items() if k[2] == trained.config.features.source
+            }  # one front end in memory
             predictions = evaluate.evaluate_run(trained, opened, data_dir=str(root))
         except InputError as e:
             failed.append(f'{directory} ({e})')
@@ -187,7 +189,9 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
     lines = published.renewed(before, published.lines(rows.values()), [s.title for s in SYSTEMS])
     if runs:
         everything = pa.concat_tables(parts, promote_options='default')
-        results.write(output, runs, everything, scoring.scores_by(everything), published.html(lines))
+        results.write(
+            output, runs, everything, scoring.scores_by(everything), published.html(lines)
+        )
     (output / 'published.md').write_text(published.markdown(lines))
     (output / 'published.json').write_text(json.dumps(lines, indent=1, allow_nan=False))
     if failed:
@@ -204,7 +208,9 @@ def _before(path: pathlib.Path) -> list[dict[str, str]]:
         lines = json.loads(path.read_text()) if path.exists() else []
     except ValueError as e:
         raise InputError(f'{path} is damaged ({type(e).__name__}: {e}); move it away') from e
-    if not isinstance(lines, list) or any(not isinstance(row, dict) or set(row) != set(published.COLUMNS) for row in lines):
+    if not isinstance(lines, list) or any(
+        not isinstance(row, dict) or set(row) != set(published.COLUMNS) for row in lines
+    ):
         raise InputError(f'{path} is no table of published systems; move it away')
     return lines
 

@@ -26,14 +26,22 @@ def begun(data_dir, tmp_path_factory) -> pathlib.Path:
 
 def places(value, path=()) -> list[tuple]:
     """The paths of everything below a JSON value; of lists the first three."""
-    keys = list(value) if isinstance(value, dict) else range(min(3, len(value))) if isinstance(value, list) else ()
+    keys = (
+        list(value)
+        if isinstance(value, dict)
+        else range(min(3, len(value)))
+        if isinstance(value, list)
+        else ()
+    )
     return [place for k in keys for place in ((*path, k), *places(value[k], (*path, k)))]
 
 
 @pytest.mark.parametrize('name', FILES)
 @hypothesis.settings(max_examples=25, derandomize=True)
 @hypothesis.given(data=st.data())
-def test_odd_values_in_the_files_of_an_earlier_version_are_opened_or_refused_in_one_line(begun, name, data):
+def test_odd_values_in_the_files_of_an_earlier_version_are_opened_or_refused_in_one_line(
+    begun, name, data
+):
     (begun / 'checksums.json').unlink(missing_ok=True)
     path = begun / f'{name}.json'
     before = path.read_bytes()

@@ -80,7 +80,16 @@ def test_pieces_are_scored_as_the_run_trained_whole(study, parts):
 
 def test_what_is_merged_is_a_run_like_the_one_trained_whole(study, tmp_path):
     pieces.join([study / 'part_1', study / 'part_0'], tmp_path / 'whole', say=pytest.fail)
-    for name in ('config', 'folds', 'normalization', 'vocabulary', 'corpora', 'environment', 'utterances', 'checksums'):
+    for name in (
+        'config',
+        'folds',
+        'normalization',
+        'vocabulary',
+        'corpora',
+        'environment',
+        'utterances',
+        'checksums',
+    ):
         a, b = (json.loads((d / f'{name}.json').read_text()) for d in (study / 'whole', tmp_path / 'whole'))
         assert a == b, name
     assert logbook.read(tmp_path / 'whole' / 'metrics.jsonl') == logbook.read(study / 'whole' / 'metrics.jsonl')

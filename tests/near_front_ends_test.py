@@ -56,7 +56,11 @@ def test_every_front_end_is_audited(tmp_path, source):
     Melodies(config=source, data_dir=tmp_path).download_and_prepare()
     variants = ('noise', 'pitch') if source == 'stats162_variants' else ()
     source = source.removesuffix('_variants')
-    normalizations = ('train', 'none') if source == 'waveform' else ('train', 'window', 'none')[:: 1 if source == 'log_mel' else 2]
+    normalizations = (
+        ('train', 'none')
+        if source == 'waveform'
+        else ('train', 'window', 'none')[:: 1 if source == 'log_mel' else 2]
+    )
     for normalize in normalizations:
         findings = audit.audit([], begun(tmp_path, source, normalize, variants))
         assert not any('normalization' in f.check for f in findings), normalize
@@ -68,7 +72,9 @@ def test_every_front_end_is_audited(tmp_path, source):
             assert [f.severity for f in unsearched] == ([] if source in near.WHOLE else ['note'])
         else:
             assert not copies and not found(findings, 'leak')
-            assert [f.severity for f in unsearched] == ['warning'] and len(unsearched[0].where) == 24
+            assert [f.severity for f in unsearched] == ['warning'] and len(
+                unsearched[0].where
+            ) == 24
             assert '24 of 24 recordings were not compared' in unsearched[0].what
 
 
@@ -78,7 +84,9 @@ def test_what_cannot_be_compared_is_compared_in_another_build_of_the_same_sounds
         Melodies(config=source, data_dir=tmp_path).download_and_prepare()
     run = begun(tmp_path, 'stats162', 'train', ('noise',))
     findings = audit.audit([], run)
-    assert found(findings, 'leak') == {'duplicate on two sides'} and 'near duplicates' not in found(findings)
+    assert found(findings, 'leak') == {'duplicate on two sides'} and 'near duplicates' not in found(
+        findings
+    )
 
     class Fewer(Melodies, skip_registration=True):
         name = 'melodies'
@@ -90,7 +98,11 @@ def test_what_cannot_be_compared_is_compared_in_another_build_of_the_same_sounds
     shutil.rmtree(tmp_path / 'melodies' / whole)
     Fewer(config=whole, data_dir=tmp_path).download_and_prepare()
     (lost,) = [f for f in audit.audit([], run) if f.check == 'near duplicates']
-    assert lost.severity == 'warning' and lost.where == ('melodies/s5_3',) and '1 of 24 recordings' in lost.what
+    assert (
+        lost.severity == 'warning'
+        and lost.where == ('melodies/s5_3',)
+        and '1 of 24 recordings' in lost.what
+    )
 
 
 def test_a_normalization_that_is_not_plain_is_found_where_nothing_is_normalized(tmp_path):

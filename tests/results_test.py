@@ -32,7 +32,11 @@ def evaluate(*flags, cwd=ROOT, code='') -> subprocess.CompletedProcess:
     program = f'{code}\nimport runpy, sys; sys.argv[0] = "evaluate"; runpy.run_module("ser_jax.evaluate", run_name="__main__")'
     env = {**os.environ, 'PYTHONPATH': str(ROOT)}
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', program, *map(str, flags)], cwd=cwd, env=env, capture_output=True, text=True
+        [sys.executable, '-W', 'ignore', '-c', program, *map(str, flags)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
     )
     assert 'Traceback' not in done.stderr, done.stderr
     return done
@@ -46,10 +50,14 @@ def test_relative_and_absolute_runs_go_together(runs):
 
 
 def test_runs_without_a_common_folder_are_refused_before_scoring(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r'/a/x and /b/y have no folder in common; give one as --output'):
+    with pytest.raises(
+        InputError, match=r'/a/x and /b/y have no folder in common; give one as --output'
+    ):
         results.folder('', [pathlib.Path('/a/x'), pathlib.Path('/b/y')])
     assert results.folder(str(tmp_path), [pathlib.Path('/a/x'), pathlib.Path('/b/y')]) == tmp_path
-    monkeypatch.setattr(os.path, 'commonpath', lambda paths: (_ for _ in ()).throw(ValueError('on several drives')))
+    monkeypatch.setattr(
+        os.path, 'commonpath', lambda paths: (_ for _ in ()).throw(ValueError('on several drives'))
+    )
     with pytest.raises(InputError, match='have no folder in common'):
         results.folder('', [pathlib.Path('x'), pathlib.Path('y')])
 
@@ -58,7 +66,10 @@ def test_a_folder_that_cannot_be_written_is_refused_before_scoring_and_nothing_i
     (tmp_path / 'file').write_text('x')
     (tmp_path / 'taken' / 'report.html').mkdir(parents=True)
     for output in ('file', 'file/below', 'taken'):
-        with pytest.raises(InputError, match=rf'results cannot be written to \S*{output} \(.*give another folder as --output'):
+        with pytest.raises(
+            InputError,
+            match=rf'results cannot be written to \S*{output} \(.*give another folder as --output',
+        ):
             results.folder(str(tmp_path / output), [tmp_path])
     assert results.folder(str(tmp_path / 'new' / 'one'), [tmp_path]) == tmp_path / 'new' / 'one'
     assert sorted(p.name for p in tmp_path.iterdir()) == ['file', 'taken']
@@ -68,14 +79,19 @@ def test_an_unwritable_output_stops_the_command_before_it_scores(runs, tmp_path)
     (tmp_path / 'file').write_text('x')
     done = evaluate(f'--runs={runs}/a', f'--output={tmp_path}/file/x')
     assert done.returncode == 2 and not done.stdout
-    assert done.stderr.startswith('error: results cannot be written to') and len(done.stderr.splitlines()) == 1
+    assert (
+        done.stderr.startswith('error: results cannot be written to')
+        and len(done.stderr.splitlines()) == 1
+    )
 
 
 def test_the_table_is_shown_though_nothing_can_be_written_any_more(runs, tmp_path):
-    code = 'import pyarrow.parquet as p\ndef full(*a): raise OSError(28, "No space left on device", str(a[1]))\np.write_table = full'
+    code = 'import pyarrow.parquet as p\ndef full(*a, **k): raise OSError(28, "No space left on device", str(a[1]))\np.write_table = full'
     done = evaluate(f'--runs={runs}/a', f'--output={tmp_path}/out', code=code)
     assert done.returncode == 2 and 'UAR' in done.stdout and '18 utterances' not in done.stderr
-    assert done.stderr.startswith(f'error: results could not be written to {tmp_path}/out (No space left on device')
+    assert done.stderr.startswith(
+        f'error: results could not be written to {tmp_path}/out (No space left on device'
+    )
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -87,7 +103,9 @@ def test_the_card_of_a_run_that_cannot_be_written_goes_to_the_output(runs, tmp_p
     done = evaluate(f'--runs={tmp_path}/a,{tmp_path}/b', f'--output={tmp_path}/out')
     assert done.returncode == 0, done.stderr
     (card,) = (tmp_path / 'out').glob('MODEL_CARD_*.md')
-    assert f'its model card is {card}' in done.stdout and (tmp_path / 'b' / 'MODEL_CARD.md').is_file()
+    assert (
+        f'its model card is {card}' in done.stdout and (tmp_path / 'b' / 'MODEL_CARD.md').is_file()
+    )
 
 
 def test_runs_with_brackets_in_their_names_are_found(runs, tmp_path):

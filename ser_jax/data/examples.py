@@ -98,7 +98,8 @@ class Sounds:
         """Return float32 [T] mono and its rate, of the recording `id`; None where it is not there.
 
         Args:
-          index: where it is looked for first. sha256: of its decoded samples, `Utterances.source_sha256`; '' = any.
+          index: where it is looked for first.
+          sha256: of its decoded samples, as `Utterances.source_sha256` has it; '' = any.
 
         Raises:
           InputError: its record is damaged, or another sound has that id here.
@@ -111,11 +112,13 @@ class Sounds:
             example = self._data[index]
         if sha256 not in ('', _text(example['source_sha256'])):
             raise InputError(
-                f'{self.name}/{id} is another sound in the {self.config} build than in the one beside it; '
-                'build both again from the same recordings, with --overwrite'
+                f'{self.name}/{id} is another sound in the {self.config} build than in the one beside '
+                'it; build both again from the same recordings, with --overwrite'
             )
         samples = example[self.config].astype(np.float32) / 32768
-        return wav.mono(samples), int(example['rate_hz']) if self.config == 'native' else features.RATE_HZ
+        return wav.mono(samples), int(
+            example['rate_hz']
+        ) if self.config == 'native' else features.RATE_HZ
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:

@@ -172,7 +172,7 @@ def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
 
 
 def voices_across(u: Utterances) -> Iterator[Finding]:
-    """Voices, by file names of published corpora, that stand in several corpora under different speakers."""
+    """Voices (by published file names) with another speaker's name in each of several corpora."""
     found = collections.defaultdict(set)
     for i, name in enumerate(u.id if len(u.names) > 1 else ()):
         if (n := namings.parse(str(name))) and n.speaker:
@@ -182,7 +182,11 @@ def voices_across(u: Utterances) -> Iterator[Finding]:
             names = ', '.join(f'{s} of {c}' for c, s in sorted(where)[:3])
             what = f'one voice, {voice} by its file names, is {names}'
             yield Finding(
-                'error', 'speaker split', what, 'give it one name, or it stands on both sides', tuple(s for _, s in sorted(where))
+                'error',
+                'speaker split',
+                what,
+                'give it one name, or it stands on both sides',
+                tuple(s for _, s in sorted(where)),
             )
 
 
@@ -190,10 +194,18 @@ def speakers_alike(u: Utterances) -> Iterator[Finding]:
     """Speakers whose names differ in case, spaces, punctuation or Unicode's normal form alone."""
     groups = collections.defaultdict(set)
     for speaker in map(str, u.speaker):
-        groups[re.sub(r'[\W_]+', '', unicodedata.normalize('NFKD', speaker).casefold())].add(speaker)
+        groups[re.sub(r'[\W_]+', '', unicodedata.normalize('NFKD', speaker).casefold())].add(
+            speaker
+        )
     for names in (sorted(g) for g in groups.values() if len(g) > 1):
         what = f'speakers {" and ".join(map(repr, names[:3]))} have nearly the same name'
-        yield Finding('warning', 'speaker split', what, 'give one voice one name, or it stands on both sides', tuple(names))
+        yield Finding(
+            'warning',
+            'speaker split',
+            what,
+            'give one voice one name, or it stands on both sides',
+            tuple(names),
+        )
 
 
 def odd_names(corpus: str, u: Utterances, few: int = 8) -> Iterator[Finding]:

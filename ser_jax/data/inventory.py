@@ -1,4 +1,4 @@
-"""Inventory of a run's utterances: sound, label, speaker and text of each, to compare with another build of its corpora."""
+"""Inventory of a run's utterances (sound, label, speaker, text), to compare with another build."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ _CHANGES = {  # column -> what changed, in an audit
 
 
 def inventory(u: Utterances) -> dict[str, list[str]]:
-    """Return columns of equal length: `utterance` ('corpus/id'), speaker, emotion, text_sha256 and source_sha256."""
+    """Return columns of equal length; `utterance` is 'corpus/id'."""
     return {
         'utterance': [place(u, i) for i in range(len(u))],
         'speaker': [str(s) for s in u.speaker],
@@ -27,12 +27,15 @@ def inventory(u: Utterances) -> dict[str, list[str]]:
     }
 
 
-def changes(then: Mapping[str, Sequence[str]], u: Utterances, of_run: np.ndarray) -> Iterator[Finding]:
-    """Yield what differs between the utterances a run was trained on and another build of its corpora.
+def changes(
+    then: Mapping[str, Sequence[str]], u: Utterances, of_run: np.ndarray
+) -> Iterator[Finding]:
+    """Yield the differences between what a run was trained on and another build of its corpora.
 
     Args:
-      then: the run's `inventory`. u: the other build under the run's labels. of_run: [N], the utterances that such a run
-        takes today.
+      then: the run's `inventory`.
+      u: the other build under the run's labels.
+      of_run: bool [N], the utterances that such a run takes today.
     """
     now = inventory(u)
     at = {name: i for i, name in enumerate(now['utterance'])}
@@ -45,12 +48,26 @@ def changes(then: Mapping[str, Sequence[str]], u: Utterances, of_run: np.ndarray
             if column in ('emotion', 'speaker'):
                 example += f': {then[column][i]}, now {now[column][j]}'
             where = tuple(then['utterance'][i] for i, _ in pairs)
-            yield _finding(what, f'{len(pairs)} of {len(both)} utterances have another {what}, e.g. {example}', where)
+            yield _finding(
+                what,
+                f'{len(pairs)} of {len(both)} utterances have another {what}, e.g. {example}',
+                where,
+            )
     known = set(then['utterance'])
-    new = tuple(name for name, takes in zip(now['utterance'], of_run, strict=True) if takes and name not in known)
+    new = tuple(
+        name
+        for name, takes in zip(now['utterance'], of_run, strict=True)
+        if takes and name not in known
+    )
     if new:
         yield _finding('utterances', f'{len(new)} utterances are new, e.g. {new[0]}', new)
 
 
 def _finding(what: str, line: str, where: tuple[str, ...]) -> Finding:
-    return Finding('error', f'changed {what}', f'{line} since the run was trained', 'score it on the build it was trained on', where)
+    return Finding(
+        'error',
+        f'changed {what}',
+        f'{line} since the run was trained',
+        'score it on the build it was trained on',
+        where,
+    )

@@ -5,10 +5,11 @@ by at most 0.94 in the measure below (2,035 recordings), while copies with anoth
 at 20 dB agree by 0.977 and more (50 recordings each). Copies that lack a tenth of the sound agree less, and stretched or
 pitch-shifted ones no more than other takes do: those are not found here; their names may tell them.
 
-Published front ends whose frames are a spectrogram are compared in dB (180 recordings of three of these actors: different
-takes agree by at most 0.93, copies with another gain by 1.000, with noise at 20 dB by 0.978 and more). Most of them take an
-excerpt of fixed length, so copies with another start agree by 0.86 and more only and may be missed. Curves and statistics
-are no spectrograms and cannot be compared so.
+Published front ends whose frames are a spectrogram are compared in dB (180 recordings of three of
+these actors: different takes agree by at most 0.93, copies with another gain by 1.000, with noise
+at 20 dB by 0.978 and more). Most of them take an excerpt of fixed length, so copies with another
+start agree by 0.86 and more only and may be missed. Curves and statistics are no spectrograms and
+cannot be compared so.
 """
 
 import itertools
@@ -26,10 +27,10 @@ _AUDIBLE = 0.15  # share of that range above which a frame counts as sound
 _SIEVE = 0.85  # likeness of the coarse pictures from which on pairs are compared frame by frame
 _STEPS, _BANDS, _BLOCK = 16, 32, 2048
 WHOLE = ('log_mel', 'waveform')  # sources in which all of a recording is compared
-# Front ends whose frames are powers or magnitudes: dB = factor * log10(value). 0: the frames are dB already.
+# Front ends whose frames are a spectrogram: dB = factor * log10(value); 0: they are dB already.
 _DECIBELS = {
-    'log_mel': 0, 'waveform': 0, 'log_mel_100': 0, 'log_mel_40': 0, 'vsr_spectrogram': 0, 'linear_spectrogram': 20,
-    'log_mel_40_published': 10,
+    'log_mel': 0, 'waveform': 0, 'log_mel_100': 0, 'log_mel_40': 0, 'vsr_spectrogram': 0,
+    'linear_spectrogram': 20, 'log_mel_40_published': 10,
 }  # fmt: skip
 _LEAST, _MOST = 6e-8, 65504  # of float16 numbers above 0
 SPECTROGRAMS = tuple(_DECIBELS)
@@ -56,7 +57,9 @@ def near_duplicates(
       progress: told how many of all recordings have been compared.
     """
     if utterances.source not in SPECTROGRAMS:
-        raise ValueError(f'{utterances.source} cannot be compared; comparable are {", ".join(SPECTROGRAMS)}')
+        raise ValueError(
+            f'{utterances.source} cannot be compared; comparable are {", ".join(SPECTROGRAMS)}'
+        )
     heard = [i for i in range(len(utterances)) if utterances.length[i] > 1]
     pictures = {i: loud(_frames(utterances, i)).astype(np.float16) for i in heard}
     coarse = np.stack([_coarse(pictures[i].astype(np.float32)) for i in heard]) if heard else np.zeros((0, 1))
@@ -100,7 +103,7 @@ def _coarse(picture: np.ndarray) -> np.ndarray:
 
 
 def _averaged(rows: np.ndarray, parts: int) -> np.ndarray:
-    """[N ...] -> [parts ...]: means over about equally many rows, which repeat where there are fewer than parts."""
+    """[N ...] -> [parts ...]: means over about equally many rows; fewer rows than parts repeat."""
     edges = np.linspace(0, len(rows), parts + 1).astype(int)
     return np.stack([rows[a : max(a + 1, b)].mean(0) for a, b in itertools.pairwise(edges)])
 

@@ -44,7 +44,10 @@ def by_label(utterances: Utterances, texts: Utterances, seed: int = 0) -> Uttera
     order = np.random.default_rng(seed).permutation(len(utterances))
     paired = np.empty(len(utterances), object)
     paired[rows[0][order]] = texts.text[rows[1][order]]
-    fingerprints = {**utterances.fingerprints, **texts.fingerprints}  # of all that a score depends on
+    fingerprints = {
+        **utterances.fingerprints,
+        **texts.fingerprints,
+    }  # of all that a score depends on
     return dataclasses.replace(utterances, text=paired, fingerprints=fingerprints)
 
 

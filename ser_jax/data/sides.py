@@ -59,9 +59,23 @@ def run_findings(
 
 
 def _voices(u: Utterances) -> np.ndarray:
-    """Speakers [N], by the file name where it is one of a published corpus: the same in whatever corpus it turns up."""
+    """Speakers [N], by the file name where it is one of a published corpus."""
     named = [namings.parse(variants.source_of(str(i))) for i in u.id]
-    return np.array([n.speaker if n and n.speaker else s for n, s in zip(named, u.speaker, strict=True)], object)
+    return np.array(
+        [n.speaker if n and n.speaker else s for n, s in zip(named, u.speaker, strict=True)], object
+    )
+
+
+def shared(own: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
+    """Return two bool [N] over `other`: same recording as one of `own`, same speaker as one of `own`.
+
+    Speakers are compared by their names and by file names of published corpora. A copy in other
+    samples under another name is found by `near` alone.
+    """
+    voices = {*own.speaker, *_voices(own)}
+    pairs = zip(other.speaker, _voices(other), strict=True)
+    heard = np.array([not voices.isdisjoint(names) for names in pairs], bool)
+    return np.isin(other.source_sha256, own.source_sha256), heard
 
 
 def _equal(u: Utterances) -> list[Pair]:
@@ -141,13 +155,19 @@ def _classes(u: Utterances, sides) -> Iterator[Finding]:
 
 
 def fitted(
-    u: Utterances, members, normalizations: Mapping, vocabularies: Mapping, reads: bool, normalize: str = 'train'
+    u: Utterances,
+    members,
+    normalizations: Mapping,
+    vocabularies: Mapping,
+    reads: bool,
+    normalize: str = 'train',
 ) -> Iterator[Finding]:
     """Normalization or vocabulary that is not what the training side alone gives.
 
     Args:
       normalizations: member -> {'mean', 'std'}; vocabularies: member -> words, as the run saved them. reads: whether its
-        model reads text at all. normalize: features.normalize; with 'none' nothing is fitted and 0 and 1 are saved.
+        model reads text at all.
+      normalize: features.normalize; with 'none' nothing is fitted, and 0 and 1 are saved.
     """
     at = {f'{u.names[c]}/{i}': n for n, (c, i) in enumerate(zip(u.corpus, u.id, strict=True))}
     other = collections.defaultdict(list)
@@ -158,7 +178,10 @@ def fitted(
         mean, std = (0.0, 1.0) if normalize == 'none' else normalization(u, train)
         saved = normalizations[member]
         apart = [np.abs(saved['mean'] - mean), np.abs(saved['std'] - std)]
-        if np.shape(mean) not in ((), np.shape(saved['mean'])) or np.max(apart / np.asarray(std)) > _ROUNDING:
+        if (
+            np.shape(mean) not in ((), np.shape(saved['mean']))
+            or np.max(apart / np.asarray(std)) > _ROUNDING
+        ):
             other['normalization'].append(member)
         if reads and vocabularies[member] != text.vocabulary(u.text[train]):
             other['vocabulary'].append(member)

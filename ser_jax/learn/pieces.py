@@ -84,7 +84,9 @@ def _check_same_run(first: Piece, other: Piece) -> None:
 
 def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], everyone: list[str]) -> None:
     (whole / 'best').mkdir(parents=True, exist_ok=True)
-    run_files.replace(whole / _MARK, json.dumps({m: str(p.directory) for m, p in holder.items()}, indent=1))
+    run_files.replace(
+        whole / _MARK, json.dumps({m: str(p.directory) for m, p in holder.items()}, indent=1)
+    )
     for stale in (whole / 'best').iterdir():
         shutil.rmtree(stale)
     for member, piece in holder.items():
@@ -98,7 +100,9 @@ def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], e
     others = {str(p.directory): _other(files['environment'], p.files['environment']) for p in pieces[1:]}
     if others := {directory: other for directory, other in others.items() if other}:
         files['environment'] = {**files['environment'], 'other_pieces': others}
-    inventories = (run_files.read_inventory(p.directory) for p in pieces)  # equal builds and folds: any is all's
+    inventories = (
+        run_files.read_inventory(p.directory) for p in pieces
+    )  # equal builds and folds: any is all's
     if found := next(filter(None, inventories), None):
         files[run_files.INVENTORY] = found
     run_files.write(whole, files)

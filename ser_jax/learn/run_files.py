@@ -1,7 +1,7 @@
-"""The JSON files of a run's directory: written with their checksums, read whole or refused in one line.
+"""JSON files of a run's directory: written with their checksums, read whole or refused in one line.
 
-A file is refused where it is missing, cut, garbled, of another form than training writes, or changed since then. Runs of
-earlier versions have no checksums; of their files only the form is checked.
+A file is refused where it is missing, cut, garbled, of another form than training writes, or was
+changed since. Runs of earlier versions have no checksums; of their files only the form is checked.
 """
 
 import hashlib
@@ -25,14 +25,21 @@ _MEMBER = re.compile(r'fold\d+_seed\d+')
 _ANY = 'any key'
 _LARGEST = float(np.finfo(np.float32).max)
 _RENEW = 'restore it from a copy of the run, or train it again'
+_SIDES = {'train': [str], 'valid': [str], 'test': [str]}
+_COLUMNS = ('utterance', 'speaker', 'emotion', 'text_sha256', 'source_sha256')
 _FORMS = {
-    'config': {'data': {'corpora': [str]}, 'features': {'source': str}, 'members': {'protocol': str}, 'model': {'name': str}},
+    'config': {
+        'data': {'corpora': [str]}, 'features': {'source': str}, 'members': {'protocol': str},
+        'model': {'name': str},
+    },
     'environment': {'fingerprints': {_ANY: str}},
-    'folds': {'protocol': str, 'emotions': [str], 'members': {_ANY: {'train': [str], 'valid': [str], 'test': [str]}}},
+    'folds': {'protocol': str, 'emotions': [str], 'members': {_ANY: _SIDES}},
     'normalization': {_ANY: {'mean': [float], 'std': [float]}},
     'vocabulary': {_ANY: [str]},
-    'corpora': [{'name': str, 'title': str, 'licence': str, 'research_only': bool, 'emotions': [str]}],
-    INVENTORY: {k: [str] for k in ('utterance', 'speaker', 'emotion', 'text_sha256', 'source_sha256')},
+    'corpora': [
+        {'name': str, 'title': str, 'licence': str, 'research_only': bool, 'emotions': [str]},
+    ],
+    INVENTORY: {column: [str] for column in _COLUMNS},
 }  # fmt: skip
 
 
@@ -110,14 +117,16 @@ def read_one(directory: pathlib.Path, name: str) -> Any:
       InputError: the file is missing or damaged.
     """
     content = _parsed(directory, f'{name}.json')
-    reason = _mismatch(content, _FORMS[name], '') or (_odd_knob(content) if name == 'config' else '')
+    reason = _mismatch(content, _FORMS[name], '') or (
+        _odd_knob(content) if name == 'config' else ''
+    )
     if reason:
         raise _damaged(directory, f'{name}.json', reason)
     return content
 
 
 def history(directory: pathlib.Path, say: Callable[[str], None] = print) -> list[dict]:
-    """Return the records of a run's metrics.jsonl; those that training cannot have written are counted through `say`.
+    """Return the records of a run's metrics.jsonl; damaged lines are counted through `say`.
 
     The last line may be cut off by a kill.
     """
@@ -128,7 +137,11 @@ def history(directory: pathlib.Path, say: Callable[[str], None] = print) -> list
     except (OSError, ValueError) as e:
         say(f'{path} cannot be read ({type(e).__name__}); shown without learning curves')
         return []
-    kept = [r for r in records if isinstance(r, dict) and not any(map(_mismatch, *zip(*_fields(r), strict=True)))]
+    kept = [
+        r
+        for r in records
+        if isinstance(r, dict) and not any(map(_mismatch, *zip(*_fields(r), strict=True)))
+    ]
     cut = bool(lines) and not lines[-1].rstrip().endswith('}')
     if lost := len(lines) - len(kept) - cut:
         say(f'{path}: {lost} of {len(lines)} lines are damaged; learning curves lack them')
@@ -137,49 +150,61 @@ def history(directory: pathlib.Path, say: Callable[[str], None] = print) -> list
 
 def _fields(record: dict) -> list[tuple[Any, Any, str]]:
     """(value, form, name) of what is read of a record."""
-    numbers = [record[k] for k in ('train_loss', 'valid_loss', 'valid_uar', 'score') if record.get(k) is not None]
+    numbers = [
+        record[k]
+        for k in ('train_loss', 'valid_loss', 'valid_uar', 'score')
+        if record.get(k) is not None
+    ]
     text = [record.get('kind'), record.get('member')]
-    return [*((v, str, 'text') for v in text), *((v, float, 'number') for v in [record.get('epoch'), *numbers])]
+    return [
+        *((v, str, 'text') for v in text),
+        *((v, float, 'number') for v in [record.get('epoch'), *numbers]),
+    ]
 
 
 def _parsed(directory: pathlib.Path, file: str) -> Any:
     try:
         return json.loads((directory / file).read_bytes().decode())
     except FileNotFoundError as e:
-        raise InputError(
-            f'{directory} is not a complete run: {file} is missing; {_RENEW}'
-        ) from e
+        raise InputError(f'{directory} is not a complete run: {file} is missing; {_RENEW}') from e
     except (OSError, ValueError, RecursionError) as e:
         raise _damaged(directory, file, f'{type(e).__name__}: {e}') from e
 
 
 def _damaged(directory: pathlib.Path, file: str, reason: str) -> InputError:
-    return InputError(
-        f'{directory / file} is damaged ({" ".join(reason.split())[:200]}); {_RENEW}'
-    )
+    return InputError(f'{directory / file} is damaged ({" ".join(reason.split())[:200]}); {_RENEW}')
 
 
 def _mismatch(value: Any, form: Any, at: str) -> str:
     """The first place where a value is not of its form, in words; '' where there is none.
 
-    A form is a type, [form] of a list's elements, or {key: form}; with _ANY as key it is the form of all values. Keys that
-    the form does not name are accepted.
+    A form is a type, [form] of a list's elements, or {key: form}, where _ANY stands for every key.
+    Keys that the form does not name are accepted.
     """
     here = at or 'its content'
     if isinstance(form, list):
         if not isinstance(value, list):
             return f'{here} is {_kind(value)}, expected a list'
-        return next((m for i, v in enumerate(value) if (m := _mismatch(v, form[0], f'{at}[{i}]'))), '')
+        return next(
+            (m for i, v in enumerate(value) if (m := _mismatch(v, form[0], f'{at}[{i}]'))), ''
+        )
     if isinstance(form, dict):
         if not isinstance(value, dict):
             return f'{here} is {_kind(value)}, expected an object'
         below = dict.fromkeys(value, form[_ANY]) if _ANY in form else form
         if missing := [k for k in below if k not in value]:
             return f'{here} lacks {missing[0]!r}'
-        return next((m for k, f in below.items() if (m := _mismatch(value[k], f, f'{at}.{k}'.lstrip('.')))), '')
+        return next(
+            (m for k, f in below.items() if (m := _mismatch(value[k], f, f'{at}.{k}'.lstrip('.')))),
+            '',
+        )
     if form is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return '' if number and abs(value) <= _LARGEST else f'{here} is {value!r}'[:80] + ', expected a finite number'
+        return (
+            ''
+            if number and abs(value) <= _LARGEST
+            else f'{here} is {value!r}'[:80] + ', expected a finite number'
+        )
     return '' if isinstance(value, form) else f'{here} is {_kind(value)}, expected {_KINDS[form]}'
 
 
@@ -191,7 +216,7 @@ def _kind(value: Any) -> str:
 
 
 def _odd_knob(config: dict) -> str:
-    """The first knob whose value is of another type than its default; knobs of other versions are accepted."""
+    """The first knob whose value has another type than its default; unknown knobs are accepted."""
     for section, defaults in base().items():
         stored = config.get(section, {})
         if not isinstance(stored, dict):
@@ -207,7 +232,11 @@ def _odd_knob(config: dict) -> str:
 def _form_of(default: Any) -> Any:
     if isinstance(default, tuple):
         return [_form_of(default[0]) if default else object]
-    return float if isinstance(default, int | float) and not isinstance(default, bool) else type(default)
+    return (
+        float
+        if isinstance(default, int | float) and not isinstance(default, bool)
+        else type(default)
+    )
 
 
 def _disagreement(content: dict[str, Any]) -> tuple[str, str] | None:
@@ -221,7 +250,12 @@ def _disagreement(content: dict[str, Any]) -> tuple[str, str] | None:
     for name in ('normalization', 'vocabulary'):
         if other := sorted(set(members) ^ set(content[name])):
             return f'{name}.json', f'it and folds.json do not have the same members: {other[0]}'
-    sizes = {len(side) for of in content['normalization'].values() for side in (of['mean'], of['std'])}
-    if len(sizes) > 1 or min(min(of['std'], default=0) for of in content['normalization'].values()) <= 0:
+    sizes = {
+        len(side) for of in content['normalization'].values() for side in (of['mean'], of['std'])
+    }
+    if (
+        len(sizes) > 1
+        or min(min(of['std'], default=0) for of in content['normalization'].values()) <= 0
+    ):
         return 'normalization.json', 'means and deviations do not belong together'
     return None

@@ -103,7 +103,9 @@ def test_samples_that_are_not_what_was_built_are_refused(data_dir, tmp_path):
     shutil.copytree(data_dir / 'synthetic' / 'waveform', tmp_path / 'synthetic' / 'waveform')
     path = next(tmp_path.rglob('fingerprint.json'))
     path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
-    with pytest.raises(InputError, match=r"corpus 'synthetic' \(waveform\) is not what was built .* stored 0"):
+    with pytest.raises(
+        InputError, match=r"corpus 'synthetic' \(waveform\) is not what was built .* stored 0"
+    ):
         examples.Sounds('synthetic', str(tmp_path))
 
 
@@ -112,5 +114,8 @@ def test_the_wave_of_another_sound_is_not_shown_beside_a_log_mel(corpus, data_di
         name, FIRST = ToneBuilder.name, 7
 
     Other(config='waveform', data_dir=tmp_path).download_and_prepare()
-    with pytest.raises(InputError, match=r'synthetic/\w+ is another sound in the waveform build than in the one beside it'):
+    with pytest.raises(
+        InputError,
+        match=r'synthetic/\w+ is another sound in the waveform build than in the one beside it',
+    ):
         examples.examples(corpus, examples.Sounds('synthetic', str(tmp_path)))

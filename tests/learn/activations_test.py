@@ -68,13 +68,17 @@ def test_numbers_that_float16_cannot_hold_are_refused_and_nothing_is_kept(window
     assert not list(tmp_path.glob('*.npy'))
 
 
-@pytest.mark.parametrize('spoil', [lambda b: b[:-7], lambda b: b[:300] + bytes([b[300] ^ 64]) + b[301:], lambda b: b''])
+@pytest.mark.parametrize(
+    'spoil', [lambda b: b[:-7], lambda b: b[:300] + bytes([b[300] ^ 64]) + b[301:], lambda b: b'']
+)
 def test_damaged_activations_are_computed_again(windows, tmp_path, spoil):
     calls = []
     before = activations.of(windows, STEPS, 'edges', edges(calls), 4.0).flat.copy()
     (path,) = tmp_path.glob('*.npy')
     path.write_bytes(spoil(path.read_bytes()))
-    np.testing.assert_array_equal(activations.of(windows, STEPS, 'edges', edges(calls), 4.0).flat, before)
+    np.testing.assert_array_equal(
+        activations.of(windows, STEPS, 'edges', edges(calls), 4.0).flat, before
+    )
     assert len(calls) == 2
 
 

@@ -19,15 +19,30 @@ def content() -> dict:
     """The files of a run of two members."""
     return {
         'config': json.loads(small_config('somewhere').to_json()),
-        'environment': {'python': '3.11', 'fingerprints': {'synthetic': 'ab' * 32}, 'begins_with': ''},
+        'environment': {
+            'python': '3.11',
+            'fingerprints': {'synthetic': 'ab' * 32},
+            'begins_with': '',
+        },
         'folds': {
             'protocol': 'speakers_k',
             'emotions': ['happy', 'sad'],
-            'members': {m: {'train': ['synthetic/a'], 'valid': [], 'test': [f'synthetic/{m}']} for m in MEMBERS},
+            'members': {
+                m: {'train': ['synthetic/a'], 'valid': [], 'test': [f'synthetic/{m}']}
+                for m in MEMBERS
+            },
         },
         'normalization': {m: {'mean': [-40.25, -41.5], 'std': [9.5, 8.25]} for m in MEMBERS},
         'vocabulary': {m: ['the', 'tears'] for m in MEMBERS},
-        'corpora': [{'name': 'synthetic', 'title': 't', 'licence': 'l', 'research_only': False, 'emotions': ['happy', 'sad']}],
+        'corpora': [
+            {
+                'name': 'synthetic',
+                'title': 't',
+                'licence': 'l',
+                'research_only': False,
+                'emotions': ['happy', 'sad'],
+            }
+        ],
         'utterances': {column: ['x'] for column in COLUMNS},
     }
 
@@ -70,7 +85,9 @@ def one_line(path: pathlib.Path, spoil) -> bool:
 
 
 fuzzed = hypothesis.settings(
-    max_examples=60, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 
 
@@ -93,7 +110,9 @@ def test_a_flipped_bit_is_noticed_or_harmless(spoilt, share, bit):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
@@ -101,13 +120,17 @@ JSON = st.recursive(
 @pytest.mark.parametrize('name', sorted(content()))
 @fuzzed
 @hypothesis.given(data=st.data())
-def test_a_run_of_an_earlier_version_is_refused_where_its_files_have_another_form(tmp_path, name, data):
+def test_a_run_of_an_earlier_version_is_refused_where_its_files_have_another_form(
+    tmp_path, name, data
+):
     """Without checksums: anything anywhere in a file is read as a run, or refused in one line."""
     files = content()
     at, keys = files, [name]
     while data.draw(st.booleans()) and isinstance(at[keys[-1]], dict | list) and at[keys[-1]]:
         at = at[keys[-1]]
-        keys.append(data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at)))))
+        keys.append(
+            data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        )
     at[keys[-1]] = data.draw(JSON)
     run_files.write(tmp_path, files)
     (tmp_path / 'checksums.json').unlink()
@@ -143,11 +166,15 @@ def test_what_is_of_another_form_is_named(tmp_path, name, value, reason):
 def test_a_missing_file_and_a_missing_checksum_are_named(run, tmp_path):
     run_files.write(tmp_path, content())
     (tmp_path / 'vocabulary.json').unlink()
-    with pytest.raises(InputError, match=r'is not a complete run: vocabulary\.json is missing; restore it'):
+    with pytest.raises(
+        InputError, match=r'is not a complete run: vocabulary\.json is missing; restore it'
+    ):
         run_files.read(tmp_path)
     run_files.write(tmp_path, content())
     (tmp_path / 'checksums.json').write_text('{}')
-    with pytest.raises(InputError, match=r"checksums\.json is damaged \(checksums.json lacks 'config\.json'"):
+    with pytest.raises(
+        InputError, match=r"checksums\.json is damaged \(checksums.json lacks 'config\.json'"
+    ):
         run_files.read(tmp_path)
 
 
@@ -162,12 +189,21 @@ def test_a_file_that_was_edited_is_named_and_may_still_be_looked_at(tmp_path):
 
 
 def test_damaged_lines_of_the_history_are_counted(tmp_path):
-    good = {'kind': 'epoch', 'member': MEMBERS[0], 'epoch': 1, 'train_loss': 0.5, 'valid_loss': None, 'valid_uar': 0.3}
+    good = {
+        'kind': 'epoch',
+        'member': MEMBERS[0],
+        'epoch': 1,
+        'train_loss': 0.5,
+        'valid_loss': None,
+        'valid_uar': 0.3,
+    }
     bad = [{**good, 'epoch': 'one'}, {**good, 'valid_uar': 'high'}, {'epoch': 2}, [1], 3]
     lines = [*map(json.dumps, [good, *bad, good]), '{"kind": "ep']
     (tmp_path / 'metrics.jsonl').write_text('\n'.join(lines))
     said = []
     assert run_files.history(tmp_path, said.append) == [good, good]
-    assert said == [f'{tmp_path / "metrics.jsonl"}: 5 of 8 lines are damaged; learning curves lack them']
+    assert said == [
+        f'{tmp_path / "metrics.jsonl"}: 5 of 8 lines are damaged; learning curves lack them'
+    ]
     (tmp_path / 'metrics.jsonl').write_bytes(b'\xff\xfe')
     assert run_files.history(tmp_path, said.append) == [] and 'cannot be read' in said[1]
