@@ -83,10 +83,11 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> None:
         'normalization': {n: {'mean': m.tolist(), 'std': s.tolist()} for n, m, s in zip(names, mean, std, strict=True)},
         'vocabulary': dict(zip(names, run.words, strict=True)),
         'corpora': [dataclasses.asdict(f) for f in run.utterances.facts],
+        run_files.INVENTORY: inventory(run.utterances),
     }
     _check_unchanged(workdir, files)
     if jax.process_index() == 0:
-        run_files.write(workdir, {**files, run_files.INVENTORY: inventory(run.utterances)})
+        run_files.write(workdir, files)
 
 
 def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:

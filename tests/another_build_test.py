@@ -1,4 +1,4 @@
-"""A run meets another build of its corpus under the same ids: never scored, and the audit lists what changed."""
+"""A run meets another build of its corpus under the same ids: never scored, its changes listed."""
 
 import dataclasses
 import json

@@ -257,7 +257,7 @@ def test_speakers_that_are_one_voice_or_several(tmp_path):
 
 
 def test_a_voice_of_two_corpora_under_two_names_is_told_by_its_files(tmp_path):
-    """RAVDESS beside a folder that holds other recordings of its actors: one fold trains on a voice that it tests."""
+    """RAVDESS beside a folder with other recordings of its actors: a tested voice is trained on."""
     name = '03-01-0{}-01-0{}-01-{:02d}'.format
     build(
         tmp_path,

@@ -1,4 +1,4 @@
-"""An audit of a run on any front end: no leak where there is none, near duplicates searched or said not to be."""
+"""An audit of a run on any front end: no false leak, near duplicates searched or said not to be."""
 
 import json
 import shutil
@@ -92,8 +92,7 @@ def test_what_cannot_be_compared_is_compared_in_another_build_of_the_same_sounds
         name = 'melodies'
 
         def recordings(self, dl_manager):
-            for r in list(super().recordings(dl_manager))[:-1]:
-                yield r
+            yield from list(super().recordings(dl_manager))[:-1]
 
     shutil.rmtree(tmp_path / 'melodies' / whole)
     Fewer(config=whole, data_dir=tmp_path).download_and_prepare()

@@ -1,4 +1,4 @@
-"""The place of the results is settled before anything is scored, and the table is shown whatever happens to the files."""
+"""The place of results is settled before scoring; the table is shown whatever happens to files."""
 
 import os
 import pathlib
@@ -29,7 +29,7 @@ def runs(data_dir, tmp_path_factory) -> pathlib.Path:
 
 def evaluate(*flags, cwd=ROOT, code='') -> subprocess.CompletedProcess:
     """The command; `code` runs first in its process."""
-    program = f'{code}\nimport runpy, sys; sys.argv[0] = "evaluate"; runpy.run_module("ser_jax.evaluate", run_name="__main__")'
+    program = f'{code}\nimport runpy; runpy.run_module("ser_jax.evaluate", run_name="__main__")'
     env = {**os.environ, 'PYTHONPATH': str(ROOT)}
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', program, *map(str, flags)],
@@ -86,11 +86,12 @@ def test_an_unwritable_output_stops_the_command_before_it_scores(runs, tmp_path)
 
 
 def test_the_table_is_shown_though_nothing_can_be_written_any_more(runs, tmp_path):
-    code = 'import pyarrow.parquet as p\ndef full(*a, **k): raise OSError(28, "No space left on device", str(a[1]))\np.write_table = full'
+    code = 'import pyarrow.parquet as p\ndef full(*a): raise OSError(28, "No space left", str(a[1]))\n'
+    code += 'p.write_table = full'
     done = evaluate(f'--runs={runs}/a', f'--output={tmp_path}/out', code=code)
-    assert done.returncode == 2 and 'UAR' in done.stdout and '18 utterances' not in done.stderr
+    assert done.returncode == 2 and 'UAR' in done.stdout and 'utterances' in done.stdout
     assert done.stderr.startswith(
-        f'error: results could not be written to {tmp_path}/out (No space left on device'
+        f'error: results could not be written to {tmp_path}/out (No space left'
     )
     assert len(done.stderr.splitlines()) == 1
 
