@@ -1,5 +1,6 @@
 """The only wiring: a config becomes corpora, folds, members, a model and a learner."""
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ser_jax.audio import front_ends
+from ser_jax.audio import augment, front_ends
 from ser_jax.config import check_ranges
 from ser_jax.contract import INTENSITIES, SEXES, Facts, InputError
 from ser_jax.data import emotions as vocabulary_of_emotions
@@ -42,6 +43,7 @@ def open_run(config: ConfigDict) -> Run:
       InputError: anything the config asks for that is not there or cannot be done.
     """
     check_ranges(config)
+    augment.check(config.augment, front_ends.layout(config.features.source), config.train.window_s)
     opened, emotions = open_utterances(config)
     dealt = folds.make(opened, config.members, tuple(config.data.train_only_channels), tuple(config.data.variants))
     members = [
@@ -51,10 +53,6 @@ def open_run(config: ConfigDict) -> Run:
     ]
     if not members:
         raise InputError('members.seeds=() trains nothing; give at least one seed, e.g. --config.members.seeds=0,')
-    if config.data.supported not in ('corpus', 'run'):
-        raise InputError(f'data.supported={config.data.supported!r} is not known; known are corpus, run')
-    if config.train.select not in ('uar', 'loss', 'last'):
-        raise InputError(f'train.select={config.train.select!r} is not known; known are uar, loss, last')
     if config.train.select != 'last' and not all(len(m.valid) for m in members):
         raise InputError(
             f'train.select={config.train.select!r} needs validation speakers; '
@@ -111,8 +109,6 @@ def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: L
 
 def _sides(config: ConfigDict, opened: utterances.Utterances, fold: folds.Fold) -> tuple:
     """A fold's sides and, where one variant of each recording is heard in an epoch, which rows are versions of one."""
-    if config.data.variants_heard not in ('all', 'one'):
-        raise InputError(f'data.variants_heard={config.data.variants_heard!r} is not known; known are all, one')
     if not config.data.variants or config.data.variants_heard == 'all':
         return fold.train, fold.valid, fold.test, None
     if folds.splits_variants(config.members.protocol):
@@ -152,6 +148,10 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
     emotions = asked or there
     if len(emotions) < 2:
         raise InputError(f'{", ".join(names)} leave {len(emotions)} emotion to tell apart; expected at least 2')
+    # Of data.unsupported no example is trained on: no corpus of this run shows these, whatever its actors were asked for.
+    shown = [tuple(e for e in f.emotions if e in there) for f in opened.facts]
+    facts = tuple(dataclasses.replace(f, emotions=e) for f, e in zip(opened.facts, shown, strict=True))
+    opened = dataclasses.replace(opened, facts=facts)
     return opened.select(heard & np.isin(opened.emotion, emotions)), emotions
 
 
@@ -202,13 +202,7 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
     waveform = config.features.source == 'waveform'
     if not waveform and (config.augment.noise_snr_db or config.augment.reverb_s):
         raise InputError("augment.noise_snr_db and reverb_s need samples; set features.source='waveform'")
-    if config.features.normalize not in ('train', 'window', 'none'):
-        raise InputError(
-            f'features.normalize={config.features.normalize!r} is not known; known are train, window, none'
-        )
     front = front_ends.layout(config.features.source)
-    if wrong := [k for k in ('gain_db', 'band_shift', 'scored_shifts') if config.augment[k] and not front.decibels]:
-        raise InputError(f'augment.{wrong[0]} works on decibels, which {config.features.source} is not; set it to 0')
     dtype = jnp.bfloat16 if config.train.bfloat16 else jnp.float32
     sizes = {'classes': classes, 'bands': front.bands, 'words': words + 2}
     frames = front.steps or round(config.train.window_s / front.hop_s) + 1
@@ -247,10 +241,7 @@ def shared_arrays(
     `trained_on`: the corpora of the run, where `opened` are others.
     """
     index = lambda values, of: np.array([of.index(v) for v in values], np.int32)
-    supported = vocabulary_of_emotions.supported([f.emotions for f in opened.facts], emotions)
-    if config.data.supported == 'run':
-        shown = vocabulary_of_emotions.supported([f.emotions for f in trained_on or opened.facts], emotions)
-        supported = np.broadcast_to(shown.any(0), supported.shape)
+    supported = vocabulary_of_emotions.answerable(config.data.supported, opened.facts, emotions, trained_on)
     flat = opened.flat
     if flat is not None:
         flat = np.concatenate([flat, np.zeros((span, *flat.shape[1:]), flat.dtype)])

@@ -1,7 +1,11 @@
-"""Every knob once: its default, its unit, its meaning. A config file changes what differs and nothing else.
+"""Every knob once: its default, its range or choices, its unit and meaning. A config file changes only what differs.
 
-Setting a key that is not here is an error that names the nearest one that is.
+Setting a key that does not exist is an error that names the nearest one.
 """
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -9,22 +13,142 @@ from ml_collections import ConfigDict
 from ser_jax.contract import InputError
 
 
+class Knob(NamedTuple):
+    """One setting of an experiment.
+
+    Attributes:
+      default: the value unless a config file or the command line sets another.
+      least, most: the allowed range, ends included; of a tuple, that of each entry.
+      above: the value itself is not allowed, everything beyond it is.
+      choices: the allowed words.
+      entries: the number of entries of a tuple that is not empty.
+      whole: the entries of a tuple are whole numbers.
+    """
+
+    default: Any
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+    entries: int | None = None
+    whole: bool = False
+
+
+DATA = {
+    'corpora': Knob(('synthetic',)),  # built corpora, by name
+    'dir': Knob(''),  # directory of the built corpora; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
+    'channels': Knob(('speech',)),  # vocal channels that are trained on and scored
+    'train_only_channels': Knob(()),  # added to the training side alone, e.g. ('song',), of the training speakers
+    # The classes: emotions, negative against positive (sadness is negative), or sex x emotion.
+    'labels': Knob('emotion', choices=('emotion', 'valence', 'sex_emotion')),
+    'merge': Knob(()),  # emotions counted as others, e.g. ('calm:neutral',)
+    'emotions': Knob(()),  # the classes; () = all that the corpora contain
+    'unsupported': Knob(()),  # of data.emotions, those that may lack examples: never answered
+    # The classes an answer is chosen from: all that the corpora of the 'run' show together, as for a recording of unknown
+    # origin, or those of the utterance's own 'corpus', as if its origin were known; then the score says so.
+    'supported': Knob('run', choices=('run', 'corpus')),
+    'variants': Knob(()),  # of each recording, for training alone: noise | stretch | pitch | shift | stretch_pitch
+    'variants_heard': Knob('all', choices=('all', 'one')),  # per epoch: all variants, or one drawn by seed
+    'texts': Knob(''),  # built corpus of texts that protocol='leaky_label_pairing' pairs with utterances
+    'resident_gb': Knob(4.0, least=0),  # larger features stay on disk and stream through Grain, in the same order
+}
+FEATURES = {
+    # The builder config to read: log_mel | waveform (log-mel is then computed inside the step) | a published front end:
+    # mfcc_curve | stats162 | linear_spectrogram | log_mel_100 | vsr_spectrogram | log_mel_40 | log_mel_40_published
+    'source': Knob('log_mel'),
+    'trim_db': Knob(0.0, least=0),  # trim leading and trailing frames this far below the loudest, dB; 0 = no trimming
+    # Mean and deviation per band: of the member's training side, of each window, or no normalization.
+    'normalize': Knob('train', choices=('train', 'window', 'none')),
+    'max_words': Knob(32, least=1),  # words of a text that are read
+}
+MEMBERS = {
+    'protocol': Knob('speakers_k'),  # a function of ser_jax/data/folds.py
+    'folds': Knob(5, least=2),  # number of folds, where the protocol takes one
+    'folds_file': Knob(''),  # protocol='from_file': JSON with the test (and valid) speakers of each fold
+    'seeds': Knob((0,), least=0, whole=True),  # members = folds x seeds
+    'test_share': Knob(0.2, least=0, most=1),  # of the utterances, protocol='leaky_holdout'
+    'valid_share': Knob(0.0, least=0, most=1),  # likewise
+    'only': Knob((), least=0, whole=True),  # indices of the members to train; () = all
+    'valid_speakers': Knob(2, least=0),  # speakers of the training side that choose the epoch, sexes in turn
+    'at_once': Knob(0, least=0),  # members per compiled step; 0 = one per device on a CPU, else up to 64
+}
+AUGMENT = {
+    'speed': Knob(0.0, least=0, most=0.9),  # resample frames at a rate drawn from 1 -+ this
+    'gain_db': Knob(0.0, least=0),  # offset drawn from -+ this, dB
+    'band_shift': Knob(0, least=0),  # shift of the bands, a whole number drawn from -+ this
+    'scored_shifts': Knob(0, least=0, most=8),  # scoring averages over all shifts within -+ this
+    'time_masks': Knob(0, least=0),  # SpecAugment: number of time masks
+    'time_mask_s': Knob(0.0, least=0),  # their largest width, s
+    'band_masks': Knob(0, least=0),  # SpecAugment: number of frequency masks
+    'band_mask': Knob(0, least=0),  # their largest width, bands
+    'mixup': Knob(0.0, least=0),  # Beta(mixup, mixup) weights between two utterances of a batch; 0 = off
+    'noise_snr_db': Knob((), entries=2),  # (lowest, highest) SNR of added white to pink noise; waveform source only
+    'noise_probability': Knob(0.5, least=0, most=1),
+    'reverb_s': Knob((), above=0, entries=2),  # (shortest, longest) T60 of a synthetic room; waveform source only
+    'reverb_probability': Knob(0.3, least=0, most=1),
+}
+LOSS = {
+    'label_smoothing': Knob(0.0, least=0, most=0.99),
+    'class_weights': Knob(True),  # weight classes by 1 / frequency on the training side
+    'modalities': Knob(0.3, least=0),  # weight of the audio-only and text-only losses beside the fused one
+}
+OPTIM = {
+    'name': Knob('adamw', choices=('adamw', 'adam', 'rmsprop', 'sgd')),  # adam, rmsprop: with Keras' constants
+    'learning_rate': Knob(1e-3, above=0),  # peak
+    # To 0 at the end | constant | lowered whenever the training loss of an epoch does not fall.
+    'schedule': Knob('cosine', choices=('cosine', 'constant', 'plateau')),
+    'plateau': Knob((0.4, 2, 1e-7), above=0, entries=3),  # factor, epochs without a better loss, lowest rate
+    'warmup': Knob(0.1, least=0, most=1),  # share of all steps over which the rate rises from 0; 'cosine' only
+    'weight_decay': Knob(1e-2, least=0),  # adamw only; of matrices and kernels, not of biases and scales
+    'clip': Knob(1.0, least=0),  # global gradient norm; 0 = off
+    'ema': Knob(0.0, least=0, most=0.99999),  # decay of the averaged parameters that are validated and kept; 0 = off
+}
+TRAIN = {
+    'epochs': Knob(80, least=1),
+    'batch_size': Knob(32, least=1),  # utterances per step and member
+    'window_s': Knob(3.0, least=0.1),  # length of the random training windows, s
+    'eval_window_s': Knob(10.0, least=0.1),  # longest scored window, s; longer recordings: half-overlapping windows
+    # The epoch that is kept: highest UAR or lowest loss on the validation speakers, or the last.
+    'select': Knob('uar', choices=('uar', 'loss', 'last')),
+    'select_over': Knob(1, least=1),  # epochs over which that score is averaged (exponentially) before comparison
+    'checkpoint_every': Knob(5, least=1),  # epochs
+    'keep': Knob(2, least=1),  # newest checkpoints kept
+    'steps_per_dispatch': Knob(0, least=0),  # 0 = 1 on a CPU, 16 on an accelerator
+    'bfloat16': Knob(False),  # compute in bfloat16, parameters stay float32
+    'tensorboard': Knob(True),
+}
+_NUMBERS = {2: 'two', 3: 'three'}
+SECTIONS = {
+    'data': DATA,
+    'features': FEATURES,
+    'members': MEMBERS,
+    'model': {},  # `name` is a file of ser_jax/models; the rest are its constructor's arguments
+    'augment': AUGMENT,
+    'loss': LOSS,
+    'optim': OPTIM,
+    'train': TRAIN,
+}
+# Ranges of the networks' arguments, by their common names; the defaults are in ser_jax/models.
+MODEL = {
+    'channels': Knob((), least=1, whole=True),
+    'kernels': Knob((), least=1, whole=True),
+    'strides': Knob((), least=1, whole=True),
+    'hidden': Knob(0, least=1),
+    'embedding': Knob(0, least=1),
+    'fused': Knob(0, least=1),
+    'dropout': Knob(0.0, least=0, most=0.99),
+    'modality_dropout': Knob(0.0, least=0, most=0.99),
+}
+
+
 def base() -> ConfigDict:
-    """The defaults, on the embedded synthetic corpus; which network it is, and its knobs, a config file adds in `model`."""
-    c = ConfigDict()
-    c.data = _data()
-    c.features = _features()
-    c.members = _members()
-    c.model = ConfigDict()  # `name` is a file of ser_jax/models; the rest are its constructor's arguments
-    c.augment = _augment()
-    c.loss = _loss()
-    c.optim = _optim()
-    c.train = _train()
-    return c
+    """Return the defaults, on the embedded synthetic corpus; a config file adds the network's knobs in `model`."""
+    sections = {s: ConfigDict({name: k.default for name, k in knobs.items()}) for s, knobs in SECTIONS.items()}
+    return ConfigDict(sections)
 
 
 def published(which: str) -> tuple[bool, bool]:
-    """What is asked of a config of configs/seeds/: (under its own protocol, with the published budget).
+    """Return the variant of a config of configs/seeds/: (under its own protocol, with the published budget).
 
     Args:
       which: 'own' or 'speakers_k', and '-full' after it for the published epochs, where they are known, and three seeds of
@@ -39,8 +163,9 @@ def published(which: str) -> tuple[bool, bool]:
 
 
 def completed(stored: dict) -> ConfigDict:
-    """A config as an earlier version may have written it, with the knobs that came later as they are by default."""
+    """Return the config that an earlier version wrote, with later knobs at the values that keep its meaning."""
     config = base()
+    config.data.supported = 'corpus'  # the only behavior before the knob existed
     for section, knobs in stored.items():
         with config.unlocked():
             config[section] = ConfigDict({**config.get(section, {}), **knobs}) if isinstance(knobs, dict) else knobs
@@ -48,7 +173,7 @@ def completed(stored: dict) -> ConfigDict:
 
 
 def differences(then: dict, now: dict) -> dict[str, tuple]:
-    """The knobs in which two configs, as their JSON gives them, differ: 'train.epochs' -> (then, now), in order."""
+    """Return the knobs in which two configs, as their JSON gives them, differ: 'train.epochs' -> (then, now), in order."""
     a, b = _flat(then), _flat(now)
     return {k: (a.get(k), b.get(k)) for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)}
 
@@ -61,174 +186,68 @@ def _flat(tree: dict, prefix: str = '') -> dict:
 
 
 def check_ranges(config: ConfigDict) -> None:
-    """Refuses numbers that no experiment can have; of model.* those that have ranges, where the config gives them."""
+    """Refuse values that no experiment can have; of model.* those that the config sets.
+
+    Raises:
+      InputError: the first such knob, its value and its range.
+    """
+    for section, knobs in SECTIONS.items():
+        for name, knob in (MODEL if section == 'model' else knobs).items():
+            if name in config[section]:
+                _check(f'{section}.{name}', config[section][name], knob)
     lengths = {k: len(config.model[k]) for k in ('channels', 'kernels', 'strides') if k in config.model}
     if len(set(lengths.values())) > 1:
         raise InputError(f'model.channels, kernels and strides have {lengths} entries; expected one of each per block')
-    pairs = [('model.strides', stride) for stride in config.model.get('strides', ())]
-    pairs += [(f'augment.{k}', config.augment[k]) for k in ('noise_snr_db', 'reverb_s') if config.augment[k]]
-    if wrong := [(knob, value) for knob, value in pairs if np.shape(value) != (2,)]:
-        raise InputError(f'{wrong[0][0]} has {wrong[0][1]}; expected two numbers')
-    for knob, (least, most) in RANGES.items():
-        section, name = knob.split('.')
-        value = config[section].get(name, least)
-        if not np.all((least <= np.array(value)) & (np.array(value) <= (float('inf') if most is None else most))):
-            raise InputError(
-                f'{knob}={value} cannot be; expected at least {least}' + (f' and at most {most}' if most else '')
-            )
+    if wrong := [stride for stride in config.model.get('strides', ()) if np.shape(stride) != (2,)]:
+        raise InputError(f'model.strides has {wrong[0]}; expected two numbers')
     if even := [k for k in config.model.get('kernels', ()) if k % 2 == 0]:
         raise InputError(f'model.kernels names {even[0]}; expected odd numbers, which have a middle')
-    if wrong := [s for s in config.members.seeds if s < 0]:
-        raise InputError(f'members.seeds names {wrong[0]}; expected numbers from 0')
+    for knob in ('noise_snr_db', 'reverb_s'):
+        if (pair := config.augment[knob]) and pair[0] > pair[1]:
+            raise InputError(f'augment.{knob}={tuple(pair)} is in the wrong order; expected (lowest, highest)')
+    optim = config.optim
+    if optim.plateau[0] >= 1:
+        raise InputError(f'optim.plateau={tuple(optim.plateau)} never lowers the rate; expected a factor below 1')
+    if optim.weight_decay and optim.name != 'adamw':
+        raise InputError(
+            f'optim.weight_decay={optim.weight_decay} has no effect with optim.name={optim.name!r}; '
+            "set it to 0, or optim.name='adamw'"
+        )
+
+
+def _check(name: str, value: Any, knob: Knob) -> None:
+    if knob.choices and value not in knob.choices:
+        raise InputError(f'{name}={value!r} is not known; known are {", ".join(knob.choices)}')
+    if knob.entries and len(value) not in ({0, knob.entries} if knob.default == () else {knob.entries}):
+        raise InputError(f'{name} has {tuple(value)}; expected {_NUMBERS[knob.entries]} numbers')
+    limits = [(knob.least, 'at least'), (knob.above, 'more than'), (knob.most, 'at most')]
+    words = ' and '.join(f'{word} {limit}' for limit, word in limits if limit is not None)
+    if not words and not knob.entries:
+        return
+    kinds, kind = ((int, np.integer), 'whole numbers') if knob.whole else ((int, float, np.number), 'numbers')
+    numbers = list(_leaves(value))
+    if not all(isinstance(x, kinds) and not isinstance(x, bool) for x in numbers):
+        raise InputError(f'{name}={value} cannot be; expected {kind}')
+    low = -math.inf if knob.least is None else knob.least
+    high = math.inf if knob.most is None else knob.most
+    inside = [low <= x <= high and math.isfinite(x) and (knob.above is None or x > knob.above) for x in numbers]
+    if not all(inside):
+        raise InputError(f'{name}={value} cannot be; expected {words or "finite numbers"}')
+
+
+def _leaves(value: Any) -> Iterator:
+    if isinstance(value, (tuple, list)):
+        for entry in value:
+            yield from _leaves(entry)
+    else:
+        yield value
 
 
 def with_lists_split(config: ConfigDict) -> ConfigDict:
-    """The config with lists of words as a command line gives them, `ravdess,tess`, taken apart at their commas."""
+    """Return the config with lists of words as a command line gives them, `ravdess,tess`, split at their commas."""
     for section in config.values():
         if isinstance(section, ConfigDict):
             for key, value in section.items():
                 if isinstance(value, tuple) and value and all(isinstance(v, str) for v in value):
                     section[key] = tuple(word.strip() for v in value for word in v.split(',') if word.strip())
     return config
-
-
-def _data() -> ConfigDict:
-    d = ConfigDict()
-    d.corpora = ('synthetic',)  # built corpora, by name
-    d.dir = ''  # where `tfds build` put the shards; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
-    d.channels = ('speech',)  # vocal channels that are trained on and scored
-    d.train_only_channels = ()  # further channels for the training side alone, e.g. ('song',) of the training actors
-    d.labels = (
-        'emotion'  # what is told apart: emotion | valence (negative, positive; sadness is negative) | sex_emotion
-    )
-    d.merge = ()  # emotions counted as others, e.g. ('calm:neutral',)
-    d.emotions = ()  # which emotions to tell apart; () = all that the corpora hold
-    d.unsupported = ()  # of data.emotions, those that may lack examples: on the head, masked wherever an answer is given
-    # What an answer is chosen from: the emotions that the utterance's 'corpus' can show, as if it were known where a recording
-    # comes from, or all that the corpora of the 'run' show together, as for a stranger's recording.
-    d.supported = 'corpus'
-    d.variants = ()  # of each recording, for the training side alone: noise | stretch | pitch | shift | stretch_pitch
-    d.variants_heard = 'all'  # in every epoch: 'all' of them and the recording itself, or 'one' of these, drawn by seed
-    d.texts = ''  # built corpus of texts that protocol='leaky_label_pairing' puts beside utterances by their label
-    d.resident_gb = 4.0  # features above this stay on disk and stream through Grain, in the same order
-    return d
-
-
-def _features() -> ConfigDict:
-    f = ConfigDict()
-    # The builder config to read: log_mel | waveform (log-mel is then computed inside the step) | a published front end:
-    # mfcc_curve | stats162 | linear_spectrogram | log_mel_100 | vsr_spectrogram | log_mel_40 | log_mel_40_published
-    f.source = 'log_mel'
-    f.trim_db = 0.0  # before the first and after the last frame this close to an utterance's loudest nothing is heard; 0 = all is
-    # Mean and deviation per band: of the member's training side ('train'), of each 'window' heard, or as it is ('none').
-    f.normalize = 'train'
-    f.max_words = 32  # words of a text that are read
-    return f
-
-
-def _members() -> ConfigDict:
-    m = ConfigDict()
-    m.protocol = 'speakers_k'  # a function of ser_jax/data/folds.py
-    m.folds = 5  # folds, where the protocol takes a number
-    m.folds_file = ''  # protocol='from_file': JSON with the test (and valid) speakers of each fold
-    m.seeds = (0,)  # members = folds x seeds
-    m.test_share = 0.2  # of the utterances, protocol='leaky_holdout'
-    m.valid_share = 0.0  # likewise
-    m.only = ()  # indices of the members to train; () = all
-    m.valid_speakers = 2  # speakers taken from the training side to choose the epoch, sexes in turn
-    m.at_once = 0  # members that share one compiled step; 0 = one a device on a CPU, else up to 64, as many on each
-    return m
-
-
-def _augment() -> ConfigDict:
-    a = ConfigDict()
-    a.speed = 0.0  # frames are resampled at a rate drawn from 1 -+ this
-    a.gain_db = 0.0  # an offset drawn from -+ this, in dB
-    a.band_shift = 0  # bands are shifted by a whole number drawn from -+ this
-    a.scored_shifts = 0  # scoring averages the answers for bands shifted by every whole number within -+ this
-    a.time_masks = 0  # SpecAugment: how many time masks
-    a.time_mask_s = 0.0  # their largest width
-    a.band_masks = 0  # SpecAugment: how many frequency masks
-    a.band_mask = 0  # their largest width, bands
-    a.mixup = 0.0  # Beta(mixup, mixup) weights between two utterances of a batch; 0 = off
-    a.noise_snr_db = ()  # (lowest, highest): white to pink noise is added; waveform source only
-    a.noise_probability = 0.5
-    a.reverb_s = ()  # (shortest, longest) decay time T60 of a synthetic room; waveform source only
-    a.reverb_probability = 0.3
-    return a
-
-
-def _loss() -> ConfigDict:
-    loss = ConfigDict()
-    loss.label_smoothing = 0.0
-    loss.class_weights = True  # weight classes by 1 / frequency on the training side
-    loss.modalities = 0.3  # weight of the audio-only and text-only losses beside the fused one (fusion models)
-    return loss
-
-
-def _optim() -> ConfigDict:
-    o = ConfigDict()
-    o.name = 'adamw'  # adamw | adam | rmsprop (both with Keras' constants) | sgd
-    o.learning_rate = 1e-3  # peak
-    o.schedule = 'cosine'  # to 0 at the end | constant | plateau: falls where the training loss of an epoch does not
-    o.plateau = (0.4, 2, 1e-7)  # factor, epochs without a better loss, lowest rate
-    o.warmup = 0.1  # share of all steps over which it rises from 0; 'cosine' only
-    o.weight_decay = 1e-2  # on matrices and kernels, not on biases and scales
-    o.clip = 1.0  # global gradient norm; 0 = off
-    o.ema = 0.0  # decay of the averaged parameters that are validated and kept; 0 = off
-    return o
-
-
-def _train() -> ConfigDict:
-    t = ConfigDict()
-    t.epochs = 80
-    t.batch_size = 32  # utterances a step, per member
-    t.window_s = 3.0  # training sees a random window of this length
-    t.eval_window_s = (
-        10.0  # scoring hears up to this at once; longer recordings are averaged over half-overlapping windows
-    )
-    t.select = (
-        'uar'  # which epoch is kept: highest UAR or lowest loss on the validation speakers ('uar', 'loss') | 'last'
-    )
-    t.select_over = 1  # epochs over which that score is averaged (exponentially) before epochs are compared
-    t.checkpoint_every = 5  # epochs
-    t.keep = 2  # newest checkpoints kept
-    t.steps_per_dispatch = 0  # 0 = 1 on a CPU, 16 on an accelerator
-    t.bfloat16 = False  # compute in bfloat16, parameters stay float32
-    t.tensorboard = True
-    return t
-
-
-# Knob -> (its least value, its largest or None); what lies outside can only be a slip.
-RANGES = {
-    'data.resident_gb': (0, None),
-    'features.max_words': (1, None),
-    'members.folds': (2, None),
-    'members.valid_speakers': (0, None),
-    'members.test_share': (0, 1),
-    'members.valid_share': (0, 1),
-    'members.at_once': (0, None),
-    'model.channels': (1, None),
-    'model.kernels': (1, None),
-    'model.strides': (1, None),
-    'model.hidden': (1, None),
-    'model.embedding': (1, None),
-    'model.fused': (1, None),
-    'model.dropout': (0, 0.99),
-    'model.modality_dropout': (0, 0.99),
-    'augment.speed': (0, 0.9),
-    'augment.mixup': (0, None),
-    'augment.scored_shifts': (0, 8),
-    'loss.label_smoothing': (0, 0.99),
-    'optim.warmup': (0, 1),
-    'optim.clip': (0, None),
-    'optim.ema': (0, 0.99999),
-    'train.epochs': (1, None),
-    'train.batch_size': (1, None),
-    'train.window_s': (0.1, None),
-    'train.eval_window_s': (0.1, None),
-    'train.select_over': (1, None),
-    'train.checkpoint_every': (1, None),
-    'train.keep': (1, None),
-    'train.steps_per_dispatch': (0, None),
-}

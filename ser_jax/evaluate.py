@@ -19,6 +19,7 @@ from ser_jax import assemble, door, results
 from ser_jax.contract import InputError
 from ser_jax.data import folds, sides
 from ser_jax.data.batches import Member
+from ser_jax.data.emotions import answerable
 from ser_jax.data.utterances import Utterances, open_corpora
 from ser_jax.learn import pieces
 from ser_jax.learn import scores as scoring
@@ -118,12 +119,37 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
     else:
         spoken = known
     utterances = utterances.select(spoken)
+    protocol = 'cross_corpus' if crossed else trained.protocol
+    chosen, everything = (
+        answerable(by, utterances.facts, trained.emotions, trained.corpora) for by in (config.data.supported, 'run')
+    )
+    if (chosen != everything).any():  # the score assumes more than a stranger's recording gives
+        protocol += ', corpus known'
+    members = _members(trained, utterances, crossed)
+    at_once = 1 if jax.default_backend() == 'cpu' else len(members)
+    made: dict[int, Group] = {}  # what is compiled and shared serves all members
+    for i in range(0, len(members), at_once):
+        some = members[i : i + at_once]
+        for member, prediction in zip(some, _predict(trained, config, utterances, some, made), strict=True):
+            if not all(np.isfinite(p).all() for p in prediction.probabilities.values()):
+                raise InputError(
+                    f'{trained.directory / "best" / member.name} gives answers that are no '
+                    'numbers: it is damaged; train that member again'
+                )
+            yield _rows(trained, utterances, member, prediction, protocol)
+
+
+def _members(trained: Trained, utterances: Utterances, crossed: bool) -> list[Member]:
+    """The finished members with what each is tested on: its test side or, `crossed`, everything.
+
+    Raises:
+      InputError: an utterance is not there, or a member learnt a speaker it is tested on.
+    """
     place = {
         f'{utterances.names[c]}/{i}': n for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))
     }
-    finished = trained.finished
     members = []
-    for name in finished:
+    for name in trained.finished:
         ids = list(place) if crossed else trained.folds[name]['test']
         if missing := [i for i in ids if i not in place]:
             raise InputError(
@@ -135,17 +161,7 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
         if not crossed:
             _check_sides(trained, name, utterances.speaker[test], place, utterances.speaker)
         members.append(Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test))
-    at_once = 1 if jax.default_backend() == 'cpu' else len(members)
-    made: dict[int, Group] = {}  # what is compiled and shared serves all members
-    for i in range(0, len(members), at_once):
-        some = members[i : i + at_once]
-        for member, prediction in zip(some, _predict(trained, config, utterances, some, made), strict=True):
-            if not all(np.isfinite(p).all() for p in prediction.probabilities.values()):
-                raise InputError(
-                    f'{trained.directory / "best" / member.name} gives answers that are no '
-                    'numbers: it is damaged; train that member again'
-                )
-            yield _rows(trained, utterances, member, prediction, 'cross_corpus' if crossed else trained.protocol)
+    return members
 
 
 def _check_sides(
@@ -163,7 +179,8 @@ def _check_sides(
     if both := sorted(learnt & set(tested)):
         raise InputError(
             f'{trained.directory / "folds.json"}: {member} was trained on {both[0]} and is '
-            f'tested on the same speaker, though its protocol {trained.protocol} is none that leaks; train it again'
+            f'tested on the same speaker, though its protocol {trained.protocol} is none that leaks; '
+            'train it again'
         )
 
 

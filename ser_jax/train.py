@@ -88,6 +88,7 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
     for state in group.train_epoch(state, epoch):
         heard = group.per_dispatch * group.batch_size * len(names)
         progress.advance(group.per_dispatch, heard, f'{label} · epoch {epoch + 1}/{run.config.train.epochs}')
+    last = run.steps * run.config.train.epochs
     host = group.host(
         {
             'bad': state.bad_step,
@@ -95,6 +96,7 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
             'weight': state.loss_weight,
             'best': state.best_score,
             'recent': state.recent,
+            'rate': optim.used_rate(run.config.optim, last, (epoch + 1) * run.steps, state.optimizer),
         }
     )
     for name, bad in zip(names, host['bad'], strict=True):
@@ -111,9 +113,9 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
     if run.config.train.select != 'last':  # a few speakers' score jumps from epoch to epoch
         before = np.where(np.isnan(host['recent']), merit, host['recent'])
         merit = before + (merit - before) / np.float32(run.config.train.select_over)
+    rate = np.broadcast_to(host['rate'], len(names))
     # Of equals the later epoch is kept: the learning rate falls, so it is the more settled one.
     state = group.keep(state, merit >= host['best'], merit, epoch + 1)
-    rate = float(optim.schedule(run.config.optim, run.steps * run.config.train.epochs)((epoch + 1) * run.steps))
     for k, name in enumerate(names):
         book.write(
             {
@@ -124,7 +126,7 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
                 'train_loss': round(float(train_loss[k]), 6),
                 'valid_loss': _rounded(loss[k]),
                 'valid_uar': _rounded(uar[k]),
-                'learning_rate': rate,
+                'learning_rate': float(rate[k]),
             }
         )
     progress.note = f' · loss {train_loss.mean():.3f}' + (

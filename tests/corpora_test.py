@@ -44,13 +44,14 @@ def test_a_corpus_brings_its_facts(both):
 
 
 def test_a_run_over_several_corpora_masks_what_one_of_them_cannot_show(of_both, tmp_path):
-    of_both.train.epochs = 2
+    of_both.train.epochs, of_both.data.supported = 2, 'corpus'
     train.train(of_both, tmp_path / 'run')
     trained = open_trained(tmp_path / 'run')
     assert trained.emotions == ('neutral', 'happy', 'sad', 'angry', 'boredom', 'excited')
     assert [f.name for f in trained.corpora] == ['synthetic', 'other']
     rows = evaluate.evaluate([trained], say=lambda line: None).to_pylist()
     assert {r['corpus'] for r in rows} == {'synthetic', 'other'}
+    assert {r['protocol'] for r in rows} == {'speakers_k, corpus known'}  # said beside every number
     for r in rows:
         barred = ('boredom', 'excited') if r['corpus'] == 'synthetic' else ('sad', 'angry')
         assert not any(r[f'p_{e}'] for e in barred) and r['predicted'] not in barred
@@ -60,16 +61,16 @@ def test_a_run_over_several_corpora_masks_what_one_of_them_cannot_show(of_both, 
 
 
 def test_a_stranger_s_recording_may_show_whatever_the_run_knows(of_both, tmp_path):
-    """`data.supported='run'`: scoring does not know either where a recording comes from."""
-    of_both.train.epochs, of_both.data.supported = 2, 'run'
+    """By default scoring does not know either where a recording comes from."""
+    of_both.train.epochs = 2
     of_both.members.only = (0,)
     train.train(of_both, tmp_path / 'run')
     trained = open_trained(tmp_path / 'run')
     rows = evaluate.evaluate([trained], say=lambda line: None).to_pylist()
-    assert {r['corpus'] for r in rows} == {'synthetic', 'other'}
+    assert {r['corpus'] for r in rows} == {'synthetic', 'other'} and {r['protocol'] for r in rows} == {'speakers_k'}
     assert all(r[f'p_{e}'] > 0 for r in rows for e in trained.emotions)
     of_both.data.supported = 'all'
-    with pytest.raises(Exception, match=r"data.supported='all' is not known; known are corpus, run"):
+    with pytest.raises(Exception, match=r"data.supported='all' is not known; known are run, corpus"):
         assemble.open_run(of_both)
 
 
@@ -116,11 +117,38 @@ def test_what_was_learnt_under_another_name_is_not_scored(config, data_dir, both
     assert any('may have learnt' in s for s in said)
 
 
-def test_another_corpus_is_scored_on_the_words_both_know(config, both, tmp_path):
-    config.members.only = (0,)
+@pytest.mark.parametrize('supported', ['run', 'corpus'])
+def test_another_corpus_is_scored_on_the_words_both_know(config, both, tmp_path, supported):
+    config.members.only, config.data.supported = (0,), supported
     train.train(config, tmp_path / 'run')
     said = []
     rows = evaluate.evaluate([open_trained(tmp_path / 'run')], ['other'], say=said.append).to_pylist()
-    crossed = [r for r in rows if r['protocol'] == 'cross_corpus']
+    crossed = [r for r in rows if r['protocol'].startswith('cross_corpus')]
     assert {r['emotion'] for r in crossed} == {'neutral', 'happy'} and any('does not know boredom' in s for s in said)
-    assert {r['predicted'] for r in crossed} <= {'neutral', 'happy'}
+    answers = {'neutral', 'happy'} if supported == 'corpus' else {'neutral', 'happy', 'sad', 'angry'}
+    assert all((r[f'p_{e}'] > 0) == (e in answers) for r in crossed for e in ('neutral', 'happy', 'sad', 'angry'))
+    assert {r['protocol'] for r in rows if r not in crossed} == {'speakers_k'}  # where all its corpora show all of it
+    assert {r['protocol'] for r in crossed} == {'cross_corpus' + ', corpus known' * (supported == 'corpus')}
+
+
+@pytest.mark.parametrize('supported', ['run', 'corpus'])
+def test_a_class_that_was_never_trained_is_never_answered(config, both, tmp_path, supported):
+    """Neither on a corpus that shows it, nor where the run's own corpus was made with it and lacks every example."""
+
+    class Partial(ToneBuilder, skip_registration=True):
+        name = 'partial'
+        EMOTIONS = ('neutral', 'happy', 'sad', 'boredom')
+        FIRST = 30
+
+        def recordings(self, dl_manager):
+            yield from (r for r in super().recordings(dl_manager) if r.emotion != 'boredom')
+
+    if not (both / 'partial').exists():
+        Partial(config='log_mel', data_dir=both).download_and_prepare()
+    config.data.corpora = ('partial',)
+    config.members.only, config.data.supported = (0,), supported
+    config.data.emotions, config.data.unsupported = ('neutral', 'happy', 'sad', 'boredom'), ('boredom',)
+    train.train(config, tmp_path / 'run')
+    rows = evaluate.evaluate([open_trained(tmp_path / 'run')], ['other'], say=lambda line: None).to_pylist()
+    assert {r['corpus'] for r in rows} == {'partial', 'other'}
+    assert not any(r['p_boredom'] for r in rows)

@@ -25,12 +25,12 @@ def get_config(which='speakers_k'):
     own, full = published(which)
     c = base()
     c.data.corpora = ('ravdess', 'tess', 'cremad', 'savee')
-    c.data.supported = 'run'
     c.data.channels = ('speech', 'song')
     c.data.emotions = ('angry', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised')
     c.model.name = 'shallow_cnn'
     c.loss.class_weights = False
     c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'constant', 0.0
+    c.optim.weight_decay = 0.0
     c.train.select = 'last'
     if own:
         c.data.resident_gb = 1.0  # 2 GB of spectrograms stay on disk: the network takes 200 million parameters' memory

@@ -20,7 +20,6 @@ def get_config(which='speakers_k'):
     own, full = published(which)
     c = base()
     c.data.corpora = ('ravdess', 'tess', 'cremad', 'savee')
-    c.data.supported = 'run'
     c.data.channels = ('speech', 'song')
     c.data.emotions = ('angry', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised')
     c.data.resident_gb = 1.0
@@ -33,6 +32,7 @@ def get_config(which='speakers_k'):
     c.model.trainable = ()
     c.loss.class_weights = False
     c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'constant', 0.0
+    c.optim.weight_decay = 0.0
     c.train.epochs = 50 if full else 5
     c.train.select = 'last'
     if own:

@@ -21,7 +21,6 @@ def get_config(which='speakers_k'):
     own, full = published(which)
     c = base()
     c.data.corpora = ('ravdess', 'savee')
-    c.data.supported = 'run'
     c.data.labels = 'sex_emotion'
     c.data.emotions = tuple(
         f'{sex}_{e}' for sex in ('female', 'male') for e in ('angry', 'calm', 'fearful', 'happy', 'sad')
@@ -32,6 +31,7 @@ def get_config(which='speakers_k'):
     c.model.variant = 'notebook'
     c.loss.class_weights = False
     c.optim.name, c.optim.schedule, c.optim.clip = 'rmsprop', 'constant', 0.0
+    c.optim.weight_decay = 0.0
     c.optim.learning_rate = 1e-5 if own and full else 3e-4
     c.train.batch_size = 16
     c.train.epochs = 700 if full else 40

@@ -22,7 +22,6 @@ def get_config(which='speakers_k'):
     own, full = published(which)
     c = base()
     c.data.corpora = ('ravdess', 'cremad', 'tess', 'savee')
-    c.data.supported = 'run'
     c.data.labels = 'valence'
     c.features.source, c.features.normalize = 'vsr_spectrogram', 'none'
     c.model.name = 'transfer'
@@ -31,6 +30,7 @@ def get_config(which='speakers_k'):
     c.model.width = 1.0
     c.loss.class_weights = False
     c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'constant', 0.0
+    c.optim.weight_decay = 0.0
     c.train.epochs = 10
     c.train.select = 'last'
     if own:

@@ -6,6 +6,25 @@ Log-mel functions take dB frames [B F M] with lengths [B]; waveform functions ta
 import jax
 import jax.numpy as jnp
 
+from ser_jax.contract import InputError
+
+
+def check(config, layout, window_s: float) -> None:
+    """Refuse augmentation that the frames of `layout` (`front_ends.Layout`) or windows of `window_s` cannot have.
+
+    Raises:
+      InputError: gain or shifts of features that are no decibels; shifts and masks wider than their axis.
+    """
+    if wrong := [k for k in ('gain_db', 'band_shift', 'scored_shifts') if config[k] and not layout.decibels]:
+        raise InputError(f'augment.{wrong[0]} needs features in decibels, which these are not; set it to 0')
+    most = {'band_shift': layout.bands - 1, 'scored_shifts': layout.bands - 1, 'band_mask': layout.bands}
+    most |= {} if layout.steps else {'time_mask_s': window_s}
+    if wrong := [k for k in most if config[k] > most[k]]:
+        raise InputError(
+            f'augment.{wrong[0]}={config[wrong[0]]} cannot be with {layout.bands} bands and windows of {window_s} s; '
+            f'expected at most {most[wrong[0]]}'
+        )
+
 
 def speed(key, frames, length, window: int, most: float):
     """Resamples frames at a rate drawn from 1 -+ `most` and cuts `window` of them: ([B window M], lengths).

@@ -51,6 +51,20 @@ def supported(supports: Sequence[Sequence[str]], emotions: Sequence[str]) -> np.
     return np.array([[e in support for e in emotions] for support in supports], bool)
 
 
+def answerable(by: str, corpora: Sequence, emotions: Sequence[str], trained_on: Sequence = ()) -> np.ndarray:
+    """Return which of `emotions` an answer for a recording of each corpus is chosen from: bool [corpora, C].
+
+    Never among them: a class that no corpus of the run supports, since no example of it was trained on.
+
+    Args:
+      by: `data.supported`: 'run' for all classes of the run, 'corpus' for those that the recording's corpus supports too.
+      corpora: `contract.Facts` of each corpus. trained_on: those of the run, where `corpora` are others.
+    """
+    shown = supported([c.emotions for c in corpora], emotions)
+    trained = supported([c.emotions for c in trained_on or corpora], emotions).any(0)
+    return shown & trained if by == 'corpus' else np.broadcast_to(trained, shown.shape)
+
+
 def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[str, str]:
     """What each of `words` is called in an experiment; a word that is missing has no place in it.
 

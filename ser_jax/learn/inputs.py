@@ -70,7 +70,7 @@ class Inputs(NamedTuple):
         return (frames - 1) * self.extractor.hop if self.waveform else frames
 
     def train(self, shared: Shared, own: Own, row: Row, key) -> Batch:
-        """An augmented batch of random windows."""
+        """Return an augmented batch of random windows; empty slots have length 0, so that no statistic counts them."""
         a, keys = self.augment, jax.random.split(key, 8)
         frames, length = self._cut(shared, row, self.span)
         if self.waveform:
@@ -91,7 +91,8 @@ class Inputs(NamedTuple):
             frames = augment.mask(keys[5], frames, a.band_masks, a.band_mask, axis=2)
         if a.time_masks:
             frames = augment.mask(keys[6], frames, a.time_masks, round(a.time_mask_s / self.hop_s), axis=1)
-        batch = self._batch(shared, own, row, frames, length)
+        full = row.weight > 0
+        batch = self._batch(shared, own, row, jnp.where(full[:, None, None], frames, 0), jnp.where(full, length, 0))
         return self._mix(keys[7], batch) if a.mixup else batch
 
     def evaluate(self, shared: Shared, own: Own, row: Row, span: int, shift: int = 0) -> Batch:
@@ -154,8 +155,8 @@ class Inputs(NamedTuple):
             share.reshape(-1, *[1] * (a.ndim - 1)) * a + (1 - share).reshape(-1, *[1] * (a.ndim - 1)) * b
         )
         return batch._replace(
-            features=blend(batch.features, neighbor.features),
-            length=jnp.maximum(batch.length, neighbor.length),
+            features=jnp.where((batch.weight > 0)[:, None, None], blend(batch.features, neighbor.features), 0),
+            length=jnp.where(batch.weight > 0, jnp.maximum(batch.length, neighbor.length), 0),
             emotion=blend(batch.emotion, neighbor.emotion),
             supported=batch.supported | neighbor.supported,
             weight=jnp.where(batch.weight > 0, blend(batch.weight, neighbor.weight), 0),

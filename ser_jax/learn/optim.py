@@ -1,6 +1,7 @@
 """Optimizers by name, and how fast they learn: warm-up and cosine, constant, or slower where the loss stands still."""
 
 import jax
+import numpy as np
 import optax
 
 from ser_jax.contract import InputError
@@ -51,7 +52,20 @@ def schedule(config, steps: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0, config.learning_rate, warm, max(steps, warm + 1))
 
 
+def used_rate(config, steps: int, step: int, optimizer):
+    """Return the learning rate of the update that ended step `step` (1-based), lowered by a plateau: a scalar, or [K].
+
+    Args:
+      optimizer: the state of `build`'s optimizer after that step, of one member or stacked [K ...].
+    """
+    rate = np.float32(schedule(config, steps)(step - 1))
+    return rate * optax.tree.get(optimizer, 'scale') if config.schedule == 'plateau' else rate
+
+
 def decayed(params: dict) -> dict:
-    """True for weights of matrices, kernels and embeddings; False for biases and normalization scales."""
-    names = ('kernel', 'embedding', 'input', 'recurrent')
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key.rsplit('/', 1)[-1] in names, params)
+    """Return True for matrices, kernels and embeddings, False for biases and normalization scales.
+
+    A bias may have two axes, as that of both directions of a BiLSTM has, so its name counts too.
+    """
+    is_bias = lambda path: path[-1].key.rsplit('/', 1)[-1] in ('bias', 'scale')
+    return jax.tree_util.tree_map_with_path(lambda path, x: x.ndim >= 2 and not is_bias(path), params)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ser_jax.learn import losses, optim
+from ser_jax.learn import losses
 
 
 def test_no_knowledge_costs_log_of_the_supported_classes():
@@ -29,8 +29,3 @@ def test_smoothing_makes_certainty_cost():
     sure = jnp.array([[20.0, 0.0, 0.0]])
     assert losses.cross_entropy(sure, emotion, everything, 0.0)[0] < 1e-6
     assert losses.cross_entropy(sure, emotion, everything, 0.1)[0] > 1
-
-
-def test_weights_decay_and_biases_do_not():
-    params = {'a/kernel': 1, 'a/bias': 1, 'norm/scale': 1, 'lstm/recurrent': 1, 'lstm/bias': 1, 'embed/embedding': 1}
-    assert optim.decayed(params) == {k: k in ('a/kernel', 'lstm/recurrent', 'embed/embedding') for k in params}

@@ -21,7 +21,7 @@ STEPS = 5
 def sgd(data_dir, **changes):
     """Plain SGD, whose parameters differ only as much as its gradients do."""
     c = small_config(data_dir)
-    c.optim.name, c.optim.learning_rate, c.optim.warmup = 'sgd', 0.05, 0.0
+    c.optim.name, c.optim.learning_rate, c.optim.warmup, c.optim.weight_decay = 'sgd', 0.05, 0.0, 0.0
     for key, value in changes.items():
         section, knob = key.split('__')
         c[section][knob] = value

@@ -71,3 +71,26 @@ def test_what_is_not_known_is_named():
         optim.build(knobs(name='adamax'), 10)
     with pytest.raises(InputError, match=r"optim.schedule='linear' is not known; known are cosine, constant, plateau"):
         optim.build(knobs(schedule='linear'), 10)
+
+
+@pytest.mark.parametrize('schedule', ['cosine', 'constant', 'plateau'])
+def test_the_used_rate_is_the_size_of_the_last_update(schedule):
+    """The size of an update by plain descent along a gradient of 1, in every epoch, the last one included."""
+    config = knobs(name='sgd', schedule=schedule, plateau=(0.5, 1, 1e-7))
+    tx, params = optim.build(config, 12, epoch=3), {'kernel': jnp.float32(0)}
+    state = tx.init(params)
+    for step in range(1, 13):
+        change, state = tx.update({'kernel': jnp.float32(1)}, state, params, value=jnp.float32(1))
+        assert float(optim.used_rate(config, 12, step, state)) == pytest.approx(-float(change['kernel']), rel=1e-5)
+        assert step == 1 or schedule == 'cosine' or float(change['kernel']) < 0
+    assert schedule != 'plateau' or float(change['kernel']) > -0.1  # the plateau was seen
+
+
+def test_every_matrix_decays_and_no_bias_does():
+    """Of a network of each kind; a bias of both directions of a BiLSTM has two axes."""
+    params = {
+        'conv/kernel': 4, 'depthwise_kernel': 4, 'block/pointwise_kernel': 4, 'embed/embedding': 2, 'lstm/input': 3,
+        'lstm/recurrent': 3, 'lstm/bias': 2, 'norm/scale': 1, 'norm/bias': 1, 'dense/bias': 1,
+    }  # fmt: skip
+    decays = optim.decayed({name: jnp.zeros((2,) * axes) for name, axes in params.items()})
+    assert {n for n, d in decays.items() if not d} == {'lstm/bias', 'norm/scale', 'norm/bias', 'dense/bias'}

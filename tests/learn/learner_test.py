@@ -1,0 +1,57 @@
+"""One update of a member: empty slots change nothing, whatever the network and the augmentation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from ser_jax import assemble
+from ser_jax.learn.inputs import Row
+from tests.conftest import small_config
+
+CONV = {'channels': (4, 8), 'kernels': (3, 3), 'strides': ((4, 4), (2, 2)), 'hidden': 8, 'dropout': 0.0}
+NETWORKS = {
+    'conv_bilstm': CONV,
+    'fusion': {**CONV, 'embedding': 8, 'fused': 8, 'modality_dropout': 0.0},
+    'cnn4_bilstm': {'dropout': 0.0},
+}
+
+
+@pytest.fixture(params=[*NETWORKS, 'conv_bilstm per window', 'conv_bilstm from samples'])
+def run(request, data_dir):
+    """A run without dropout, trained by plain gradient descent."""
+    name, _, how = request.param.partition(' ')
+    c = small_config(data_dir)
+    c.model = ConfigDict({'name': name, **NETWORKS[name]})
+    c.optim.name, c.optim.learning_rate, c.optim.warmup, c.optim.weight_decay = 'sgd', 0.1, 0.0, 0.0
+    c.features.normalize = 'window' if how == 'per window' else 'train'
+    c.features.source = 'waveform' if how == 'from samples' else 'log_mel'
+    return assemble.open_run(c)
+
+
+def updated(run, weight, mixup=0.0) -> dict[str, np.ndarray]:
+    """The variables after one step on the first utterances, a slot for each entry of `weight`."""
+    config, learner = run.config, run.learner
+    learner.inputs = learner.inputs._replace(augment=ConfigDict({**config.augment, 'mixup': mixup}))
+    shared = jax.tree.map(jnp.asarray, assemble.shared_arrays(config, run.utterances, run.emotions, learner.inputs.span))
+    own = jax.tree.map(lambda x: jnp.asarray(x[0]), assemble.own_arrays(run, [0]))
+    own = own._replace(key=jax.random.wrap_key_data(own.key))
+    slots = len(weight)
+    row = Row(jnp.arange(slots) * 7 % 40, jnp.zeros(slots, jnp.int32), jnp.asarray(weight, jnp.float32))
+    state = jax.jit(learner.update)(jax.jit(learner.init)(jax.random.key(0)), own, shared, row)
+    return {**state.variables.params, **state.variables.stats, 'loss': state.loss_sum}
+
+
+def test_empty_slots_change_nothing(run):
+    """The last batch of an epoch is filled up with repeated utterances of weight 0."""
+    full, padded = updated(run, [1, 1, 1, 1]), updated(run, [1, 1, 1, 1, 0, 0, 0])
+    for name, value in full.items():
+        np.testing.assert_allclose(padded[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize('run', ['conv_bilstm'], indirect=True)
+def test_mixup_keeps_empty_slots_empty(run):
+    alone, padded = updated(run, [1], mixup=0.4), updated(run, [1, 0, 0], mixup=0.4)
+    for name, value in alone.items():
+        np.testing.assert_allclose(padded[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
