@@ -8,6 +8,7 @@ import collections
 import json
 import pathlib
 import sys
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import rich.console
@@ -17,10 +18,11 @@ from rich.markup import escape
 from ser_jax import assemble, door
 from ser_jax.audio.variants import variant_of
 from ser_jax.contract import InputError
-from ser_jax.data import near, sides
-from ser_jax.data.findings import SEVERITIES, Finding, corpus_findings
+from ser_jax.data import inventory, near, sides
+from ser_jax.data.findings import SEVERITIES, Finding, corpus_findings, place
 from ser_jax.data.stored import INSPECTION
 from ser_jax.data.utterances import Utterances, data_dir, open_corpora
+from ser_jax.learn import run_files
 from ser_jax.trained import Trained, open_begun
 
 SHOWN = 30  # findings on screen
@@ -33,16 +35,16 @@ def audit(corpora: list[str], run: str = '', directory: str = '', say=lambda lin
     Raises:
       InputError: a corpus is not built, or `run` is no run.
     """
-    trained = open_begun(pathlib.Path(run)) if run else None
+    trained = open_begun(pathlib.Path(run), checked=False) if run else None
     opened = _opened(tuple(corpora) or tuple(trained.config.data.corpora), directory, trained)
     say(f'comparing {len(opened):,} recordings with one another')
-    pairs = near.near_duplicates(opened)
     variants = tuple(trained.config.data.variants) if trained else ()
     recordings = opened.select(np.array([variant_of(i) not in variants for i in opened.id], bool))
-    reports = _reports(opened, directory or (trained.config.data.dir if run else ''))
-    findings = list(corpus_findings(recordings, reports, pairs))  # statistics, which alone have variants, give no pairs
+    where = directory or (trained.config.data.dir if trained else '')
+    pairs, findings = _near(recordings, where)
+    findings += corpus_findings(recordings, _reports(opened, where), pairs)
     if trained:
-        findings += _of_run(trained, opened, directory, pairs)
+        findings += _of_run(trained, opened, directory, _moved(pairs, recordings, opened))
     return sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
 
 
@@ -64,6 +66,69 @@ def _opened(names: tuple[str, ...], directory: str, trained: Trained | None) -> 
     return open_corpora(names, directory)  # says what is not built
 
 
+def _near(recordings: Utterances, directory: str) -> tuple[list[near.Pair], list[Finding]]:
+    """Near duplicates among recordings, and what could not be compared.
+
+    Where their frames do not hold all of a recording, a `log_mel` or `waveform` build of the same
+    recordings is compared, if there is one.
+    """
+    if recordings.source in (*near.WHOLE, 'text'):
+        return near.near_duplicates(recordings) if recordings.source != 'text' else [], []
+    source, names = _whole_builds(recordings.names, directory)
+    if not names and recordings.source in near.SPECTROGRAMS:
+        what = (
+            f'near duplicates were searched in {recordings.source} frames, where copies with another '
+            'start may be missed'
+        )
+        return near.near_duplicates(recordings), [
+            Finding('note', 'near duplicates', what, _build_one(recordings.names))
+        ]
+    pairs, compared = [], np.zeros(len(recordings), bool)
+    if names:
+        whole = open_corpora(names, directory, source)
+        content = {
+            place(recordings, i): recordings.source_sha256[i] for i in range(len(recordings))
+        }
+        whole = whole.select(
+            np.array(
+                [content.get(place(whole, i)) == s for i, s in enumerate(whole.source_sha256)], bool
+            )
+        )
+        pairs = _moved(near.near_duplicates(whole), whole, recordings)
+        there = {place(whole, i) for i in range(len(whole))}
+        compared = np.array([place(recordings, i) in there for i in range(len(recordings))], bool)
+    if compared.all():
+        return pairs, []
+    lost = tuple(place(recordings, i) for i in np.flatnonzero(~compared))
+    what = (
+        f'{len(lost)} of {len(recordings)} recordings were not compared for near duplicates, e.g. '
+        f'{lost[0]}: {recordings.source} frames cannot be, and no log_mel or waveform build holds the '
+        'same sound'
+    )
+    return pairs, [Finding('warning', 'near duplicates', what, _build_one(recordings.names), lost)]
+
+
+def _whole_builds(names: Sequence[str], directory: str) -> tuple[str, tuple[str, ...]]:
+    """The source of near.WHOLE in which most of the corpora are built, and which those are."""
+    built = {
+        s: tuple(n for n in names if list((data_dir(directory) / n / s).glob('[0-9]*')))
+        for s in near.WHOLE
+    }
+    source = max(built, key=lambda s: len(built[s]))
+    return source, built[source]
+
+
+def _build_one(names: Sequence[str]) -> str:
+    return f'build log_mel as well: python -m ser_jax.build datasets/{names[0]}'
+
+
+def _moved(pairs: list[near.Pair], of: Utterances, to: Utterances) -> list[near.Pair]:
+    """Pairs of utterances of `of` as pairs of the same utterances of `to`, which may lack some."""
+    at = {place(to, i): i for i in range(len(to))}
+    ends = [(at.get(place(of, p.first)), at.get(place(of, p.second)), p.agreement) for p in pairs]
+    return [near.Pair(i, j, agreement) for i, j, agreement in ends if None not in (i, j)]
+
+
 def _of_run(trained: Trained, opened: Utterances, directory: str, pairs: list[near.Pair]) -> list[Finding]:
     config = trained.config
     if set(opened.names) != set(config.data.corpora):
@@ -73,15 +138,54 @@ def _of_run(trained: Trained, opened: Utterances, directory: str, pairs: list[ne
         )
     config.data.dir = directory or config.data.dir
     heard = assemble.labeled(config, opened)
-    place = {(c, i): n for n, (c, i) in enumerate(zip(heard.corpus, heard.id, strict=True))}
-    move = lambda i: place.get((opened.corpus[i], opened.id[i]))
-    kept = [near.Pair(move(p.first), move(p.second), p.agreement) for p in pairs]
-    found = list(
-        sides.run_findings(heard, trained.protocol, trained.folds, [p for p in kept if None not in (p.first, p.second)])
+    found = [*_changed_files(trained), *_another_build(trained, heard, config.data.dir)]
+    found += sides.run_findings(
+        heard, trained.protocol, trained.folds, _moved(pairs, opened, heard)
     )
-    saved = {m: {'mean': mean, 'std': std} for m, (mean, std) in trained.normalization.items()}
-    found += sides.fitted(heard, trained.folds, saved, trained.words, assemble.reads_text(config))
+    if not any(
+        f.check == 'another build' for f in found
+    ):  # nothing fitted on another can agree with this one
+        saved = {m: {'mean': mean, 'std': std} for m, (mean, std) in trained.normalization.items()}
+        reads = assemble.reads_text(config)
+        found += sides.fitted(
+            heard, trained.folds, saved, trained.words, reads, config.features.normalize
+        )
     return found
+
+
+def _changed_files(trained: Trained) -> Iterator[Finding]:
+    if changed := run_files.changed(trained.directory):
+        what = f'{", ".join(changed)} of {trained.directory} changed since the training wrote them'
+        yield Finding(
+            'error',
+            'changed files',
+            what,
+            'restore them from a copy of the run, or train it again',
+            tuple(changed),
+        )
+
+
+def _another_build(trained: Trained, heard: Utterances, directory: str) -> Iterator[Finding]:
+    """Differences between the corpora as built now and those the run was trained on."""
+    try:
+        trained.check_build(heard.fingerprints, heard.facts, directory)
+        return
+    except InputError as e:
+        yield Finding(
+            'error',
+            'another build',
+            str(e).partition('; give')[0],
+            'score it on the build it was trained on',
+        )
+    kept = run_files.read_inventory(trained.directory)
+    if kept is None:
+        what = (
+            'the run, of an earlier version, kept the names of its utterances alone: their changes '
+            'cannot be listed'
+        )
+        yield Finding('warning', 'another build', what, 'train it again')
+        return
+    yield from inventory.changes(kept, heard, trained.takes(heard))
 
 
 def _reports(opened: Utterances, directory: str) -> dict[str, dict]:
@@ -127,10 +231,13 @@ def main(argv: list[str]) -> None:
     findings = audit(f.corpora, f.run, f.data_dir, lambda line: None if quiet else print(line, flush=True))
     if f.json:
         content = {'summary': summary(findings), 'findings': [x._asdict() for x in findings]}
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        print(text) if quiet else pathlib.Path(f.json).write_text(text + '\n', encoding='utf-8')
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     if not quiet:
         show(findings, rich.console.Console())
+    if quiet:
+        print(text)
+    elif f.json:  # last: findings that cannot be written have been shown
+        pathlib.Path(f.json).write_text(text + '\n', encoding='utf-8')
     if any(x.severity in ('leak', 'error') for x in findings):
         sys.exit(1)
 

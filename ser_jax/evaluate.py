@@ -5,36 +5,34 @@ every member (protocol `cross_corpus`); corpora that a run was trained on are sc
 runs are pieces of one (`members.only`), put together before they are scored.
 """
 
-import glob
-import json
-import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 import rich.console
 from absl import flags
 
-from ser_jax import assemble, door
+from ser_jax import assemble, door, results
 from ser_jax.contract import InputError
+from ser_jax.data import folds, sides
 from ser_jax.data.batches import Member
 from ser_jax.data.emotions import answerable
 from ser_jax.data.utterances import Utterances, open_corpora
-from ser_jax.learn import logbook, pieces
+from ser_jax.learn import pieces
 from ser_jax.learn import scores as scoring
 from ser_jax.learn.members import Group, Prediction, device_mesh, scored_at_once
-from ser_jax.report import html, model_card, table
-from ser_jax.trained import Trained, open_trained
+from ser_jax.report import table
+from ser_jax.trained import Trained, find_runs, open_trained
 
 
 def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print) -> pa.Table:
     """The predictions of all finished members of all runs: one row per (run, member, modality, utterance).
 
     Raises:
-      InputError: a corpus is not built, a kept model is damaged, or there is nothing to score.
+      InputError: a corpus is not built or is another build than the run's, a kept model is damaged,
+        or there is nothing to score.
     """
     opened: dict[tuple, Utterances] = {}
     return pa.concat_tables([evaluate_run(r, opened, corpora, data_dir, say) for r in runs], promote_options='default')
@@ -57,35 +55,51 @@ def evaluate_run(
             opened[key] = open_corpora(*key[:3], config.data.resident_gb, *key[3:])
         return opened[key]
 
-    own = assemble.labeled(config, opens(tuple(config.data.corpora), tuple(config.data.variants)))
+    built = opens(tuple(config.data.corpora), tuple(config.data.variants))
+    trained.check_build(built.fingerprints, (), config.data.dir)
+    own = assemble.labeled(config, built)
+    trained.check_build(own.fingerprints, own.facts, config.data.dir)  # texts and labels too
+    if config.data.texts and config.data.texts not in trained.environment['fingerprints']:
+        say(
+            f'{trained.directory} keeps no fingerprint of {config.data.texts}: its texts may be others '
+            'than those trained on'
+        )
     parts = list(_run(trained, config, _through_frozen(trained, config, own), False, say))
     for corpus in corpora:
         if corpus in config.data.corpora:
             continue
-        heard = opens((corpus,)).relabel(config.data.labels, config.data.merge)
-        if (known := np.isin(heard.source_sha256, own.source_sha256)).any():
-            say(f'{trained.directory} may have learnt {known.sum()} recordings of {corpus}; scored without them')
-            heard = heard.select(~known)
+        heard = _unknown(
+            trained, own, opens((corpus,)).relabel(config.data.labels, config.data.merge), say
+        )
         parts.extend(_run(trained, config, heard, True, say))
     return pa.concat_tables(parts, promote_options='default')
+
+
+def _unknown(trained: Trained, own: Utterances, other: Utterances, say) -> Utterances:
+    """The utterances of another corpus that share no recording and no speaker with `own`."""
+    known, heard = sides.shared(own, other)
+    name, others = other.names[0], int((heard & ~known).sum())
+    run = trained.directory
+    if known.any():
+        say(f'{run} may have learnt {known.sum()} recordings of {name}; scored without them')
+    if others:
+        what = f'the speakers of {others} recordings of {name}'
+        say(f'{run} may have learnt {what}; scored without them')
+    return other.select(~(known | heard))
 
 
 def _through_frozen(trained: Trained, config, utterances: Utterances) -> Utterances:
     """What was computed once for training, where there is such a thing and the weights are still those; else as it is."""
     if not trained.learner.frozen_units:
         return utterances
-    environment = json.loads((trained.directory / 'environment.json').read_text())
     try:
-        if trained.learner.begins_with() != environment['begins_with']:
+        if trained.learner.begins_with() != trained.environment.get('begins_with'):
             return utterances
     except InputError:  # the file is gone: the run has all that is needed
         return utterances
-    run = utterances.select(np.isin(utterances.emotion, trained.emotions) & _heard(config, utterances))
-    return assemble.through_frozen(config, run, trained.learner)
-
-
-def _heard(config, utterances: Utterances) -> np.ndarray:
-    return np.isin(utterances.channel, [*config.data.channels, *config.data.train_only_channels])
+    return assemble.through_frozen(
+        config, utterances.select(trained.takes(utterances)), trained.learner
+    )
 
 
 def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -> Iterator[pa.Table]:
@@ -110,12 +124,31 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
     )
     if (chosen != everything).any():  # the score assumes more than a stranger's recording gives
         protocol += ', corpus known'
+    members = _members(trained, utterances, crossed)
+    at_once = scored_at_once(len(members))
+    made: dict[int, Group] = {}  # what is compiled and shared serves all members
+    for i in range(0, len(members), at_once):
+        some = members[i : i + at_once]
+        for member, prediction in zip(some, _predict(trained, config, utterances, some, made), strict=True):
+            if not all(np.isfinite(p).all() for p in prediction.probabilities.values()):
+                raise InputError(
+                    f'{trained.directory / "best" / member.name} gives answers that are no '
+                    'numbers: it is damaged; train that member again'
+                )
+            yield _rows(trained, utterances, member, prediction, protocol)
+
+
+def _members(trained: Trained, utterances: Utterances, crossed: bool) -> list[Member]:
+    """The finished members with what each is tested on: its test side or, `crossed`, everything.
+
+    Raises:
+      InputError: an utterance is not there, or a member learnt a speaker it is tested on.
+    """
     place = {
         f'{utterances.names[c]}/{i}': n for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))
     }
-    finished = trained.finished
     members = []
-    for name in finished:
+    for name in trained.finished:
         ids = list(place) if crossed else trained.folds[name]['test']
         if missing := [i for i in ids if i not in place]:
             raise InputError(
@@ -124,13 +157,30 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
             )
         fold, seed = name.rsplit('_seed', 1)
         test = np.array([place[i] for i in ids], np.int32)
+        if not crossed:
+            _check_sides(trained, name, utterances.speaker[test], place, utterances.speaker)
         members.append(Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test))
-    at_once = scored_at_once(len(members))
-    made: dict[int, Group] = {}  # what is compiled and shared serves all members
-    for i in range(0, len(members), at_once):
-        some = members[i : i + at_once]
-        for member, prediction in zip(some, _predict(trained, config, utterances, some, made), strict=True):
-            yield _rows(trained, utterances, member, prediction, protocol)
+    return members
+
+
+def _check_sides(
+    trained: Trained, member: str, tested: np.ndarray, place: dict[str, int], speaker: np.ndarray
+) -> None:
+    """Refuse a member that learnt a voice it is tested on, unless its protocol names the leak."""
+    if folds.is_leaky(trained.protocol):
+        return
+    learnt = {
+        speaker[place[i]]
+        for side in ('train', 'valid')
+        for i in trained.folds[member][side]
+        if i in place
+    }
+    if both := sorted(learnt & set(tested)):
+        raise InputError(
+            f'{trained.directory / "folds.json"}: {member} was trained on {both[0]} and is '
+            f'tested on the same speaker, though its protocol {trained.protocol} is none that leaks; '
+            'train it again'
+        )
 
 
 def _predict(trained: Trained, config, utterances: Utterances, members: list[Member], made: dict) -> list[Prediction]:
@@ -173,30 +223,14 @@ def _rows(trained: Trained, utterances: Utterances, member: Member, said: Predic
     return pa.concat_tables(parts)
 
 
-def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
-    """The directories that the patterns name, sorted, each once.
-
-    Raises:
-      InputError: a pattern matches nothing, or nothing that was trained.
-    """
-    if not patterns:
-        raise InputError("no --runs given; e.g. --runs='runs/*'")
-    found = []
-    for pattern in patterns:
-        paths = sorted(pathlib.Path(p) for p in glob.glob(os.path.expanduser(pattern)))
-        trained = [p for p in paths if (p / 'config.json').exists()]
-        if not trained:
-            raise InputError(
-                f'--runs={pattern} matches {len(paths)} paths and no trained run; give the --workdir of a training'
-            )
-        found.extend(p for p in trained if p not in found)
-    return found
-
-
 def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
     """The directory of the run of which `directories` hold the pieces, made or renewed; beside them by default."""
-    beside = os.path.commonpath([d.absolute().parent for d in directories])
-    whole = pathlib.Path(flags.FLAGS.output or os.path.relpath(os.path.join(beside, 'merged')))
+    given = flags.FLAGS.output
+    whole = (
+        pathlib.Path(given)
+        if given
+        else results.common_folder([d.absolute().parent for d in directories]) / 'merged'
+    )
     pieces.join([d for d in directories if d.resolve() != whole.resolve()], whole)
     print(f'merged: {whole}')
     return whole
@@ -209,6 +243,7 @@ def main(argv: list[str]) -> None:
     directories = find_runs(flags.FLAGS.runs)
     if flags.FLAGS.merge:
         directories = [_whole(directories)]
+    output = results.folder(flags.FLAGS.output, directories)
     door.prepare_jax()
     runs, parts, broken, opened = [], [], [], {}
     for directory in directories:
@@ -223,50 +258,19 @@ def main(argv: list[str]) -> None:
             print(f'left out: {e}', file=sys.stderr)
     if not runs:
         raise InputError(f'none of the {len(directories)} runs can be scored')
-    output = pathlib.Path(
-        flags.FLAGS.output
-        or (runs[0].directory if len(runs) == 1 else os.path.commonpath([r.directory for r in runs]) or '.')
-    )
     predictions = pa.concat_tables(parts, promote_options='default')
     scores = scoring.scores_by(predictions)
-    write(output, runs, predictions, scores)
     console = rich.console.Console()
     console.print(table.table(scores))
     for line in table.margins(scores):
         console.print(line, markup=False, highlight=False)
+    results.write(output, runs, predictions, scores)
     print(
         f'report: {output / "report.html"}   scores: {output / "scores.csv"}   predictions: {output / "predictions.parquet"}'
     )
     print(f'next:   python -m ser_jax.predict --run={runs[0].directory} RECORDING.wav')
     if broken:
         sys.exit(1)
-
-
-def write(
-    output: pathlib.Path, runs: Sequence[Trained], predictions: pa.Table, scores: list, published: str = ''
-) -> None:
-    """Writes predictions.parquet, scores.csv and report.html to `output`, and MODEL_CARD.md to every run.
-
-    `published`, a table of what others published, stands first in the report.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    pa.parquet.write_table(predictions, output / 'predictions.parquet')
-    scoring.write_csv(scores, output / 'scores.csv')
-    read = lambda run, name: json.loads((run.directory / name).read_text())
-    histories = {str(r.directory): logbook.read(r.directory / 'metrics.jsonl') for r in runs}
-    configs = {str(r.directory): read(r, 'config.json') for r in runs}
-    environment = read(runs[0], 'environment.json')
-    html.write(output / 'report.html', scores, predictions, histories, environment, configs, published)
-    for r in runs:
-        own = [s for s in scores if s.run == str(r.directory)]
-        model_card.write(
-            r.directory / 'MODEL_CARD.md',
-            configs[str(r.directory)],
-            own,
-            read(r, 'environment.json'),
-            r.corpora,
-            r.emotions,
-        )
 
 
 def define_flags() -> None:

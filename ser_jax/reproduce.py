@@ -17,7 +17,7 @@ import rich.console
 from absl import flags
 from ml_collections import ConfigDict
 
-from ser_jax import door, evaluate
+from ser_jax import door, evaluate, results
 from ser_jax.contract import InputError
 from ser_jax.data.utterances import data_dir
 from ser_jax.learn import scores as scoring
@@ -155,6 +155,7 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
     if commands := missing(ready, root):
         raise InputError(f'{len(commands)} builds are missing; build them with: {"; ".join(commands)}')
     output.mkdir(parents=True, exist_ok=True)
+    before = _before(output / 'published.json')
     rows: dict[str, dict] = {s.name: {'system': s} for s in systems}
     done, failed = [], []
     for system, which, there in plan(systems, full):
@@ -170,28 +171,47 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
             print(f'{system.name} {which}: {"stopped" if code else "trained"} in {minutes:.1f} min', flush=True)
     runs, parts, opened = [], [], {}
     for system, which, directory in done:
-        trained = open_trained(directory)
-        opened = {k: v for k, v in opened.items() if k[2] == trained.config.features.source}  # one front end in memory
-        predictions = evaluate.evaluate_run(trained, opened, data_dir=str(root))
+        try:
+            trained = open_trained(directory)
+            opened = {
+                k: v for k, v in opened.items() if k[2] == trained.config.features.source
+            }  # one front end in memory
+            predictions = evaluate.evaluate_run(trained, opened, data_dir=str(root))
+        except InputError as e:
+            failed.append(f'{directory} ({e})')
+            rows[system.name][which.split('-')[0]] = {}
+            continue
         of_run = {'scores': scoring.scores_by(pooled(predictions)), 'training': training(trained.config)}
         rows[system.name][which.split('-')[0]] = of_run
         print(f'{system.name} {which}: {published.cell(of_run)}', flush=True)
         runs.append(trained)
         parts.append(predictions)
-    lines = published.lines(rows.values())
-    kept = output / 'published.json'
-    if kept.exists():
-        lines = published.renewed(json.loads(kept.read_text()), lines, [s.title for s in SYSTEMS])
+    lines = published.renewed(before, published.lines(rows.values()), [s.title for s in SYSTEMS])
     if runs:
         everything = pa.concat_tables(parts, promote_options='default')
-        evaluate.write(output, runs, everything, scoring.scores_by(everything), published.html(lines))
+        results.write(
+            output, runs, everything, scoring.scores_by(everything), published.html(lines)
+        )
     (output / 'published.md').write_text(published.markdown(lines))
-    kept.write_text(json.dumps(lines, indent=1))
+    (output / 'published.json').write_text(json.dumps(lines, indent=1, allow_nan=False))
     if failed:
         raise InputError(
             f'{len(failed)} trainings stopped: {", ".join(failed)}; what they say is above. The same command goes on with '
             f'them; where one was begun otherwise, move its folder away first. {output / "published.md"} has the others'
         )
+    return lines
+
+
+def _before(path: pathlib.Path) -> list[dict[str, str]]:
+    """The lines of an earlier table, read before anything is trained."""
+    try:
+        lines = json.loads(path.read_text()) if path.exists() else []
+    except ValueError as e:
+        raise InputError(f'{path} is damaged ({type(e).__name__}: {e}); move it away') from e
+    if not isinstance(lines, list) or any(
+        not isinstance(row, dict) or set(row) != set(published.COLUMNS) for row in lines
+    ):
+        raise InputError(f'{path} is no table of published systems; move it away')
     return lines
 
 

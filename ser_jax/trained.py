@@ -1,8 +1,11 @@
 """A run's directory, opened: all that evaluate, predict and everything after them need."""
 
-import json
+import dataclasses
+import glob
+import os
 import pathlib
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -12,9 +15,12 @@ from ser_jax import assemble
 from ser_jax.config import completed
 from ser_jax.contract import Facts, InputError
 from ser_jax.data import text
-from ser_jax.learn import checkpoint
+from ser_jax.data.utterances import Utterances, data_dir
+from ser_jax.learn import checkpoint, run_files
 from ser_jax.learn.inputs import Own
 from ser_jax.learn.learner import Learner, Variables
+
+_RENEW = 'restore it from a copy of the run, or train it again'
 
 
 class Trained(NamedTuple):
@@ -28,12 +34,63 @@ class Trained(NamedTuple):
     normalization: dict[str, tuple[np.ndarray, np.ndarray]]  # member -> mean, std [M]
     words: dict[str, list[str]]  # member -> vocabulary
     corpora: list[Facts]  # what was trained on
+    environment: dict  # of environment.json: versions, devices, fingerprints
     learner: Learner
 
     @property
     def finished(self) -> list[str]:
         """The members whose training has ended, in the run's order."""
         return [m for m in self.folds if (self.directory / 'best' / m / 'about.json').exists()]
+
+    def takes(self, u: Utterances) -> np.ndarray:
+        """Return bool [N]: the utterances of the channels and emotions that the run works with."""
+        channels = [*self.config.data.channels, *self.config.data.train_only_channels]
+        return np.isin(u.emotion, self.emotions) & np.isin(u.channel, channels)
+
+    def check_build(
+        self, fingerprints: Mapping[str, str], facts: Sequence[Facts] = (), directory: str = ''
+    ) -> None:
+        """Refuse corpora that are not the build trained on, whose ids may stand for anything else.
+
+        Args:
+          fingerprints: corpus -> fingerprint of what was opened.
+          facts: of the opened corpora under the run's labels.
+          directory: where they were opened, as `data.dir` has it.
+
+        Raises:
+          InputError: a fingerprint is another than the run's, or a corpus has other emotions.
+        """
+        kept = self.environment['fingerprints']
+        for name, now in fingerprints.items():
+            then = kept.get(name)
+            if then is None and name != self.config.data.texts:
+                raise InputError(
+                    f'{self.directory / "environment.json"} is damaged (it has no fingerprint of '
+                    f'{name}); {_RENEW}'
+                )
+            if then not in (None, now):
+                self._refuse(name, f'fingerprint {then[:12]}', f'fingerprint {now[:12]}', directory)
+        for then, now in zip(self.corpora, facts, strict=False):
+            if set(then.emotions) != set(now.emotions):
+                self._refuse(
+                    now.name,
+                    f'emotions {", ".join(then.emotions)}',
+                    f'emotions {", ".join(now.emotions)}',
+                    directory,
+                )
+
+    def _refuse(self, corpus: str, then: str, now: str, directory: str) -> NoReturn:
+        source = self.config.features.source + ('_variants' if self.config.data.variants else '')
+        there = data_dir(directory) / corpus
+        if '/' not in corpus and corpus != self.config.data.texts:
+            there /= source
+        where = f' --data_dir={directory}' if directory not in ('', self.config.data.dir) else ''
+        raise InputError(
+            f'{self.directory} was trained on another build of {corpus} ({then}) than the one in '
+            f'{there} ({now}); give the --data_dir of the build it was trained on, or train it again in '
+            f'a new --workdir (python -m ser_jax.audit --run={self.directory}{where} lists what '
+            'changed)'
+        )
 
     def variables(self, members: list[str]) -> Variables:
         """The kept variables of `members`, stacked on a leading axis (numpy)."""
@@ -57,6 +114,32 @@ class Trained(NamedTuple):
         return np.stack([text.encode(texts, self.words[m], self.config.features.max_words) for m in members])
 
 
+def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
+    """The directories that the patterns name, sorted, each once.
+
+    Raises:
+      InputError: a pattern matches nothing, or nothing that was trained.
+    """
+    if not patterns:
+        raise InputError("no --runs given; e.g. --runs='runs/*'")
+    found = []
+    for pattern in patterns:
+        pattern = os.path.expanduser(pattern)
+        literal = [pattern] if os.path.exists(pattern) else []  # a name may hold brackets
+        paths = sorted(map(pathlib.Path, literal or glob.glob(pattern)))
+        trained = [p for p in paths if (p / 'config.json').exists()]
+        if not trained:
+            raise InputError(
+                f'--runs={pattern} matches {len(paths)} paths and no trained run; give the --workdir of '
+                'a training'
+            )
+        found.extend(trained)
+    once: dict[pathlib.Path, pathlib.Path] = {}
+    for path in found:
+        once.setdefault(path.resolve(), path)
+    return list(once.values())
+
+
 def open_trained(directory: pathlib.Path) -> Trained:
     """Opens the directory of a run of which at least one member is finished.
 
@@ -71,24 +154,21 @@ def open_trained(directory: pathlib.Path) -> Trained:
     return trained
 
 
-def open_begun(directory: pathlib.Path) -> Trained:
-    """Opens a run's directory, finished or not.
+def open_begun(directory: pathlib.Path, checked: bool = True) -> Trained:
+    """Open a run's directory, finished or not.
+
+    Args:
+      checked: False accepts files that were changed since training wrote them.
 
     Raises:
-      InputError: it is none.
+      InputError: it is none, or a file of it is missing, damaged or changed.
     """
     directory = pathlib.Path(directory)
     if not (directory / 'config.json').exists():
         what = 'does not exist' if not directory.exists() else 'holds no config.json'
         raise InputError(f'{directory} {what}; give the --workdir of a training')
-    try:
-        config, folds, normalization, words, corpora = (
-            json.loads((directory / f'{name}.json').read_text())
-            for name in ('config', 'folds', 'normalization', 'vocabulary', 'corpora')
-        )
-    except (OSError, ValueError) as e:
-        raise InputError(f'{directory} is not a complete run ({e}); train it again') from e
-    config = completed(config)
+    files = run_files.read(directory, checked)
+    config, folds, words = completed(files['config']), files['folds'], files['vocabulary']
     emotions = tuple(folds['emotions'])
     return Trained(
         directory,
@@ -96,8 +176,31 @@ def open_begun(directory: pathlib.Path) -> Trained:
         folds['protocol'],
         emotions,
         folds['members'],
-        {m: (np.array(n['mean'], np.float32), np.array(n['std'], np.float32)) for m, n in normalization.items()},
+        {
+            m: (np.array(n['mean'], np.float32), np.array(n['std'], np.float32))
+            for m, n in files['normalization'].items()
+        },
         words,
-        [Facts(**{**f, 'emotions': tuple(f['emotions'])}) for f in corpora],
-        assemble.build_learner(config, len(emotions), max(len(w) for w in words.values()), 1),
+        [_facts(c) for c in files['corpora']],
+        files['environment'],
+        _learner(directory, config, len(emotions), max(len(w) for w in words.values())),
     )
+
+
+def _facts(kept: dict) -> Facts:
+    known = {f.name: kept[f.name] for f in dataclasses.fields(Facts) if f.name in kept}
+    return Facts(**{**known, 'emotions': tuple(kept['emotions'])})
+
+
+def _learner(directory: pathlib.Path, config: ConfigDict, classes: int, words: int) -> Learner:
+    try:
+        return assemble.build_learner(config, classes, words, 1)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
+        if (
+            directory / run_files.CHECKSUMS
+        ).exists():  # they vouch for the config: the error is ours
+            raise
+        reason = f'{type(e).__name__}: {" ".join(str(e).split())[:120]}'
+        raise InputError(
+            f'{directory / "config.json"} is damaged (it describes no network: {reason}); {_RENEW}'
+        ) from e

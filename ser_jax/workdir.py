@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from ser_jax import assemble, environment
 from ser_jax.config import completed, differences
 from ser_jax.contract import InputError, writing
-from ser_jax.learn import checkpoint
+from ser_jax.data.inventory import inventory
+from ser_jax.learn import checkpoint, run_files
 from ser_jax.learn.members import MOST, at_once
 
 # What may change between a start and its resumption without changing what is learnt.
@@ -82,26 +83,23 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
         'normalization': {n: {'mean': m.tolist(), 'std': s.tolist()} for n, m, s in zip(names, mean, std, strict=True)},
         'vocabulary': dict(zip(names, run.words, strict=True)),
         'corpora': [dataclasses.asdict(f) for f in run.utterances.facts],
+        run_files.INVENTORY: inventory(run.utterances),
     }
     _check_unchanged(workdir, files)
     return files
 
 
 def write(files: dict[str, Any], workdir: pathlib.Path) -> None:
-    """Writes what `describe` returned, and removes what an earlier start was killed while writing.
+    """Write the files of `describe`, and remove what an earlier start was killed while writing.
 
     Raises:
       InputError: a file cannot be written.
     """
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-    for stale in [*workdir.glob(f'*{checkpoint.WRITING}*'), *workdir.glob(f'best/*{checkpoint.WRITING}*')]:
-        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-    for name, value in files.items():
-        fresh = workdir / f'{name}{checkpoint.WRITING}'
-        with writing(fresh):
-            fresh.write_text(json.dumps(value, indent=1 if name in ('config', 'environment') else None))
-            fresh.rename(workdir / f'{name}.json')
+        for stale in [*workdir.glob(f'*{checkpoint.WRITING}*'), *workdir.glob(f'best/*{checkpoint.WRITING}*')]:
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+        run_files.write(workdir, files)
 
 
 def _read(path: pathlib.Path) -> Any:

@@ -256,6 +256,52 @@ def test_speakers_that_are_one_voice_or_several(tmp_path):
     assert 'speaker split' in found(findings, 'error') and 'speaker merged' in found(findings, 'warning')
 
 
+def test_a_voice_of_two_corpora_under_two_names_is_told_by_its_files(tmp_path):
+    """RAVDESS beside a folder with other recordings of its actors: a tested voice is trained on."""
+    name = '03-01-0{}-01-0{}-01-{:02d}'.format
+    build(
+        tmp_path,
+        [said(name(e, 1, a), f'r{a}', ('happy', 'sad')[e % 2]) for e in (3, 4) for a in (1, 2, 3)],
+        'one',
+    )
+    build(
+        tmp_path,
+        [said(name(e, 2, a), f'f{a}', ('happy', 'sad')[e % 2]) for e in (3, 4) for a in (1, 2)],
+        'two',
+    )
+    findings = audit.audit(['one', 'two'], directory=str(tmp_path))
+    split = [f for f in findings if f.check == 'speaker split']
+    assert [f.what for f in split] == [
+        f'one voice, ravdess_0{a} by its file names, is given_r{a} of one, given_f{a} of two'
+        for a in (1, 2)
+    ]
+    opened = utterances.open_corpora(('one', 'two'), str(tmp_path))
+    of = {
+        'train': [f'one/{name(3, 1, 1)}'],
+        'valid': [],
+        'test': [f'two/{name(4, 2, 1)}', f'two/{name(4, 2, 2)}'],
+    }
+    leaks = [
+        f for f in sides.run_findings(opened, 'speakers_k', {'m': of}, []) if f.severity == 'leak'
+    ]
+    assert [f.check for f in leaks] == ['voice on two sides'] and "'ravdess_01' in m" in leaks[
+        0
+    ].what
+
+
+def test_speakers_whose_names_hardly_differ_are_told(tmp_path):
+    speakers = ('Zo\u00eb', 'Zoe\u0308', 'ben', 'Ben ', 'anna', 'hanna')
+    build(
+        tmp_path, [said(f'u{i}{e}', s, e) for i, s in enumerate(speakers) for e in ('happy', 'sad')]
+    )
+    alike = [
+        f.where
+        for f in audit.audit(['given'], directory=str(tmp_path))
+        if f.check == 'speaker split'
+    ]
+    assert sorted(alike) == [('given_Ben ', 'given_ben'), ('given_Zoe\u0308', 'given_Zo\u00eb')]
+
+
 def test_a_misnamed_file_is_told_by_its_siblings(tmp_path):
     names = [f'{a}_{w}_sad' for a in ('OAF', 'YAF') for w in ('back', 'bar', 'bean', 'bite', 'boat', 'book')]
     build(tmp_path, [said(n, n[:2], 'sad') for n in [*names, 'OA_burn_sad']])

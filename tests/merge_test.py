@@ -57,6 +57,7 @@ def change(path: pathlib.Path, *keys, value) -> None:
         at = at[key]
     at[keys[-1]] = value
     path.write_text(json.dumps(content))
+    (path.parent / 'checksums.json').unlink(missing_ok=True)  # they would tell
 
 
 def test_pieces_are_scored_as_the_run_trained_whole(study, parts):
@@ -79,7 +80,16 @@ def test_pieces_are_scored_as_the_run_trained_whole(study, parts):
 
 def test_what_is_merged_is_a_run_like_the_one_trained_whole(study, tmp_path):
     pieces.join([study / 'part_1', study / 'part_0'], tmp_path / 'whole', say=pytest.fail)
-    for name in ('config', 'folds', 'normalization', 'vocabulary', 'corpora', 'environment'):
+    for name in (
+        'config',
+        'folds',
+        'normalization',
+        'vocabulary',
+        'corpora',
+        'environment',
+        'utterances',
+        'checksums',
+    ):
         a, b = (json.loads((d / f'{name}.json').read_text()) for d in (study / 'whole', tmp_path / 'whole'))
         assert a == b, name
     assert logbook.read(tmp_path / 'whole' / 'metrics.jsonl') == logbook.read(study / 'whole' / 'metrics.jsonl')
@@ -105,6 +115,7 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
     mean['fold1_seed0']['mean'][0] += 1e-6
     mean['fold0_seed0']['mean'][0] += 1e-6
     (parts / 'part_1' / 'normalization.json').write_text(json.dumps(mean))
+    (parts / 'part_1' / 'checksums.json').unlink()
     change(parts / 'part_1' / 'environment.json', 'machine', value='another')
     pieces.join([parts / 'part_0', parts / 'part_1'], parts / 'whole')
     found = json.loads((parts / 'whole' / 'normalization.json').read_text())

@@ -115,3 +115,12 @@ def test_every_config_says_what_its_row_says(system, which):
 def test_a_variant_that_is_none_is_refused():
     with pytest.raises(ValueError, match="'all' is no variant of this config; known are own, own-full, speakers_k"):
         asked('all')
+
+
+@pytest.mark.parametrize('content', ['[{"system": ', '{}', '[1]', '[{"system": "x"}]'])
+def test_a_damaged_table_is_named_before_anything_is_trained(configs, data_dir, tmp_path, content):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'published.json').write_text(content)
+    with pytest.raises(InputError, match=r'published\.json is (damaged|no table)'):
+        reproduce.reproduce([TINY], False, tmp_path / 'out', data_dir)
+    assert not (tmp_path / 'out' / 'tiny_own').exists()

@@ -1,8 +1,9 @@
 """Recordings to look at: of every emotion the ones at five quantiles of length, and one before and after augmentation."""
 
 import bisect
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 
 from ser_jax.audio import augment, features, mel, wav
 from ser_jax.contract import InputError
+from ser_jax.data import stored
 from ser_jax.data import utterances as opening
 from ser_jax.data.emotions import ordered
 from ser_jax.data.utterances import Utterances
@@ -75,30 +77,65 @@ class Sounds:
     """The samples of a built corpus, read by index or id from `native` shards, else from `waveform` ones."""
 
     def __init__(self, name: str, directory: str = ''):
-        """Opens the better of the two. Raises InputError where neither is built, or what is built is damaged."""
+        """Open the better of the two.
+
+        Raises:
+          InputError: neither is built, or what is built is damaged or not what was built.
+        """
         there = built(name, directory)
         self.name, self.config = name, 'native' if 'native' in there else 'waveform'
-        self._data = opening.data_source(name, opening.data_dir(directory), self.config).data
+        opened = opening.data_source(name, opening.data_dir(directory), self.config)
+        self._data = opened.data
+        with self._readable():
+            found = stored.fingerprint(self._data[i] for i in range(len(self._data)))
+        if found != opened.fingerprint:
+            raise InputError(
+                f'corpus {name!r} ({self.config}) is not what was built (fingerprint {found[:12]}, '
+                f'stored {opened.fingerprint[:12]}); build it again with --overwrite'
+            )
 
-    def __call__(self, index: int, id: str) -> tuple[np.ndarray, int] | None:
-        """float32 [T] mono and its rate, of the recording `id`, looked for at `index` first; None if it is not there."""
-        try:
+    def __call__(self, index: int, id: str, sha256: str = '') -> tuple[np.ndarray, int] | None:
+        """Return float32 [T] mono and its rate, of the recording `id`; None where it is not there.
+
+        Args:
+          index: where it is looked for first.
+          sha256: of its decoded samples, as `Utterances.source_sha256` has it; '' = any.
+
+        Raises:
+          InputError: its record is damaged, or another sound has that id here.
+        """
+        with self._readable():
             if not (index < len(self._data) and self._id(index) == id):
                 index = bisect.bisect_left(range(len(self._data)), id, key=self._id)  # shards are in the order of ids
                 if index == len(self._data) or self._id(index) != id:
                     return None
             example = self._data[index]
+        if sha256 not in ('', _text(example['source_sha256'])):
+            raise InputError(
+                f'{self.name}/{id} is another sound in the {self.config} build than in the one beside '
+                'it; build both again from the same recordings, with --overwrite'
+            )
+        samples = example[self.config].astype(np.float32) / 32768
+        return wav.mono(samples), int(
+            example['rate_hz']
+        ) if self.config == 'native' else features.RATE_HZ
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as e:  # a damaged record raises whatever its decoder does
             raise InputError(
                 f'corpus {self.name!r} ({self.config}) cannot be read ({type(e).__name__}: {e}); '
                 'build it again with --overwrite'
             ) from e
-        samples = example[self.config].astype(np.float32) / 32768
-        return wav.mono(samples), int(example['rate_hz']) if self.config == 'native' else features.RATE_HZ
 
     def _id(self, index: int) -> str:
-        found = self._data[index]['id']
-        return found.decode() if isinstance(found, bytes) else str(found)
+        return _text(self._data[index]['id'])
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def examples(corpus: Utterances, sounds: Sounds | None = None) -> list[Example]:
@@ -114,7 +151,7 @@ def examples(corpus: Utterances, sounds: Sounds | None = None) -> list[Example]:
         for index, quantile in reversed(chosen.items()):
             id, seconds = corpus.id[index], float(corpus.seconds[index])
             example = Example(corpus.names[0], emotion, quantile, id, seconds, _mel(corpus, index))
-            if heard := sounds and sounds(int(index), id):
+            if heard := sounds and sounds(int(index), id, corpus.source_sha256[index]):
                 example = dataclasses.replace(example, samples=heard[0], rate_hz=heard[1])
             found.append(example)
     for rate_hz in sorted({e.rate_hz for e in found if e.samples is not None}):
@@ -128,7 +165,7 @@ def median_recording(corpus: Utterances, sounds: Sounds | None = None) -> tuple[
     """(id, log-mel dB [F, M], samples [T] at 16 kHz or None) of the corpus's recording of median length, 5 s at most."""
     at = np.flatnonzero(corpus.seconds > 0)
     index = int(at[np.lexsort((at, corpus.seconds[at]))][len(at) // 2])
-    heard = sounds and sounds(index, corpus.id[index])
+    heard = sounds and sounds(index, corpus.id[index], corpus.source_sha256[index])
     samples = wav.prepare(*heard, features.RATE_HZ)[: round(LONGEST_S * features.RATE_HZ)] if heard else None
     return corpus.id[index], _mel(corpus, index)[: round(LONGEST_S / features.LOG_MEL.hop_s)], samples
 

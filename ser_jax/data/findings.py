@@ -7,6 +7,7 @@ the file name, sentences that give the label away, classes nobody recorded.
 import collections
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import NamedTuple
@@ -39,6 +40,8 @@ def corpus_findings(u: Utterances, reports: Mapping[str, dict], pairs: Iterable[
     """
     yield from same_content(u)
     yield from near_content(u, pairs)
+    yield from voices_across(u)
+    yield from speakers_alike(u)
     for c, name in enumerate(u.names):
         of = u.select(u.corpus == c)
         yield from left_out(name, reports.get(name, {}))
@@ -166,6 +169,43 @@ def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
         if len(of) > 1 and not speaker.endswith('_unknown'):
             what = f'{corpus}: {speaker} is {len(of)} voices by its file names: {", ".join(sorted(of)[:3])}'
             yield Finding('warning', 'speaker merged', what, 'give each voice its own name', tuple(sorted(of)))
+
+
+def voices_across(u: Utterances) -> Iterator[Finding]:
+    """Voices (by published file names) with another speaker's name in each of several corpora."""
+    found = collections.defaultdict(set)
+    for i, name in enumerate(u.id if len(u.names) > 1 else ()):
+        if (n := namings.parse(str(name))) and n.speaker:
+            found[n.speaker].add((u.names[u.corpus[i]], str(u.speaker[i])))
+    for voice, where in sorted(found.items()):
+        if len({c for c, _ in where}) > 1 and len({s for _, s in where}) > 1:
+            names = ', '.join(f'{s} of {c}' for c, s in sorted(where)[:3])
+            what = f'one voice, {voice} by its file names, is {names}'
+            yield Finding(
+                'error',
+                'speaker split',
+                what,
+                'give it one name, or it stands on both sides',
+                tuple(s for _, s in sorted(where)),
+            )
+
+
+def speakers_alike(u: Utterances) -> Iterator[Finding]:
+    """Speakers whose names differ in case, spaces, punctuation or Unicode's normal form alone."""
+    groups = collections.defaultdict(set)
+    for speaker in map(str, u.speaker):
+        groups[re.sub(r'[\W_]+', '', unicodedata.normalize('NFKD', speaker).casefold())].add(
+            speaker
+        )
+    for names in (sorted(g) for g in groups.values() if len(g) > 1):
+        what = f'speakers {" and ".join(map(repr, names[:3]))} have nearly the same name'
+        yield Finding(
+            'warning',
+            'speaker split',
+            what,
+            'give one voice one name, or it stands on both sides',
+            tuple(names),
+        )
 
 
 def odd_names(corpus: str, u: Utterances, few: int = 8) -> Iterator[Finding]:

@@ -44,7 +44,11 @@ def by_label(utterances: Utterances, texts: Utterances, seed: int = 0) -> Uttera
     order = np.random.default_rng(seed).permutation(len(utterances))
     paired = np.empty(len(utterances), object)
     paired[rows[0][order]] = texts.text[rows[1][order]]
-    return dataclasses.replace(utterances, text=paired)
+    fingerprints = {
+        **utterances.fingerprints,
+        **texts.fingerprints,
+    }  # of all that a score depends on
+    return dataclasses.replace(utterances, text=paired, fingerprints=fingerprints)
 
 
 def _by_polarity(indices: np.ndarray, emotions: np.ndarray) -> np.ndarray:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from ser_jax.audio import variants
-from ser_jax.data import text
+from ser_jax.data import namings, text
 from ser_jax.data.findings import Finding
 from ser_jax.data.near import Pair
 from ser_jax.data.utterances import Utterances, normalization
 
 SIDES = ('train', 'valid', 'test')
+_ROUNDING = 1e-3  # of a deviation: devices compute a log-mel a little differently
 _WORDS = r'noise|noisy|stretch\w*|pitch\w*|shift\w*|speed\w*|slow|fast|gain|aug\w*|copy|orig\w*'
 _AUGMENTED = re.compile(rf'(?i)([ _.+-]+({_WORDS})[\d.]*|\s*\(\d+\))+$')
 
@@ -47,11 +48,34 @@ def run_findings(
     yield from _together(
         sides, 'speaker', u.speaker, 'leak', 'separate them; ser_jax does, unless asked for a leaky protocol'
     )
+    if not protocol.startswith('leaky'):
+        do = 'give each voice one name in all corpora, or leave one of them out'
+        yield from _together(sides, 'voice', _voices(u), 'leak', do)
     yield from _pairs(u, sides, 'duplicate', [(p.first, p.second) for p in alike], 'one recording')
     yield from _pairs(u, sides, 'augmented sibling', _siblings(u), 'copies of one source')
     yield from _classes(u, sides)
     sentences = np.array([s or f'?{i}' for i, s in enumerate(u.text)], object)
     yield from _together(sides, 'sentence', sentences, 'note', 'nothing, but a model that reads may know them')
+
+
+def _voices(u: Utterances) -> np.ndarray:
+    """Speakers [N], by the file name where it is one of a published corpus."""
+    named = [namings.parse(variants.source_of(str(i))) for i in u.id]
+    return np.array(
+        [n.speaker if n and n.speaker else s for n, s in zip(named, u.speaker, strict=True)], object
+    )
+
+
+def shared(own: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
+    """Return two bool [N] over `other`: same recording as one of `own`, same speaker as one of `own`.
+
+    Speakers are compared by their names and by file names of published corpora. A copy in other
+    samples under another name is found by `near` alone.
+    """
+    voices = {*own.speaker, *_voices(own)}
+    pairs = zip(other.speaker, _voices(other), strict=True)
+    heard = np.array([not voices.isdisjoint(names) for names in pairs], bool)
+    return np.isin(other.source_sha256, own.source_sha256), heard
 
 
 def _equal(u: Utterances) -> list[Pair]:
@@ -130,12 +154,20 @@ def _classes(u: Utterances, sides) -> Iterator[Finding]:
         )
 
 
-def fitted(u: Utterances, members, normalizations: Mapping, vocabularies: Mapping, reads: bool) -> Iterator[Finding]:
+def fitted(
+    u: Utterances,
+    members,
+    normalizations: Mapping,
+    vocabularies: Mapping,
+    reads: bool,
+    normalize: str = 'train',
+) -> Iterator[Finding]:
     """Normalization or vocabulary that is not what the training side alone gives.
 
     Args:
       normalizations: member -> {'mean', 'std'}; vocabularies: member -> words, as the run saved them. reads: whether its
         model reads text at all.
+      normalize: features.normalize; with 'none' nothing is fitted, and 0 and 1 are saved.
     """
     at = {f'{u.names[c]}/{i}': n for n, (c, i) in enumerate(zip(u.corpus, u.id, strict=True))}
     other = collections.defaultdict(list)
@@ -143,9 +175,13 @@ def fitted(u: Utterances, members, normalizations: Mapping, vocabularies: Mappin
         train = np.array([at[i] for i in sides['train'] if i in at], int)
         if len(train) < len(sides['train']):
             continue  # other data: said elsewhere
-        mean, std = normalization(u, train)
+        mean, std = (0.0, 1.0) if normalize == 'none' else normalization(u, train)
         saved = normalizations[member]
-        if not (np.allclose(mean, saved['mean'], atol=1e-3) and np.allclose(std, saved['std'], atol=1e-3)):
+        apart = [np.abs(saved['mean'] - mean), np.abs(saved['std'] - std)]
+        if (
+            np.shape(mean) not in ((), np.shape(saved['mean']))
+            or np.max(apart / np.asarray(std)) > _ROUNDING
+        ):
             other['normalization'].append(member)
         if reads and vocabularies[member] != text.vocabulary(u.text[train]):
             other['vocabulary'].append(member)

@@ -48,14 +48,17 @@ def of(utterances: Utterances, steps: int, name: str, build: Callable[[], Callab
     content = repr((utterances.names, sorted(utterances.fingerprints.items()), utterances.source, heard, name))
     path = folder() / f'{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy'
     length = utterances.length // steps
-    if not path.exists():
+    if not _whole(path):
         with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path.parent)
             own = f'{path.stem}.{socket.gethostname()}.{os.getpid()}.'
             with tempfile.TemporaryDirectory(_WRITING, own, path.parent) as fresh:  # of this process alone
                 _write(pathlib.Path(fresh, path.name), utterances, steps, length, build())
+                digest = _sha256(pathlib.Path(fresh, path.name))
                 os.replace(pathlib.Path(fresh, path.name), path)
+                pathlib.Path(fresh, 'sha256').write_text(digest)
+                os.replace(pathlib.Path(fresh, 'sha256'), path.with_suffix('.sha256'))
     rows = np.load(path, mmap_mode='r')
     offset = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
     nothing = np.zeros((len(utterances), 1))
@@ -82,6 +85,17 @@ def _remove_leftovers(where: pathlib.Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
         except (PermissionError, ValueError):  # alive, of another user; of no process
             continue
+
+
+def _whole(path: pathlib.Path) -> bool:
+    """True where activations are kept and are what was written; others are computed again."""
+    kept = path.with_suffix('.sha256')
+    return path.exists() and kept.exists() and _sha256(path) == kept.read_text()
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _write(path: pathlib.Path, utterances: Utterances, steps: int, length: np.ndarray, function: Callable) -> None:

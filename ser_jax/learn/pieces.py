@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from ser_jax.config import differences
 from ser_jax.contract import InputError
-from ser_jax.learn import logbook
+from ser_jax.learn import run_files
 
-_FILES = ('config', 'environment', 'folds', 'normalization', 'vocabulary', 'corpora')
 _MARK = 'merged.json'  # which member came from which piece; only a folder with it is written over
 
 
@@ -58,10 +57,7 @@ def join(directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callable
 
 
 def _open(directory: pathlib.Path) -> Piece:
-    try:
-        files = {name: json.loads((directory / f'{name}.json').read_text()) for name in _FILES}
-    except (OSError, ValueError) as e:
-        raise InputError(f'{directory} is not a complete run ({e}); train it again, or leave it out of --runs') from e
+    files = run_files.read(directory)
     finished = [m for m in files['folds']['members'] if (directory / 'best' / m / 'about.json').exists()]
     return Piece(directory, files, finished)
 
@@ -88,7 +84,9 @@ def _check_same_run(first: Piece, other: Piece) -> None:
 
 def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], everyone: list[str]) -> None:
     (whole / 'best').mkdir(parents=True, exist_ok=True)
-    _replace(whole / _MARK, json.dumps({m: str(p.directory) for m, p in holder.items()}, indent=1))
+    run_files.replace(
+        whole / _MARK, json.dumps({m: str(p.directory) for m, p in holder.items()}, indent=1)
+    )
     for stale in (whole / 'best').iterdir():
         shutil.rmtree(stale)
     for member, piece in holder.items():
@@ -102,19 +100,17 @@ def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], e
     others = {str(p.directory): _other(files['environment'], p.files['environment']) for p in pieces[1:]}
     if others := {directory: other for directory, other in others.items() if other}:
         files['environment'] = {**files['environment'], 'other_pieces': others}
-    for name, content in files.items():
-        _replace(whole / f'{name}.json', json.dumps(content, indent=1 if name in ('config', 'environment') else None))
-    records = [r for p in pieces for r in logbook.read(p.directory / 'metrics.jsonl')]
+    inventories = (
+        run_files.read_inventory(p.directory) for p in pieces
+    )  # equal builds and folds: any is all's
+    if found := next(filter(None, inventories), None):
+        files[run_files.INVENTORY] = found
+    run_files.write(whole, files)
+    records = [r for p in pieces for r in run_files.history(p.directory) if r['member'] in everyone]
     records.sort(key=lambda r: everyone.index(r['member']))  # a member's own stay in their order
-    _replace(whole / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in records))
+    run_files.replace(whole / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in records))
 
 
 def _other(first: dict, this: dict) -> dict:
     """What a piece's environment says otherwise than the first one's."""
     return {k: v for k, v in this.items() if first.get(k) != v}
-
-
-def _replace(path: pathlib.Path, content: str) -> None:
-    fresh = path.with_suffix('.writing')
-    fresh.write_text(content)
-    fresh.rename(path)

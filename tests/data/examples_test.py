@@ -9,7 +9,7 @@ from ser_jax.audio import features
 from ser_jax.contract import InputError
 from ser_jax.data import examples
 from ser_jax.data.utterances import open_corpora
-from tests.conftest import EMOTIONS, tone
+from tests.conftest import EMOTIONS, ToneBuilder, tone
 
 
 @pytest.fixture(scope='module')
@@ -97,3 +97,25 @@ def test_waveform_changes_have_the_noise_and_the_room_they_are_called_after():
     tail = [float((c.samples[-6000:] ** 2).mean()) for c in (same, small, large)]
     assert tail[0] == 0 < tail[1] < tail[2]
     assert all(len(c.mel) == 1 + len(samples) // 160 for c in (same, soft, loud, small, large))
+
+
+def test_samples_that_are_not_what_was_built_are_refused(data_dir, tmp_path):
+    shutil.copytree(data_dir / 'synthetic' / 'waveform', tmp_path / 'synthetic' / 'waveform')
+    path = next(tmp_path.rglob('fingerprint.json'))
+    path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    with pytest.raises(
+        InputError, match=r"corpus 'synthetic' \(waveform\) is not what was built .* stored 0"
+    ):
+        examples.Sounds('synthetic', str(tmp_path))
+
+
+def test_the_wave_of_another_sound_is_not_shown_beside_a_log_mel(corpus, data_dir, tmp_path):
+    class Other(ToneBuilder, skip_registration=True):
+        name, FIRST = ToneBuilder.name, 7
+
+    Other(config='waveform', data_dir=tmp_path).download_and_prepare()
+    with pytest.raises(
+        InputError,
+        match=r'synthetic/\w+ is another sound in the waveform build than in the one beside it',
+    ):
+        examples.examples(corpus, examples.Sounds('synthetic', str(tmp_path)))

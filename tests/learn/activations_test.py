@@ -72,6 +72,20 @@ def test_numbers_that_float16_cannot_hold_are_refused_and_nothing_is_kept(window
     assert not list(tmp_path.glob('*.npy'))
 
 
+@pytest.mark.parametrize(
+    'spoil', [lambda b: b[:-7], lambda b: b[:300] + bytes([b[300] ^ 64]) + b[301:], lambda b: b'']
+)
+def test_damaged_activations_are_computed_again(windows, tmp_path, spoil):
+    calls = []
+    before = activations.of(windows, STEPS, 'edges', edges(calls), 4.0).flat.copy()
+    (path,) = tmp_path.glob('*.npy')
+    path.write_bytes(spoil(path.read_bytes()))
+    np.testing.assert_array_equal(
+        activations.of(windows, STEPS, 'edges', edges(calls), 4.0).flat, before
+    )
+    assert len(calls) == 2
+
+
 def test_windows_side_by_side_are_heard_where_they_stand(windows):
     assert windows.aligned
     cut = batches.windows(np.array([1, 2]), windows.length, STEPS, aligned=True)
@@ -93,7 +107,7 @@ def test_two_processes_that_compute_the_same_do_not_write_into_each_other(window
 
     given = activations.of(dataclasses.replace(windows, read=read), STEPS, 'edges', edges(calls), 4.0)
     assert len(calls) == 2 and (np.abs(given.flat).max(1) > 0).all()
-    assert len(list(tmp_path.iterdir())) == len(list(tmp_path.glob('*.npy'))) == 1
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == ['.npy', '.sha256']
 
 
 def test_more_than_shall_be_in_memory_stays_on_disk(windows):
