@@ -168,7 +168,7 @@ def _changed_files(trained: Trained) -> Iterator[Finding]:
 def _another_build(trained: Trained, heard: Utterances, directory: str) -> Iterator[Finding]:
     """Differences between the corpora as built now and those the run was trained on."""
     try:
-        trained.check_build(heard.fingerprints, heard.facts, directory)
+        trained.check_build(heard.fingerprints, directory)
         return
     except InputError as e:
         yield Finding(

@@ -5,6 +5,7 @@ every member (protocol `cross_corpus`); corpora that a run was trained on are sc
 runs are pieces of one (`members.only`), put together before they are scored.
 """
 
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,9 +57,11 @@ def evaluate_run(
         return opened[key]
 
     built = opens(tuple(config.data.corpora), tuple(config.data.variants))
-    trained.check_build(built.fingerprints, (), config.data.dir)
+    trained.check_build(built.fingerprints, config.data.dir)
     own = assemble.labeled(config, built)
-    trained.check_build(own.fingerprints, own.facts, config.data.dir)  # texts and labels too
+    trained.check_build(own.fingerprints, config.data.dir)  # of texts too
+    if len(own.facts) == len(trained.corpora):  # an answer is chosen from what it was in training
+        own = dataclasses.replace(own, facts=tuple(trained.corpora))
     if config.data.texts and config.data.texts not in trained.environment['fingerprints']:
         say(
             f'{trained.directory} keeps no fingerprint of {config.data.texts}: its texts may be others '

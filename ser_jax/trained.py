@@ -47,18 +47,15 @@ class Trained(NamedTuple):
         channels = [*self.config.data.channels, *self.config.data.train_only_channels]
         return np.isin(u.emotion, self.emotions) & np.isin(u.channel, channels)
 
-    def check_build(
-        self, fingerprints: Mapping[str, str], facts: Sequence[Facts] = (), directory: str = ''
-    ) -> None:
+    def check_build(self, fingerprints: Mapping[str, str], directory: str = '') -> None:
         """Refuse corpora that are not the build trained on, whose ids may stand for anything else.
 
         Args:
           fingerprints: corpus -> fingerprint of what was opened.
-          facts: of the opened corpora under the run's labels.
           directory: where they were opened, as `data.dir` has it.
 
         Raises:
-          InputError: a fingerprint is another than the run's, or a corpus has other emotions.
+          InputError: a fingerprint is another than the run's.
         """
         kept = self.environment['fingerprints']
         for name, now in fingerprints.items():
@@ -69,15 +66,7 @@ class Trained(NamedTuple):
                     f'{name}); {_RENEW}'
                 )
             if then not in (None, now):
-                self._refuse(name, f'fingerprint {then[:12]}', f'fingerprint {now[:12]}', directory)
-        for then, now in zip(self.corpora, facts, strict=False):
-            if set(then.emotions) != set(now.emotions):
-                self._refuse(
-                    now.name,
-                    f'emotions {", ".join(then.emotions)}',
-                    f'emotions {", ".join(now.emotions)}',
-                    directory,
-                )
+                self._refuse(name, then, now, directory)
 
     def _refuse(self, corpus: str, then: str, now: str, directory: str) -> NoReturn:
         source = self.config.features.source + ('_variants' if self.config.data.variants else '')
@@ -86,10 +75,10 @@ class Trained(NamedTuple):
             there /= source
         where = f' --data_dir={directory}' if directory not in ('', self.config.data.dir) else ''
         raise InputError(
-            f'{self.directory} was trained on another build of {corpus} ({then}) than the one in '
-            f'{there} ({now}); give the --data_dir of the build it was trained on, or train it again in '
-            f'a new --workdir (python -m ser_jax.audit --run={self.directory}{where} lists what '
-            'changed)'
+            f'{self.directory} was trained on another build of {corpus} (fingerprint {then[:12]}) '
+            f'than the one in {there} (fingerprint {now[:12]}); give the --data_dir of the build it '
+            'was trained on, or train it again in a new --workdir '
+            f'(python -m ser_jax.audit --run={self.directory}{where} lists what changed)'
         )
 
     def variables(self, members: list[str]) -> Variables:

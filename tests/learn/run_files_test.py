@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import hypothesis
 import pytest
@@ -137,7 +138,7 @@ def test_a_run_of_an_earlier_version_is_refused_where_its_files_have_another_for
     try:
         opened(tmp_path)
     except InputError as e:
-        assert '\n' not in str(e) and f'{name}.json' in str(e) or 'folds.json' in str(e)
+        assert '\n' not in str(e) and re.search(r'/\w+\.json is damaged', str(e)), e
 
 
 @pytest.mark.parametrize(
