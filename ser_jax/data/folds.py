@@ -14,6 +14,7 @@ import numpy as np
 
 from ser_jax.audio.variants import source_of, variant_of
 from ser_jax.contract import InputError
+from ser_jax.data import namings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,9 @@ def check(fold: Fold, utterances, leaky: bool = False, untrained: bool = False) 
     if leaky:
         return
     sides = {'training': fold.train, 'validation': fold.valid, 'test': fold.test}
-    for what, of in (('speaker', utterances.speaker), ('recording', utterances.source_sha256)):
+    voices = namings.voices(utterances.id, utterances.speaker)
+    identities = {'speaker': utterances.speaker, 'voice (by file names)': voices, 'recording': utterances.source_sha256}
+    for what, of in identities.items():
         seen: dict[str, str] = {}
         for side, indices in sides.items():
             for value in sorted(set(of[indices])):

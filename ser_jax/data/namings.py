@@ -5,10 +5,13 @@ witness that sorting into folders cannot bend.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
+import numpy as np
+
+from ser_jax.audio import variants
 from ser_jax.contract import Recording
 from ser_jax.data.inspection import Skipped
 from ser_jax.data.sources import Audio
@@ -169,6 +172,13 @@ def parse(name: str) -> Named | None:
         if named := read(path.name):
             return named
     return savee(path.name, path.parent.name)
+
+
+def voices(ids: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
+    """Return the speaker of each utterance: by its file name where that is one of a published corpus, else as given."""
+    named = [parse(variants.source_of(str(i))) for i in ids]
+    found = [n.speaker if n and n.speaker else s for n, s in zip(named, speakers, strict=True)]
+    return np.array(found, object)
 
 
 def recordings(

@@ -50,20 +50,12 @@ def run_findings(
     )
     if not protocol.startswith('leaky'):
         do = 'give each voice one name in all corpora, or leave one of them out'
-        yield from _together(sides, 'voice', _voices(u), 'leak', do)
+        yield from _together(sides, 'voice', namings.voices(u.id, u.speaker), 'leak', do)
     yield from _pairs(u, sides, 'duplicate', [(p.first, p.second) for p in alike], 'one recording')
     yield from _pairs(u, sides, 'augmented sibling', _siblings(u), 'copies of one source')
     yield from _classes(u, sides)
     sentences = np.array([s or f'?{i}' for i, s in enumerate(u.text)], object)
     yield from _together(sides, 'sentence', sentences, 'note', 'nothing, but a model that reads may know them')
-
-
-def _voices(u: Utterances) -> np.ndarray:
-    """Speakers [N], by the file name where it is one of a published corpus."""
-    named = [namings.parse(variants.source_of(str(i))) for i in u.id]
-    return np.array(
-        [n.speaker if n and n.speaker else s for n, s in zip(named, u.speaker, strict=True)], object
-    )
 
 
 def shared(own: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
@@ -72,8 +64,8 @@ def shared(own: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
     Speakers are compared by their names and by file names of published corpora. A copy in other
     samples under another name is found by `near` alone.
     """
-    voices = {*own.speaker, *_voices(own)}
-    pairs = zip(other.speaker, _voices(other), strict=True)
+    voices = {*own.speaker, *namings.voices(own.id, own.speaker)}
+    pairs = zip(other.speaker, namings.voices(other.id, other.speaker), strict=True)
     heard = np.array([not voices.isdisjoint(names) for names in pairs], bool)
     return np.isin(other.source_sha256, own.source_sha256), heard
 

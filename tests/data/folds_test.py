@@ -183,3 +183,12 @@ def test_too_many_validation_speakers_are_told_how_many_may_be(speakers, k, offe
     with pytest.raises(InputError, match=rf'nobody to train on.*set members\.valid_speakers={offered}'):
         folds.make(u, knobs(folds=k, valid_speakers=5))
     assert folds.make(u, knobs(folds=k, valid_speakers=offered))
+
+
+def test_one_voice_under_two_speakers_is_a_leak_by_its_file_names():
+    """A published corpus and a folder of its files, whose owner calls the actors otherwise."""
+    u = people(6, each=2, emotions=2)
+    u.id[0], u.id[2] = '03-01-01-01-01-01-07', 'mine/happy/03-01-03-01-02-01-07'
+    with pytest.raises(InputError, match=r'would leak: voice \(by file names\) ravdess_07 is in .* leaky_random'):
+        folds.make(u, knobs(folds=6, valid_speakers=0))
+    folds.make(u, knobs(protocol='leaky_random', folds=2))
