@@ -1,0 +1,262 @@
+"""Manifests: tables with a line for each recording, each line becoming one recording or one named problem."""
+
+import collections
+import dataclasses
+import difflib
+import functools
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser_jax.audio import wav
+from ser_jax.contract import INTENSITIES, InputError, Recording
+from ser_jax.data import labels, near_paths, tables
+from ser_jax.data.emotions import VALENCE, word
+from ser_jax.data.inspection import Skipped
+
+SUFFIXES = ('.csv', '.tsv', '.jsonl')
+COLUMNS = ('path', 'emotion', 'speaker', 'text', 'sex', 'language', 'intensity', 'channel', 'id')
+OTHER_NAMES = {
+    'file': 'path', 'filename': 'path', 'label': 'emotion', 'transcript': 'text', 'gender': 'sex',
+}  # fmt: skip
+HELP = 'expected the columns path and emotion (speaker, text, sex ... where known)'
+_SEXES = {
+    'f': 'female', 'female': 'female', 'w': 'female', 'woman': 'female', 'm': 'male', 'male': 'male', 'man': 'male',
+    'unknown': 'unknown', 'other': 'unknown', 'x': 'unknown', 'd': 'unknown', 'diverse': 'unknown', 'n/a': 'unknown',
+    'na': 'unknown', 'nan': 'unknown', 'none': 'unknown', 'null': 'unknown', '-': 'unknown', '?': 'unknown',
+}  # fmt: skip
+# What a value may be, and what it then is; text is no channel of a recording.
+_KNOWN = {
+    'sex': _SEXES,
+    'intensity': {**{i: i for i in INTENSITIES}, 'nan': 'unknown', 'n/a': 'unknown', '-': 'unknown'},
+    'channel': {c: c for c in ('speech', 'song', 'sound')},
+}
+_DEFAULT = {'sex': 'unknown', 'intensity': 'unknown', 'channel': 'speech'}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A line that names a file that is there."""
+
+    number: int
+    row: dict[str, str]
+    audio: Path
+    emotion: str | None
+
+
+def recordings(manifest: Path, corpus: str, meaning: labels.Labels) -> list[Recording | Skipped]:
+    """Return a recording or a problem for every line that is not blank.
+
+    Args:
+      corpus: name that speakers carry.
+
+    Raises:
+      InputError: the manifest cannot be taken apart, no line of it can be used, or its speakers are sides of a split.
+    """
+    lines = list(_lines(manifest))
+    if not lines:
+        raise InputError(f'{manifest} has no line below its header; {HELP}')
+    entries, problems = _entries(manifest, lines, meaning)
+    entries = _without_repeats(manifest, _with_speakers(manifest, entries, problems), problems)
+    used = [_recording(e, manifest, corpus) for e in entries]
+    if not any(isinstance(u, Recording) for u in used):
+        raise InputError(f'{manifest}: {_nothing([*problems, *used])}')
+    seen = [line.values['emotion'] for line in lines if line.values]
+    return [*used, *problems, *meaning.unused(filter(None, seen))]
+
+
+def paths(manifest: Path) -> set[str]:
+    """Return the paths that the lines of a manifest name, there or not."""
+    rows = (line.values or {} for line in _lines(manifest))
+    return {os.path.normpath(manifest.parent / row['path']) for row in rows if row.get('path')}
+
+
+def _entries(manifest: Path, lines: list[tables.Line], meaning: labels.Labels) -> tuple[list[_Entry], list[Skipped]]:
+    """The lines that name a file that is there, and the problems of the others."""
+    near = near_paths.NearPaths(manifest.parent)
+    entries, problems = [], []
+    for line in lines:
+        where, row = _where(manifest, line), line.values
+        if row is None:
+            problems.append(Skipped(where, 'bad line', line.fault))
+        elif not any(row.values()):
+            problems.append(Skipped(where, 'ignored', 'a line without values'))
+        elif problem := _problem(row):
+            problems.append(Skipped(where, *problem))
+        elif not os.path.isfile(audio := manifest.parent / row['path']):
+            hint = near.hint(row['path'])
+            problems.append(Skipped(where, 'missing', f'no such file: {row["path"]}' + (f'; {hint}' if hint else '')))
+        else:
+            entries.append(_Entry(line.number, row, audio, meaning.emotion(row['emotion'])))
+    return entries, problems
+
+
+def _problem(row: dict[str, str]) -> tuple[str, str] | None:
+    """(kind, detail) of what makes a line useless, if anything does."""
+    for name, value in row.items():
+        if name in COLUMNS and (not labels.utf8(value) or '\0' in value):
+            return 'bad line', f'{name} {labels.printable(value)!r} holds what is no character'
+    if not row.get('path') or not labels.given(row.get('emotion', '')):
+        return 'unknown name', f'no {"emotion" if row.get("path") else "path"}'
+    if any(c == '"' or unicodedata.category(c) in ('Cc', 'Zl', 'Zp') for c in row['emotion']):
+        return 'bad line', f'emotion {row["emotion"]!r} is no word'
+    for name, known in _KNOWN.items():
+        if (value := row.get(name, '')) and labels.normal(value).lower() not in known:
+            return 'bad line', f'{name} {value!r} is not known; expected {", ".join(sorted(set(known.values())))}'
+    return None
+
+
+def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped]) -> list[_Entry]:
+    """The entries whose speakers are known, or all where no speaker is; the others are added to `problems`.
+
+    Raises:
+      InputError: all speakers are sides of a split or the like.
+    """
+    named = [e for e in entries if labels.speaker(e.row.get('speaker', ''))]
+    names = sorted({e.row['speaker'] for e in named})
+    if names and all(map(labels.no_speaker, names)):
+        raise InputError(
+            f'{manifest}: the speakers are {", ".join(names[:4])}, which are no persons, so no score could be '
+            'independent of the speaker; name who speaks, or leave the column out'
+        )
+    if not named:
+        return entries
+    why = 'no speaker, where other lines have one: it may be one of those'
+    problems += [Skipped(_where(manifest, e), 'bad line', why) for e in entries if e not in named]
+    return named
+
+
+def _without_repeats(manifest: Path, entries: list[_Entry], problems: list[Skipped]) -> list[_Entry]:
+    """The first entry for each file, or none where they disagree; the others are added to `problems`."""
+    kept, by_file = [], collections.defaultdict(list)
+    for entry in entries:
+        by_file[os.path.normpath(entry.audio)].append(entry)
+    for group in by_file.values():
+        first = group[0]
+        for name, kind in (('emotion', 'label conflict'), ('speaker', 'bad line')):
+            values = [e.emotion if name == 'emotion' else labels.speaker(e.row.get(name, '')) for e in group]
+            if len(set(values)) > 1:
+                for e, value in zip(group, values, strict=True):
+                    at = next(i for i, v in enumerate(values) if v != value)
+                    why = f'{name} {value}, but {values[at]} for the same file in line {group[at].number}'
+                    problems.append(Skipped(_where(manifest, e), kind, why))
+                break
+        else:
+            kept.append(first)
+            why = f'the same file as in line {first.number}'
+            problems += [Skipped(_where(manifest, e), 'duplicate', why) for e in group[1:]]
+    return kept
+
+
+def _recording(entry: _Entry, manifest: Path, corpus: str) -> Recording | Skipped:
+    row = {name: unicodedata.normalize('NFC', value) for name, value in entry.row.items() if name in COLUMNS}
+    if entry.emotion is None:
+        why = f'label {row["emotion"]!r}, which {labels.NAME} leaves out'
+        return Skipped(_where(manifest, entry), 'ignored', why)
+    chosen = {n: known[labels.normal(row[n]).lower()] if row.get(n) else _DEFAULT[n] for n, known in _KNOWN.items()}
+    return Recording(
+        id=row.get('id') or Path(row['path']).with_suffix('').as_posix(),
+        speaker=f'{corpus}_{labels.speaker(row.get("speaker", "")) or "unknown"}',
+        emotion=entry.emotion,
+        label=labels.normal(row['emotion']),
+        read=functools.partial(wav.read, entry.audio),
+        source=labels.printable(str(entry.audio)),
+        text=row.get('text', ''),
+        language=row.get('language') or 'en',
+        **chosen,
+    )
+
+
+def _nothing(problems: list[Skipped]) -> str:
+    """One line on a manifest of which no line can be used."""
+    kinds = collections.defaultdict(list)
+    for p in problems:
+        kinds['ignored' if p.kind == 'ignored' else 'missing' if p.kind == 'missing' else 'other'].append(p)
+    total = len(problems) - len(kinds['ignored'])
+    words = []
+    if missing := kinds['missing']:
+        path = missing[0].detail.removeprefix('no such file: ')
+        rule = '' if near_paths.RULE in path else f'; {near_paths.RULE}'
+        words.append(f'{len(missing)} of {total} lines name no file, e.g. {path}{rule}')
+    if other := kinds['other']:
+        words.append(f'{len(other)} of {total} lines are bad, e.g. line {_number(other[0])}: {other[0].detail}')
+    if not total:
+        words.append(f'no line of it is used, e.g. line {_number(problems[0])}: {problems[0].detail}; {HELP}')
+    return '; '.join(words)
+
+
+def _where(manifest: Path, line: tables.Line | _Entry) -> str:
+    return f'{labels.printable(str(manifest))}:{line.number}'
+
+
+def _number(problem: Skipped) -> str:
+    return problem.source.rpartition(':')[2]
+
+
+def _lines(manifest: Path) -> Iterator[tables.Line]:
+    """The lines of a manifest, by our columns."""
+    try:
+        text = tables.decode(manifest.read_bytes(), str(manifest))
+    except OSError as e:
+        raise InputError(f'{manifest} cannot be read ({e.strerror}); check its permissions and the disk') from e
+    if not text.strip():
+        raise InputError(f'{manifest} is empty; {HELP}')
+    if manifest.suffix.lower() == '.jsonl':
+        if text.lstrip().startswith('['):
+            raise InputError(f'{manifest} is a JSON list; write one object a line, {{"path": ..., "emotion": ...}}')
+        yield from map(_of_json, tables.json_rows(text))
+        return
+    header = tables.header(text, str(manifest), _column, ('path', 'emotion'))
+    _check_header(manifest, header)
+    at = {name: header.columns.index(name) for name in ('path', 'emotion')}
+
+    def like_row(cells: list[str]) -> bool:
+        path = cells[at['path']] if at['path'] < len(cells) else ''
+        known = len(cells) >= len(header.columns) and word(cells[at['emotion']]) in VALENCE
+        return known or any(c.lower().endswith(wav.SUFFIXES) for c in cells) or os.path.isfile(manifest.parent / path)
+
+    yield from tables.rows(text, header, like_row)
+
+
+def _check_header(manifest: Path, header: tables.Header) -> None:
+    if any(name.lower().endswith(wav.SUFFIXES) for name in header.written):
+        first = header.delimiter.join(header.written)
+        raise InputError(f'{manifest}: line {header.number} is {first[:80]!r}, no header; put {",".join(COLUMNS[:3])} above')
+    for name, column in zip(header.written, header.columns, strict=True):
+        if near := _near(column):
+            raise InputError(f'{manifest} has a column {name!r}; did you mean {near}? known are {", ".join(COLUMNS)}')
+    for column in COLUMNS:
+        if len(same := [w for w, c in zip(header.written, header.columns, strict=True) if c == column]) > 1:
+            raise InputError(f'{manifest} has {len(same)} columns for the {column}, {" and ".join(same)}; keep one')
+    if absent := [c for c in ('path', 'emotion') if c not in header.columns]:
+        raise InputError(f'{manifest} has no column {absent[0]}; it has {", ".join(header.written)}; {HELP}')
+
+
+def _of_json(line: tables.Line) -> tables.Line:
+    """A line of JSON by our columns, its values as text."""
+    row = {}
+    for name, value in (line.values or {}).items():
+        column = _column(name)
+        if near := _near(column):
+            return tables.Line(line.number, None, f'has {name!r}; did you mean {near}?')
+        if column in COLUMNS:
+            if column in row:
+                return tables.Line(line.number, None, f'has {column} twice, once as {name!r}')
+            try:
+                row[column] = tables.word(value)
+            except ValueError as e:
+                return tables.Line(line.number, None, f'{column}: {e}')
+    return line if line.values is None else line._replace(values={'path': '', 'emotion': '', **row})
+
+
+def _column(name: str) -> str:
+    """The column that a heading names."""
+    plain = labels.normal(name).lower()
+    return OTHER_NAMES.get(plain, plain)
+
+
+def _near(column: str) -> str:
+    """The column of ours that one is nearly, so that it is a slip; others may hold anything."""
+    near = [] if column in COLUMNS else difflib.get_close_matches(column, COLUMNS, 1, 0.8)
+    return near[0] if near else ''
