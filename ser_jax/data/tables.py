@@ -24,11 +24,15 @@ _OPENS = re.compile(r' *"')
 
 
 class Line(NamedTuple):
-    """One line of a table: `values` by column, or else the `fault` that rules it out."""
+    """One line of a table: `values` by column, or else the `fault` that rules it out.
+
+    `last` is the number of its last line, as there may be line breaks within quotes; 0: the same.
+    """
 
     number: int
     values: dict[str, object] | None
     fault: str = ''
+    last: int = 0
 
 
 class Header(NamedTuple):
@@ -67,22 +71,23 @@ def header(text: str, name: str, column: Callable[[str], str], required: Sequenc
     Raises:
       InputError: there is no line, or its quotes are damaged.
     """
-    candidates = []
+    candidates, fault = [], ''
     for delimiter in DELIMITERS:
         first = next(_records(text, delimiter, 0, 1, _never), None)
         if first is None:
             raise InputError(f'{name} is empty')
-        number, written, end = first
+        number, _, written, end = first
         if isinstance(written, str):
-            fault = written
+            fault = written  # a tab is tried first, a comma last
             continue
         written = tuple(v.strip() for v in written)
         columns = tuple(map(column, written))
         hits = sum(c in columns for c in required)
         candidates.append(((hits, len(written)), Header(delimiter, written, columns, number, end)))
-    if not candidates:
+    best = max(candidates, key=_first, default=None)
+    if fault and (best is None or best[0][0] < len(required)):
         raise InputError(f'{name}: line {number}: {fault}')
-    return max(candidates, key=_first)[1]
+    return best[1]
 
 
 def rows(text: str, found: Header, like_row: Callable[[list[str]], bool] | None = None) -> Iterator[Line]:
@@ -99,11 +104,11 @@ def rows(text: str, found: Header, like_row: Callable[[list[str]], bool] | None 
             return len(cells) >= width > 1
 
     swallows = lambda line: like_row([c.strip(' "') for c in line.split(found.delimiter)])
-    for number, values, _ in _records(text, found.delimiter, found.end, found.number + 1, swallows, width):
+    for number, last, values, _ in _records(text, found.delimiter, found.end, found.number + 1, swallows, width):
         if isinstance(values, str):
-            yield Line(number, None, values)
+            yield Line(number, None, values, last)
         else:
-            yield Line(number, dict(zip(found.columns, (v.strip() for v in values), strict=True)))
+            yield Line(number, dict(zip(found.columns, (v.strip() for v in values), strict=True)), '', last)
 
 
 def json_rows(text: str) -> Iterator[Line]:
@@ -149,8 +154,8 @@ def _never(line: str) -> bool:
 
 def _records(
     text: str, delimiter: str, at: int, number: int, swallows: Callable[[str], bool], width: int = 0
-) -> Iterator[tuple[int, list[str] | str, int]]:
-    """(number of its first line, values or fault, where it ends) of every record that is not blank."""
+) -> Iterator[tuple[int, int, list[str] | str, int]]:
+    """(its first and last line, values or fault, where it ends) of every record that is not blank."""
     plain = re.compile(f'[^{delimiter}\r\n]*')
     while at < len(text):
         stop = _END.search(text, at)
@@ -169,12 +174,13 @@ def _records(
         if not isinstance(values, str):
             if '\0' in text[at:after]:
                 values = 'holds a NUL character'
-            elif width and any(v.strip() for v in values) and len(values) != width:
-                values = f'{len(values)} value{"s" * (len(values) > 1)} for {width} column{"s" * (width > 1)}'
+            elif width and not line.strip(f'{delimiter} \t'):
+                values = [''] * width  # nothing but delimiters, as spreadsheets end tables
             elif width and len(values) != width:
-                values = [''] * width  # nothing but delimiters
+                values = f'{len(values)} value{"s" * (len(values) > 1)} for {width} column{"s" * (width > 1)}'
+                values += f' (lines {number} to {number + lines - 1})' * (lines > 1)
         if line.strip():
-            yield number, values, after
+            yield number, number + lines - 1, values, after
         at, number = after, number + lines
 
 
