@@ -26,21 +26,16 @@ class NearPaths:
         there = f'there is {found}' if found else ''
         if os.path.isdir(self.folder / path):
             return 'it is a folder'
-        if '\\' in path:
-            why = f'written with \\; {RULE}'
-        elif path.startswith(('/', '~')) or re.match('[A-Za-z]:', path):
-            why = f'a path of another place; {RULE}'
-        elif not found:
+        ends = '/'.join(parts)
+        if '\\' in path or path.startswith(('/', '~')) or re.match('[A-Za-z]:', path):
+            return f'{RULE} ({there})' if found else RULE
+        if not found:
             return ''
-        elif (ends := '/'.join(parts)) != path or len(ends.split('/')) != len(found.split('/')):
-            why = RULE
-        elif _composed(ends) == _composed(found):
-            why = 'the same characters in another Unicode form'
-        elif ends.casefold() == found.casefold():
-            why = 'upper and lower case count'
-        else:
-            why = 'with its suffix'
-        return f'{there} ({why})' if there else why
+        if ends.count('/') != found.count('/'):
+            return f'{RULE} ({there})'
+        if _composed(ends) == _composed(found):
+            return f'{there} (the same characters in another Unicode form)'
+        return f'{there} ({"upper and lower case count" if _plain(ends) == _plain(found) else "with its suffix"})'
 
     def _found(self, parts: list[str]) -> str:
         """The file whose path ends most alike, unless several do."""

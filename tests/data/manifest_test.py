@@ -143,13 +143,14 @@ def test_unicode_forms_are_one_label_and_one_speaker(place):
     assert len({(r.emotion, r.label, r.speaker) for r in used}) == 1 and len(used) == 2
 
 
+RULE = 'paths are relative to the manifest, with /'
 HINTS = [
-    ('wav\\happy_01.wav', r'there is wav/happy_01.wav (written with \; paths are relative to the manifest, with /)'),
-    ('C:\\me\\wav\\happy_01.wav', r'there is wav/happy_01.wav (written with \; paths are relative to the manifest, with /)'),
-    ('/home/me/x/wav/happy_01.wav', 'there is wav/happy_01.wav (a path of another place; paths are relative to the manifest, with /)'),
-    ('C:/x/happy_01.wav', 'there is wav/happy_01.wav (a path of another place; paths are relative to the manifest, with /)'),
-    ('mine/wav/happy_01.wav', 'there is wav/happy_01.wav (paths are relative to the manifest, with /)'),
-    ('happy_01.wav', 'there is wav/happy_01.wav (paths are relative to the manifest, with /)'),
+    *((path, f'{RULE} (there is wav/happy_01.wav)') for path in (
+        'wav\\happy_01.wav', 'C:\\me\\wav\\happy_01.wav', '/home/me/x/wav/happy_01.wav', 'C:/x/happy_01.wav',
+        '..\\wav\\Happy_01', 'mine/wav/happy_01.wav', 'happy_01.wav',
+    )),
+    ('/home/me/gone.wav', RULE),
+    ('wav\\gone.wav', RULE),
     ('wav/Happy_01.wav', 'there is wav/happy_01.wav (upper and lower case count)'),
     ('WAV/happy_01.wav', 'there is wav/happy_01.wav (upper and lower case count)'),
     ('wav/happy_01', 'there is wav/happy_01.wav (with its suffix)'),
