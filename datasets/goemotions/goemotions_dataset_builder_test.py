@@ -98,6 +98,30 @@ def test_other_taxonomies_are_ignored_and_damage_is_named(tmp_path):
         prepared(tmp_path / 'bad', 'original', tmp_path / 'in')
 
 
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+def test_every_comment_is_read_or_named(tmp_path, monkeypatch, end):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    odd = 'a "quote, \u2028 \x1c \x0b\x0c and \x7f one'
+    bad = ['a\t-1\tid', 'a\t28\tid', 'a\t1\t', 'a\t1, 2\tid', 'a\t1_0\tid', 'a\t٣\tid', 'a\t1\tid\t', '', 'a']
+    lines = [f'{odd}\t2\teag1', *bad, f'"{odd}\t3\teag2']
+    (copy / 'test.tsv').write_text(end.join(lines) + end, newline='')
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.9')
+    opened, report = prepared(tmp_path / 'out', manual_dir=copy)
+    test = {i: t for i, t in zip(opened.id, opened.text, strict=True) if i.startswith('test/')}
+    assert test == {'test/eag1': odd, 'test/eag2': f'"{odd}'}
+    named = [s['source'].rpartition(':')[2] for s in report['skipped'] if 'test.tsv' in s['source']]
+    assert named == [str(n) for n in range(2, 2 + len(bad))]
+
+
+def test_two_lists_of_labels_that_differ_are_refused(tmp_path):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    shutil.copy(copy / 'emotions.txt', copy / 'labels.txt')
+    prepared(tmp_path / 'same', manual_dir=copy)
+    (copy / 'labels.txt').write_text('\n'.join(EKMAN))
+    with pytest.raises(InputError, match='names other labels than the file beside it; keep one'):
+        prepared(tmp_path / 'out', manual_dir=copy)
+
+
 def test_folders_without_comments_are_refused_in_one_line(tmp_path):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / 'goemotions_1.csv').write_text('text,id\n')

@@ -88,6 +88,27 @@ def test_an_unknown_code_and_an_odd_name_are_named(tmp_path, monkeypatch):
     }  # fmt: skip
 
 
+def test_every_line_of_the_dialogs_is_accounted_for(tmp_path, monkeypatch):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    table = copy / 'Session1/dialog/EmoEvaluation/Ses01F_impro01.txt'
+    text = table.read_text().replace('\tfru\t', ' fru').replace('[4.7500 -', '[4.7500')
+    text += '[3.2500 - 4.3500]\tSes01F_impro01_F001\thap\t[2.5000, 2.5000, 2.5000]\n'  # it is ang above
+    text += '[9.2500 - 9.3500]\tSes01F_impro01_F009\thap\t[2.5000, 2.5000, 2.5000]\n'
+    table.write_text(text.replace('\n', '\r'), newline='')
+    words = copy / 'Session1/dialog/transcriptions/Ses01F_impro01.txt'
+    words.write_text(words.read_text().replace('Is this', 'Is\u2028this').replace(']: Look', '] Look'))
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.5')
+    opened, report = prepared(tmp_path / 'out', copy)
+    assert {pathlib.Path(s['source']).stem: s['detail'] for s in report['skipped']} == {
+        'Ses01F_impro01_M000': 'has no line in EmoEvaluation', 'Ses01F_impro01_M001': 'has no line in EmoEvaluation',
+        'Ses01F_impro01_F001': 'is ang and hap in EmoEvaluation',
+    }  # fmt: skip
+    for why in ('damaged line in EmoEvaluation', 'damaged line in transcriptions', 'in EmoEvaluation, but no such sound'):
+        assert report['ignored'][why] == {'damaged line in EmoEvaluation': 2}.get(why, 1)
+    text = dict(zip(opened.id, opened.text, strict=True))
+    assert text['Ses01F_impro01_F000'] == 'Is\u2028this the line for the ferry?' and text['Ses01F_impro01_F002'] == ''
+
+
 def test_the_folds_of_the_readme_leave_one_session_out(tmp_path):
     given = re.search(r'\{"test".*?\}', (HERE / 'README.md').read_text(), re.DOTALL)[0]
     (tmp_path / 'sessions.json').write_text(given)

@@ -68,6 +68,39 @@ def test_reviews_are_read_as_published(tmp_path):
     assert twice['kind'] == 'duplicate' and twice['source'].endswith('train/pos/1_7.txt')
 
 
+def test_every_file_of_a_side_is_read_or_named(tmp_path, monkeypatch):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    bad = {'pos/3_2.txt': '2 stars are not pos', 'neg/3_8.txt': '8 stars are not neg', 'neg/4_5.txt': '5 stars are not neg',
+           'pos/7.txt': 'expected number and stars, as in 0_9.txt', 'pos/8_9.TXT': 'expected number and stars, as in 0_9.txt'}  # fmt: skip
+    for name in bad:
+        (copy / 'aclImdb' / 'test' / name).write_text(f'A kite, {name}.')
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.9')
+    opened, report = prepared(tmp_path / 'out', copy)
+    named = {'/'.join(s['source'].split('/')[-2:]): s['detail'] for s in report['skipped'] if s['kind'] == 'unknown name'}
+    assert list(opened.id) == IDS and named == bad
+    (copy / 'aclImdb' / 'test' / 'pos' / '9_9.txt').write_text('A kite.', encoding='utf-16')
+    with pytest.raises(InputError, match=r'9_9\.txt is UTF-16; save it as UTF-8'):
+        prepared(tmp_path / 'utf16', copy)
+
+
+def test_a_copy_of_keras_that_does_not_fit_its_index_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.5')
+    folder = keras_copy(tmp_path / 'in', [([2, 5], 1), ([3, 77], 0)], [([6], 0)])
+    opened, report = prepared(tmp_path / 'out', folder)
+    assert len(opened) == 2 and [s['detail'] for s in report['skipped']] == ['word number 77 is not in imdb_word_index.json']
+    for rows, says in (([([2], 2)], 'labels but 0 and 1'), ([([2], -1)], 'labels but 0 and 1')):
+        keras_copy(folder, rows, [([6], 0)])
+        with pytest.raises(InputError, match=says):
+            prepared(tmp_path / 'bad', folder)
+    keras_copy(folder, [([2], 1)], [([6], 0)], y_train=np.array([1, 0]))
+    with pytest.raises(InputError, match='2 labels for the 1 reviews of train'):
+        prepared(tmp_path / 'bad', folder)
+    keras_copy(folder, [([2], 1)], [([6], 0)])
+    (folder / 'imdb_word_index.json').write_text(json.dumps({**INDEX, 'goad': 5}))
+    with pytest.raises(InputError, match='has two words of one rank'):
+        prepared(tmp_path / 'bad', folder)
+
+
 def test_archives_give_the_same_shards(tmp_path):
     expected, _ = prepared(tmp_path / 'files')
     for kind in ('tar.gz', 'zip'):

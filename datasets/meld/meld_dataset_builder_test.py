@@ -126,6 +126,38 @@ def test_a_damaged_line_counts_against_the_copy(tmp_path):
         prepared(tmp_path / 'out', copy)
 
 
+@pytest.mark.parametrize(
+    'line, why',
+    [
+        ('8,"The roof","Joey",joy,positive,1,0,9,9,"00:00:01,000","00:00:02,000', 'a quote is never closed'),
+        ('8,The roof, see,Joey,joy,positive,1,0,9,9,"00:00:01,000","00:00:02,000"', '12 values for 11 columns'),
+        ('8,"The roof",Joey,joy,positive,1,0,9,9', '9 values for 11 columns'),
+        ('8,"The roof",Joey,joy,positive,1.0,0,9,9,"00:00:01,000","00:00:02,000"', 'no number of dialog or utterance'),
+    ],
+)
+def test_every_line_of_a_table_is_read_or_named(tmp_path, monkeypatch, line, why):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    table = copy / 'train_sent_emo.csv'
+    head, first, *rest = table.read_text(encoding='utf-8').splitlines()
+    first = first.replace('heron', 'heron\u2028')
+    table.write_text('\r\n'.join([head, line, first, *rest]), encoding='utf-8', newline='')
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.5')
+    opened, report = prepared(tmp_path / 'out', copy)
+    assert len(opened) == 7 and '\u2028' not in ''.join(opened.text)
+    assert [(s['source'].rpartition('/')[2], s['detail']) for s in report['skipped']] == [('train_sent_emo.csv:2', why)]
+
+
+def test_tables_that_differ_are_refused(tmp_path):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    (copy / 'dyadic').mkdir()
+    text = (copy / 'dev_sent_emo.csv').read_text(encoding='utf-8')
+    (copy / 'dyadic' / 'dev_sent_emo.csv').write_text(text, encoding='utf-8')
+    assert len(prepared(tmp_path / 'same', copy)[0]) == 7
+    (copy / 'dyadic' / 'dev_sent_emo.csv').write_text(text.replace('anger', 'joy'), encoding='utf-8')
+    with pytest.raises(InputError, match=r'csv:2 and .*csv:2 differ about dia0_utt0 of dev; keep the table as published'):
+        prepared(tmp_path / 'out', copy)
+
+
 def test_the_folder_follows_the_convention():
     metadata = Builder.get_metadata()
     assert metadata.description.startswith('# MELD') and 'poria2019' in metadata.citation

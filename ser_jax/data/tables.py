@@ -51,14 +51,19 @@ def decode(content: bytes, name: str) -> str:
     Raises:
       InputError: it is not UTF-8 (the line is named).
     """
-    start = content[:200]
-    if start.startswith((b'\xff\xfe', b'\xfe\xff')) or start.count(0) > len(start) // 4:
+    if is_utf16(content):
         raise InputError(f'{name} is UTF-16, as spreadsheets write "Unicode text"; save it as UTF-8')
     try:
         return content.decode('utf-8-sig')
     except UnicodeDecodeError as e:
         line = len(_END.findall(content[: e.start].decode('latin-1'))) + 1
         raise InputError(f'{name}: line {line} is not UTF-8 (byte 0x{e.object[e.start]:02x}); save it as UTF-8') from e
+
+
+def is_utf16(content: bytes) -> bool:
+    """Whether bytes are UTF-16 (or UTF-32), with or without byte order mark."""
+    start = content[:200]
+    return start.startswith((b'\xff\xfe', b'\xfe\xff')) or start.count(0) > len(start) // 4
 
 
 def header(text: str, name: str, column: Callable[[str], str], required: Sequence[str]) -> Header:

@@ -57,6 +57,24 @@ def test_cp1252_comes_back_also_where_it_was_stored_as_controls(text):
     assert decode(text.encode('cp1252').decode('latin-1').encode()) == text
 
 
+@given(st.lists(st.sampled_from(['é', 'there’s', '“no”', 'plain', '日本'])), st.integers(0, 9))
+def test_a_byte_in_another_encoding_changes_nothing_else(words, at):
+    parts = [w.encode() for w in words]
+    parts.insert(min(at, len(parts)), 'caf\xe9’'.encode('cp1252'))
+    words.insert(min(at, len(words)), 'caf\xe9’')
+    assert decode(b' '.join(parts)) == ' '.join(words)
+
+
+@pytest.mark.parametrize('encoding', ['utf-16', 'utf-16-le', 'utf-32-be'])
+def test_other_encodings_are_named(tmp_path, encoding):
+    path = tmp_path / 'old' / '1.txt'
+    path.parent.mkdir()
+    path.write_text('a kettle', encoding=encoding)
+    (document,) = documents(tmp_path, NAME)
+    with pytest.raises(InputError, match=r'1\.txt is UTF-16; save it as UTF-8'):
+        document.text
+
+
 @pytest.mark.parametrize('kind', ['tar.gz', 'zip'])
 def test_damaged_archives_are_one_line(tmp_path, kind):
     path = tmp_path / f'a.{kind}'
