@@ -18,6 +18,7 @@ EKMAN = {  # as the makers publish it
     'surprise': 'surprise realization confusion curiosity',
 }
 EKMAN_OF = {fine: coarse for coarse, words in EKMAN.items() for fine in words.split()}
+CONFIGS = ('original', '27 emotions or neutral'), ('ekman', "Ekman's six emotions or neutral")
 # A label's number is its place here.
 LABELS = {'original': (*sorted(EKMAN_OF.keys() - {'neutral'}), 'neutral'), 'ekman': tuple(EKMAN)}
 
@@ -29,7 +30,7 @@ def _taxonomy(name: str, emotions_of: str) -> corpus.FeatureConfig:
 class Builder(corpus.CorpusBuilder):
     """Comments that have one emotion, in either taxonomy."""
 
-    BUILDER_CONFIGS = [_taxonomy('original', '27 emotions or neutral'), _taxonomy('ekman', "Ekman's six emotions or neutral")]
+    BUILDER_CONFIGS = [_taxonomy(*of) for of in CONFIGS]  # noqa: RUF012
     TITLE = 'GoEmotions, Demszky et al. (2020)'
     HOMEPAGE = 'https://github.com/google-research/google-research/tree/master/goemotions'
     LICENSE = 'CC BY 4.0'
@@ -44,7 +45,7 @@ class Builder(corpus.CorpusBuilder):
         named = {}
         for d in (d for d in found if not d.match[1]):
             if named.setdefault(folder(d), words := tuple(d.text.split())) != words:
-                raise corpus.InputError(f'{d.source} names other labels than the file beside it; keep one')
+                raise corpus.InputError(f'{d.source} and the file beside it name other labels')
         tables = {taxonomy: {} for taxonomy in LABELS}
         for d in (d for d in found if d.match[1]):
             words = named.get(folder(d)) or LABELS['ekman' if folder(d).name == 'ekman' else 'original']
@@ -65,7 +66,8 @@ class Builder(corpus.CorpusBuilder):
         for number, line in enumerate(re.split(r'\r?\n', table.text.rstrip('\r\n')), 1):
             source = f'{table.source}:{number}'
             comment = LINE.fullmatch(line)
-            if not comment or (places := {int(n) for n in comment[2].split(',')}) - {*range(len(words))}:
+            places = {int(n) for n in comment[2].split(',')} if comment else {len(words)}
+            if max(places) >= len(words):
                 yield corpus.Skipped(source, 'unknown name', 'expected text, label numbers and id between tabs')
                 continue
             text, _, name = comment.groups()

@@ -1,4 +1,4 @@
-"""Texts of IEMOCAP's dialogs: each line of EmoEvaluation and of transcriptions by the utterance it is about."""
+"""Texts of IEMOCAP's dialogs: lines of EmoEvaluation and transcriptions by utterance."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,9 @@ EVALUATION = re.compile(r'\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(Ses\w+)\s+(\w+)\s+\[.
 TRANSCRIPT = re.compile(r'(Ses\w+) \[[^\]]*\]:(.*)', re.DOTALL)
 
 
-def evaluations(found: Iterable[documents.Document]) -> tuple[dict[str, list[str]], list[corpus.Skipped]]:
+def evaluations(
+    found: Iterable[documents.Document],
+) -> tuple[dict[str, list[str]], list[corpus.Skipped]]:
     """Utterance -> its labels, more than one where lines differ; and the lines that are damaged."""
     labels, faults = {}, []
     for where, line in _lines(found):
@@ -31,7 +33,11 @@ def transcripts(found: Iterable[documents.Document]) -> tuple[dict[str, str], li
                 faults.append(corpus.Skipped(where, 'ignored', 'damaged line in transcriptions'))
         elif texts.setdefault(parts[1], parts[2].strip()) != parts[2].strip():
             texts[parts[1]] = ''
-            faults.append(corpus.Skipped(where, 'ignored', 'another transcript of an utterance, which has none now'))
+            faults.append(
+                corpus.Skipped(
+                    where, 'ignored', 'another transcript of an utterance, which has none now'
+                )
+            )
     return texts, faults
 
 

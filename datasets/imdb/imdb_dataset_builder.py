@@ -6,8 +6,10 @@ from ser_jax.data import corpus, documents
 
 from . import keras_npz
 
-# A review, train/pos/0_9.txt: split, polarity (unsup: no verdict), name; or one of the files of Keras's copy.
-FILE = re.compile(r'(?:^|[/:])(?:(train|test)/(pos|neg|unsup)/([^/:]+)|[^/:]+\.npz|imdb_word_index\.json)$')
+# A review, train/pos/0_9.txt: split, polarity (unsup: no verdict), name; or a file of Keras's copy.
+FILE = re.compile(
+    r'(?:^|[/:])(?:(train|test)/(pos|neg|unsup)/([^/:]+)|[^/:]+\.npz|imdb_word_index\.json)$'
+)
 NAME = re.compile(r'([0-9]+)_([0-9]+)\.txt')
 STARS = {'neg': range(1, 5), 'pos': range(7, 11)}
 EMOTIONS = {'neg': 'negative', 'pos': 'positive'}
@@ -36,7 +38,8 @@ class Builder(corpus.CorpusBuilder):
                 yield corpus.Skipped(review.source, 'ignored', 'review without a verdict (unsup)')
                 continue
             if not (parts := NAME.fullmatch(name)) or int(parts[2]) not in STARS[polarity]:
-                why = f'{parts[2]} stars are not {polarity}' if parts else 'expected number and stars, as in 0_9.txt'
+                why = 'expected number and stars, as in 0_9.txt'
+                why = f'{parts[2]} stars are not {polarity}' if parts else why
                 yield corpus.Skipped(review.source, 'unknown name', why)
                 continue
             number, stars = parts.groups()

@@ -33,11 +33,11 @@ def reviews(copy: Document, found: Sequence[Document]) -> Iterator[Review]:
     begins with 1, ranks are 3 higher) is recognized and keeps its order; words that it left out (2) stay left out.
 
     Args:
-      found: has among it imdb_word_index.json, word -> rank from 1; one beside the copy goes before others.
+      found: has among it imdb_word_index.json, word -> rank from 1; one beside the copy goes first.
 
     Raises:
-      InputError: there is no index or more than one, an array is missing or is not made of numbers, a label is neither 0
-        nor 1, or the file asks for code.
+      InputError: there is no index or more than one, an array is missing or is not made of numbers, a
+        label is neither 0 nor 1, or the file asks for code.
     """
     index = _index(copy, found)
     try:
@@ -52,11 +52,15 @@ def reviews(copy: Document, found: Sequence[Document]) -> Iterator[Review]:
             ids, labels = stored[f'x_{split}'], stored[f'y_{split}']
             order = np.arange(len(ids))
             if len(ids) != len(labels) or not np.isin(labels, (0, 1)).all():
-                raise ValueError(f'{len(labels)} labels for the {len(ids)} reviews of {split}, or labels but 0 and 1')
+                raise ValueError(
+                    f'{len(labels)} labels for the {len(ids)} reviews of {split}, or labels but 0 and 1'
+                )
             if not shifted:
                 random.shuffle(order)
             for place, at in enumerate(order):
-                ranks = [int(i) - OFFSET for i in ids[at] if int(i) > OFFSET] if shifted else list(map(int, ids[at]))
+                ranks = [int(i) for i in ids[at]]
+                if shifted:
+                    ranks = [i - OFFSET for i in ranks if i > OFFSET]
                 unknown = next((i for i in ranks if i not in words), None)
                 text = ' '.join(words[i] for i in ranks) if unknown is None else unknown
                 yield Review(split, place, text, int(labels[at]))
@@ -72,7 +76,9 @@ def _index(copy: Document, found: Sequence[Document]) -> Document:
     folder = copy.source.rpartition('/')[0]
     beside = [d for d in indices if d.source.rpartition('/')[0] == folder] or indices
     if len(beside) != 1:
-        raise InputError(f'{copy.source} has numbers for words; put imdb_word_index.json beside it, and no other')
+        raise InputError(
+            f'{copy.source} has numbers for words; put imdb_word_index.json beside it, and no other'
+        )
     return beside[0]
 
 

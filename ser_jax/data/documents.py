@@ -52,7 +52,8 @@ def decode(content: bytes) -> str:
     r"""Bytes as text: UTF-8 with or without a byte order mark, and cp1252 where a byte is no UTF-8.
 
     Curly quotes that were once cp1252 and were then stored as the controls U+0080 to U+009F come back as quotes:
-    b'there\xc2\x92s' and b'there\x92s' are both there’s. One such byte does not change how the others are read.
+    b'there\xc2\x92s' and b'there\x92s' are both there’s. One such byte does not change how the others
+    are read.
     """
     return content.decode('utf-8-sig', 'ser_jax_latin_1').translate(_CURLY)
 

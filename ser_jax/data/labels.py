@@ -1,4 +1,4 @@
-"""Labels and speakers as people write them: what emotions.json makes of a label, which names are nobody's."""
+"""Labels and speakers as people write them: their meaning by emotions.json, names of no person."""
 
 import dataclasses
 import difflib
@@ -16,18 +16,22 @@ NAME = 'emotions.json'
 _EXAMPLE = 'expected e.g. {"Wut": "angry", "noise": null}'
 _INVISIBLE = re.compile('[\u200b\u200c\u200d\u2060\ufeff\u00ad]')
 _SIDES = (
-    'train|training|test|testing|val|valid|validate|validation|dev|devel|development|eval|evaluation|evaluate|holdout|'
-    'fold|folds|split|splits|set|sets|subset|part|parts|partition|cv|kfold|session|sessions|batch|chunk|labeled|unlabeled'
+    'train|training|test|testing|val|valid|validate|validation|dev|devel|development|eval|evaluate|'
+    'evaluation|holdout|fold|folds|split|splits|set|sets|subset|part|parts|partition|cv|kfold|'
+    'session|sessions|batch|chunk|labeled|unlabeled'
 )
 _CONTAINERS = (
-    'audio|audios|wav|wavs|wave|waves|waveform|waveforms|mp3|mp3s|flac|flacs|ogg|opus|m4a|sound|sounds|data|dataset|'
-    'datasets|corpus|clip|clips|recording|recordings|file|files|sample|samples|raw|original|originals|processed|clean|'
-    'noisy|speech|utterance|utterances|segment|segments|all|misc|other|others|new|old|tmp|mono|stereo|augmented|'
+    'audio|audios|wav|wavs|wave|waves|waveform|waveforms|mp3|mp3s|flac|flacs|ogg|opus|m4a|'
+    'sound|sounds|data|dataset|datasets|corpus|clip|clips|recording|recordings|file|files|sample|samples|raw|'
+    'original|originals|processed|clean|noisy|speech|utterance|utterances|segment|segments|all|'
+    'misc|other|others|new|old|tmp|mono|stereo|augmented|'
     r'normalized|trimmed|\d+k|\d+ ?k?hz|\d+ ?bit|\d+ ?kbps'
 )
 _SEXES = 'female|male|females|males|women|men|woman|man|girls|boys'
 _NO_LABEL = re.compile(rf'[\W\d_]*(?:(?:{_SIDES}|{_CONTAINERS})[\W\d_]*)+', re.IGNORECASE)
-_NO_SPEAKER = re.compile(rf'[\W\d_]*(?:(?:{_SIDES}|{_CONTAINERS}|{_SEXES})[\W\d_]*)+', re.IGNORECASE)
+_NO_SPEAKER = re.compile(
+    rf'[\W\d_]*(?:(?:{_SIDES}|{_CONTAINERS}|{_SEXES})[\W\d_]*)+', re.IGNORECASE
+)
 _NOT_GIVEN = {'', 'nan', 'n/a', '#n/a', 'null'}
 _NOBODY = _NOT_GIVEN | {'unknown', 'none', 'na', 'n.a.', 'anonymous', '<na>'}
 
@@ -55,8 +59,12 @@ class Labels:
         seen = set(map(key, labels))
         for name in self.meaning.keys() - seen:
             if near := difflib.get_close_matches(name, sorted(seen - self.meaning.keys()), 1, 0.8):
-                raise InputError(f'{self.path} names {name!r}, which no label is; did you mean {near[0]!r}?')
-            yield Skipped(str(self.path), 'ignored', f'{name!r} in {self.path.name}, which no label is')
+                raise InputError(
+                    f'{self.path} names {name!r}, which no label is; did you mean {near[0]!r}?'
+                )
+            yield Skipped(
+                str(self.path), 'ignored', f'{name!r} in {self.path.name}, which no label is'
+            )
 
 
 def of(folder: Path) -> Labels:
@@ -65,7 +73,11 @@ def of(folder: Path) -> Labels:
     Raises:
       InputError: it cannot be read, or is not one word or null for each label.
     """
-    paths = sorted(p for p in folder.iterdir() if p.name.lower() == NAME and p.is_file()) if folder.is_dir() else []
+    paths = (
+        sorted(p for p in folder.iterdir() if p.name.lower() == NAME and p.is_file())
+        if folder.is_dir()
+        else []
+    )
     if not paths:
         return Labels(folder / NAME)
     if len(paths) > 1:
@@ -94,7 +106,7 @@ def _word(name: str, value: object) -> str:
 
 
 def normal(text: str) -> str:
-    """Return a name in the Unicode form NFC, without invisible characters, so that equal looks are equal names."""
+    """Return a name in the Unicode form NFC, without invisible characters: one look, one name."""
     return _INVISIBLE.sub('', unicodedata.normalize('NFC', text)).strip()
 
 
@@ -109,7 +121,7 @@ def given(label: str) -> bool:
 
 
 def no_emotion(folder: str) -> bool:
-    """Whether a folder's name is that of a side of a split or of a container, as in train/, fold_2/, wav/."""
+    """Whether a folder is a side of a split or a container by its name: train/, fold_2/, wav/."""
     return _NO_LABEL.fullmatch(normal(folder)) is not None
 
 
@@ -119,16 +131,18 @@ def no_speaker(name: str) -> bool:
 
 
 def speaker(name: str) -> str:
-    """Return a speaker's name as in ids: lower case, `_` for all but letters, marks and digits; '' if there is none."""
+    """Return a speaker's name as in ids: lower case letters, marks, digits, `_`; '' for nobody."""
     plain = normal(name).lower()
     if plain in _NOBODY:
         return ''
-    kept = ''.join(c if c.isalnum() or c == '_' or unicodedata.category(c)[0] == 'M' else ' ' for c in plain)
+    kept = ''.join(
+        c if c.isalnum() or c == '_' or unicodedata.category(c)[0] == 'M' else ' ' for c in plain
+    )
     return '_'.join(kept.split()).strip('_')
 
 
 def utf8(name: str) -> bool:
-    """Whether a name can be written: neither a file name in another encoding nor half a character in it."""
+    """Whether a name can be written: no byte of another encoding, no half of a character."""
     return not any('\ud800' <= c <= '\udfff' for c in name)
 
 

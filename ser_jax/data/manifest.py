@@ -1,35 +1,32 @@
-"""Manifests: tables with a line for each recording, each line becoming one recording or one named problem."""
+"""Manifests: tables with a line for each recording, which becomes one or a named problem."""
 
 import collections
 import dataclasses
-import difflib
 import functools
 import os
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 from ser_jax.audio import wav
 from ser_jax.contract import INTENSITIES, InputError, Recording
-from ser_jax.data import labels, near_paths, tables
-from ser_jax.data.emotions import VALENCE, word
+from ser_jax.data import columns, labels, near_paths, tables
 from ser_jax.data.inspection import Skipped
 
-SUFFIXES = ('.csv', '.tsv', '.jsonl')
-COLUMNS = ('path', 'emotion', 'speaker', 'text', 'sex', 'language', 'intensity', 'channel', 'id')
-OTHER_NAMES = {
-    'file': 'path', 'filename': 'path', 'label': 'emotion', 'transcript': 'text', 'gender': 'sex',
-}  # fmt: skip
-HELP = 'expected the columns path and emotion (speaker, text, sex ... where known)'
 _SEXES = {
-    'f': 'female', 'female': 'female', 'w': 'female', 'woman': 'female', 'm': 'male', 'male': 'male', 'man': 'male',
-    'unknown': 'unknown', 'other': 'unknown', 'x': 'unknown', 'd': 'unknown', 'diverse': 'unknown', 'n/a': 'unknown',
-    'na': 'unknown', 'nan': 'unknown', 'none': 'unknown', 'null': 'unknown', '-': 'unknown', '?': 'unknown',
-}  # fmt: skip
+    **dict.fromkeys(('f', 'female', 'w', 'woman'), 'female'),
+    **dict.fromkeys(('m', 'male', 'man'), 'male'),
+    **dict.fromkeys(('unknown', 'other', 'x', 'd', 'diverse'), 'unknown'),
+    **dict.fromkeys(('n/a', 'na', 'nan', 'none', 'null', '-', '?'), 'unknown'),
+}
 # What a value may be, and what it then is; text is no channel of a recording.
 _KNOWN = {
     'sex': _SEXES,
-    'intensity': {**{i: i for i in INTENSITIES}, 'nan': 'unknown', 'n/a': 'unknown', '-': 'unknown'},
+    'intensity': {
+        **{i: i for i in INTENSITIES},
+        'nan': 'unknown',
+        'n/a': 'unknown',
+        '-': 'unknown',
+    },
     'channel': {c: c for c in ('speech', 'song', 'sound')},
 }
 _DEFAULT = {'sex': 'unknown', 'intensity': 'unknown', 'channel': 'speech'}
@@ -52,11 +49,12 @@ def recordings(manifest: Path, corpus: str, meaning: labels.Labels) -> list[Reco
       corpus: name that speakers carry.
 
     Raises:
-      InputError: the manifest cannot be taken apart, no line of it can be used, or its speakers are sides of a split.
+      InputError: the manifest cannot be taken apart, no line of it can be used, or its speakers are
+        sides of a split.
     """
-    lines = list(_lines(manifest))
+    lines = list(columns.lines(manifest))
     if not lines:
-        raise InputError(f'{manifest} has no line below its header; {HELP}')
+        raise InputError(f'{manifest} has no line below its header; {columns.HELP}')
     entries, problems = _entries(manifest, lines, meaning)
     entries = _without_repeats(manifest, _with_speakers(manifest, entries, problems), problems)
     used = [_recording(e, manifest, corpus) for e in entries]
@@ -68,11 +66,13 @@ def recordings(manifest: Path, corpus: str, meaning: labels.Labels) -> list[Reco
 
 def paths(manifest: Path) -> set[str]:
     """Return the paths that the lines of a manifest name, there or not."""
-    rows = (line.values or {} for line in _lines(manifest))
+    rows = (line.values or {} for line in columns.lines(manifest))
     return {os.path.normpath(manifest.parent / row['path']) for row in rows if row.get('path')}
 
 
-def _entries(manifest: Path, lines: list[tables.Line], meaning: labels.Labels) -> tuple[list[_Entry], list[Skipped]]:
+def _entries(
+    manifest: Path, lines: list[tables.Line], meaning: labels.Labels
+) -> tuple[list[_Entry], list[Skipped]]:
     """The lines that name a file that is there, and the problems of the others."""
     near = near_paths.NearPaths(manifest.parent)
     entries, problems = [], []
@@ -86,7 +86,11 @@ def _entries(manifest: Path, lines: list[tables.Line], meaning: labels.Labels) -
             problems.append(Skipped(where, *problem))
         elif not os.path.isfile(audio := manifest.parent / row['path']):
             hint = near.hint(row['path'])
-            problems.append(Skipped(where, 'missing', f'no such file: {row["path"]}' + (f'; {hint}' if hint else '')))
+            problems.append(
+                Skipped(
+                    where, 'missing', f'no such file: {row["path"]}' + (f'; {hint}' if hint else '')
+                )
+            )
         else:
             entries.append(_Entry(line.number, row, audio, meaning.emotion(row['emotion'])))
     return entries, problems
@@ -95,7 +99,7 @@ def _entries(manifest: Path, lines: list[tables.Line], meaning: labels.Labels) -
 def _problem(row: dict[str, str]) -> tuple[str, str] | None:
     """(kind, detail) of what makes a line useless, if anything does."""
     for name, value in row.items():
-        if name in COLUMNS and (not labels.utf8(value) or '\0' in value):
+        if name in columns.COLUMNS and (not labels.utf8(value) or '\0' in value):
             return 'bad line', f'{name} {labels.printable(value)!r} holds what is no character'
     if not row.get('path') or not labels.given(row.get('emotion', '')):
         return 'unknown name', f'no {"emotion" if row.get("path") else "path"}'
@@ -103,12 +107,15 @@ def _problem(row: dict[str, str]) -> tuple[str, str] | None:
         return 'bad line', f'emotion {row["emotion"]!r} is no word'
     for name, known in _KNOWN.items():
         if (value := row.get(name, '')) and labels.normal(value).lower() not in known:
-            return 'bad line', f'{name} {value!r} is not known; expected {", ".join(sorted(set(known.values())))}'
+            return (
+                'bad line',
+                f'{name} {value!r} is not known; expected {", ".join(sorted(set(known.values())))}',
+            )
     return None
 
 
 def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped]) -> list[_Entry]:
-    """The entries whose speakers are known, or all where no speaker is; the others are added to `problems`.
+    """Return the entries of known speakers, or all if no speaker is; add the others to `problems`.
 
     Raises:
       InputError: all speakers are sides of a split or the like.
@@ -117,8 +124,8 @@ def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped
     names = sorted({e.row['speaker'] for e in named})
     if names and all(map(labels.no_speaker, names)):
         raise InputError(
-            f'{manifest}: the speakers are {", ".join(names[:4])}, which are no persons, so no score could be '
-            'independent of the speaker; name who speaks, or leave the column out'
+            f'{manifest}: the speakers are {", ".join(names[:4])}, which are no persons, so no '
+            'score could be independent of the speaker; name who speaks, or leave the column out'
         )
     if not named:
         return entries
@@ -127,19 +134,25 @@ def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped
     return named
 
 
-def _without_repeats(manifest: Path, entries: list[_Entry], problems: list[Skipped]) -> list[_Entry]:
-    """The first entry for each file, or none where they disagree; the others are added to `problems`."""
+def _without_repeats(
+    manifest: Path, entries: list[_Entry], problems: list[Skipped]
+) -> list[_Entry]:
+    """Return the first entry of each file, none if they disagree; add others to `problems`."""
     kept, by_file = [], collections.defaultdict(list)
     for entry in entries:
         by_file[os.path.normpath(entry.audio)].append(entry)
     for group in by_file.values():
         first = group[0]
         for name, kind in (('emotion', 'label conflict'), ('speaker', 'bad line')):
-            values = [e.emotion if name == 'emotion' else labels.speaker(e.row.get(name, '')) for e in group]
+            values = [
+                e.emotion if name == 'emotion' else labels.speaker(e.row.get(name, ''))
+                for e in group
+            ]
             if len(set(values)) > 1:
                 for e, value in zip(group, values, strict=True):
                     at = next(i for i, v in enumerate(values) if v != value)
-                    why = f'{name} {value}, but {values[at]} for the same file in line {group[at].number}'
+                    there = f'{values[at]} for the same file in line {group[at].number}'
+                    why = f'{name} {value}, but {there}'
                     problems.append(Skipped(_where(manifest, e), kind, why))
                 break
         else:
@@ -150,11 +163,18 @@ def _without_repeats(manifest: Path, entries: list[_Entry], problems: list[Skipp
 
 
 def _recording(entry: _Entry, manifest: Path, corpus: str) -> Recording | Skipped:
-    row = {name: unicodedata.normalize('NFC', value) for name, value in entry.row.items() if name in COLUMNS}
+    row = {
+        name: unicodedata.normalize('NFC', value)
+        for name, value in entry.row.items()
+        if name in columns.COLUMNS
+    }
     if entry.emotion is None:
         why = f'label {row["emotion"]!r}, which {labels.NAME} leaves out'
         return Skipped(_where(manifest, entry), 'ignored', why)
-    chosen = {n: known[labels.normal(row[n]).lower()] if row.get(n) else _DEFAULT[n] for n, known in _KNOWN.items()}
+    chosen = {
+        n: known[labels.normal(row[n]).lower()] if row.get(n) else _DEFAULT[n]
+        for n, known in _KNOWN.items()
+    }
     return Recording(
         id=row.get('id') or Path(row['path']).with_suffix('').as_posix(),
         speaker=f'{corpus}_{labels.speaker(row.get("speaker", "")) or "unknown"}',
@@ -172,7 +192,9 @@ def _nothing(problems: list[Skipped]) -> str:
     """One line on a manifest of which no line can be used."""
     kinds = collections.defaultdict(list)
     for p in problems:
-        kinds['ignored' if p.kind == 'ignored' else 'missing' if p.kind == 'missing' else 'other'].append(p)
+        kinds[
+            'ignored' if p.kind == 'ignored' else 'missing' if p.kind == 'missing' else 'other'
+        ].append(p)
     total = len(problems) - len(kinds['ignored'])
     words = []
     if missing := kinds['missing']:
@@ -180,9 +202,15 @@ def _nothing(problems: list[Skipped]) -> str:
         rule = '' if near_paths.RULE in path else f'; {near_paths.RULE}'
         words.append(f'{len(missing)} of {total} lines name no file, e.g. {path}{rule}')
     if other := kinds['other']:
-        words.append(f'{len(other)} of {total} lines are bad, e.g. line {_number(other[0])}: {other[0].detail}')
+        words.append(
+            f'{len(other)} of {total} lines are bad, e.g. line {_number(other[0])}: '
+            f'{other[0].detail}'
+        )
     if not total:
-        words.append(f'no line of it is used, e.g. line {_number(problems[0])}: {problems[0].detail}; {HELP}')
+        words.append(
+            f'no line of it is used, e.g. line {_number(problems[0])}: {problems[0].detail}; '
+            f'{columns.HELP}'
+        )
     return '; '.join(words)
 
 
@@ -192,71 +220,3 @@ def _where(manifest: Path, line: tables.Line | _Entry) -> str:
 
 def _number(problem: Skipped) -> str:
     return problem.source.rpartition(':')[2]
-
-
-def _lines(manifest: Path) -> Iterator[tables.Line]:
-    """The lines of a manifest, by our columns."""
-    try:
-        text = tables.decode(manifest.read_bytes(), str(manifest))
-    except OSError as e:
-        raise InputError(f'{manifest} cannot be read ({e.strerror}); check its permissions and the disk') from e
-    if not text.strip():
-        raise InputError(f'{manifest} is empty; {HELP}')
-    if manifest.suffix.lower() == '.jsonl':
-        if text.lstrip().startswith('['):
-            raise InputError(f'{manifest} is a JSON list; write one object a line, {{"path": ..., "emotion": ...}}')
-        yield from map(_of_json, tables.json_rows(text))
-        return
-    header = tables.header(text, str(manifest), _column, ('path', 'emotion'))
-    _check_header(manifest, header)
-    at = {name: header.columns.index(name) for name in ('path', 'emotion')}
-
-    def like_row(cells: list[str]) -> bool:
-        path = cells[at['path']] if at['path'] < len(cells) else ''
-        known = len(cells) >= len(header.columns) and word(cells[at['emotion']]) in VALENCE
-        return known or any(c.lower().endswith(wav.SUFFIXES) for c in cells) or os.path.isfile(manifest.parent / path)
-
-    yield from tables.rows(text, header, like_row)
-
-
-def _check_header(manifest: Path, header: tables.Header) -> None:
-    if any(name.lower().endswith(wav.SUFFIXES) for name in header.written):
-        first = header.delimiter.join(header.written)
-        raise InputError(f'{manifest}: line {header.number} is {first[:80]!r}, no header; put {",".join(COLUMNS[:3])} above')
-    for name, column in zip(header.written, header.columns, strict=True):
-        if near := _near(column):
-            raise InputError(f'{manifest} has a column {name!r}; did you mean {near}? known are {", ".join(COLUMNS)}')
-    for column in COLUMNS:
-        if len(same := [w for w, c in zip(header.written, header.columns, strict=True) if c == column]) > 1:
-            raise InputError(f'{manifest} has {len(same)} columns for the {column}, {" and ".join(same)}; keep one')
-    if absent := [c for c in ('path', 'emotion') if c not in header.columns]:
-        raise InputError(f'{manifest} has no column {absent[0]}; it has {", ".join(header.written)}; {HELP}')
-
-
-def _of_json(line: tables.Line) -> tables.Line:
-    """A line of JSON by our columns, its values as text."""
-    row = {}
-    for name, value in (line.values or {}).items():
-        column = _column(name)
-        if near := _near(column):
-            return tables.Line(line.number, None, f'has {name!r}; did you mean {near}?')
-        if column in COLUMNS:
-            if column in row:
-                return tables.Line(line.number, None, f'has {column} twice, once as {name!r}')
-            try:
-                row[column] = tables.word(value)
-            except ValueError as e:
-                return tables.Line(line.number, None, f'{column}: {e}')
-    return line if line.values is None else line._replace(values={'path': '', 'emotion': '', **row})
-
-
-def _column(name: str) -> str:
-    """The column that a heading names."""
-    plain = labels.normal(name).lower()
-    return OTHER_NAMES.get(plain, plain)
-
-
-def _near(column: str) -> str:
-    """The column of ours that one is nearly, so that it is a slip; others may hold anything."""
-    near = [] if column in COLUMNS else difflib.get_close_matches(column, COLUMNS, 1, 0.8)
-    return near[0] if near else ''

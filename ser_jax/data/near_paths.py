@@ -1,4 +1,4 @@
-"""Files that a wrong path may mean: written with backslashes, on another computer, in another case, without suffix."""
+"""Files that a wrong path may mean: with backslashes, of another computer, in another case."""
 
 import collections
 import os
@@ -13,7 +13,7 @@ _MOST = 200_000  # files looked at; a manifest may lie in a home folder
 
 
 class NearPaths:
-    """Files below a folder, found by the ends of paths that name none; listed on the first question."""
+    """Files below a folder, by the ends of paths that name none; listed on the first question."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -35,7 +35,8 @@ class NearPaths:
             return f'{RULE} ({there})'
         if _composed(ends) == _composed(found):
             return f'{there} (the same characters in another Unicode form)'
-        return f'{there} ({"upper and lower case count" if _plain(ends) == _plain(found) else "with its suffix"})'
+        why = 'upper and lower case count' if _plain(ends) == _plain(found) else 'with its suffix'
+        return f'{there} ({why})'
 
     def _found(self, parts: list[str]) -> str:
         """The file whose path ends most alike, unless several do."""
@@ -43,7 +44,10 @@ class NearPaths:
             self._by_name = collections.defaultdict(list)
             for name in _files(self.folder):
                 self._by_name[_stem(name[-1])].append(name)
-        alike = [(_common(parts, name), name) for name in self._by_name.get(_stem(parts[-1]) if parts else '', ())]
+        alike = [
+            (_common(parts, name), name)
+            for name in self._by_name.get(_stem(parts[-1]) if parts else '', ())
+        ]
         most = max((n for n, _ in alike), default=0)
         best = [name for n, name in alike if n == most]
         return '/'.join(best[0]) if len(best) == 1 else ''

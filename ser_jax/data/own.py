@@ -1,8 +1,9 @@
 """Somebody's own recordings: speakers and emotions by sub-folders or by a manifest.
 
-Sub-folders: `<emotion>/x.wav`, `<speaker>/<emotion>/x.wav` or `<emotion>/<speaker>/x.wav`, also in zips. A manifest is a CSV
-(comma, semicolon or tab) or JSONL with `path` and `emotion`, and what else is known (`manifest.py`). `emotions.json` beside
-them, e.g. {"Wut": "angry", "noise": null}, gives the meaning of labels; null leaves a label out (`labels.py`).
+Sub-folders: `<emotion>/x.wav`, `<speaker>/<emotion>/x.wav` or `<emotion>/<speaker>/x.wav`, also in
+zips. A manifest is a CSV (comma, semicolon or tab) or JSONL with `path` and `emotion`, and what else
+is known (`manifest.py`). `emotions.json` beside them, e.g. {"Wut": "angry", "noise": null}, gives the
+meaning of labels; null leaves a label out (`labels.py`).
 """
 
 import os
@@ -11,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ser_jax.contract import InputError, Recording
-from ser_jax.data import labels, manifest, unread
+from ser_jax.data import columns, labels, manifest, unread
 from ser_jax.data.emotions import VALENCE, word
 from ser_jax.data.inspection import Skipped
 from ser_jax.data.sources import Audio, audio_files, strangers
 
-MANIFESTS = manifest.SUFFIXES
+MANIFESTS = columns.SUFFIXES
 HELP = (
-    'expected sub-folders <emotion>/, <speaker>/<emotion>/ or <emotion>/<speaker>/, or a manifest.csv with the columns path '
-    'and emotion (speaker, text, sex ... where known)'
+    'expected sub-folders <emotion>/, <speaker>/<emotion>/ or <emotion>/<speaker>/, or a '
+    'manifest.csv with the columns path and emotion (speaker, text, sex ... where known)'
 )
 
 
@@ -30,8 +31,8 @@ def recordings(place: Path, corpus: str) -> Iterator[Recording | Skipped]:
       place: the folder or zip, or the manifest itself. corpus: the name that speakers carry.
 
     Raises:
-      InputError: the folders give no emotion or no speakers but sides of a split, the manifest cannot be used, or a table
-        that looks like one is not read.
+      InputError: the folders give no emotion or no speakers but sides of a split, the manifest
+        cannot be used, or a table that looks like one is not read.
     """
     given = place.is_file() and place.suffix.lower() in MANIFESTS
     table = place if given else _manifest(place)
@@ -66,7 +67,9 @@ def _strangers(place: Path, table: Path | None, meaning: labels.Labels) -> Itera
         if path in (table, meaning.path):
             continue
         if path.name.lower() == labels.NAME:
-            raise InputError(f'{labels.printable(name)} is not read; put it at {meaning.path}, or move it away')
+            raise InputError(
+                f'{labels.printable(name)} is not read; put it at {meaning.path}, or move it away'
+            )
         suffix = labels.printable(path.suffix.lower()) or 'without suffix'
         known = table and suffix in (*unread.TEXTS, *unread.SHEETS)
         why = f'not read beside {table.name} ({suffix})' if known else f'no sound ({suffix})'
@@ -78,10 +81,14 @@ def _unlisted(place: Path, table: Path) -> Iterator[Skipped]:
     listed = manifest.paths(table)
     for audio in audio_files(place):
         if os.path.normpath(audio.source) not in listed:
-            yield Skipped(labels.printable(audio.source), 'ignored', f'no line of {table.name} names it')
+            yield Skipped(
+                labels.printable(audio.source), 'ignored', f'no line of {table.name} names it'
+            )
 
 
-def _sorted(files: list[Audio], place: Path, corpus: str, meaning: labels.Labels) -> Iterator[Recording | Skipped]:
+def _sorted(
+    files: list[Audio], place: Path, corpus: str, meaning: labels.Labels
+) -> Iterator[Recording | Skipped]:
     """By the names of folders."""
     level = _emotion_level(files, place, meaning)
     nobody = 'lies in no folder of a speaker, where others do: it may be of one of those'
@@ -125,16 +132,16 @@ def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
     """The speakers, none if no folder is one.
 
     Raises:
-      InputError: some are sides of a split, a container or a sex: the same voices may be on both sides.
+      InputError: some are sides of a split, a container or a sex: a voice may be on both sides.
     """
     folders = {_folder(a, level) for a in files if len(a.folders) >= -level} - {''}
     strange = sorted(f for f in folders if labels.no_speaker(f))
     if strange and len(folders) > 1:
         raise InputError(
-            f'{place}: the folders {labels.printable(", ".join(strange[:4]))} are where speakers are expected, and are no '
-            'speakers, so no score could be independent of the speaker; sort by <speaker>/<emotion>/, name the speakers in '
-            'a manifest.csv (path, emotion, speaker), or leave them unknown with nothing but <emotion>/ (a person of that '
-            'name: rename the folder)'
+            f'{place}: the folders {labels.printable(", ".join(strange[:4]))} are where speakers '
+            'are expected, and are no speakers, so no score could be independent of the speaker; sort '
+            'by <speaker>/<emotion>/, name the speakers in a manifest.csv (path, emotion, speaker), or '
+            'leave them unknown with nothing but <emotion>/ (a person of that name: rename the folder)'
         )
     return set() if strange else {labels.speaker(f) for f in folders} - {''}
 
@@ -143,7 +150,9 @@ def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> i
     """Which folder above a file tells the emotion: -1 the nearest, -2 the one above it."""
     if not files:
         raise InputError(f'{place} holds no recording; {HELP}')
-    names = {level: {a.folders[level] for a in files if len(a.folders) >= -level} for level in (-1, -2)}
+    names = {
+        level: {a.folders[level] for a in files if len(a.folders) >= -level} for level in (-1, -2)
+    }
     said = {}
     for level, of in names.items():
         said[level] = {n for n in of if n in meaning or word(labels.normal(n)) in VALENCE}
@@ -159,5 +168,6 @@ def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> i
         else 'none is'
     )
     raise InputError(
-        f'{place}: which folders are emotions? {why} (seen: {labels.printable(seen)}); {HELP}; {labels.NAME} names others'
+        f'{place}: which folders are emotions? {why} (seen: {labels.printable(seen)}); {HELP}; '
+        f'{labels.NAME} names others'
     )

@@ -1,7 +1,8 @@
 """Tables taken apart line by line: delimited text after RFC 4180, and JSON lines.
 
-Every line that is not blank comes back once, as values or with the fault that rules it out. A faulty line costs itself
-alone: reading goes on with the next line, so a quote that is never closed swallows nothing.
+Every line that is not blank comes back once, as values or with the fault that rules it out. A
+faulty line costs itself alone: reading goes on with the next line, so a quote that is never closed
+swallows nothing.
 
     found = tables.header(text, 'table.csv', str.lower, ('path', 'emotion'))
     for line in tables.rows(text, found):
@@ -36,7 +37,7 @@ class Line(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The first line of a delimited table: its names as written, as columns, and where the rows begin."""
+    """First line of a delimited table: names as written, as columns, and where the rows begin."""
 
     delimiter: str
     written: tuple[str, ...]
@@ -52,12 +53,16 @@ def decode(content: bytes, name: str) -> str:
       InputError: it is not UTF-8 (the line is named).
     """
     if is_utf16(content):
-        raise InputError(f'{name} is UTF-16, as spreadsheets write "Unicode text"; save it as UTF-8')
+        raise InputError(
+            f'{name} is UTF-16, as spreadsheets write "Unicode text"; save it as UTF-8'
+        )
     try:
         return content.decode('utf-8-sig')
     except UnicodeDecodeError as e:
         line = len(_END.findall(content[: e.start].decode('latin-1'))) + 1
-        raise InputError(f'{name}: line {line} is not UTF-8 (byte 0x{e.object[e.start]:02x}); save it as UTF-8') from e
+        raise InputError(
+            f'{name}: line {line} is not UTF-8 (byte 0x{e.object[e.start]:02x}); save it as UTF-8'
+        ) from e
 
 
 def is_utf16(content: bytes) -> bool:
@@ -67,7 +72,7 @@ def is_utf16(content: bytes) -> bool:
 
 
 def header(text: str, name: str, column: Callable[[str], str], required: Sequence[str]) -> Header:
-    """Return the header by the delimiter that yields the most of the `required` columns, then the most columns.
+    """Return the header by the delimiter that yields most `required` columns, then most columns.
 
     Args:
       name: of the table, for messages.
@@ -95,12 +100,14 @@ def header(text: str, name: str, column: Callable[[str], str], required: Sequenc
     return best[1]
 
 
-def rows(text: str, found: Header, like_row: Callable[[list[str]], bool] | None = None) -> Iterator[Line]:
+def rows(
+    text: str, found: Header, like_row: Callable[[list[str]], bool] | None = None
+) -> Iterator[Line]:
     """Every line below the header.
 
     Args:
-      like_row: tells a row of the table by its cells, so that a quoted value that has swallowed rows is not taken for
-        one with line breaks; by default whatever has as many cells as the header.
+      like_row: tells a row of the table by its cells, so that a quoted value that has swallowed
+        rows is not taken for one with line breaks; by default whatever has as many cells as the header.
     """
     width = len(found.columns)
     if like_row is None:
@@ -109,11 +116,15 @@ def rows(text: str, found: Header, like_row: Callable[[list[str]], bool] | None 
             return len(cells) >= width > 1
 
     swallows = lambda line: like_row([c.strip(' "') for c in line.split(found.delimiter)])
-    for number, last, values, _ in _records(text, found.delimiter, found.end, found.number + 1, swallows, width):
+    for number, last, values, _ in _records(
+        text, found.delimiter, found.end, found.number + 1, swallows, width
+    ):
         if isinstance(values, str):
             yield Line(number, None, values, last)
         else:
-            yield Line(number, dict(zip(found.columns, (v.strip() for v in values), strict=True)), '', last)
+            yield Line(
+                number, dict(zip(found.columns, (v.strip() for v in values), strict=True)), '', last
+            )
 
 
 def json_rows(text: str) -> Iterator[Line]:
@@ -135,7 +146,9 @@ def word(value: object) -> str:
     Raises:
       ValueError: it is neither text nor a finite number.
     """
-    if isinstance(value, bool | list | dict) or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, bool | list | dict) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
         raise ValueError(f'{type(value).__name__} {value!s:.40} is neither text nor a number')
     return '' if value is None else str(value).strip()
 
@@ -153,6 +166,10 @@ def _first(pair: tuple):
     return pair[0]
 
 
+def _count(n: int, what: str) -> str:
+    return f'{n} {what}{"s" * (n > 1)}'
+
+
 def _never(line: str) -> bool:
     return False
 
@@ -160,7 +177,7 @@ def _never(line: str) -> bool:
 def _records(
     text: str, delimiter: str, at: int, number: int, swallows: Callable[[str], bool], width: int = 0
 ) -> Iterator[tuple[int, int, list[str] | str, int]]:
-    """(its first and last line, values or fault, where it ends) of every record that is not blank."""
+    """Yield (first line, last line, values or fault, end) of every record that is not blank."""
     plain = re.compile(f'[^{delimiter}\r\n]*')
     while at < len(text):
         stop = _END.search(text, at)
@@ -173,7 +190,10 @@ def _records(
                 inside = _END.split(text[at:end])
                 whole = _END.match(text, end)
                 if any(map(swallows, inside[1:])):
-                    values = f'a quote is never closed: the next one, in line {number + len(inside) - 1}, ends other lines'
+                    closed = number + len(inside) - 1
+                    values = (
+                        f'a quote is never closed: the next one, in line {closed}, ends other lines'
+                    )
                 else:
                     after, lines = whole.end() if whole else end, len(inside)
         if not isinstance(values, str):
@@ -182,14 +202,16 @@ def _records(
             elif width and not line.strip(f'{delimiter} \t'):
                 values = [''] * width  # nothing but delimiters, as spreadsheets end tables
             elif width and len(values) != width:
-                values = f'{len(values)} value{"s" * (len(values) > 1)} for {width} column{"s" * (width > 1)}'
+                values = f'{_count(len(values), "value")} for {_count(width, "column")}'
                 values += f' (lines {number} to {number + lines - 1})' * (lines > 1)
         if line.strip():
             yield number, number + lines - 1, values, after
         at, number = after, number + lines
 
 
-def _values(text: str, start: int, delimiter: str, plain: re.Pattern) -> tuple[list[str] | str, int]:
+def _values(
+    text: str, start: int, delimiter: str, plain: re.Pattern
+) -> tuple[list[str] | str, int]:
     """(values, end) of the record that begins at `start`, or (fault, start)."""
     values, at = [], start
     while True:
@@ -203,7 +225,7 @@ def _values(text: str, start: int, delimiter: str, plain: re.Pattern) -> tuple[l
             return _unclosed(text, start, at), start
         else:
             found = plain.match(text, at)
-            # No text of a table with tabs needs quotes, so most writers of such tables do not treat them as marks.
+            # No text in a table with tabs needs quotes; most writers take them as they are.
             if '"' in found[0] and delimiter != '\t':
                 return _INSIDE, start
             values.append(found[0])
@@ -220,4 +242,8 @@ _INSIDE = 'a quote within a value that has none around it; write "..." with the 
 def _unclosed(text: str, start: int, at: int) -> str:
     """The fault of a quote at `at`, in the record that begins at `start`."""
     below = len(_END.findall(text, start, at))
-    return f'a quote, opened {below} line{"s" * (below > 1)} below, is never closed' if below else 'a quote is never closed'
+    return (
+        f'a quote, opened {below} line{"s" * (below > 1)} below, is never closed'
+        if below
+        else 'a quote is never closed'
+    )

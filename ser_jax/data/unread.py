@@ -11,16 +11,31 @@ from ser_jax.contract import InputError
 from ser_jax.data import labels, sources
 from ser_jax.data.emotions import VALENCE, word
 
-TEXTS = ('.csv', '.tsv', '.tab', '.txt', '.jsonl', '.ndjson', '.json', '.psv', '.dat', '.lst', '.list', '.scp')
+TEXTS = (
+    '.csv',
+    '.tsv',
+    '.tab',
+    '.txt',
+    '.jsonl',
+    '.ndjson',
+    '.json',
+    '.psv',
+    '.dat',
+    '.lst',
+    '.list',
+    '.scp',
+)
 SHEETS = ('.xlsx', '.xls', '.xlsm', '.ods', '.numbers', '.parquet', '.feather', '.arrow')
 _PATHS = {
-    'path', 'file', 'files', 'filename', 'file name', 'filepath', 'file path', 'audio', 'audio path', 'audio file', 'wav',
-    'wav path', 'wav file', 'wavfile', 'clip', 'recording', 'name', 'fname', 'utterance id', 'id', 'utt id', 'key', 'src',
+    'path', 'file', 'files', 'filename', 'file name', 'filepath', 'file path', 'audio', 'audio path',
+    'audio file', 'wav', 'wav path', 'wav file', 'wavfile', 'clip', 'recording', 'name', 'fname', 'id',
+    'utterance id', 'utt id', 'key', 'src',
 }  # fmt: skip
 _EMOTIONS = {
-    'emotion', 'emotions', 'label', 'labels', 'emo', 'class', 'category', 'target', 'emotion label', 'emotion id',
-    'sentiment', 'affect', 'mood',
+    'emotion', 'emotions', 'label', 'labels', 'emo', 'class', 'category', 'target', 'emotion label',
+    'emotion id', 'sentiment', 'affect', 'mood',
 }  # fmt: skip
+_HEAD = 'the columns path, emotion, speaker'
 _SAMPLE = 20_000  # bytes of a table that are looked at
 
 
@@ -35,10 +50,14 @@ def refuse(place: Path) -> None:
     for source, suffix, stem, sample in _tables(place):
         what = ''
         if suffix in SHEETS:
-            what = 'is a table that cannot be read here; save it as manifest.csv (UTF-8) with the columns path, emotion, speaker'
+            what = (
+                f'is a table that cannot be read here; save it as manifest.csv (UTF-8) with {_HEAD}'
+            )
         elif stem == 'manifest' or _tells(sample, suffix):
-            what = 'looks like a manifest and is not read; make it manifest.csv, .tsv or .jsonl with the columns path, emotion, '
-            what += 'speaker, in the folder that is given (unpacked)'
+            what = (
+                'looks like a manifest and is not read; make it manifest.csv, .tsv or .jsonl with '
+            )
+            what += f'{_HEAD}, in the folder that is given (unpacked)'
         if what:
             raise InputError(f'{labels.printable(source)} {what}, to use it, or move it away')
 
@@ -58,11 +77,16 @@ def _tables(place: Path) -> Iterator[tuple[str, str, str, str]]:
         except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
             continue  # no table that could be looked into; its archive is judged by its sounds
         utf16 = sample.startswith((b'\xff\xfe', b'\xfe\xff'))
-        yield source, suffix, path.stem.lower(), sample.decode('utf-16' if utf16 else 'utf-8-sig', 'replace')
+        yield (
+            source,
+            suffix,
+            path.stem.lower(),
+            sample.decode('utf-16' if utf16 else 'utf-8-sig', 'replace'),
+        )
 
 
 def _tells(sample: str, suffix: str) -> bool:
-    """Whether the beginning of a table has headings for paths and emotions, or a sound file beside an emotion."""
+    """Whether a table begins with headings for paths and emotions, or a sound beside an emotion."""
     if suffix in ('.json', '.jsonl', '.ndjson'):
         words = [_unquoted(w) for w in re.findall(r'"(?:[^"\\]|\\.)*"', sample)]
         return _both({w for w in words if len(w) < 30}, words)
@@ -76,7 +100,8 @@ def _both(heads: set[str], cells: list[str]) -> bool:
     keys = set(map(labels.key, heads))
     named = keys & _PATHS and keys & _EMOTIONS
     return bool(named) or (
-        any(c.lower().endswith(wav.SUFFIXES) for c in cells) and any(word(c) in VALENCE for c in cells)
+        any(c.lower().endswith(wav.SUFFIXES) for c in cells)
+        and any(word(c) in VALENCE for c in cells)
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ser_jax.contract import InputError, Recording
-from ser_jax.data import labels, manifest
+from ser_jax.data import columns, labels, manifest
 
 HERE = ('happy_01.wav', 'sad_01.wav', 'sub/angry_01.flac', 'é.wav', 'Upper.WAV')
 
@@ -47,7 +47,12 @@ CELL = st.sampled_from(
 GOOD = 'wav/sub/angry_01.flac,angry,anna,fine,male'
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     st.lists(st.lists(CELL, max_size=6).map(','.join), max_size=8),
     st.sampled_from(['\n', '\r\n', '\r']),
@@ -58,11 +63,15 @@ def test_every_line_is_a_recording_or_a_problem(place, lines, end, at):
     numbers = [n for n, line in enumerate(lines, 2) if line.strip()]
     try:
         used, problems = read(place, end.join(['path,emotion,speaker,text,sex', *lines]))
-    except InputError as e:  # the good line may be in conflict with another, or its speaker the only one
+    except (
+        InputError
+    ) as e:  # the good line may be in conflict with another, or its speaker the only one
         assert 'lines' in str(e) or 'the speakers are' in str(e)
         return
     path = place / 'manifest.csv'
-    starts = [line.number for line in manifest._lines(path)]  # fewer than numbers if values have line breaks
+    starts = [
+        line.number for line in columns.lines(path)
+    ]  # fewer than numbers if values have line breaks
     assert len(used) + len(problems) == len(starts) and set(problems) <= set(starts) <= set(numbers)
     assert len(starts) == len(numbers) or '"' in path.read_text()
     assert len({r.source for r in used}) == len(used)
@@ -72,10 +81,17 @@ VALUE = st.sampled_from(
     ['wav/happy_01.wav', 'gone.wav', 'happy', '', None, 3, 1.5, True, ['a'], {'a': 1}, float('nan'), float('inf'), '\0',
      '\ud800', 'male', 'song', 'a\u2028b', 'anna']
 )  # fmt: skip
-KEYS = st.sampled_from(['path', 'file', 'emotion', 'emotoin', 'speaker', 'text', 'sex', 'channel', 'other'])
+KEYS = st.sampled_from(
+    ['path', 'file', 'emotion', 'emotoin', 'speaker', 'text', 'sex', 'channel', 'other']
+)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.lists(st.dictionaries(KEYS, VALUE, max_size=5), max_size=6))
 def test_every_object_is_a_recording_or_a_problem(place, rows):
     rows.append({'path': 'wav/sad_01.wav', 'emotion': 'sad', 'speaker': 'anna'})
@@ -95,18 +111,36 @@ HEAD = 'path,emotion,speaker,sex,intensity,channel,text\n'
 @pytest.mark.parametrize(
     'line, problem',
     [
-        ('wav/sad_01.wav,sad,b,,,singing,', ('bad line', "channel 'singing' is not known; expected song, sound, speech")),
-        ('wav/sad_01.wav,sad,b,,,text,', ('bad line', "channel 'text' is not known; expected song, sound, speech")),
-        ('wav/sad_01.wav,sad,b,weiblich,,,', ('bad line', "sex 'weiblich' is not known; expected female, male, unknown")),
-        ('wav/sad_01.wav,sad,b,,loud,,', ('bad line', "intensity 'loud' is not known; expected normal, strong, unknown")),
+        (
+            'wav/sad_01.wav,sad,b,,,singing,',
+            ('bad line', "channel 'singing' is not known; expected song, sound, speech"),
+        ),
+        (
+            'wav/sad_01.wav,sad,b,,,text,',
+            ('bad line', "channel 'text' is not known; expected song, sound, speech"),
+        ),
+        (
+            'wav/sad_01.wav,sad,b,weiblich,,,',
+            ('bad line', "sex 'weiblich' is not known; expected female, male, unknown"),
+        ),
+        (
+            'wav/sad_01.wav,sad,b,,loud,,',
+            ('bad line', "intensity 'loud' is not known; expected normal, strong, unknown"),
+        ),
         ('wav/sad_01.wav,,b,,,,', ('unknown name', 'no emotion')),
         ('wav/sad_01.wav,NaN,b,,,,', ('unknown name', 'no emotion')),
         ('wav/sad_01.wav,_,b,,,,', ('unknown name', 'no emotion')),
         (',sad,b,,,,', ('unknown name', 'no path')),
         ('wav/sad_01.wav,"sa""d",b,,,,', ('bad line', "emotion 'sa\"d' is no word")),
         ('wav/sad_01.wav,"sa\nd",b,,,,', ('bad line', "emotion 'sa\\nd' is no word")),
-        ('wav/sad_01.wav,sad,,,,,', ('bad line', 'no speaker, where other lines have one: it may be one of those')),
-        ('wav/sad_01.wav,sad,Unknown,,,,', ('bad line', 'no speaker, where other lines have one: it may be one of those')),
+        (
+            'wav/sad_01.wav,sad,,,,,',
+            ('bad line', 'no speaker, where other lines have one: it may be one of those'),
+        ),
+        (
+            'wav/sad_01.wav,sad,Unknown,,,,',
+            ('bad line', 'no speaker, where other lines have one: it may be one of those'),
+        ),
         ('wav/sad_01.wav,sad,b', ('bad line', '3 values for 7 columns')),
         ('wav/sad_01.wav,sad,b,,,,Oh, really', ('bad line', '8 values for 7 columns')),
         (',,,,,,', ('ignored', 'a line without values')),
@@ -117,12 +151,16 @@ HEAD = 'path,emotion,speaker,sex,intensity,channel,text\n'
 def test_what_is_wrong_with_a_line_is_named(place, line, problem):
     used, problems = read(place, f'{HEAD}wav/happy_01.wav,happy,a,F,Strong,SONG,Oh\n{line}\n')
     assert problems == {3: problem}
-    assert [(r.sex, r.intensity, r.channel, r.text) for r in used] == [('female', 'strong', 'song', 'Oh')]
+    assert [(r.sex, r.intensity, r.channel, r.text) for r in used] == [
+        ('female', 'strong', 'song', 'Oh')
+    ]
 
 
 def test_lines_that_disagree_about_a_file_are_named_and_not_used(place):
     text = 'path,emotion,speaker\nwav/happy_01.wav,happy,a\nwav/sad_01.wav,sad,a\n'
-    used, problems = read(place, f'{text}wav/happy_01.wav,angry,a\nwav/é.wav,sad,a\nwav/é.wav,sad,b\n')
+    used, problems = read(
+        place, f'{text}wav/happy_01.wav,angry,a\nwav/é.wav,sad,a\nwav/é.wav,sad,b\n'
+    )
     assert [r.label for r in used] == ['sad'] and problems == {
         2: ('label conflict', 'emotion happy, but angry for the same file in line 4'),
         4: ('label conflict', 'emotion angry, but happy for the same file in line 2'),
@@ -134,39 +172,18 @@ def test_lines_that_disagree_about_a_file_are_named_and_not_used(place):
 def test_two_files_of_one_name_are_both_there_for_the_inspection(place):
     (place / 'wav' / 'happy_01.flac').write_bytes(b'')
     used, problems = read(place, 'path,emotion\nwav/happy_01.wav,happy\nwav/happy_01.flac,sad\n')
-    assert [r.id for r in used] == ['wav/happy_01'] * 2 and not problems  # there sounds tell, not the order
+    assert [r.id for r in used] == [
+        'wav/happy_01'
+    ] * 2 and not problems  # there sounds tell, not the order
 
 
 def test_unicode_forms_are_one_label_and_one_speaker(place):
     forms = [unicodedata.normalize(form, 'é') for form in ('NFC', 'NFD')]
-    used, _ = read(place, f'path,emotion,speaker\nwav/sad_01.wav,gên{forms[0]},{forms[0]}\nwav/happy_01.wav,gên{forms[1]},{forms[1]}\n')
+    used, _ = read(
+        place,
+        f'path,emotion,speaker\nwav/sad_01.wav,gên{forms[0]},{forms[0]}\nwav/happy_01.wav,gên{forms[1]},{forms[1]}\n',
+    )
     assert len({(r.emotion, r.label, r.speaker) for r in used}) == 1 and len(used) == 2
-
-
-RULE = 'paths are relative to the manifest, with /'
-HINTS = [
-    *((path, f'{RULE} (there is wav/happy_01.wav)') for path in (
-        'wav\\happy_01.wav', 'C:\\me\\wav\\happy_01.wav', '/home/me/x/wav/happy_01.wav', 'C:/x/happy_01.wav',
-        '..\\wav\\Happy_01', 'mine/wav/happy_01.wav', 'happy_01.wav',
-    )),
-    ('/home/me/gone.wav', RULE),
-    ('wav\\gone.wav', RULE),
-    ('wav/Happy_01.wav', 'there is wav/happy_01.wav (upper and lower case count)'),
-    ('WAV/happy_01.wav', 'there is wav/happy_01.wav (upper and lower case count)'),
-    ('wav/happy_01', 'there is wav/happy_01.wav (with its suffix)'),
-    ('wav/happy_01.mp3', 'there is wav/happy_01.wav (with its suffix)'),
-    ('wav/upper', 'there is wav/Upper.WAV (with its suffix)'),
-    (unicodedata.normalize('NFD', 'wav/é.wav'), 'there is wav/é.wav (the same characters in another Unicode form)'),
-    ('wav', 'it is a folder'),
-    ('gone.wav', ''),
-    ('x' * 5000, ''),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize('path, hint', HINTS)
-def test_a_path_that_is_wrong_tells_why(place, path, hint):
-    _, problems = read(place, f'path,emotion\nwav/sad_01.wav,sad\n{path},happy\n')
-    assert problems == {3: ('missing', f'no such file: {path}' + (f'; {hint}' if hint else ''))}
 
 
 @pytest.mark.parametrize('bad', [12, 7])
@@ -187,13 +204,28 @@ def test_paths_that_are_all_wrong_are_one_line(place, bad):
         ('path,emotoin\na.wav,x\n', "has a column 'emotoin'; did you mean emotion"),
         ('path,path,emotion\na,b,c\n', 'has 2 columns for the path, path and path; keep one'),
         ('file,path,emotion\na,b,c\n', 'has 2 columns for the path, file and path; keep one'),
-        ('path,sex,Gender,emotion\na,b,c,d\n', 'has 2 columns for the sex, sex and Gender; keep one'),
-        ('wav/happy_01.wav,happy\nwav/sad_01.wav,sad\n', "line 1 is 'wav/happy_01.wav,happy', no header; put path,emotion"),
-        ('path,emotion,speaker\nwav/sad_01.wav,sad,train\nwav/happy_01.wav,sad,Test\n', 'the speakers are Test, train, which'),
-        ('path,emotion,speaker\nwav/sad_01.wav,sad,train\n', 'the speakers are train, which are no persons'),
+        (
+            'path,sex,Gender,emotion\na,b,c,d\n',
+            'has 2 columns for the sex, sex and Gender; keep one',
+        ),
+        (
+            'wav/happy_01.wav,happy\nwav/sad_01.wav,sad\n',
+            "line 1 is 'wav/happy_01.wav,happy', no header; put path,emotion",
+        ),
+        (
+            'path,emotion,speaker\nwav/sad_01.wav,sad,train\nwav/happy_01.wav,sad,Test\n',
+            'the speakers are Test, train, which',
+        ),
+        (
+            'path,emotion,speaker\nwav/sad_01.wav,sad,train\n',
+            'the speakers are train, which are no persons',
+        ),
         ('path,emotion\nwav/sad_01.wav,\n', '1 of 1 lines are bad, e.g. line 2: no emotion'),
         (b'path,emotion\n\xff\xfe\n', 'line 2 is not UTF-8 (byte 0xff); save it as UTF-8'),
-        ('path,emotion\n'.encode('utf-16'), 'is UTF-16, as spreadsheets write "Unicode text"; save it as UTF-8'),
+        (
+            'path,emotion\n'.encode('utf-16'),
+            'is UTF-16, as spreadsheets write "Unicode text"; save it as UTF-8',
+        ),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_one_line(place, text, says):
@@ -204,11 +236,26 @@ def test_a_manifest_that_cannot_be_used_is_one_line(place, text, says):
     'line, detail',
     [
         ('not json', 'no JSON object (Expecting value: line 1 column 1 (char 0))'),
-        ('{"path": "wav/happy_01.wav", "emotion": ["happy"]}', "emotion: list ['happy'] is neither text nor a number"),
-        ('{"path": "wav/happy_01.wav", "emotion": NaN}', 'emotion: float nan is neither text nor a number'),
-        ('{"path": "wav/happy_01.wav", "emotion": true}', 'emotion: bool True is neither text nor a number'),
-        ('{"path": "wav/happy_01.wav", "emotion": "sad", "path": "b"}', "no JSON object ('path' is there twice)"),
-        ('{"path": "wav/happy_01.wav", "label": "sad", "emotion": "b"}', "has emotion twice, once as 'emotion'"),
+        (
+            '{"path": "wav/happy_01.wav", "emotion": ["happy"]}',
+            "emotion: list ['happy'] is neither text nor a number",
+        ),
+        (
+            '{"path": "wav/happy_01.wav", "emotion": NaN}',
+            'emotion: float nan is neither text nor a number',
+        ),
+        (
+            '{"path": "wav/happy_01.wav", "emotion": true}',
+            'emotion: bool True is neither text nor a number',
+        ),
+        (
+            '{"path": "wav/happy_01.wav", "emotion": "sad", "path": "b"}',
+            "no JSON object ('path' is there twice)",
+        ),
+        (
+            '{"path": "wav/happy_01.wav", "label": "sad", "emotion": "b"}',
+            "has emotion twice, once as 'emotion'",
+        ),
         ('{"path": "wav/happy_01.wav", "emotoin": "sad"}', "has 'emotoin'; did you mean emotion?"),
     ],
 )
@@ -228,7 +275,9 @@ def test_a_json_list_is_no_jsonl(place):
 def test_texts_keep_their_line_separators(place, mark):
     text = f'Oh{mark}well, {mark}{mark}"no"'
     quoted = text.replace('"', '""')
-    used, problems = read(place, f'path,emotion,text\nwav/sad_01.wav,sad,"{quoted}"\nwav/happy_01.wav,happy,b\n')
+    used, problems = read(
+        place, f'path,emotion,text\nwav/sad_01.wav,sad,"{quoted}"\nwav/happy_01.wav,happy,b\n'
+    )
     assert [r.text for r in used] == [text, 'b'] and not problems
 
 
@@ -238,4 +287,8 @@ def test_two_stray_quotes_do_not_make_one_text_of_many_lines(place, order):
     rows[1]['text'], rows[3]['text'] = '"Well I never', 'never mind"'
     lines = [','.join(row[c] for c in order.split(',')) for row in rows]
     used, problems = read(place, '\n'.join([order, *lines]))
-    assert len(used) == 3 and set(problems) == {3, 5} and 'never closed' in problems[3][1] + problems[5][1]
+    assert (
+        len(used) == 3
+        and set(problems) == {3, 5}
+        and 'never closed' in problems[3][1] + problems[5][1]
+    )

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +13,7 @@ from ser_jax.data import tables
 
 ODD = '\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e'
 VALUES = st.text(st.sampled_from(f'ab é,;\t"\'\\{ODD}\n\r'), max_size=8)
-CLEAN = st.text(st.sampled_from(f'ab é,;\'\\{ODD}'), max_size=8)
+CLEAN = st.text(st.sampled_from(f"ab é,;'\\{ODD}"), max_size=8)
 
 
 def taken(text, required=('n', 'x')):
@@ -38,9 +37,13 @@ def test_what_a_writer_of_tables_wrote_comes_back(rows, delimiter, end, quoting,
     """Line breaks within quotes included, unless what follows them could be a row itself."""
     out = io.StringIO(newline='')
     if {'\n', '\r'} & {*''.join(map(''.join, rows))}:
-        quoting = csv.QUOTE_ALL  # before Python 3.13 a line break that is not `end` is written without quotes
+        quoting = (
+            csv.QUOTE_ALL
+        )  # before Python 3.13 a line break that is not `end` is written without quotes
     rows = [(f'r{i}', *row) for i, row in enumerate(rows)]
-    csv.writer(out, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows([('n', 'x', 'y', 'z'), *rows])
+    csv.writer(out, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows(
+        [('n', 'x', 'y', 'z'), *rows]
+    )
     text = out.getvalue() if last else out.getvalue().removesuffix(end)
     found = tables.header(text, 't.csv', str, ('n', 'x'))
     lines = list(tables.rows(text, found, lambda cells: False))
@@ -55,9 +58,9 @@ def test_what_a_writer_of_tables_wrote_comes_back(rows, delimiter, end, quoting,
     st.sampled_from(['\n', '\r\n', '\r']),
 )
 def test_any_line_costs_itself_alone(lines, end):
-    """Lines of any characters are conserved: as many records as lines, each under its own number."""
+    """Lines of any characters are conserved: as many records as lines, each by its number."""
     text = end.join(['n,x', *lines])
-    found, got = taken(text)
+    _, got = taken(text)
     numbers = [n for n, line in enumerate(lines, 2) if line.strip()]
     # A record covers more than one line only if it is a proper one with a line break within quotes.
     covered = [n for line in got for n in range(line.number, line.last + 1)]
@@ -140,7 +143,10 @@ def test_the_header_decides_the_delimiter():
     assert got[0].number == 2
 
 
-@pytest.mark.parametrize('text, says', [('', 'is empty'), ('\n \n', 'is empty'), ('n,"x\na,b\n', 'line 1: a quote is never')])
+@pytest.mark.parametrize(
+    'text, says',
+    [('', 'is empty'), ('\n \n', 'is empty'), ('n,"x\na,b\n', 'line 1: a quote is never')],
+)
 def test_a_header_that_is_none_is_refused(text, says):
     with pytest.raises(InputError, match=says):
         tables.header(text, 't.csv', str, ('n', 'x'))
@@ -157,13 +163,19 @@ def test_other_encodings_are_named(encoding):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=3) | CLEAN.filter(str.strip), max_size=6))
+@given(
+    st.lists(
+        st.dictionaries(st.text(max_size=3), JSON, max_size=3) | CLEAN.filter(str.strip), max_size=6
+    )
+)
 def test_every_line_of_json_comes_back(rows):
     lines = [r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in rows]
     got = list(tables.json_rows('\r\n'.join(lines)))
@@ -175,7 +187,9 @@ def test_every_line_of_json_comes_back(rows):
             assert line.values is None and line.fault.startswith('no JSON object')
 
 
-@pytest.mark.parametrize('line', ['{"a": 1, "a": 2}', '[' * 100_000, '3', '"x"', '{"a": ' + '9' * 5000 + '}', '{"a": 1'])
+@pytest.mark.parametrize(
+    'line', ['{"a": 1, "a": 2}', '[' * 100_000, '3', '"x"', '{"a": ' + '9' * 5000 + '}', '{"a": 1']
+)
 def test_json_that_is_no_row_is_named(line):
     first, second = tables.json_rows(f'{line}\n{{"b": 1}}')
     assert first.fault.startswith('no JSON object') and second.values == {'b': 1}
