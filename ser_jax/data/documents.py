@@ -6,6 +6,7 @@ for document in documents.of(self, dl_manager, re.compile(r'(train|test)/(pos|ne
 
 import codecs
 import dataclasses
+import lzma
 import os
 import re
 import tarfile
@@ -15,9 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ser_jax.contract import InputError
-from ser_jax.data import corpus, download, sources, tables
+from ser_jax.data import corpus, download, labels, sources, tables
 
 TARS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
+# RuntimeError: how zipfile refuses members that are encrypted or compressed in a way it lacks.
+_UNREADABLE = (
+    OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 # What cp1252 has at 0x80 to 0x9F, where Unicode has controls that no text holds: curly quotes, dashes, the ellipsis.
 _CURLY = {c: bytes([c]).decode('cp1252', 'replace') for c in range(0x80, 0xA0)}
 
@@ -77,13 +82,13 @@ def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
     """
     for place, inside in sources.walk(Path(root).absolute()):
         path = place / inside if isinstance(place, Path) else None
-        source = path.as_posix() if path else f'{Path(place.filename).as_posix()}:{inside}'
+        source = labels.printable(path.as_posix() if path else f'{Path(place.filename).as_posix()}:{inside}')
         try:
             if path and inside.lower().endswith(TARS):
                 yield from _of_tar(path, name)
             elif match := name.search(source):
                 yield Document(source, match, path.read_bytes() if path else place.read(inside))
-        except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as e:
+        except _UNREADABLE as e:
             raise InputError(f'{source}: cannot be read ({e}); copy or download it again') from e
 
 
@@ -118,7 +123,7 @@ def of(
 def _of_tar(path: Path, name: re.Pattern) -> Iterator[Document]:
     with tarfile.open(path, 'r|*') as archive:  # a stream: seeking in a compressed file reads it again and again
         for member in archive:
-            source = f'{path.as_posix()}:{member.name}'
+            source = labels.printable(f'{path.as_posix()}:{member.name}')
             hidden = any(part.startswith('._') for part in member.name.split('/'))
             if member.isfile() and not hidden and (match := name.search(source)):
                 yield Document(source, match, archive.extractfile(member).read())

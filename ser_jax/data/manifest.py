@@ -86,11 +86,8 @@ def _entries(
             problems.append(Skipped(where, *problem))
         elif not os.path.isfile(audio := manifest.parent / row['path']):
             hint = near.hint(row['path'])
-            problems.append(
-                Skipped(
-                    where, 'missing', f'no such file: {row["path"]}' + (f'; {hint}' if hint else '')
-                )
-            )
+            why = f'no such file: {" ".join(row["path"].split())}' + (f'; {hint}' if hint else '')
+            problems.append(Skipped(where, 'missing', why))
         else:
             entries.append(_Entry(line.number, row, audio, meaning.emotion(row['emotion'])))
     return entries, problems
@@ -121,7 +118,7 @@ def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped
       InputError: all speakers are sides of a split or the like.
     """
     named = [e for e in entries if labels.speaker(e.row.get('speaker', ''))]
-    names = sorted({e.row['speaker'] for e in named})
+    names = sorted({' '.join(e.row['speaker'].split()) for e in named})
     if names and all(map(labels.no_speaker, names)):
         raise InputError(
             f'{manifest}: the speakers are {", ".join(names[:4])}, which are no persons, so no '
@@ -129,8 +126,9 @@ def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped
         )
     if not named:
         return entries
+    known = {e.number for e in named}
     why = 'no speaker, where other lines have one: it may be one of those'
-    problems += [Skipped(_where(manifest, e), 'bad line', why) for e in entries if e not in named]
+    problems += [Skipped(_where(manifest, e), 'bad line', why) for e in entries if e.number not in known]
     return named
 
 

@@ -86,7 +86,9 @@ def header(text: str, name: str, column: Callable[[str], str], required: Sequenc
         first = next(_records(text, delimiter, 0, 1, _never), None)
         if first is None:
             raise InputError(f'{name} is empty')
-        number, _, written, end = first
+        number, last, written, end = first
+        if last > number:  # no heading has a line break, and it may be a row that was swallowed
+            written = 'a quote is never closed'
         if isinstance(written, str):
             fault = written  # a tab is tried first, a comma last
             continue

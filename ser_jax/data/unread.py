@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def _tables(place: Path) -> Iterator[tuple[str, str, str, str]]:
         try:
             with at.open(name) if inside else open(at / name, 'rb') as f:
                 sample = b'' if suffix in SHEETS else f.read(_SAMPLE)
-        except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
             continue  # no table that could be looked into; its archive is judged by its sounds
         utf16 = sample.startswith((b'\xff\xfe', b'\xfe\xff'))
         yield (

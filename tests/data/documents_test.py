@@ -1,9 +1,11 @@
 """Text files are found and read alike in folders, zips and tars; odd encodings come out as text; damage has a name."""
 
+import os
 import re
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +86,30 @@ def test_other_encodings_are_named(tmp_path, encoding):
         print(document.text)
 
 
+@pytest.mark.parametrize('kind', ['tar.gz', 'tar.bz2', 'tar.xz', 'zip'])
+def test_any_damage_of_an_archive_is_one_line_or_harmless(tmp_path, kind):
+    whole = tmp_path / f'whole.{kind}'
+    if kind == 'zip':
+        with zipfile.ZipFile(whole, 'w', zipfile.ZIP_DEFLATED) as z:
+            for file in folder(tmp_path / 'in').rglob('*.txt'):
+                z.write(file, file.relative_to(tmp_path / 'in'))
+    else:
+        with tarfile.open(whole, f'w:{kind[4:]}') as t:
+            t.add(folder(tmp_path / 'in'), 'inside')
+    content, random = whole.read_bytes(), np.random.default_rng(0)
+    path = tmp_path / 'damaged' / f'a.{kind}'
+    path.parent.mkdir()
+    for at in random.integers(0, len(content), 60):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << random.integers(8)
+        for damaged in (bytes(flipped), content[:at]):
+            path.write_bytes(damaged)
+            try:
+                list(documents(path.parent, NAME))
+            except InputError as e:
+                assert '\n' not in str(e)
+
+
 @pytest.mark.parametrize('kind', ['tar.gz', 'zip'])
 def test_damaged_archives_are_one_line(tmp_path, kind):
     path = tmp_path / f'a.{kind}'
@@ -96,3 +122,14 @@ def test_damaged_archives_are_one_line(tmp_path, kind):
     with pytest.raises(InputError, match=rf'a\.{kind}: cannot be read.*again') as e:
         list(documents(tmp_path, NAME))
     assert '\n' not in str(e.value)
+
+
+def test_names_that_are_not_utf8_can_be_printed(tmp_path):
+    folder(tmp_path / 'in')
+    os.rename(tmp_path / 'in' / 'old', os.fsencode(tmp_path / 'in') + b'/\xfcold')
+    os.mkdir(os.fsencode(tmp_path / 'in') + b'/\xfc')
+    os.rename(
+        os.fsencode(tmp_path / 'in') + b'/\xfcold', os.fsencode(tmp_path / 'in') + b'/\xfc/old'
+    )
+    assert found(tmp_path / 'in') == TEXTS
+    assert all(d.source.encode() for d in documents(tmp_path, NAME))

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import pathlib
-import shutil
 import unicodedata
 import zipfile
 

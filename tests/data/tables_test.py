@@ -145,7 +145,12 @@ def test_the_header_decides_the_delimiter():
 
 @pytest.mark.parametrize(
     'text, says',
-    [('', 'is empty'), ('\n \n', 'is empty'), ('n,"x\na,b\n', 'line 1: a quote is never')],
+    [
+        ('', 'is empty'),
+        ('\n \n', 'is empty'),
+        ('n,"x\na,b\n', 'line 1: a quote is never'),
+        ('n,x,"y\na,b,c"\n', 'line 1: a quote is never closed'),
+    ],
 )
 def test_a_header_that_is_none_is_refused(text, says):
     with pytest.raises(InputError, match=says):
