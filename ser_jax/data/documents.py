@@ -19,10 +19,6 @@ from ser_jax.contract import InputError
 from ser_jax.data import corpus, download, labels, sources, tables
 
 TARS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
-# RuntimeError: how zipfile refuses members that are encrypted or compressed in a way it lacks.
-_UNREADABLE = (
-    OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
-)  # fmt: skip
 # What cp1252 has at 0x80 to 0x9F, where Unicode has controls that no text holds: curly quotes, dashes, the ellipsis.
 _CURLY = {c: bytes([c]).decode('cp1252', 'replace') for c in range(0x80, 0xA0)}
 
@@ -88,7 +84,7 @@ def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
                 yield from _of_tar(path, name)
             elif match := name.search(source):
                 yield Document(source, match, path.read_bytes() if path else place.read(inside))
-        except _UNREADABLE as e:
+        except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as e:
             raise InputError(f'{source}: cannot be read ({e}); copy or download it again') from e
 
 
@@ -121,9 +117,13 @@ def of(
 
 
 def _of_tar(path: Path, name: re.Pattern) -> Iterator[Document]:
-    with tarfile.open(path, 'r|*') as archive:  # a stream: seeking in a compressed file reads it again and again
-        for member in archive:
-            source = labels.printable(f'{path.as_posix()}:{member.name}')
-            hidden = any(part.startswith('._') for part in member.name.split('/'))
-            if member.isfile() and not hidden and (match := name.search(source)):
-                yield Document(source, match, archive.extractfile(member).read())
+    try:
+        # A stream: seeking in a compressed file reads it again and again.
+        with tarfile.open(path, 'r|*') as archive:
+            for member in archive:
+                source = labels.printable(f'{path.as_posix()}:{member.name}')
+                hidden = any(part.startswith('._') for part in member.name.split('/'))
+                if member.isfile() and not hidden and (match := name.search(source)):
+                    yield Document(source, match, archive.extractfile(member).read())
+    except lzma.LZMAError as e:
+        raise tarfile.ReadError(str(e)) from e
