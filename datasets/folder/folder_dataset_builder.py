@@ -20,6 +20,11 @@ class Builder(corpus.CorpusBuilder):
         given = pathlib.Path(self._given_manual_dir or '').expanduser()
         if self._given_manual_dir and given.is_file() and given.suffix.lower() in own.MANIFESTS:
             return given
+        if self._given_manual_dir and given.is_file() and given.suffix.lower() != '.zip':
+            raise corpus.InputError(
+                f'--manual_dir={given} is neither folder, zip nor manifest ({", ".join(own.MANIFESTS)}); a table is saved '
+                f'as one of these (UTF-8); {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
+            )
         folder = super().manual_dir(dl_manager)
         if folder is None:
             raise corpus.InputError(self.MANUAL_DOWNLOAD_INSTRUCTIONS)

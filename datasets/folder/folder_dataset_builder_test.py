@@ -46,6 +46,26 @@ def test_a_folder_of_junk_says_exactly_what_it_left_out(tmp_path):
     assert report['ignored'] == {'no sound (.txt)': 1, 'no sound (.png)': 1}
 
 
+def test_lines_of_a_manifest_that_are_left_out_are_reported(tmp_path):
+    names = [f'{e}_{i}' for e in ('happy', 'sad') for i in range(4)]
+    place = lookalikes.write(tmp_path / 'in', {f'wav/{name}.wav': 16000 for name in names})
+    lines = [f'wav/{name}.wav,{name[:-2].strip("_")},s{name[-1]},fine' for name in names]
+    lines[1], lines[4] = lines[1].replace('fine', '"Well I'), lines[4].replace('fine', 'Oh, really')
+    (place / 'manifest.csv').write_text('\n'.join(['path,emotion,speaker,text', *lines]))
+    opened, report = lookalikes.built(Builder, place, tmp_path)
+    assert len(opened) == 6 and set(opened.speaker) == {f'folder_s{i}' for i in range(4)}
+    assert [(s['source'].rpartition(':')[2], s['detail']) for s in report['skipped']] == [
+        ('3', 'a quote is never closed'), ('6', '5 values for 4 columns'),
+    ]  # fmt: skip
+    assert report['ignored'] == {'no line of manifest.csv names it': 2}
+
+
+def test_a_table_that_is_no_manifest_is_refused(tmp_path):
+    (tmp_path / 'labels.xlsx').write_text('x')
+    with pytest.raises(InputError, match=r'labels\.xlsx is neither folder, zip nor manifest \(\.csv, \.tsv, \.jsonl\)'):
+        lookalikes.built(Builder, tmp_path / 'labels.xlsx', tmp_path / 'out')
+
+
 def test_the_command_gives_it_a_name_and_training_finds_it(tmp_path):
     lookalikes.write(tmp_path / 'in', {f'{e}/{i}.wav': 16000 for e in ('happy', 'sad') for i in range(2)})
 

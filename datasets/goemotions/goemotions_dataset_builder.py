@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from ser_jax.data import corpus, documents, emotions
 
 FILE = re.compile(r'(?:^|[/:])(?:(train|dev|test)\.tsv|(?:labels|emotions)\.txt)$')
+LINE = re.compile(r'([^\t]*)\t([0-9]{1,2}(?:,[0-9]{1,2})*)\t(\S+)')  # text, numbers of labels, id
 EKMAN = {  # as the makers publish it
     'anger': 'anger annoyance disapproval',
     'disgust': 'disgust',
@@ -17,6 +18,7 @@ EKMAN = {  # as the makers publish it
     'surprise': 'surprise realization confusion curiosity',
 }
 EKMAN_OF = {fine: coarse for coarse, words in EKMAN.items() for fine in words.split()}
+CONFIGS = ('original', '27 emotions or neutral'), ('ekman', "Ekman's six emotions or neutral")
 # A label's number is its place here.
 LABELS = {'original': (*sorted(EKMAN_OF.keys() - {'neutral'}), 'neutral'), 'ekman': tuple(EKMAN)}
 
@@ -28,10 +30,7 @@ def _taxonomy(name: str, emotions_of: str) -> corpus.FeatureConfig:
 class Builder(corpus.CorpusBuilder):
     """Comments that have one emotion, in either taxonomy."""
 
-    BUILDER_CONFIGS = [  # noqa: RUF012
-        _taxonomy('original', '27 emotions or neutral'),
-        _taxonomy('ekman', "Ekman's six emotions or neutral"),
-    ]
+    BUILDER_CONFIGS = [_taxonomy(*of) for of in CONFIGS]  # noqa: RUF012
     TITLE = 'GoEmotions, Demszky et al. (2020)'
     HOMEPAGE = 'https://github.com/google-research/google-research/tree/master/goemotions'
     LICENSE = 'CC BY 4.0'
@@ -43,7 +42,10 @@ class Builder(corpus.CorpusBuilder):
     def recordings(self, dl_manager):
         found = documents.of(self, dl_manager, FILE, 'test.tsv')
         folder = lambda document: PurePosixPath(document.source).parent
-        named = {folder(d): tuple(d.text.split()) for d in found if not d.match[1]}
+        named = {}
+        for d in (d for d in found if not d.match[1]):
+            if named.setdefault(folder(d), words := tuple(d.text.split())) != words:
+                raise corpus.InputError(f'{d.source} and the file beside it name other labels')
         tables = {taxonomy: {} for taxonomy in LABELS}
         for d in (d for d in found if d.match[1]):
             words = named.get(folder(d)) or LABELS['ekman' if folder(d).name == 'ekman' else 'original']
@@ -63,12 +65,13 @@ class Builder(corpus.CorpusBuilder):
     def _comments(self, table: documents.Document, words: tuple[str, ...]):
         for number, line in enumerate(re.split(r'\r?\n', table.text.rstrip('\r\n')), 1):
             source = f'{table.source}:{number}'
-            try:
-                text, numbers, name = line.split('\t')
-                labels = {words[int(n)] for n in numbers.split(',')}
-            except (ValueError, IndexError):
+            comment = LINE.fullmatch(line)
+            places = {int(n) for n in comment[2].split(',')} if comment else {len(words)}
+            if max(places) >= len(words):
                 yield corpus.Skipped(source, 'unknown name', 'expected text, label numbers and id between tabs')
                 continue
+            text, _, name = comment.groups()
+            labels = {words[n] for n in places}
             if self.builder_config.name == 'ekman':
                 labels = {EKMAN_OF[label] for label in labels}
             if len(labels) > 1:

@@ -20,14 +20,18 @@ EKMAN = ('anger', 'disgust', 'fear', 'joy', 'neutral', 'sadness', 'surprise')
 def prepared(data_dir, config='original', manual_dir=DUMMY):
     """(utterances as opened, report) of a build from `manual_dir`."""
     builder = Builder(data_dir=data_dir, config=config)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+    )
     report = json.loads(pathlib.Path(builder.data_dir, 'inspection.json').read_text())
     return utterances.open_corpora((f'goemotions/{config}',), str(data_dir), 'text'), report
 
 
 def test_comments_are_read_as_published(tmp_path):
     opened, report = prepared(tmp_path)
-    by_id = dict(zip(opened.id, zip(opened.emotion, opened.label, opened.text, strict=True), strict=True))
+    by_id = dict(
+        zip(opened.id, zip(opened.emotion, opened.label, opened.text, strict=True), strict=True)
+    )
     assert by_id['train/ead0006'] == ('happy', 'joy', 'So happy for you :)')
     assert by_id['train/ead0005'] == ('annoyance', 'annoyance', '[NAME] said "no" again')
     assert by_id['dev/eae0001'][0] == 'surprised' and by_id['test/eaf0002'][0] == 'fearful'
@@ -42,10 +46,20 @@ def test_comments_are_read_as_published(tmp_path):
 def test_ekman_follows_the_published_mapping(tmp_path):
     opened, report = prepared(tmp_path, 'ekman')
     emotion = dict(zip(opened.id, opened.emotion, strict=True))
-    assert emotion['train/ead0002'] == 'happy' and emotion['train/ead0005'] == 'angry'  # admiration, annoyance
+    assert (
+        emotion['train/ead0002'] == 'happy' and emotion['train/ead0005'] == 'angry'
+    )  # admiration, annoyance
     assert emotion['train/ead0003'] == 'happy'  # amusement and joy are one emotion here
     assert report['ignored'] == {'several emotions': 1}
-    assert set(opened.facts[0].emotions) <= {'happy', 'angry', 'sad', 'fearful', 'disgust', 'surprised', 'neutral'}
+    assert set(opened.facts[0].emotions) <= {
+        'happy',
+        'angry',
+        'sad',
+        'fearful',
+        'disgust',
+        'surprised',
+        'neutral',
+    }
 
 
 def test_the_mapping_covers_every_label_once():
@@ -82,7 +96,10 @@ def test_files_of_seven_labels_give_the_same_shards_as_the_mapping(tmp_path):
     original, _ = prepared(tmp_path / 'both', 'original', tmp_path / 'in')
     assert original.fingerprints == prepared(tmp_path / 'original')[0].fingerprints
     (tmp_path / 'in' / 'ekman' / 'dev.tsv').unlink()  # a split that the seven lack is mapped
-    assert prepared(tmp_path / 'mixed', 'ekman', tmp_path / 'in')[0].fingerprints == mapped.fingerprints
+    assert (
+        prepared(tmp_path / 'mixed', 'ekman', tmp_path / 'in')[0].fingerprints
+        == mapped.fingerprints
+    )
 
 
 def test_other_taxonomies_are_ignored_and_damage_is_named(tmp_path):
@@ -94,14 +111,52 @@ def test_other_taxonomies_are_ignored_and_damage_is_named(tmp_path):
     assert report['ignored']['of other labels, positive, negative, ambiguous, neutral ...'] == 3
     with open(tmp_path / 'in' / 'original' / 'test.tsv', 'a') as f:
         f.write('no numbers here\nnumber out of range\t28\teag0001\n')
-    with pytest.raises(InputError, match=r'2 of 13 files are bad.*test\.tsv:5: expected text, label numbers and id'):
+    with pytest.raises(
+        InputError, match=r'2 of 13 files are bad.*test\.tsv:5: expected text, label numbers and id'
+    ):
         prepared(tmp_path / 'bad', 'original', tmp_path / 'in')
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+def test_every_comment_is_read_or_named(tmp_path, monkeypatch, end):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    odd = 'a "quote, \u2028 \x1c \x0b\x0c and \x7f one'
+    bad = [
+        'a\t-1\tid',
+        'a\t28\tid',
+        'a\t1\t',
+        'a\t1, 2\tid',
+        'a\t1_0\tid',
+        'a\t٣\tid',
+        'a\t1\tid\t',
+        '',
+        'a',
+    ]
+    lines = [f'{odd}\t2\teag1', *bad, f'"{odd}\t3\teag2']
+    (copy / 'test.tsv').write_text(end.join(lines) + end, newline='')
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.9')
+    opened, report = prepared(tmp_path / 'out', manual_dir=copy)
+    test = {i: t for i, t in zip(opened.id, opened.text, strict=True) if i.startswith('test/')}
+    assert test == {'test/eag1': odd, 'test/eag2': f'"{odd}'}
+    named = [s['source'].rpartition(':')[2] for s in report['skipped'] if 'test.tsv' in s['source']]
+    assert named == [str(n) for n in range(2, 2 + len(bad))]
+
+
+def test_two_lists_of_labels_that_differ_are_refused(tmp_path):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    shutil.copy(copy / 'emotions.txt', copy / 'labels.txt')
+    prepared(tmp_path / 'same', manual_dir=copy)
+    (copy / 'labels.txt').write_text('\n'.join(EKMAN))
+    with pytest.raises(InputError, match=r'labels\.txt and the file beside it name other labels|emotions\.txt and the file'):
+        prepared(tmp_path / 'out', manual_dir=copy)
 
 
 def test_folders_without_comments_are_refused_in_one_line(tmp_path):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / 'goemotions_1.csv').write_text('text,id\n')
-    with pytest.raises(InputError, match=r'holds no goemotions text: looked for files like test\.tsv.*1 \.csv') as e:
+    with pytest.raises(
+        InputError, match=r'holds no goemotions text: looked for files like test\.tsv.*1 \.csv'
+    ) as e:
         prepared(tmp_path / 'out', 'original', tmp_path / 'in')
     assert '\n' not in str(e.value)
 

@@ -4,12 +4,12 @@ import re
 
 from ser_jax.data import corpus, documents
 
+from . import dialogs
+
 # Ses01F_impro01_M003: session, the sex of who wears the markers (not of who speaks), dialog, who speaks, turn.
 NAME = re.compile(r'(Ses0[1-5])[FM]_(?:impro|script)\w*_([FM])\d+')
 DIALOG = re.compile(r'Ses0[1-5][FM]_(?:impro\d+|script\d+_\d+)[a-z]?')
 TEXTS = re.compile(r'[/:](?:(EmoEvaluation)|transcriptions)/Ses0[1-5][FM]_(?:impro|script)[^/]*\.txt$')
-EVALUATION = re.compile(r'^\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(Ses\w+)\s+(\w+)\s+\[', re.MULTILINE)
-TRANSCRIPT = re.compile(r'^(Ses\w+) \[[^\]\n]*\]:[^\S\n]*(.*)$', re.MULTILINE)
 EMOTIONS = {
     'neu': 'neutral', 'hap': 'happy', 'sad': 'sad', 'ang': 'angry', 'fea': 'fearful', 'dis': 'disgust',
     'sur': 'surprised', 'exc': 'excited', 'fru': 'frustrated',
@@ -44,10 +44,10 @@ class Builder(corpus.CorpusBuilder):
 
     def recordings(self, dl_manager):
         audio = self.audio(dl_manager, NAME, 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav')
-        labels, texts = {}, {}
-        for document in documents.documents(self.manual_dir(dl_manager), TEXTS):
-            pattern, into = (EVALUATION, labels) if document.match[1] else (TRANSCRIPT, texts)
-            into.update((name, value.strip()) for name, value in pattern.findall(document.text))
+        found = list(documents.documents(self.manual_dir(dl_manager), TEXTS))
+        labels, faults = dialogs.evaluations(d for d in found if d.match[1])
+        texts, more = dialogs.transcripts(d for d in found if not d.match[1])
+        yield from faults + more
         if not labels:
             raise corpus.InputError(
                 f'{self.manual_dir(dl_manager)} holds IEMOCAP recordings but no dialog/EmoEvaluation/*.txt, where their '
@@ -59,7 +59,11 @@ class Builder(corpus.CorpusBuilder):
                 why = 'sound of a whole dialog' if DIALOG.fullmatch(sound.stem) else 'not an IEMOCAP name'
                 yield corpus.Skipped(sound.source, kind, why)
                 continue
-            label = labels.get(sound.stem, '')
+            label, *others = labels.get(sound.stem, [''])
+            if others:
+                why = f'is {" and ".join([label, *others])} in EmoEvaluation'
+                yield corpus.Skipped(sound.source, 'unknown name', why)
+                continue
             if label not in EMOTIONS:
                 kind = 'ignored' if label in IGNORED else 'unknown name'
                 why = IGNORED.get(label, f'emotion {label!r} is not known' if label else 'has no line in EmoEvaluation')
@@ -75,3 +79,5 @@ class Builder(corpus.CorpusBuilder):
                 read=sound.read,
                 source=sound.source,
             )
+        for name in sorted(labels.keys() - {sound.stem for sound in audio}):
+            yield corpus.Skipped(name, 'ignored', 'in EmoEvaluation, but no such sound')

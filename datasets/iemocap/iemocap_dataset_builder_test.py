@@ -23,7 +23,9 @@ Builder = build.builder_class(HERE / 'iemocap_dataset_builder.py')
 def prepared(data_dir, manual_dir=DUMMY):
     """(utterances as opened, report) of a build from `manual_dir`."""
     builder = Builder(data_dir=data_dir)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+    )
     report = json.loads(pathlib.Path(builder.data_dir, 'inspection.json').read_text())
     return utterances.open_corpora(('iemocap',), str(data_dir)), report
 
@@ -37,14 +39,27 @@ def test_utterances_are_read_as_published(tmp_path):
         'Ses05M_impro05a_F000': 'surprised', 'Ses05M_impro05a_M000': 'fearful', 'Ses05M_impro05a_M001': 'disgust',
     }  # fmt: skip
     # The first letter says who wore markers, the last who speaks.
-    assert of('speaker')['Ses01F_impro01_M000'] == 'iemocap_Ses01M' and of('sex')['Ses01F_impro01_M000'] == 'male'
-    assert of('speaker')['Ses01M_script01_1_F000'] == 'iemocap_Ses01F' == of('speaker')['Ses01F_impro01_F002']
-    assert of('text')['Ses01M_script01_1_F000'] == 'You kept the lamp.' and of('label')['Ses01F_impro01_F002'] == 'exc'
+    assert (
+        of('speaker')['Ses01F_impro01_M000'] == 'iemocap_Ses01M'
+        and of('sex')['Ses01F_impro01_M000'] == 'male'
+    )
+    assert (
+        of('speaker')['Ses01M_script01_1_F000']
+        == 'iemocap_Ses01F'
+        == of('speaker')['Ses01F_impro01_F002']
+    )
+    assert (
+        of('text')['Ses01M_script01_1_F000'] == 'You kept the lamp.'
+        and of('label')['Ses01F_impro01_F002'] == 'exc'
+    )
     assert set(opened.channel) == {'speech'} and set(opened.rate_hz) == {16000}
     assert report['ignored'] == {
         'the evaluators did not agree (xxx)': 1, 'another emotion (oth)': 1, 'sound of a whole dialog': 1,
     }  # fmt: skip
-    assert report['published']['speech']['here'] == 9 and report['published']['speech']['published'] == 7529
+    assert (
+        report['published']['speech']['here'] == 9
+        and report['published']['speech']['published'] == 7529
+    )
     assert opened.facts[0].research_only
 
 
@@ -62,11 +77,15 @@ def test_one_session_and_a_zip_give_what_they_hold(tmp_path):
 def test_what_is_missing_is_named(tmp_path):
     copy = shutil.copytree(DUMMY, tmp_path / 'in')
     (copy / 'Session5/dialog/EmoEvaluation/Ses05M_impro05a.txt').unlink()
-    with pytest.raises(InputError, match=r'3 of 9 files are bad.*Ses05M_impro05a_F000\.wav: has no line in EmoEval'):
+    with pytest.raises(
+        InputError, match=r'3 of 9 files are bad.*Ses05M_impro05a_F000\.wav: has no line in EmoEval'
+    ):
         prepared(tmp_path / 'out', copy)
     for path in copy.rglob('EmoEvaluation'):
         shutil.rmtree(path)
-    with pytest.raises(InputError, match=r'no dialog/EmoEvaluation/\*\.txt, where their emotions are; give the') as e:
+    with pytest.raises(
+        InputError, match=r'no dialog/EmoEvaluation/\*\.txt, where their emotions are; give the'
+    ) as e:
         prepared(tmp_path / 'out', copy)
     assert '\n' not in str(e.value)
     shutil.rmtree(copy / 'Session1/sentences'), shutil.rmtree(copy / 'Session5/sentences')
@@ -77,7 +96,9 @@ def test_what_is_missing_is_named(tmp_path):
 def test_an_unknown_code_and_an_odd_name_are_named(tmp_path, monkeypatch):
     copy = shutil.copytree(DUMMY, tmp_path / 'in')
     table = copy / 'Session1/dialog/EmoEvaluation/Ses01F_impro01.txt'
-    table.write_text(table.read_text().replace('\tneu\t', '\tbor\t').replace('\n', '\r\n'), newline='')
+    table.write_text(
+        table.read_text().replace('\tneu\t', '\tbor\t').replace('\n', '\r\n'), newline=''
+    )
     wav = copy / 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav'
     shutil.copy(wav, wav.with_name('Ses01F_impro01_X000.wav'))
     monkeypatch.setenv('SER_JAX_TOLERANCE', '0.5')
@@ -86,6 +107,38 @@ def test_an_unknown_code_and_an_odd_name_are_named(tmp_path, monkeypatch):
     assert {(s['kind'], s['detail']) for s in report['skipped']} == {
         ('unknown name', "emotion 'bor' is not known"), ('unknown name', 'not an IEMOCAP name'),
     }  # fmt: skip
+
+
+def test_every_line_of_the_dialogs_is_accounted_for(tmp_path, monkeypatch):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    table = copy / 'Session1/dialog/EmoEvaluation/Ses01F_impro01.txt'
+    text = table.read_text().replace('\tfru\t', ' fru').replace('[4.7500 -', '[4.7500')
+    text += (
+        '[3.2500 - 4.3500]\tSes01F_impro01_F001\thap\t[2.5000, 2.5000, 2.5000]\n'  # it is ang above
+    )
+    text += '[9.2500 - 9.3500]\tSes01F_impro01_F009\thap\t[2.5000, 2.5000, 2.5000]\n'
+    table.write_text(text.replace('\n', '\r'), newline='')
+    words = copy / 'Session1/dialog/transcriptions/Ses01F_impro01.txt'
+    words.write_text(
+        words.read_text().replace('Is this', 'Is\u2028this').replace(']: Look', '] Look')
+    )
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.5')
+    opened, report = prepared(tmp_path / 'out', copy)
+    assert {pathlib.Path(s['source']).stem: s['detail'] for s in report['skipped']} == {
+        'Ses01F_impro01_M000': 'has no line in EmoEvaluation', 'Ses01F_impro01_M001': 'has no line in EmoEvaluation',
+        'Ses01F_impro01_F001': 'is ang and hap in EmoEvaluation',
+    }  # fmt: skip
+    for why in (
+        'damaged line in EmoEvaluation',
+        'damaged line in transcriptions',
+        'in EmoEvaluation, but no such sound',
+    ):
+        assert report['ignored'][why] == {'damaged line in EmoEvaluation': 2}.get(why, 1)
+    text = dict(zip(opened.id, opened.text, strict=True))
+    assert (
+        text['Ses01F_impro01_F000'] == 'Is\u2028this the line for the ferry?'
+        and text['Ses01F_impro01_F002'] == ''
+    )
 
 
 def test_the_folds_of_the_readme_leave_one_session_out(tmp_path):
@@ -97,12 +150,18 @@ def test_the_folds_of_the_readme_leave_one_session_out(tmp_path):
         channel=np.full(20, 'speech'), emotion=np.tile(['sad', 'happy'], 10), source_sha256=np.arange(20).astype(str),
         id=np.arange(20).astype(str),
     )  # fmt: skip
-    members = types.SimpleNamespace(protocol='from_file', folds_file=tmp_path / 'sessions.json', valid_speakers=2)
+    members = types.SimpleNamespace(
+        protocol='from_file', folds_file=tmp_path / 'sessions.json', valid_speakers=2
+    )
     sessions = [{s: {name[8:13] for name in everyone.speaker[getattr(f, s)]} for s in ('train', 'valid', 'test')}
                 for f in folds.make(everyone, members)]  # fmt: skip
     assert [f['test'] for f in sessions] == [{f'Ses0{n}'} for n in range(1, 6)]
     for f in sessions:
-        assert len(f['valid']) == 1 and len(f['train']) == 3 and len(f['train'] | f['valid'] | f['test']) == 5
+        assert (
+            len(f['valid']) == 1
+            and len(f['train']) == 3
+            and len(f['train'] | f['valid'] | f['test']) == 5
+        )
 
 
 def test_the_folder_follows_the_convention():

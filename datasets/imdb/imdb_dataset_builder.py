@@ -6,8 +6,12 @@ from ser_jax.data import corpus, documents
 
 from . import keras_npz
 
-# A review, train/pos/0_9.txt: split, polarity, number, stars (unsup: no verdict); or one of the files of Keras's copy.
-FILE = re.compile(r'(?:^|[/:])(?:(train|test)/(pos|neg|unsup)/(\d+)_(\d+)\.txt|[^/:]+\.npz|imdb_word_index\.json)$')
+# A review, train/pos/0_9.txt: split, polarity (unsup: no verdict), name; or a file of Keras's copy.
+FILE = re.compile(
+    r'(?:^|[/:])(?:(train|test)/(pos|neg|unsup)/([^/:]+)|[^/:]+\.npz|imdb_word_index\.json)$'
+)
+NAME = re.compile(r'([0-9]+)_([0-9]+)\.txt')
+STARS = {'neg': range(1, 5), 'pos': range(7, 11)}
 EMOTIONS = {'neg': 'negative', 'pos': 'positive'}
 
 
@@ -29,19 +33,28 @@ class Builder(corpus.CorpusBuilder):
         found = documents.of(self, dl_manager, FILE, 'train/pos/0_9.txt', ', or imdb.npz with imdb_word_index.json')
         reviews = [d for d in found if d.match[1]]
         for review in reviews:
-            split, polarity, number, stars = review.match.groups()
+            split, polarity, name = review.match.groups()
             if polarity == 'unsup':
                 yield corpus.Skipped(review.source, 'ignored', 'review without a verdict (unsup)')
                 continue
+            if not (parts := NAME.fullmatch(name)) or int(parts[2]) not in STARS[polarity]:
+                why = 'expected number and stars, as in 0_9.txt'
+                why = f'{parts[2]} stars are not {polarity}' if parts else why
+                yield corpus.Skipped(review.source, 'unknown name', why)
+                continue
+            number, stars = parts.groups()
             text = re.sub(r'<br\s*/?>', ' ', review.text)  # markup, not words
             yield _recording(f'{split}/{polarity}/{number}_{stars}', EMOTIONS[polarity], stars, text, review.source)
-        index = next((d for d in found if d.source.endswith('.json')), None)
         for copy in (d for d in found if d.source.endswith('.npz')):
             if reviews:
                 yield corpus.Skipped(copy.source, 'ignored', "Keras's copy of reviews that are here as files")
                 continue
-            for split, place, text, label in keras_npz.reviews(copy, index):
+            for split, place, text, label in keras_npz.reviews(copy, found):
                 name = f'{split}/{place:05d}'
+                if isinstance(text, int):
+                    why = f'word number {text} is not in imdb_word_index.json'
+                    yield corpus.Skipped(f'{copy.source}:{name}', 'bad line', why)
+                    continue
                 yield _recording(name, self.EMOTIONS[label], str(label), text, f'{copy.source}:{name}')
 
 

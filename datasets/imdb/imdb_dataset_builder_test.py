@@ -25,13 +25,20 @@ IDS = [
     'test/neg/0_2', 'test/pos/0_8', 'test/pos/1_7', 'train/neg/0_3', 'train/neg/1_1', 'train/neg/2_1', 'train/pos/0_9',
     'train/pos/10_10',
 ]  # fmt: skip
-INDEX = {w: rank for rank, w in enumerate(['the', 'and', 'a', 'of', 'goat', 'lighthouse', 'fog', 'praise', 'blame'], 1)}
+INDEX = {
+    w: rank
+    for rank, w in enumerate(
+        ['the', 'and', 'a', 'of', 'goat', 'lighthouse', 'fog', 'praise', 'blame'], 1
+    )
+}
 
 
 def prepared(data_dir, manual_dir=DUMMY):
     """(utterances as opened, report) of a build from `manual_dir`."""
     builder = Builder(data_dir=data_dir)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+    )
     report = json.loads(pathlib.Path(builder.data_dir, 'inspection.json').read_text())
     return utterances.open_corpora(('imdb',), str(data_dir), 'text'), report
 
@@ -59,13 +66,61 @@ def test_reviews_are_read_as_published(tmp_path):
     assert list(opened.id) == IDS
     at = IDS.index('train/pos/0_9')
     assert (opened.emotion[at], opened.label[at], opened.channel[at]) == ('positive', '9', 'text')
-    assert opened.text[at] == 'A merry little film about a lighthouse. I laughed twice and cried once.'
+    assert (
+        opened.text[at] == 'A merry little film about a lighthouse. I laughed twice and cried once.'
+    )
     assert opened.text[IDS.index('train/pos/10_10')].startswith('The café')
     assert len(set(opened.speaker)) == len(IDS) and opened.speaker[at] == 'imdb_train/pos/0_9'
-    assert list(opened.emotion) == [{'pos': 'positive', 'neg': 'negative'}[i.split('/')[1]] for i in IDS]
+    assert list(opened.emotion) == [
+        {'pos': 'positive', 'neg': 'negative'}[i.split('/')[1]] for i in IDS
+    ]
     assert report['ignored'] == {'review without a verdict (unsup)': 1}
-    (twice,) = report['skipped']  # of a review on both sides of the published split the test keeps its own
+    (twice,) = report[
+        'skipped'
+    ]  # of a review on both sides of the published split the test keeps its own
     assert twice['kind'] == 'duplicate' and twice['source'].endswith('train/pos/1_7.txt')
+
+
+def test_every_file_of_a_side_is_read_or_named(tmp_path, monkeypatch):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    odd = 'expected number and stars, as in 0_9.txt'
+    bad = {
+        'pos/3_2.txt': '2 stars are not pos', 'neg/3_8.txt': '8 stars are not neg',
+        'neg/4_5.txt': '5 stars are not neg', 'pos/7.txt': odd, 'pos/8_9.TXT': odd,
+    }  # fmt: skip
+    for name in bad:
+        (copy / 'aclImdb' / 'test' / name).write_text(f'A kite, {name}.')
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.9')
+    opened, report = prepared(tmp_path / 'out', copy)
+    named = {
+        '/'.join(s['source'].split('/')[-2:]): s['detail']
+        for s in report['skipped']
+        if s['kind'] == 'unknown name'
+    }
+    assert list(opened.id) == IDS and named == bad
+    (copy / 'aclImdb' / 'test' / 'pos' / '9_9.txt').write_text('A kite.', encoding='utf-16')
+    with pytest.raises(InputError, match=r'9_9\.txt is UTF-16; save it as UTF-8'):
+        prepared(tmp_path / 'utf16', copy)
+
+
+def test_a_copy_of_keras_that_does_not_fit_its_index_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.5')
+    folder = keras_copy(tmp_path / 'in', [([2, 5], 1), ([3, 77], 0)], [([6], 0)])
+    opened, report = prepared(tmp_path / 'out', folder)
+    assert len(opened) == 2 and [s['detail'] for s in report['skipped']] == [
+        'word number 77 is not in imdb_word_index.json'
+    ]
+    for rows, says in (([([2], 2)], 'labels but 0 and 1'), ([([2], -1)], 'labels but 0 and 1')):
+        keras_copy(folder, rows, [([6], 0)])
+        with pytest.raises(InputError, match=says):
+            prepared(tmp_path / 'bad', folder)
+    keras_copy(folder, [([2], 1)], [([6], 0)], y_train=np.array([1, 0]))
+    with pytest.raises(InputError, match='2 labels for the 1 reviews of train'):
+        prepared(tmp_path / 'bad', folder)
+    keras_copy(folder, [([2], 1)], [([6], 0)])
+    (folder / 'imdb_word_index.json').write_text(json.dumps({**INDEX, 'goad': 5}))
+    with pytest.raises(InputError, match='has two words of one rank'):
+        prepared(tmp_path / 'bad', folder)
 
 
 def test_archives_give_the_same_shards(tmp_path):
@@ -112,12 +167,20 @@ def test_an_npz_runs_no_code(tmp_path):
     folder = keras_copy(tmp_path / 'in', [([1, 2], 1), ([3], Malice())], [([2], 0)])
     assert np.load(folder / 'imdb.npz', allow_pickle=True)['y_train'].shape == (2,)
     (tmp_path / 'ran').rmdir()  # so the file is what it claims to be
-    with pytest.raises(InputError, match=r'imdb\.npz cannot be used .*asks for posix\.mkdir.*nothing of it was run'):
+    with pytest.raises(
+        InputError, match=r'imdb\.npz cannot be used .*asks for posix\.mkdir.*nothing of it was run'
+    ):
         prepared(tmp_path / 'out', folder)
     assert not (tmp_path / 'ran').exists()
-    for inside in (b'cos\nsystem\n(S"true"\ntR.', b'cbuiltins\neval\n(S"1"\ntR.', b'c_codecs\nlookup\n(S"x"\ntR.'):
+    for inside in (
+        b'cos\nsystem\n(S"true"\ntR.',
+        b'cbuiltins\neval\n(S"1"\ntR.',
+        b'c_codecs\nlookup\n(S"x"\ntR.',
+    ):
         header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, {'descr': '|O', 'fortran_order': False, 'shape': (1,)})
+        np.lib.format.write_array_header_1_0(
+            header, {'descr': '|O', 'fortran_order': False, 'shape': (1,)}
+        )
         with zipfile.ZipFile(folder / 'imdb.npz', 'w') as z:
             for name in ('x_train', 'y_train', 'x_test', 'y_test'):
                 z.writestr(f'{name}.npy', header.getvalue() + inside)
@@ -134,12 +197,16 @@ def test_arrays_of_every_age_are_read(tmp_path, protocol):
     with zipfile.ZipFile(folder / 'imdb.npz', 'w') as z:
         for name, array in stored.items():
             content = io.BytesIO()
-            np.lib.format.write_array(content, array[:0] if array.dtype == object else array, allow_pickle=True)
+            np.lib.format.write_array(
+                content, array[:0] if array.dtype == object else array, allow_pickle=True
+            )
             if array.dtype == object:
                 content = io.BytesIO()
                 header = {'descr': '|O', 'fortran_order': False, 'shape': array.shape}
                 np.lib.format.write_array_header_1_0(content, header)
-                old = pickle.dumps(array, protocol).replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
+                old = pickle.dumps(array, protocol).replace(
+                    b'numpy._core.multiarray', b'numpy.core.multiarray'
+                )
                 content.write(old if protocol < 4 else pickle.dumps(array, protocol))
             z.writestr(f'{name}.npy', content.getvalue())
     assert prepared(tmp_path / 'out', folder)[0].fingerprints == expected.fingerprints
@@ -156,7 +223,9 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
         prepared(tmp_path / 'out', folder)
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other' / 'notes.txt').write_text('no review')
-    with pytest.raises(InputError, match=r'holds no imdb text: looked for files like train/pos.*found 1 \.txt') as e:
+    with pytest.raises(
+        InputError, match=r'holds no imdb text: looked for files like train/pos.*found 1 \.txt'
+    ) as e:
         prepared(tmp_path / 'out', tmp_path / 'other')
     assert '\n' not in str(e.value)
 
@@ -164,11 +233,16 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
 def test_files_go_before_the_copy_of_keras_beside_them(tmp_path):
     folder = keras_copy(shutil.copytree(DUMMY, tmp_path / 'in'), [([2], 1)], [([3], 0)])
     opened, report = prepared(tmp_path / 'out', folder)
-    assert list(opened.id) == IDS and "Keras's copy of reviews that are here as files" in report['ignored']
+    assert (
+        list(opened.id) == IDS
+        and "Keras's copy of reviews that are here as files" in report['ignored']
+    )
 
 
 def test_thousands_of_texts_take_seconds(tmp_path):
-    rows = [([n % 9 + 1, n // 9 % 9 + 1, n // 81 % 9 + 1, n // 729 + 1], n % 2) for n in range(3000)]
+    rows = [
+        ([n % 9 + 1, n // 9 % 9 + 1, n // 81 % 9 + 1, n // 729 + 1], n % 2) for n in range(3000)
+    ]
     start = time.monotonic()
     opened, _ = prepared(tmp_path / 'out', keras_copy(tmp_path / 'in', rows, rows[:0]))
     assert len(opened) == 3000 and time.monotonic() - start < 20  # about 2 on a quiet machine
@@ -179,7 +253,9 @@ def test_the_folder_follows_the_convention():
     assert metadata.description.startswith('# IMDB') and 'maas2011' in metadata.citation
     assert set(metadata.tags) <= set(tfds.core.dataset_metadata.valid_tags())
     infos = Builder.url_infos
-    assert {a.url: a.size for a in Builder.ARCHIVES} == {url: int(info.size) for url, info in infos.items()}
+    assert {a.url: a.size for a in Builder.ARCHIVES} == {
+        url: int(info.size) for url, info in infos.items()
+    }
     assert sum(p.stat().st_size for p in DUMMY.rglob('*') if p.is_file()) < 10_000
 
 

@@ -4,7 +4,7 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,42 +22,64 @@ class Review(NamedTuple):
 
     split: str  # train | test
     place: int  # where Keras's load_data has it, from 0
-    text: str  # its words in lower case, without punctuation
+    text: str | int  # its words in lower case, without punctuation; or a number that is no word's
     label: int  # 1 positive, 0 negative
 
 
-def reviews(copy: Document, index: Document | None) -> Iterator[Review]:
+def reviews(copy: Document, found: Sequence[Document]) -> Iterator[Review]:
     """The reviews of an npz in the order in which Keras's load_data returns them, as words.
 
     The file has plain ranks of words in another order. One that was saved from what load_data returned (each review
     begins with 1, ranks are 3 higher) is recognized and keeps its order; words that it left out (2) stay left out.
 
     Args:
-      index: imdb_word_index.json, word -> rank from 1.
+      found: has among it imdb_word_index.json, word -> rank from 1; one beside the copy goes first.
 
     Raises:
-      InputError: there is no index, an array is missing or is not made of numbers, or the file asks for code.
+      InputError: there is no index or more than one, an array is missing or is not made of numbers, a
+        label is neither 0 nor 1, or the file asks for code.
     """
-    if index is None:
-        raise InputError(f'{copy.source} has numbers for words; put imdb_word_index.json beside it')
+    index = _index(copy, found)
     try:
-        words = {rank: word for word, rank in json.loads(index.text).items()}
+        ranks_of = json.loads(index.text)
+        words = {rank: word for word, rank in ranks_of.items()}
+        if len(words) < len(ranks_of):
+            raise ValueError(f'{index.source} has two words of one rank')
         stored = _arrays(copy.content)
         shifted = all(ids[0] == START for ids in stored['x_train'])
         random = np.random.RandomState(SEED)
         for split in ('train', 'test'):
             ids, labels = stored[f'x_{split}'], stored[f'y_{split}']
             order = np.arange(len(ids))
+            if len(ids) != len(labels) or not np.isin(labels, (0, 1)).all():
+                raise ValueError(
+                    f'{len(labels)} labels for the {len(ids)} reviews of {split}, or labels but 0 and 1'
+                )
             if not shifted:
                 random.shuffle(order)
             for place, at in enumerate(order):
-                ranks = (i - OFFSET for i in ids[at]) if shifted else ids[at]
-                yield Review(split, place, ' '.join(words[i] for i in ranks if i in words), int(labels[at]))
+                ranks = [int(i) for i in ids[at]]
+                if shifted:
+                    ranks = [i - OFFSET for i in ranks if i > OFFSET]
+                unknown = next((i for i in ranks if i not in words), None)
+                text = ' '.join(words[i] for i in ranks) if unknown is None else unknown
+                yield Review(split, place, text, int(labels[at]))
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, ValueError, TypeError, LookupError) as e:
         raise InputError(
             f'{copy.source} cannot be used ({type(e).__name__}: {e}); expected imdb.npz of Keras, with '
             f'{", ".join(ARRAYS)}; get it again from where Keras does'
         ) from e
+
+
+def _index(copy: Document, found: Sequence[Document]) -> Document:
+    indices = [d for d in found if d.source.endswith('imdb_word_index.json')]
+    folder = copy.source.rpartition('/')[0]
+    beside = [d for d in indices if d.source.rpartition('/')[0] == folder] or indices
+    if len(beside) != 1:
+        raise InputError(
+            f'{copy.source} has numbers for words; put imdb_word_index.json beside it, and no other'
+        )
+    return beside[0]
 
 
 def _arrays(content: bytes) -> dict[str, np.ndarray]:

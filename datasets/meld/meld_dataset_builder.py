@@ -1,17 +1,16 @@
 """MELD: 13,708 utterances from the television series Friends, by those who speak in it (Poria et al., 2019)."""
 
-import csv
-import io
 import re
 
 from ser_jax.data import corpus, documents, emotions
+
+from . import sent_emo
 
 NAME = re.compile(r'dia(\d+)_utt(\d+)')
 TABLE = re.compile(r'(?:^|[/:])(train|dev|test)_sent_emo\.csv$')
 SPLIT = re.compile(
     r'(?<![a-z])(train|dev|test)(?![a-z])'
 )  # train_splits, dev_splits_complete, output_repeated_splits_test
-COLUMNS = ('Utterance', 'Speaker', 'Emotion', 'Dialogue_ID', 'Utterance_ID')
 CHORUS = re.compile(r'\b(?:all|both|everyone|everybody)\b|\band\b|[,&/]', re.IGNORECASE)
 SEXES = {
     'Rachel': 'female', 'Monica': 'female', 'Phoebe': 'female', 'Joey': 'male', 'Chandler': 'male', 'Ross': 'male',
@@ -42,13 +41,8 @@ class Builder(corpus.CorpusBuilder):
                 f'{folder} holds {seen}, and mp4 or m4a cannot be decoded here; extract wav, with ffmpeg: {EXTRACT}'
             )
         audio = self.audio(dl_manager, NAME, 'train_splits/dia0_utt0.wav')
-        rows = {}
-        for table in documents.documents(folder, TABLE):
-            reader = csv.DictReader(io.StringIO(table.text, newline=''), restval='')
-            if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
-                raise corpus.InputError(f'{table.source} has no column {missing[0]}; expected the table as published')
-            for row in reader:
-                rows[table.match[1], row['Dialogue_ID'].strip(), row['Utterance_ID'].strip()] = row
+        rows, faults = sent_emo.rows(documents.documents(folder, TABLE))
+        yield from faults
         if not rows:
             raise corpus.InputError(
                 f'{folder} holds clips but none of train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv, where '
@@ -58,7 +52,7 @@ class Builder(corpus.CorpusBuilder):
         for sound in audio:
             where = SPLIT.findall((folder.name + sound.source.removeprefix(str(folder))).lower())
             parts = NAME.fullmatch(sound.stem)
-            key = (where[-1], *parts.groups()) if parts and where else None
+            key = (where[-1], *map(int, parts.groups())) if parts and where else None
             if key not in rows:
                 why = 'no line in the tables' if key else 'not a MELD name, or in no folder named for its split'
                 yield corpus.Skipped(sound.source, 'ignored', why)

@@ -21,7 +21,9 @@ Builder = build.builder_class(HERE / 'meld_dataset_builder.py')
 def prepared(data_dir, manual_dir=DUMMY):
     """(utterances as opened, report) of a build from `manual_dir`."""
     builder = Builder(data_dir=data_dir)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+    )
     report = json.loads(pathlib.Path(builder.data_dir, 'inspection.json').read_text())
     return utterances.open_corpora(('meld',), str(data_dir)), report
 
@@ -70,13 +72,19 @@ def test_layouts_give_what_they_hold(tmp_path):
     assert prepared(tmp_path / 'zip', tmp_path / 'zipped')[0].fingerprints == expected.fingerprints
     part = shutil.copytree(DUMMY / 'dev_splits_complete', tmp_path / 'part' / 'dev')
     shutil.copy(DUMMY / 'dev_sent_emo.csv', part)
-    opened, report = prepared(tmp_path / 'dev', part)  # the split is in the name of the folder that was given
-    assert list(opened.id) == ['dev/dia0_utt0', 'dev/dia0_utt1'] and report['ignored'] == {'no line in the tables': 1}
+    opened, report = prepared(
+        tmp_path / 'dev', part
+    )  # the split is in the name of the folder that was given
+    assert list(opened.id) == ['dev/dia0_utt0', 'dev/dia0_utt1'] and report['ignored'] == {
+        'no line in the tables': 1
+    }
 
 
 def test_published_gaps_and_a_broken_clip_are_tolerated(tmp_path, monkeypatch):
     copy = shutil.copytree(DUMMY, tmp_path / 'in')
-    (copy / 'train_splits' / 'dia125_utt3.wav').write_bytes(b'')  # what a conversion of the broken clip leaves
+    (copy / 'train_splits' / 'dia125_utt3.wav').write_bytes(
+        b''
+    )  # what a conversion of the broken clip leaves
     with pytest.raises(InputError, match=r'1 of 8 files are bad.*dia125_utt3\.wav: is empty'):
         prepared(tmp_path / 'out', copy)
     monkeypatch.setenv('SER_JAX_TOLERANCE', '0.2')  # of 13,708 it is one
@@ -89,7 +97,9 @@ def test_a_folder_of_videos_says_how_to_extract_their_sound(tmp_path):
     shutil.copy(DUMMY / 'train_sent_emo.csv', tmp_path)
     for kind in ('mp4', 'm4a'):
         (tmp_path / 'train_splits' / f'dia0_utt0.{kind}').write_bytes(b'no sound')
-        with pytest.raises(InputError, match=rf'1 \.{kind}.*cannot be decoded here; extract wav.*ffmpeg -nostdin') as e:
+        with pytest.raises(
+            InputError, match=rf'1 \.{kind}.*cannot be decoded here; extract wav.*ffmpeg -nostdin'
+        ) as e:
             prepared(tmp_path / 'out', tmp_path)
         assert '\n' not in str(e.value)
         (tmp_path / 'train_splits' / f'dia0_utt0.{kind}').unlink()
@@ -122,7 +132,58 @@ def test_a_damaged_line_counts_against_the_copy(tmp_path):
     rows[1][3] = 'hunger'
     with open(table, 'w', encoding='utf-8', newline='') as f:
         csv.writer(f).writerows(rows)
-    with pytest.raises(InputError, match=r'1 of 7 files are bad.*dia0_utt0\.wav: its line in the dev table is damaged'):
+    with pytest.raises(
+        InputError,
+        match=r'1 of 7 files are bad.*dia0_utt0\.wav: its line in the dev table is damaged',
+    ):
+        prepared(tmp_path / 'out', copy)
+
+
+@pytest.mark.parametrize(
+    'line, why',
+    [
+        (
+            '8,"The roof","Joey",joy,positive,1,0,9,9,"00:00:01,000","00:00:02,000',
+            'a quote is never closed',
+        ),
+        (
+            '8,The roof, see,Joey,joy,positive,1,0,9,9,"00:00:01,000","00:00:02,000"',
+            '12 values for 11 columns',
+        ),
+        ('8,"The roof",Joey,joy,positive,1,0,9,9', '9 values for 11 columns'),
+        (
+            '8,"The roof",Joey,joy,positive,1.0,0,9,9,"00:00:01,000","00:00:02,000"',
+            'no number of dialog or utterance',
+        ),
+    ],
+)
+def test_every_line_of_a_table_is_read_or_named(tmp_path, monkeypatch, line, why):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    table = copy / 'train_sent_emo.csv'
+    head, first, *rest = table.read_text(encoding='utf-8').splitlines()
+    first = first.replace('heron', 'heron\u2028')
+    table.write_text('\r\n'.join([head, line, first, *rest]), encoding='utf-8', newline='')
+    monkeypatch.setenv('SER_JAX_TOLERANCE', '0.5')
+    opened, report = prepared(tmp_path / 'out', copy)
+    assert len(opened) == 7 and '\u2028' not in ''.join(opened.text)
+    assert [(s['source'].rpartition('/')[2], s['detail']) for s in report['skipped']] == [
+        ('train_sent_emo.csv:2', why)
+    ]
+
+
+def test_tables_that_differ_are_refused(tmp_path):
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    (copy / 'dyadic').mkdir()
+    text = (copy / 'dev_sent_emo.csv').read_text(encoding='utf-8')
+    (copy / 'dyadic' / 'dev_sent_emo.csv').write_text(text, encoding='utf-8')
+    assert len(prepared(tmp_path / 'same', copy)[0]) == 7
+    (copy / 'dyadic' / 'dev_sent_emo.csv').write_text(
+        text.replace('anger', 'joy'), encoding='utf-8'
+    )
+    with pytest.raises(
+        InputError,
+        match=r'csv:2 and .*csv:2 differ about dia0_utt0 of dev; keep the table as published',
+    ):
         prepared(tmp_path / 'out', copy)
 
 

@@ -4,7 +4,9 @@ for document in documents.of(self, dl_manager, re.compile(r'(train|test)/(pos|ne
     split, polarity = document.match.groups()
 """
 
+import codecs
 import dataclasses
+import lzma
 import os
 import re
 import tarfile
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ser_jax.contract import InputError
-from ser_jax.data import corpus, download, sources
+from ser_jax.data import corpus, download, labels, sources, tables
 
 TARS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 # What cp1252 has at 0x80 to 0x9F, where Unicode has controls that no text holds: curly quotes, dashes, the ellipsis.
@@ -37,21 +39,32 @@ class Document:
 
     @property
     def text(self) -> str:
-        """The content as text, see `decode`."""
+        """The content as text, see `decode`.
+
+        Raises:
+          InputError: it is UTF-16.
+        """
+        if tables.is_utf16(self.content):
+            raise InputError(f'{self.source} is UTF-16; save it as UTF-8')
         return decode(self.content)
 
 
 def decode(content: bytes) -> str:
-    r"""Bytes as text: UTF-8 with or without a byte order mark, else cp1252.
+    r"""Bytes as text: UTF-8 with or without a byte order mark, and cp1252 where a byte is no UTF-8.
 
     Curly quotes that were once cp1252 and were then stored as the controls U+0080 to U+009F come back as quotes:
-    b'there\xc2\x92s' and b'there\x92s' are both there’s.
+    b'there\xc2\x92s' and b'there\x92s' are both there’s. One such byte does not change how the others
+    are read.
     """
-    try:
-        text = content.decode('utf-8-sig')
-    except UnicodeDecodeError:
-        text = content.decode('latin-1')  # cp1252 but for the controls, which are next
-    return text.translate(_CURLY)
+    return content.decode('utf-8-sig', 'ser_jax_latin_1').translate(_CURLY)
+
+
+def _latin_1(error: UnicodeDecodeError) -> tuple[str, int]:
+    """What bytes are that are no UTF-8: cp1252 but for the controls, which `decode` replaces."""
+    return error.object[error.start : error.end].decode('latin-1'), error.end
+
+
+codecs.register_error('ser_jax_latin_1', _latin_1)
 
 
 def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
@@ -65,7 +78,7 @@ def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
     """
     for place, inside in sources.walk(Path(root).absolute()):
         path = place / inside if isinstance(place, Path) else None
-        source = path.as_posix() if path else f'{Path(place.filename).as_posix()}:{inside}'
+        source = labels.printable(path.as_posix() if path else f'{Path(place.filename).as_posix()}:{inside}')
         try:
             if path and inside.lower().endswith(TARS):
                 yield from _of_tar(path, name)
@@ -104,9 +117,13 @@ def of(
 
 
 def _of_tar(path: Path, name: re.Pattern) -> Iterator[Document]:
-    with tarfile.open(path, 'r|*') as archive:  # a stream: seeking in a compressed file reads it again and again
-        for member in archive:
-            source = f'{path.as_posix()}:{member.name}'
-            hidden = any(part.startswith('._') for part in member.name.split('/'))
-            if member.isfile() and not hidden and (match := name.search(source)):
-                yield Document(source, match, archive.extractfile(member).read())
+    try:
+        # A stream: seeking in a compressed file reads it again and again.
+        with tarfile.open(path, 'r|*') as archive:
+            for member in archive:
+                source = labels.printable(f'{path.as_posix()}:{member.name}')
+                hidden = any(part.startswith('._') for part in member.name.split('/'))
+                if member.isfile() and not hidden and (match := name.search(source)):
+                    yield Document(source, match, archive.extractfile(member).read())
+    except lzma.LZMAError as e:
+        raise tarfile.ReadError(str(e)) from e

@@ -1,39 +1,26 @@
-"""Somebody's own recordings: who speaks with which emotion, told by sub-folders or by a manifest.
+"""Somebody's own recordings: speakers and emotions by sub-folders or by a manifest.
 
-Sub-folders: `<emotion>/x.wav`, `<speaker>/<emotion>/x.wav` or `<emotion>/<speaker>/x.wav`, also in zips. A manifest is a CSV
-(comma, semicolon or tab) or JSONL with `path` and `emotion`, and what else is known. `emotions.json` beside them, e.g.
-{"Wut": "angry", "noise": null}, says what labels mean; null leaves a label out.
+Sub-folders: `<emotion>/x.wav`, `<speaker>/<emotion>/x.wav` or `<emotion>/<speaker>/x.wav`, also in
+zips. A manifest is a CSV (comma, semicolon or tab) or JSONL with `path` and `emotion`, and what else
+is known (`manifest.py`). `emotions.json` beside them, e.g. {"Wut": "angry", "noise": null}, gives the
+meaning of labels; null leaves a label out (`labels.py`).
 """
 
-import csv
-import difflib
-import functools
-import json
-import re
-from collections.abc import Iterator, Mapping
+import os
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
-from ser_jax.audio import wav
-from ser_jax.contract import CHANNELS, INTENSITIES, InputError, Recording
+from ser_jax.contract import InputError, Recording
+from ser_jax.data import columns, labels, manifest, unread
 from ser_jax.data.emotions import VALENCE, word
 from ser_jax.data.inspection import Skipped
 from ser_jax.data.sources import Audio, audio_files, strangers
 
-COLUMNS = ('path', 'emotion', 'speaker', 'text', 'sex', 'language', 'intensity', 'channel', 'id')
-_OTHER_NAMES = {'file': 'path', 'filename': 'path', 'label': 'emotion', 'transcript': 'text', 'gender': 'sex'}
-_SEXES = {
-    'f': 'female',
-    'female': 'female',
-    'w': 'female',
-    'woman': 'female',
-    'm': 'male',
-    'male': 'male',
-    'man': 'male',
-}
-MANIFESTS = ('.csv', '.tsv', '.jsonl')
+MANIFESTS = columns.SUFFIXES
 HELP = (
-    'expected sub-folders <emotion>/, <speaker>/<emotion>/ or <emotion>/<speaker>/, or a manifest.csv with the columns path '
-    'and emotion (speaker, text, sex ... where known)'
+    'expected sub-folders <emotion>/, <speaker>/<emotion>/ or <emotion>/<speaker>/, or a '
+    'manifest.csv with the columns path and emotion (speaker, text, sex ... where known)'
 )
 
 
@@ -44,70 +31,135 @@ def recordings(place: Path, corpus: str) -> Iterator[Recording | Skipped]:
       place: the folder or zip, or the manifest itself. corpus: the name that speakers carry.
 
     Raises:
-      InputError: the folders do not tell the emotion, or the manifest cannot be understood.
+      InputError: the folders give no emotion or no speakers but sides of a split, the manifest
+        cannot be used, or a table that looks like one is not read.
     """
-    manifest = place if place.suffix.lower() in MANIFESTS else None
-    if place.is_dir():
-        there = [p for p in (place / f'manifest{suffix}' for suffix in MANIFESTS) if p.is_file()]
-        if len(there) > 1:
-            raise InputError(f'{place} holds {there[0].name} and {there[1].name}; keep one')
-        manifest = there[0] if there else None
-    meaning = _meaning(manifest.parent if manifest else place)
-    known = (manifest.name if manifest else '', 'emotions.json')
-    for name in strangers(place) if place != manifest else ():
-        if Path(name).name not in known:
-            yield Skipped(name, 'ignored', f'no sound ({Path(name).suffix.lower() or "without suffix"})')
-    yield from _told(manifest, corpus, meaning) if manifest else _sorted(audio_files(place), place, corpus, meaning)
+    given = place.is_file() and place.suffix.lower() in MANIFESTS
+    table = place if given else _manifest(place)
+    meaning = labels.of(place if place.is_dir() else place.parent)
+    if table is None:
+        unread.refuse(place)
+    if not given:
+        yield from _strangers(place, table, meaning)
+    if table is None:
+        yield from _sorted(audio_files(place), place, corpus, meaning)
+        return
+    yield from manifest.recordings(table, corpus, meaning)
+    if not given:
+        yield from _unlisted(place, table)
 
 
-def _meaning(folder: Path) -> Mapping[str, str | None]:
-    path = folder / 'emotions.json'
-    if not path.is_file():
-        return {}
-    try:
-        table = json.loads(path.read_text(encoding='utf-8-sig'))
-        return {str(k).strip().lower(): v if v is None else word(str(v)) for k, v in table.items()}
-    except (ValueError, AttributeError) as e:
-        raise InputError(f'{path} cannot be read ({e}); expected e.g. {{"Wut": "angry", "noise": null}}') from e
+def _manifest(place: Path) -> Path | None:
+    """The manifest of a folder, in any case of letters."""
+    if not place.is_dir():
+        return None
+    names = {f'manifest{suffix}' for suffix in MANIFESTS}
+    there = sorted(p for p in place.iterdir() if p.name.lower() in names and p.is_file())
+    if len(there) > 1:
+        raise InputError(f'{place} holds {there[0].name} and {there[1].name}; keep one')
+    return there[0] if there else None
 
 
-def _recording(read, source, corpus, meaning, label, speaker, **fields) -> Recording | Skipped:
-    """The recording under the emotion that its label means."""
-    plain = label.strip().lower()
-    emotion = meaning.get(plain, word(label))
-    if emotion is None:
-        return Skipped(source, 'ignored', f'label {label!r}, which emotions.json leaves out')
-    name = re.sub(r'\W+', '_', speaker.strip().lower()).strip('_') or 'unknown'
-    return Recording(
-        speaker=f'{corpus}_{name}', emotion=emotion, label=label.strip(), read=read, source=source, **fields
-    )
+def _strangers(place: Path, table: Path | None, meaning: labels.Labels) -> Iterator[Skipped]:
+    """The files that are no sound."""
+    for name in strangers(place):
+        path = Path(name)
+        if path in (table, meaning.path):
+            continue
+        if path.name.lower() == labels.NAME:
+            raise InputError(
+                f'{labels.printable(name)} is not read; put it at {meaning.path}, or move it away'
+            )
+        suffix = labels.printable(path.suffix.lower()) or 'without suffix'
+        known = table and suffix in (*unread.TEXTS, *unread.SHEETS)
+        why = f'not read beside {table.name} ({suffix})' if known else f'no sound ({suffix})'
+        yield Skipped(labels.printable(name), 'ignored', why)
 
 
-def _sorted(files: list[Audio], place: Path, corpus: str, meaning) -> Iterator[Recording | Skipped]:
+def _unlisted(place: Path, table: Path) -> Iterator[Skipped]:
+    """The sounds that no line of a manifest names."""
+    listed = manifest.paths(table)
+    for audio in audio_files(place):
+        if os.path.normpath(audio.source) not in listed:
+            yield Skipped(
+                labels.printable(audio.source), 'ignored', f'no line of {table.name} names it'
+            )
+
+
+def _sorted(
+    files: list[Audio], place: Path, corpus: str, meaning: labels.Labels
+) -> Iterator[Recording | Skipped]:
     """By the names of folders."""
     level = _emotion_level(files, place, meaning)
+    nobody = 'lies in no folder of a speaker, where others do: it may be of one of those'
+    speakers = _speakers(files, level, place)
     for audio in files:
-        depth = len(audio.folders)
-        if depth < -level:
-            yield Skipped(audio.source, 'unknown name', 'lies in no folder that tells an emotion')
-            continue
-        other = {-1: audio.folders[:-1][-1:], -2: audio.folders[-1:]}[level]
-        yield _recording(
-            audio.read, audio.source, corpus, meaning, audio.folders[level], other[0] if other else '',
-            id='/'.join((*audio.folders, audio.stem)),
-        )  # fmt: skip
+        names = (*audio.folders, audio.stem)
+        source = labels.printable(audio.source)
+        if not all(map(labels.utf8, names)):
+            yield Skipped(source, 'unknown name', 'its name is not UTF-8; rename it')
+        elif len(audio.folders) < -level:
+            yield Skipped(source, 'unknown name', 'lies in no folder that tells an emotion')
+        elif (label := audio.folders[level]) not in meaning and labels.no_emotion(label):
+            yield Skipped(source, 'unknown name', f'{label}/ is no emotion')
+        elif (emotion := meaning.emotion(label)) is None:
+            yield Skipped(source, 'ignored', f'label {label!r}, which {labels.NAME} leaves out')
+        elif speakers and not (speaker := _speaker(audio, level)):
+            yield Skipped(source, 'unknown name', nobody)
+        else:
+            yield Recording(
+                id=unicodedata.normalize('NFC', '/'.join(names)),
+                speaker=f'{corpus}_{speaker if speakers else "unknown"}',
+                emotion=emotion,
+                label=labels.normal(label),
+                read=audio.read,
+                source=source,
+            )
+    found = {a.folders[level] for a in files if len(a.folders) >= -level}
+    yield from meaning.unused(filter(labels.utf8, found))
 
 
-def _emotion_level(files: list[Audio], place: Path, meaning) -> int:
+def _folder(audio: Audio, level: int) -> str:
+    """The folder that is taken for the speaker: the one beside that of the emotion."""
+    return ''.join({-1: audio.folders[-2:-1], -2: audio.folders[-1:]}[level])
+
+
+def _speaker(audio: Audio, level: int) -> str:
+    return labels.speaker(_folder(audio, level))
+
+
+def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
+    """The speakers, none if no folder is one.
+
+    Raises:
+      InputError: some are sides of a split, a container or a sex: a voice may be on both sides.
+    """
+    folders = {_folder(a, level) for a in files if len(a.folders) >= -level} - {''}
+    strange = sorted(f for f in folders if labels.no_speaker(f))
+    if strange and len(folders) > 1:
+        raise InputError(
+            f'{place}: the folders {labels.printable(", ".join(strange[:4]))} are where speakers '
+            'are expected, and are no speakers, so no score could be independent of the speaker; sort '
+            'by <speaker>/<emotion>/, name the speakers in a manifest.csv (path, emotion, speaker), or '
+            'leave them unknown with nothing but <emotion>/ (a person of that name: rename the folder)'
+        )
+    return set() if strange else {labels.speaker(f) for f in folders} - {''}
+
+
+def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> int:
     """Which folder above a file tells the emotion: -1 the nearest, -2 the one above it."""
     if not files:
         raise InputError(f'{place} holds no recording; {HELP}')
-    names = {level: {a.folders[level] for a in files if len(a.folders) >= -level} for level in (-1, -2)}
-    said = {level: {n for n in of if n.strip().lower() in meaning or word(n) in VALENCE} for level, of in names.items()}
+    names = {
+        level: {a.folders[level] for a in files if len(a.folders) >= -level} for level in (-1, -2)
+    }
+    said = {}
+    for level, of in names.items():
+        said[level] = {n for n in of if n in meaning or word(labels.normal(n)) in VALENCE}
     telling = [level for level in names if said[level]]
     if len(telling) == 1:
         return telling[0]
-    if not telling and names[-1] and not names[-2]:
+    if not telling and names[-1] and not names[-2] and not all(map(labels.no_emotion, names[-1])):
         return -1  # one level of folders: their names are the user's own labels
     seen = ', '.join(sorted(names[-1] | names[-2])[:6]) or 'files in no folder'
     why = (
@@ -115,73 +167,7 @@ def _emotion_level(files: list[Audio], place: Path, meaning) -> int:
         if telling
         else 'none is'
     )
-    raise InputError(f'{place}: which folders are emotions? {why} (seen: {seen}); {HELP}; emotions.json names others')
-
-
-def _told(manifest: Path, corpus: str, meaning) -> Iterator[Recording | Skipped]:
-    """By a manifest, line by line."""
-    ids: dict[str, int] = {}
-    for number, row in _rows(manifest):
-        where = f'{manifest}:{number}'
-        path = Path(row.get('path') or '')
-        if not row.get('path') or not row.get('emotion'):
-            missing = 'path' if not row.get('path') else 'emotion'
-            yield Skipped(where, 'unknown name', f'no {missing}')
-            continue
-        audio = path if path.is_absolute() else manifest.parent / path
-        if not audio.is_file():
-            yield Skipped(where, 'missing', f'no such file: {audio}')
-            continue
-        own_id = row.get('id') or path.with_suffix('').as_posix()
-        if own_id in ids:
-            yield Skipped(where, 'duplicate', f'id {own_id} is in line {ids[own_id]} too')
-            continue
-        ids[own_id] = number
-        fields = {
-            'sex': _SEXES.get((row.get('sex') or '').lower(), 'unknown'),
-            'intensity': row['intensity'] if row.get('intensity') in INTENSITIES else 'unknown',
-            'channel': row['channel'] if row.get('channel') in CHANNELS else 'speech',
-            'text': row.get('text') or '',
-            'language': row.get('language') or 'en',
-        }
-        read = functools.partial(wav.read, audio)
-        yield _recording(
-            read, str(audio), corpus, meaning, row['emotion'], row.get('speaker') or '', id=own_id, **fields
-        )
-
-
-def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, column -> value) of a manifest."""
-    try:
-        text = manifest.read_text(encoding='utf-8-sig')
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f'{manifest} cannot be read ({e}); save it as UTF-8') from e
-    lines = text.splitlines()
-    if manifest.suffix.lower() == '.jsonl':
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                    yield number, {_column(k, manifest): str(v).strip() for k, v in row.items() if v is not None}
-                except (ValueError, AttributeError) as e:
-                    raise InputError(f'{manifest}:{number} is no JSON object ({e}); {HELP}') from e
-        return
-    if not lines:
-        raise InputError(f'{manifest} is empty; {HELP}')
-    delimiter = max('\t;,', key=lines[0].count)
-    table = csv.reader(lines, delimiter=delimiter)
-    header = [_column(name, manifest) for name in next(table)]
-    if absent := [c for c in ('path', 'emotion') if c not in header]:
-        raise InputError(f'{manifest} has no column {absent[0]}; it has {", ".join(header)}; {HELP}')
-    for values in table:
-        if any(v.strip() for v in values):
-            yield table.line_num, {k: v.strip() for k, v in zip(header, values, strict=False)}
-
-
-def _column(name: str, manifest: Path) -> str:
-    """The column that a heading names; one that is only nearly ours is taken for a slip, others are nobody's business."""
-    plain = name.strip().lower()
-    plain = _OTHER_NAMES.get(plain, plain)
-    if plain not in COLUMNS and (near := difflib.get_close_matches(plain, COLUMNS, 1, 0.8)):
-        raise InputError(f'{manifest} has a column {name!r}; did you mean {near[0]}? known are {", ".join(COLUMNS)}')
-    return plain
+    raise InputError(
+        f'{place}: which folders are emotions? {why} (seen: {labels.printable(seen)}); {HELP}; '
+        f'{labels.NAME} names others'
+    )

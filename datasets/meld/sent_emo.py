@@ -1,0 +1,47 @@
+"""Tables of MELD, train_sent_emo.csv and its siblings: each line by split, dialog and turn."""
+
+import re
+from collections.abc import Iterable
+
+from ser_jax.data import corpus, documents, tables
+
+COLUMNS = ('Utterance', 'Speaker', 'Emotion', 'Dialogue_ID', 'Utterance_ID')
+Rows = dict[tuple[str, int, int], dict[str, str]]
+
+
+def rows(found: Iterable[documents.Document]) -> tuple[Rows, list[corpus.Skipped]]:
+    """(split, dialog, turn) -> columns of its line in the tables, and the lines that are damaged.
+
+    Args:
+      found: the tables, their split in `match[1]`.
+
+    Raises:
+      InputError: a table lacks a column, or two lines differ about one utterance.
+    """
+    out, places, faults = {}, {}, []
+    for table in found:
+        header = tables.header(table.text, table.source, str.strip, COLUMNS)
+        if missing := [c for c in COLUMNS if header.columns.count(c) != 1]:
+            raise corpus.InputError(
+                f'{table.source} has no column {missing[0]}; expected the table as published'
+            )
+        for line in tables.rows(table.text, header):
+            where = f'{table.source}:{line.number}'
+            row = {c: line.values[c] for c in COLUMNS} if line.values else {}
+            turn = [row.get(c, '') for c in COLUMNS[-2:]]
+            if not all(re.fullmatch('[0-9]+', n) for n in turn):
+                faults.append(
+                    corpus.Skipped(
+                        where, 'bad line', line.fault or 'no number of dialog or utterance'
+                    )
+                )
+                continue
+            key = table.match[1], *map(int, turn)
+            if out.setdefault(key, row) != row:
+                name = f'dia{key[1]}_utt{key[2]} of {key[0]}'
+                raise corpus.InputError(
+                    f'{places[key]} and {where} differ about {name}; '
+                    'keep the table as published alone'
+                )
+            places.setdefault(key, where)
+    return out, faults

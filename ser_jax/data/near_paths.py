@@ -1,0 +1,89 @@
+"""Files that a wrong path may mean: with backslashes, of another computer, in another case."""
+
+import collections
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+from ser_jax.audio import wav
+
+RULE = 'paths are relative to the manifest, with /'
+_MOST = 200_000  # files looked at; a manifest may lie in a home folder
+
+
+class NearPaths:
+    """Files below a folder, by the ends of paths that name none; listed on the first question."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._by_name: dict[str, list[tuple[str, ...]]] | None = None
+
+    def hint(self, path: str) -> str:
+        """Return the reason why no file has this path, '' if there is no telling."""
+        parts = [p for p in re.split(r'[\\/]+', path) if p not in ('', '.')]
+        found = self._found(parts)
+        there = f'there is {found}' if found else ''
+        if os.path.isdir(self.folder / path):
+            return 'it is a folder'
+        ends = '/'.join(parts)
+        if '\\' in path or path.startswith(('/', '~')) or re.match('[A-Za-z]:', path):
+            return f'{RULE} ({there})' if found else RULE
+        if not found:
+            return ''
+        if ends.count('/') != found.count('/'):
+            return f'{RULE} ({there})'
+        if _composed(ends) == _composed(found):
+            return f'{there} (the same characters in another Unicode form)'
+        why = 'upper and lower case count' if _plain(ends) == _plain(found) else 'with its suffix'
+        return f'{there} ({why})'
+
+    def _found(self, parts: list[str]) -> str:
+        """The file whose path ends most alike, unless several do."""
+        if self._by_name is None:
+            self._by_name = collections.defaultdict(list)
+            for name in _files(self.folder):
+                self._by_name[_stem(name[-1])].append(name)
+        alike = [
+            (_common(parts, name), name)
+            for name in self._by_name.get(_stem(parts[-1]) if parts else '', ())
+        ]
+        most = max((n for n, _ in alike), default=0)
+        best = [name for n, name in alike if n == most]
+        return '/'.join(best[0]) if len(best) == 1 else ''
+
+
+def _files(folder: Path):
+    """The path of each file below a folder, in parts."""
+    count = 0
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith('.'))
+        above = Path(place).relative_to(folder).parts
+        for name in sorted(names):
+            yield (*above, name)
+        count += len(names)
+        if count > _MOST:
+            return
+
+
+def _common(parts: list[str], name: tuple[str, ...]) -> int:
+    """How many names at the ends of two paths are alike; an equal suffix breaks a tie."""
+    n = 2
+    for a, b in zip(parts[-2::-1], name[-2::-1], strict=False):
+        if _plain(a) != _plain(b):
+            break
+        n += 2
+    return n + (_plain(parts[-1]) == _plain(name[-1]))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize('NFC', name)
+
+
+def _plain(name: str) -> str:
+    return _composed(_composed(name).casefold())
+
+
+def _stem(name: str) -> str:
+    stem, suffix = os.path.splitext(_plain(name))
+    return stem if suffix in wav.SUFFIXES else _plain(name)
