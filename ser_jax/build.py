@@ -98,14 +98,16 @@ def _generation(args, cls):
     """
     generation, configs = args.generation, [c.name for c in cls.BUILDER_CONFIGS]
     if generation.config_idx is not None and not 0 <= generation.config_idx < len(configs):
-        raise InputError(f'--config_idx must be 0 to {len(configs) - 1}, got {generation.config_idx}')
+        most = len(configs) - 1
+        raise InputError(f'--config_idx must be 0 to {most}, got {generation.config_idx}')
     if generation.config is None and generation.config_idx is None:
         return dataclasses.replace(generation, config=configs[0])
     if generation.config is not None and generation.config not in configs:
         near = difflib.get_close_matches(generation.config, configs, 1)
         hint = f'did you mean {near[0]}? expected' if near else 'expected'
         raise InputError(
-            f'--config={generation.config} is unknown to {cls.name}; {hint} one of {", ".join(configs)}'
+            f'--config={generation.config} is unknown to {cls.name}; {hint} one of '
+            + ', '.join(configs)
         )
     return generation
 
@@ -164,7 +166,9 @@ def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
     elif (builder := cls(data_dir=args.paths.data_dir, config=config)).is_prepared():
         examples = builder.info.splits.total_num_examples  # another file format: nothing to compare
     else:
-        raise InputError(f'{where} is there but holds no complete shards; remove it, or build it with --overwrite')
+        raise InputError(
+            f'{where} is there but holds no complete shards; remove it, or build it with --overwrite'
+        )
     other = 'another --name' if cls.name == 'folder' or args.name else 'another --data_dir'
     otherwise = f'--overwrite builds it again in its place, {other} beside it'
     note = origin.compared(where, args.paths.manual_dir, otherwise)
@@ -176,7 +180,7 @@ def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
 
 
 def _tidy(where: pathlib.Path) -> None:
-    """Removes what killed builds left, or puts it back: nobody works here, since the lock is held."""
+    """Removes what killed builds left, or puts it back; the lock is held, so nobody works here."""
     aside = _aside(where)
     if aside.exists() and not where.exists():  # killed while the new shards were made
         os.replace(aside, where)
@@ -250,9 +254,11 @@ def _restored_on_failure(where: pathlib.Path, overwrite: bool) -> Iterator[None]
     shutil.rmtree(aside)
 
 
+_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+_BARRED = errno.EACCES, errno.EPERM, errno.EROFS
 _ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 'free some space or choose another --data_dir'),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), 'choose a --data_dir that you may write to'),
+    **dict.fromkeys(_FULL, 'free some space or choose another --data_dir'),
+    **dict.fromkeys(_BARRED, 'choose a --data_dir that you may write to'),
     errno.ENAMETOOLONG: 'choose a shorter --data_dir',
     errno.ENOTDIR: 'a file lies where a folder is needed: choose another --data_dir',
     errno.EIO: 'see to the disk',
@@ -272,8 +278,10 @@ def _clear_errors(where: pathlib.Path, args) -> Iterator[None]:
 
 def _refusal(error: Exception, where: pathlib.Path, args) -> str:
     """What the disk refuses and what to do, '' where an error is not the disk's."""
-    # array_record reports a failed write as a RuntimeError with the system's words, TFDS a full disk with its own.
-    code = getattr(error, 'errno', None) or next((c for c in _ADVICE if os.strerror(c) in str(error)), None)
+    # array_record reports a failed write as a RuntimeError with the system's words, TFDS a full disk
+    # with words of its own.
+    told = (c for c in _ADVICE if os.strerror(c) in str(error))
+    code = getattr(error, 'errno', None) or next(told, None)
     if code is None and str(error).startswith('Not enough disk space'):
         return f'{where} cannot be written ({error}); {_ADVICE[errno.ENOSPC]}'
     name = getattr(error, 'filename', None)
@@ -281,7 +289,7 @@ def _refusal(error: Exception, where: pathlib.Path, args) -> str:
         return f'{name or where} cannot be written ({os.strerror(code)}); {_ADVICE[code]}'
     known = [p for p in (where.parents[2], args.paths.manual_dir, args.paths.download_dir) if p]
     if name and any(str(name).startswith(str(p)) for p in known):
-        return f'{name} cannot be used ({os.strerror(code)}); choose another --data_dir or repair that'
+        return f'{name} cannot be used ({os.strerror(code)}); repair that or choose another --data_dir'
     return ''
 
 

@@ -18,8 +18,8 @@ class Builder(corpus.CorpusBuilder):
         'as --manual_dir=FOLDER'
     )
     NAMESAKES = (
-        'give the folder wav as --manual_dir: the laryngograms that EMO-DB 2.0 has under the same names (folder laryngo) are '
-        'no speech'
+        'give the folder wav as --manual_dir: the laryngograms that EMO-DB 2.0 has under the same '
+        'names (folder laryngo) are no speech'
     )
     PUBLISHED = corpus.Published(utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS})
 

@@ -55,4 +55,5 @@ def _classes(place: pathlib.Path | None) -> dict[str, str]:
         return {pathlib.Path(row['filename']).stem: row['category'].strip() for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError, TypeError) as e:
         reason = f'no column {e}' if isinstance(e, KeyError) else e
-        raise corpus.InputError(f'{tables[0]} cannot be read ({reason}); copy it again from ESC-50') from e
+        what = f'{tables[0]} cannot be read ({reason})'
+        raise corpus.InputError(f'{what}; copy it again from ESC-50') from e

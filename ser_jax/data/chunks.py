@@ -12,7 +12,7 @@ _OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fiel
 
 
 def normal(recording: Recording) -> Recording:
-    """A recording whose names are text, its id and classes in normal form C: one form, one class."""
+    """A recording whose names are text, its id and classes in one normal form (NFC)."""
     texts = {f: sources.readable(getattr(recording, f)) for f in ('source', 'text')}
     for field in ('id', 'speaker', 'emotion', 'label'):
         texts[field] = unicodedata.normalize('NFC', sources.readable(getattr(recording, field)))
@@ -21,7 +21,7 @@ def normal(recording: Recording) -> Recording:
 
 def hear(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Heard]:
     """Recordings decoded, measured and judged; nothing of their sound is kept."""
-    return [inspection.hear(r, rate_hz, _nothing) for r in recordings]
+    return [inspection.hear(rate_hz, _nothing, r) for r in recordings]
 
 
 def examples(config: FeatureConfig, heard: Sequence[inspection.Heard]) -> list[dict]:

@@ -162,7 +162,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             super().download_and_prepare(**kwargs)
 
     def _given_manifest(self) -> Path | None:
-        """What was given where that is a file, which builders of tables read without `manual_dir`."""
+        """The file that was given, which builders of tables read without `manual_dir`."""
         given = Path(self._given_manual_dir or '').expanduser()
         return given if given.is_file() else None
 
@@ -173,15 +173,18 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager):
         kept, finished = self._inspect(dl_manager)
         if self._workers is not None:
-            return {'train': self._workers.examples(functools.partial(chunks.examples, self.builder_config), kept)}
+            compute = functools.partial(chunks.examples, self.builder_config)
+            return {'train': self._workers.examples(compute, kept)}
         return {'train': self._generate_examples(kept, finished)}
 
     def _inspect(self, dl_manager) -> tuple[list[inspection.Heard], dict]:
         """Hears the whole corpus before anything is written; returns what to keep, and its features by `id(heard)`."""
         found = list(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
-        skipped += [Skipped(zip, 'ignored', 'a zip within a zip, which is not opened') for zip in self._nested]
-        recordings = sorted((chunks.normal(f) for f in found if isinstance(f, Recording)), key=lambda r: (r.id, r.source))
+        inside = 'a zip within a zip, which is not opened'
+        skipped += [Skipped(name, 'ignored', inside) for name in self._nested]
+        recordings = [chunks.normal(f) for f in found if isinstance(f, Recording)]
+        recordings.sort(key=lambda r: (r.id, r.source))
         files = len(recordings) + sum(s.kind != 'ignored' for s in skipped)
         if self._workers is not None:
             do = functools.partial(chunks.hear, self.builder_config.rate_hz)
@@ -225,7 +228,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             try:
                 for start in range(0, len(recordings) + CHUNK, CHUNK):
                     now, chunk = ahead, recordings[start : start + CHUNK]
-                    ahead = [pool.submit(inspection.hear, r, config.rate_hz, config.prepare) for r in chunk]
+                    work = inspection.hear, config.rate_hz, config.prepare
+                    ahead = [pool.submit(*work, r) for r in chunk]
                     if now:
                         yield [f.result() for f in now]
                         progress.advance(task, len(now))

@@ -1,4 +1,4 @@
-"""Faults of a corpus before anything is learnt from it: every file read once, judged, counted, reported."""
+"""Faults of a corpus before training: every file read once, judged, counted, reported."""
 
 import collections
 import dataclasses
@@ -13,7 +13,7 @@ from ser_jax.contract import InputError, Recording
 from ser_jax.data import soundness
 
 LISTED = 8  # skipped files of a kind named on screen
-# Kinds of skipped files that say nothing against the copy at hand, so they do not count toward the tolerance.
+# Kinds of skipped files that are no fault of the copy at hand: they do not count toward the tolerance.
 HARMLESS = ('duplicate', 'label conflict', 'ignored')
 
 
@@ -34,8 +34,8 @@ class Published:
 class Skipped:
     """A file that is not used.
 
-    `kind` is one of HARMLESS, or counts toward the tolerance: unknown name | name conflict | missing
-    | empty | silent | not finite | out of range | truncated | undecodable.
+    `kind` is one of HARMLESS, or counts toward the tolerance: unknown name | name conflict |
+    missing | empty | silent | not finite | out of range | truncated | undecodable.
     """
 
     source: str
@@ -91,7 +91,9 @@ def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
     }
 
 
-def hear(recording: Recording, rate_hz: int | None, prepare: Callable[[np.ndarray, str], Any]) -> Heard:
+def hear(
+    rate_hz: int | None, prepare: Callable[[np.ndarray, str], Any], recording: Recording
+) -> Heard:
     """Decodes, measures and judges one recording.
 
     Args:
@@ -115,8 +117,8 @@ def hear(recording: Recording, rate_hz: int | None, prepare: Callable[[np.ndarra
 def without_duplicates(heard: Sequence[Heard]) -> tuple[list[Heard], list[Skipped]]:
     """Of recordings in order, those to keep, and the rest with reasons.
 
-    Of equal sounds the first is kept. If their labels disagree nobody knows which is right, and none
-    is kept. Of different sounds under one id none is kept either.
+    Of equal sounds the first is kept. If their labels disagree nobody knows which is right, and
+    none is kept. Of different sounds under one id none is kept either.
     """
     by_content, by_id = collections.defaultdict(list), collections.defaultdict(list)
     for h in heard:
@@ -128,7 +130,8 @@ def without_duplicates(heard: Sequence[Heard]) -> tuple[list[Heard], list[Skippe
         others = [g.recording for g in by_content[h.sha256] if g.recording.emotion != r.emotion]
         namesakes = [g.recording for g in by_id[r.id] if g.sha256 != h.sha256]
         if others:
-            detail = f'labeled {r.emotion}, the same content is {others[0].emotion} in {others[0].source}'
+            other = others[0]
+            detail = f'labeled {r.emotion}, the same content is {other.emotion} in {other.source}'
             skipped.append(Skipped(r.source, 'label conflict', detail))
         elif namesakes:
             detail = f'another content than {namesakes[0].source}, which has the same name, {r.id}'
@@ -159,16 +162,19 @@ def check_tolerance(
     if not bad or tolerance * files >= bad < files:
         return
     found = [
-        f'{len(some)} {kind}, e.g. {some[0].source}' + (f': {some[0].detail}' if some[0].detail else '')
+        f'{len(some)} {kind}, e.g. ' + ': '.join(filter(None, (some[0].source, some[0].detail)))
         for kind, some in sorted(kinds.items(), key=lambda item: -len(item[1]))
     ]
-    share = f', {bad / files:.1%} where {tolerance:.1%} are tolerated' if bad < files else ', all of them'
+    share = ', all of them'
+    if bad < files:
+        share = f', {bad / files:.1%} where {tolerance:.1%} are tolerated'
     advice = 'repair or remove them'
     if 'name conflict' in kinds:
         one = namesakes or 'give the folder that holds only one of each as --manual_dir'
         advice = f'where a name stands for different contents, {one}; {advice} otherwise'
     if bad < files:
-        advice += ', or allow more with --tolerance=SHARE (under stock `tfds build`: SER_JAX_TOLERANCE=SHARE)'
+        advice += ', or allow more with --tolerance=SHARE (under stock `tfds build`: '
+        advice += 'SER_JAX_TOLERANCE=SHARE)'
     raise InputError(f'{bad} of {files} files are bad{share} ({"; ".join(found)}); {advice}')
 
 

@@ -86,7 +86,7 @@ def walk(root: Path) -> Iterator[tuple[Path | zipfile.ZipFile, str]]:
 
 
 def files(root: Path) -> Iterator[Path]:
-    """Every file under a folder that is not hidden, or `root` itself where that is a file; zips stay closed.
+    """Every file under a folder that is not hidden, or `root` where that is a file; zips stay closed.
 
     Raises:
       InputError: a folder cannot be read (named).
@@ -95,7 +95,8 @@ def files(root: Path) -> Iterator[Path]:
         yield root
         return
     visited = set()
-    for folder, folders, names in os.walk(root, onerror=_refuse, followlinks=True):  # actor folders are often links
+    # Actor folders are often links to another disk.
+    for folder, folders, names in os.walk(root, onerror=_refuse, followlinks=True):
         real = os.path.realpath(folder)
         if real in visited:
             folders.clear()
@@ -135,14 +136,16 @@ def content(archive: zipfile.ZipFile, name: str) -> bytes:
 
 # What zipfile and its decompressors raise for bytes that are not what they were.
 _DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, ValueError, OverflowError, KeyError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, ValueError,
+    OverflowError, KeyError,
 )  # fmt: skip
 
 
 def _refuse(error: OSError) -> None:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return  # `root` is not there: others judge that
-    raise InputError(f'{readable(error.filename)}: cannot be read ({error.strerror}); make it readable, or leave it out')
+    name = readable(error.filename)
+    raise InputError(f'{name}: cannot be read ({error.strerror}); make it readable, or leave it out')
 
 
 def _is_hidden(name: str) -> bool:
@@ -177,7 +180,8 @@ def _archive(path: str) -> zipfile.ZipFile:
     except (NotImplementedError, *_DAMAGED) as e:
         reason = getattr(e, 'strerror', None) or e
         raise InputError(
-            f'{readable(path)}: cannot be read as a zip ({reason}); download it again, or give the unpacked folder'
+            f'{readable(path)}: cannot be read as a zip ({reason}); download it again, or give the '
+            'unpacked folder'
         ) from e
 
 
@@ -195,7 +199,7 @@ def _opened(path: str, size: int, mtime_ns: int) -> zipfile.ZipFile:
 
 
 def _member_name(info: zipfile.ZipInfo) -> str:
-    """The name that was packed: some programs write \\ for /, or UTF-8 without the flag that says so."""
+    """The name that was packed: some programs write \\ for /, or UTF-8 without its flag."""
     name = info.orig_filename.split('\0')[0]
     if not info.flag_bits & 0x800:
         with contextlib.suppress(UnicodeError):
@@ -206,12 +210,15 @@ def _member_name(info: zipfile.ZipInfo) -> str:
 def _audio(place: Path | zipfile.ZipFile, name: str, root: Path) -> Audio:
     if isinstance(place, Path):
         path = place / name
-        read, source, above = functools.partial(wav.read, path), str(path), place.relative_to(root).parts
+        read, source = functools.partial(wav.read, path), str(path)
+        above = place.relative_to(root).parts
         inside = path
     else:
         inside, outer = PurePosixPath(name), Path(place.filename)
-        read, source = functools.partial(_read_member, place.filename, name), f'{place.filename}:{name}'
-        above = (*(() if outer == root else outer.parent.relative_to(root).parts), *inside.parts[:-1])
+        read = functools.partial(_read_member, place.filename, name)
+        source = f'{place.filename}:{name}'
+        above = () if outer == root else outer.parent.relative_to(root).parts
+        above = (*above, *inside.parts[:-1])
     return Audio(_normal(inside.stem), readable(source), read, tuple(map(_normal, above)))
 
 

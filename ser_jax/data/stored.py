@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 from ser_jax.audio import features, front_ends, variants, wav
 from ser_jax.contract import InputError
 
-# Files beside the shards: a hash of their content, what was found and left out, what the corpus is (contract.Facts), what
-# it was built from. The last is TFDS's own.
+# Files beside the shards: a hash of their content, what was found and left out, what the corpus is
+# (contract.Facts), what it was built from. The last is TFDS's own.
 FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
 ORIGIN, INFO = 'origin.json', 'dataset_info.json'
 
@@ -134,7 +134,8 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
     except FileNotFoundError:
         lacking = 'is missing'
     except OSError as e:
-        raise InputError(f'{path} cannot be read ({e.strerror}); check its permissions and the disk') from e
+        reason = f'{path} cannot be read ({e.strerror})'
+        raise InputError(f'{reason}; check its permissions and the disk') from e
     except ValueError as e:  # no JSON, or no UTF-8
         lacking = f'is damaged ({e})'
     if lacking:

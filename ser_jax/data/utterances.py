@@ -151,7 +151,7 @@ def open_corpora(
 
 
 def data_source(name: str, root: pathlib.Path, source: str) -> shards.Opened:
-    """One built corpus, of its newest version, read once from end to end and found to be what was built."""
+    """One built corpus, of its newest version, read once and found to be what was built."""
     opened = shards.opened(name, root, source)
     shards.compare(corpora.fingerprint(shards.examples(opened)), opened)
     return opened
