@@ -1,5 +1,6 @@
 """Faults of a config file have its line, those of overrides the nearest knob or its kind."""
 
+import difflib
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -87,10 +88,12 @@ def test_what_is_no_config_file_is_said(path):
 
 
 KNOBS = [f'{section}.{knob}' for section, knobs in base().items() for knob in knobs]
+# A slip in one of band_mask and band_masks may be meant for the other.
+ALONE = [k for k in KNOBS if len(difflib.get_close_matches(k, KNOBS, cutoff=0.88)) == 1]
 
 
 @settings(max_examples=80)
-@given(knob=st.sampled_from(KNOBS), place=st.integers(0, 40), what=st.sampled_from(['drop', 'swap', 'double']))
+@given(knob=st.sampled_from(ALONE), place=st.integers(0, 40), what=st.sampled_from(['drop', 'swap', 'double']))
 def test_a_slip_in_a_knob_names_that_knob(knob, place, what):
     """Any letter left out, doubled or exchanged with the next, in the section or in the knob."""
     i = place % (len(knob) - 1)

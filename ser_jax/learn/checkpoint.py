@@ -248,12 +248,12 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
         if isinstance(e, MemoryError) or code not in (None, errno.ENOENT, errno.EIO):
             reason = os.strerror(code) if code else 'out of memory'
             raise InputError(f'{directory} cannot be read for now ({reason}); {remedy(code or errno.ENOMEM)}') from e
-        raise InputError(_damaged(directory, _first_line(e))) from e
+        raise InputError(_damaged(f'{directory} cannot be read ({_first_line(e)}): it is damaged')) from e
     if written != found:
-        raise InputError(_damaged(directory, 'its numbers are not those that were written'))
+        raise InputError(_damaged(f'{directory} is damaged (its numbers are not those that were written)'))
     wrong = [n for flat in variables.values() for n, x in flat.items() if not np.isfinite(x.astype(np.float32)).all()]
     if wrong:
-        raise InputError(_damaged(directory, f'{wrong[0]} is not finite'))
+        raise InputError(_damaged(f'{directory} is damaged ({wrong[0]} is not finite)'))
     return variables, about
 
 
@@ -268,8 +268,5 @@ def checksum(variables: dict[str, dict]) -> str:
     return digest.hexdigest()
 
 
-def _damaged(directory: pathlib.Path, how: str) -> str:
-    return (
-        f'{directory} is damaged ({how}); train that member again: remove this folder, then give the command of its '
-        'training again'
-    )
+def _damaged(how: str) -> str:
+    return f'{how}; train that member again: remove this folder, then give the command of its training again'
