@@ -1,0 +1,303 @@
+"""Chunked containers (wav, rf64, w64, aiff, caf) and the headers of au and NIST files: announced against real lengths.
+
+Headers of streams that never learned their length, of recorders that never updated it and of files joined by `cat` are
+rewritten, so that a decoder reads everything; a file that is shorter than announced is truncated.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ser_jax.audio import mpeg
+from ser_jax.audio.streams import SLACK_BYTES, Fault, Link, after_tags, damaged, truncated
+
+_STREAMED_BYTES = 0x7FFFF000  # 32-bit sizes from here on, and 0, mean that a pipe did not know its length
+_LONG = 1 << 62  # 64-bit sizes from here on likewise
+_STARTS = re.compile(
+    rb'RIF[FX].{4}WAVE|RF64.{4}WAVE|riff.{12}.{8}wave|FORM.{4}AIF[FC]|caff\x00\x01\x00\x00|\.snd\x00\x00|dns\..\x00\x00\x00',
+    re.DOTALL,
+)
+_METADATA = re.compile(
+    rb'LIST|bext|_PMX|iXML|fact|cue |smpl|junk|JUNK|PAD |FLLR|inst|plst|acid|afsp|DISP|axml|chna|cart|umid|PEAK|'
+    rb'[iI][dD]3 |minf|elm1|regn|levl|strc|r64m|NAME|AUTH|\(c\) |ANNO|COMT|APPL|MARK|INST|MIDI|AESD|info|strg|free|'
+    rb'mark|uuid|pakt|kuki|chan'
+)
+
+
+class _Format(NamedTuple):
+    """The head of a chunk: its layout, bytes of `id`, and the meaning of its size."""
+
+    head: struct.Struct
+    counts_itself: bool = False
+    align: int = 2
+
+
+_LITTLE, _BIG = _Format(struct.Struct('<4sI')), _Format(struct.Struct('>4sI'))
+_WIDE = _Format(struct.Struct('<16sQ'), True, 8)
+_CORE = _Format(struct.Struct('>4sq'), align=1)
+
+
+class _Chunk(NamedTuple):
+    id: bytes
+    start: int  # of its content
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+class _Sound(NamedTuple):
+    """The samples of one stream as its header describes them.
+
+    Attributes:
+      start: position of the first sample; size: announced bytes from there, None = not known.
+      whole: True if the outer size of the header agrees with the length of the file.
+      fields: (position, format, bytes to add to the size of the samples) of every size to rewrite.
+      block, frames: bytes of a block and frames in it, 0 = not known.
+      counts: (position, format) of every number of frames to rewrite.
+    """
+
+    start: int
+    size: int | None
+    fields: list[tuple[int, str, int]]
+    block: int = 0
+    frames: int = 1
+    counts: list[tuple[int, str]] = []
+    whole: bool = False
+
+
+def is_chunked(content: bytes) -> bool:
+    """True for the containers of this module."""
+    return bool(_STARTS.match(content)) or content[:7] == b'NIST_1A'
+
+
+def links(content: bytes) -> list[Link]:
+    """The streams of a file, each with a header that tells the truth.
+
+    Raises:
+      Fault: samples are missing, or the header contradicts itself.
+    """
+    found, at = [], 0
+    while at < len(content):
+        part = content[at:] if at else content
+        if not is_chunked(part):
+            raise damaged(f'no header begins at byte {at}')
+        sound, form = _sound(part)
+        if sound is None:
+            return [*found, Link(part)]
+        end, following = _extent(part, sound, form)
+        found.append(_link(part, sound, end, following))
+        at += following
+    return found
+
+
+def _sound(content: bytes) -> tuple[_Sound | None, _Format | None]:
+    magic = content[:4]
+    if magic in (b'RIFF', b'RF64'):
+        return _riff(content, _LITTLE, '<'), _LITTLE
+    if magic == b'RIFX':
+        return _riff(content, _BIG, '>'), _BIG
+    if magic == b'riff':
+        return _w64(content), _WIDE
+    if magic == b'FORM':
+        return _aiff(content), _BIG
+    if magic == b'caff':
+        return _caf(content), _CORE
+    return (_nist(content) if magic == b'NIST' else _au(content)), None
+
+
+def _extent(content: bytes, sound: _Sound, form: _Format | None) -> tuple[int, int]:
+    """(end of the samples, position after them and all that belongs to them), which is that of the next stream."""
+    held = len(content)
+    if sound.size is None or (form and not sound.size and held - sound.start > 8):
+        if form and sound.size == 0 and _tail(content, sound.start, form) is not None:
+            return sound.start, held
+        following = _STARTS.search(content, sound.start)
+        end = following.start() if following else held
+        return end, end
+    end = sound.start + sound.size
+    if end > held:
+        # Some writers count their own header into the data; then the outer size shows that nothing is missing.
+        if sound.whole and end - held <= SLACK_BYTES:
+            return held, held
+        raise truncated(f'{end - held} bytes of sound are missing')
+    for at in dict.fromkeys((end + sound.size % 2, end)):
+        if (following := _tail(content, at, form)) is not None:
+            return end, following
+    following = _STARTS.search(content, end)
+    end = following.start() if following else held
+    return end, end
+
+
+def _tail(content: bytes, at: int, form: _Format | None) -> int | None:
+    """The position after chunks, tags and padding: the end or the next stream; None if sound follows instead."""
+    while True:
+        at = after_tags(content, at)
+        if len(content) - at <= SLACK_BYTES and not _STARTS.match(content, at):
+            return len(content)
+        if _STARTS.match(content, at):
+            return at
+        chunk = next(_chunks(content, at, form), None) if form else None
+        if chunk is None or not chunk.id[:4].isascii() or not chunk.id[:4].decode().isprintable():
+            return None
+        if chunk.end > len(content):  # metadata that was cut
+            return len(content) if _METADATA.match(chunk.id) else None
+        at = chunk.end + -chunk.size % form.align
+
+
+def _link(content: bytes, sound: _Sound, end: int, following: int) -> Link:
+    size = end - sound.start
+    frames = size // sound.block * sound.frames if sound.block else 0
+    if size == sound.size or (sound.size and end < sound.start + sound.size):
+        return Link(content if following == len(content) else content[:following], frames)
+    changed = bytearray(content[:following])
+    for at, layout, extra in sound.fields:
+        most = (1 << 8 * struct.calcsize(layout) - layout[-1].islower()) - 1
+        struct.pack_into(layout, changed, at, min(size + extra, most))
+    for at, layout in sound.counts:
+        struct.pack_into(layout, changed, at, min(frames, 0xFFFFFFFF))
+    return Link(bytes(changed), frames)
+
+
+def _chunks(content: bytes, at: int, form: _Format) -> Iterator[_Chunk]:
+    while at + form.head.size <= len(content):
+        name, size = form.head.unpack_from(content, at)
+        at += form.head.size
+        size -= form.head.size if form.counts_itself else 0
+        yield _Chunk(name, at, size)
+        if size < 0:
+            return
+        at += size + -size % form.align
+
+
+def _riff(content: bytes, form: _Format, order: str) -> _Sound | None:
+    long_size = layout = None
+    for chunk in _chunks(content, 12, form):
+        if chunk.id == b'ds64' and chunk.size >= 24:
+            long_size = chunk.start
+        elif chunk.id == b'fmt ' and chunk.size >= 16:
+            layout = _wave_layout(content, chunk, order)
+        elif chunk.id == b'data':
+            break
+    else:
+        return None
+    outer, start, size = struct.unpack_from(f'{order}I', content, 4)[0], chunk.start, chunk.size
+    fields = [(4, f'{order}I', start - 8), (start - 4, f'{order}I', 0)]
+    counts, held = [], len(content) - start
+    if long_size and content[:4] == b'RF64':
+        fields = [(long_size, '<Q', start - 8), (long_size + 8, '<Q', 0)]
+        counts = [(long_size + 16, '<Q')]
+        if size == 0xFFFFFFFF:
+            outer, size = struct.unpack_from('<QQ', content, long_size)
+            size = None if not size or size >= _LONG or (size >= 0xFFFFFFFF and size > held) else size
+        else:
+            fields.append((start - 4, '<I', 0))
+    if size is not None and size >= _STREAMED_BYTES and size > held:
+        size = None
+    return _Sound(start, size, fields, *(layout or (0, 1)), counts, outer + 8 <= len(content))
+
+
+def _wave_layout(content: bytes, chunk: _Chunk, order: str) -> tuple[int, int]:
+    """Bytes and frames of a block; (0, 1) where they are not known."""
+    tag, channels, _, _, align, bits = struct.unpack_from(f'{order}HHIIHH', content, chunk.start)
+    if tag == 0xFFFE and chunk.size >= 26:
+        tag = struct.unpack_from(f'{order}H', content, chunk.start + 24)[0]
+    if tag in (1, 3, 6, 7) and align:
+        if align != channels * -(-bits // 8):
+            raise damaged(f'its header has {channels} channels of {bits} bits in {align} bytes')
+        return align, 1
+    if tag in (2, 0x11, 0x31) and chunk.size >= 20:
+        return align, struct.unpack_from(f'{order}H', content, chunk.start + 18)[0]
+    return 0, 1
+
+
+def _w64(content: bytes) -> _Sound | None:
+    layout = (0, 1)
+    for chunk in _chunks(content, 40, _WIDE):
+        if chunk.id[:4] == b'fmt ' and chunk.size >= 16:
+            layout = _wave_layout(content, chunk, '<')
+        elif chunk.id[:4] == b'data':
+            fields = [(16, '<Q', chunk.start), (chunk.start - 8, '<Q', 24)]
+            size = None if chunk.size < 0 or chunk.size >= _LONG else chunk.size
+            return _Sound(chunk.start, size, fields, *layout)
+    return None
+
+
+def _aiff(content: bytes) -> _Sound | None:
+    bits, count, count_at = 0, 0, 0
+    for chunk in _chunks(content, 12, _BIG):
+        if chunk.id == b'COMM' and chunk.size >= 18:
+            channels, count, width = struct.unpack_from('>hIh', content, chunk.start)
+            packed = content[8:12] == b'AIFC' and content[chunk.start + 18 : chunk.start + 22]
+            narrow = packed in (b'ulaw', b'alaw', b'ULAW', b'ALAW')
+            plain = not packed or packed in (b'NONE', b'sowt', b'twos', b'raw ', b'fl32', b'FL32', b'fl64', b'FL64', b'in24', b'in32')
+            bits, count_at = channels * (1 if narrow else -(-width // 8) if plain else 0), chunk.start + 2
+        elif chunk.id == b'SSND':
+            start = chunk.start + 8 + (struct.unpack_from('>I', content, chunk.start)[0] if chunk.size >= 8 else 0)
+            size = None if chunk.size >= _STREAMED_BYTES or not chunk.size else max(0, chunk.end - start)
+            if bits and size is not None and count * bits > size:
+                if chunk.end >= len(content) - SLACK_BYTES and count * bits - size > 0:
+                    raise truncated(f'{count * bits - size} bytes of sound are missing')
+            fields = [(4, '>I', start - 8), (chunk.start - 4, '>I', start - chunk.start)]
+            return _Sound(start, size, fields, bits, 1, [(count_at, '>I')] if bits else [])
+    return None
+
+
+def _caf(content: bytes) -> _Sound | None:
+    block, frames = 0, 1
+    for chunk in _chunks(content, 8, _CORE):
+        if chunk.id == b'desc' and chunk.size >= 32:
+            block, frames = struct.unpack_from('>II', content, chunk.start + 16)
+        elif chunk.id == b'data':
+            start = chunk.start + 4  # behind the number of edits
+            size = None if chunk.size < 4 else chunk.size - 4
+            return _Sound(start, size, [(chunk.start - 8, '>q', 4)], block, frames)
+    return None
+
+
+def _au(content: bytes) -> _Sound:
+    order = '>' if content[:1] == b'.' else '<'
+    start, size, encoding, _, channels = struct.unpack_from(f'{order}5I', content.ljust(24, b'\0'), 4)
+    if start > len(content):
+        raise truncated('its header is cut')
+    width = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}.get(encoding, 0)
+    unknown = size >= _STREAMED_BYTES or not size
+    return _Sound(start, None if unknown else size, [(8, f'{order}I', 0)], width * channels)
+
+
+def _nist(content: bytes) -> _Sound | None:
+    head = bytes(content[:4096]).split(b'end_head')[0]
+    fields = dict(re.findall(rb'^(\w+) -i (\d+)\s*$', head, re.MULTILINE))
+    start = re.match(rb'NIST_1A\n\s*(\d+)\n', head)
+    names = (b'sample_count', b'sample_n_bytes', b'channel_count')
+    if not start or names[0] not in fields or names[1] not in fields:
+        return None
+    block = int(fields[names[1]]) * int(fields.get(names[2], 1))
+    size = int(fields[names[0]]) * block
+    start = int(start[1])
+    if start + size < len(content) and _tail(content, start + size, None) is None:
+        raise Fault('truncated', 'its header announces fewer samples than follow; write it again, e.g. as wav')
+    return _Sound(start, size, [], block)
+
+
+def mpeg_in_wave(content: bytes) -> list[Link] | None:
+    """The streams of MPEG audio in a wav header; None for other files."""
+    if content[:4] != b'RIFF':
+        return None
+    tag = b''
+    for chunk in _chunks(content, 12, _LITTLE):
+        if chunk.id == b'fmt ':
+            tag = content[chunk.start : chunk.start + 2]
+        elif chunk.id == b'data' and tag in (b'\x50\0', b'\x55\0'):
+            if chunk.end > len(content) and chunk.size < _STREAMED_BYTES:
+                raise truncated(f'{chunk.end - len(content)} bytes of sound are missing')
+            return mpeg.links(content[chunk.start : chunk.end])
+    return None
+
+
+def codec(content: bytes) -> bytes:
+    """The codec of a CAF file, b'' if it names none."""
+    desc = next((c for c in _chunks(content, 8, _CORE) if c.id == b'desc'), None)
+    return bytes(content[desc.start + 8 : desc.start + 12]) if desc else b''
