@@ -9,20 +9,22 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ser_jax.audio import mpeg
 from ser_jax.audio.streams import SLACK_BYTES, Fault, Link, after_tags, damaged, truncated
 
 _STREAMED_BYTES = 0x7FFFF000  # 32-bit sizes from here on, and 0, mean that a pipe did not know its length
 _LONG = 1 << 62  # 64-bit sizes from here on likewise
 _STARTS = re.compile(
-    rb'RIF[FX].{4}WAVE|RF64.{4}WAVE|riff.{12}.{8}wave|FORM.{4}AIF[FC]|caff\x00\x01\x00\x00|\.snd\x00\x00|dns\..\x00\x00\x00',
-    re.DOTALL,
+    rb'RIF[FX].{4}WAVE|RF64.{4}WAVE|riff.{12}.{8}wave|FORM.{4}AIF[FC]|caff\x00\x01|\.snd\x00\x00|dns\..\x00\x00\x00', re.DOTALL
 )
 _METADATA = re.compile(
     rb'LIST|bext|_PMX|iXML|fact|cue |smpl|junk|JUNK|PAD |FLLR|inst|plst|acid|afsp|DISP|axml|chna|cart|umid|PEAK|'
     rb'[iI][dD]3 |minf|elm1|regn|levl|strc|r64m|NAME|AUTH|\(c\) |ANNO|COMT|APPL|MARK|INST|MIDI|AESD|info|strg|free|'
     rb'mark|uuid|pakt|kuki|chan'
 )
+
+
+_AIFF_PLAIN = (b'NONE', b'sowt', b'twos', b'raw ', b'fl32', b'FL32', b'fl64', b'FL64', b'in24', b'in32')
+_AIFF_BLOCKS = {b'GSM ': (33, 160), b'ima4': (34, 64)}  # bytes and frames
 
 
 class _Format(NamedTuple):
@@ -53,6 +55,7 @@ class _Sound(NamedTuple):
 
     Attributes:
       start: position of the first sample; size: announced bytes from there, None = not known.
+      least: announced number of frames, where the header has one.
       whole: True if the outer size of the header agrees with the length of the file.
       fields: (position, format, bytes to add to the size of the samples) of every size to rewrite.
       block, frames: bytes of a block and frames in it, 0 = not known.
@@ -66,11 +69,12 @@ class _Sound(NamedTuple):
     frames: int = 1
     counts: list[tuple[int, str]] = []
     whole: bool = False
+    least: int = 0
 
 
 def is_chunked(content: bytes) -> bool:
     """True for the containers of this module."""
-    return bool(_STARTS.match(content)) or content[:7] == b'NIST_1A'
+    return bool(_STARTS.match(content)) or content.startswith((b'NIST_1A', b'.snd', b'dns.'))
 
 
 def links(content: bytes) -> list[Link]:
@@ -84,8 +88,13 @@ def links(content: bytes) -> list[Link]:
         part = content[at:] if at else content
         if not is_chunked(part):
             raise damaged(f'no header begins at byte {at}')
-        sound, form = _sound(part)
+        try:
+            sound, form = _sound(part)
+        except struct.error as e:
+            raise truncated('its header is cut') from e
         if sound is None:
+            if form:
+                raise truncated('it has no chunk of samples')
             return [*found, Link(part)]
         end, following = _extent(part, sound, form)
         found.append(_link(part, sound, end, following))
@@ -150,15 +159,16 @@ def _tail(content: bytes, at: int, form: _Format | None) -> int | None:
 def _link(content: bytes, sound: _Sound, end: int, following: int) -> Link:
     size = end - sound.start
     frames = size // sound.block * sound.frames if sound.block else 0
+    least = max(sound.least, frames - sound.frames + 1)  # the last block may be filled in part
     if size == sound.size or (sound.size and end < sound.start + sound.size):
-        return Link(content if following == len(content) else content[:following], frames)
+        return Link(content if following == len(content) else content[:following], least)
     changed = bytearray(content[:following])
     for at, layout, extra in sound.fields:
         most = (1 << 8 * struct.calcsize(layout) - layout[-1].islower()) - 1
         struct.pack_into(layout, changed, at, min(size + extra, most))
     for at, layout in sound.counts:
         struct.pack_into(layout, changed, at, min(frames, 0xFFFFFFFF))
-    return Link(bytes(changed), frames)
+    return Link(bytes(changed), least)
 
 
 def _chunks(content: bytes, at: int, form: _Format) -> Iterator[_Chunk]:
@@ -226,35 +236,38 @@ def _w64(content: bytes) -> _Sound | None:
 
 
 def _aiff(content: bytes) -> _Sound | None:
-    bits, count, count_at = 0, 0, 0
+    block, count, count_at, packing = 0, 0, 0, (0, 1)
     for chunk in _chunks(content, 12, _BIG):
         if chunk.id == b'COMM' and chunk.size >= 18:
             channels, count, width = struct.unpack_from('>hIh', content, chunk.start)
             packed = content[8:12] == b'AIFC' and content[chunk.start + 18 : chunk.start + 22]
             narrow = packed in (b'ulaw', b'alaw', b'ULAW', b'ALAW')
-            plain = not packed or packed in (b'NONE', b'sowt', b'twos', b'raw ', b'fl32', b'FL32', b'fl64', b'FL64', b'in24', b'in32')
-            bits, count_at = channels * (1 if narrow else -(-width // 8) if plain else 0), chunk.start + 2
+            plain = not packed or packed in _AIFF_PLAIN
+            block = channels * (1 if narrow else -(-width // 8) if plain else 0)
+            packing = _AIFF_BLOCKS.get(packed, (0, 1))
+            count_at = chunk.start + 2
         elif chunk.id == b'SSND':
             start = chunk.start + 8 + (struct.unpack_from('>I', content, chunk.start)[0] if chunk.size >= 8 else 0)
             size = None if chunk.size >= _STREAMED_BYTES or not chunk.size else max(0, chunk.end - start)
-            if bits and size is not None and count * bits > size:
-                if chunk.end >= len(content) - SLACK_BYTES and count * bits - size > 0:
-                    raise truncated(f'{count * bits - size} bytes of sound are missing')
+            if block and size is not None and count * block > size and chunk.end >= len(content) - SLACK_BYTES:
+                raise truncated(f'{count * block - size} bytes of sound are missing')
             fields = [(4, '>I', start - 8), (chunk.start - 4, '>I', start - chunk.start)]
-            return _Sound(start, size, fields, bits, 1, [(count_at, '>I')] if bits else [])
+            layout = (block, 1) if block else packing
+            return _Sound(start, size, fields, *layout, [(count_at, '>I')] if block else [])
     return None
 
 
 def _caf(content: bytes) -> _Sound | None:
-    block, frames = 0, 1
-    for chunk in _chunks(content, 8, _CORE):
-        if chunk.id == b'desc' and chunk.size >= 32:
-            block, frames = struct.unpack_from('>II', content, chunk.start + 16)
-        elif chunk.id == b'data':
-            start = chunk.start + 4  # behind the number of edits
-            size = None if chunk.size < 4 else chunk.size - 4
-            return _Sound(start, size, [(chunk.start - 8, '>q', 4)], block, frames)
-    return None
+    chunks = {c.id: c for c in _chunks(content, 8, _CORE)}
+    desc, data, table = (chunks.get(name) for name in (b'desc', b'data', b'pakt'))
+    if not desc or not data:
+        return None
+    block, frames = struct.unpack_from('>II', content.ljust(desc.start + 24, b'\0'), desc.start + 16)
+    least = 0
+    if table and table.start + 16 <= len(content):
+        least = max(0, struct.unpack_from('>q', content, table.start + 8)[0])
+    size = None if data.size < 4 else data.size - 4  # behind the number of edits
+    return _Sound(data.start + 4, size, [(data.start - 8, '>q', 4)], block, frames or 1, least=least)
 
 
 def _au(content: bytes) -> _Sound:
@@ -282,19 +295,17 @@ def _nist(content: bytes) -> _Sound | None:
     return _Sound(start, size, [], block)
 
 
-def mpeg_in_wave(content: bytes) -> list[Link] | None:
-    """The streams of MPEG audio in a wav header; None for other files."""
-    if content[:4] != b'RIFF':
-        return None
+def mpeg_in_wave(content: bytes) -> bytes:
+    """The frames of MPEG audio behind a wav header; b'' of other files."""
     tag = b''
-    for chunk in _chunks(content, 12, _LITTLE):
+    for chunk in _chunks(content, 12, _LITTLE) if content[:4] == b'RIFF' else ():
         if chunk.id == b'fmt ':
             tag = content[chunk.start : chunk.start + 2]
         elif chunk.id == b'data' and tag in (b'\x50\0', b'\x55\0'):
             if chunk.end > len(content) and chunk.size < _STREAMED_BYTES:
                 raise truncated(f'{chunk.end - len(content)} bytes of sound are missing')
-            return mpeg.links(content[chunk.start : chunk.end])
-    return None
+            return content[chunk.start : chunk.end]
+    return b''
 
 
 def codec(content: bytes) -> bytes:

@@ -11,7 +11,8 @@ def links(content: bytes) -> list[Link]:
       Fault: something of the file is missing or damaged.
     """
     if chunks.is_chunked(content):
-        return chunks.mpeg_in_wave(content) or chunks.links(content)
+        frames = chunks.mpeg_in_wave(content)
+        return mpeg.links(frames) if frames else chunks.links(content)
     if content[:4] == b'OggS':
         return ogg.links(content)
     start = id3v2_bytes(content, 0)

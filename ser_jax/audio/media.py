@@ -35,38 +35,49 @@ def decode(content: bytes, container: str, name: str) -> tuple[np.ndarray, int]:
             if (streams := len(opened.streams.audio)) > 1:
                 which = opened.streams.audio.index(stream) + 1
                 logging.getLogger(__name__).warning('%s: audio stream %d of %d is read', name, which, streams)
-            return _frames(opened, stream)
+            return _whole(*_frames(opened, stream), _announced_s(opened, stream, container), stream)
     except (av.error.FFmpegError, EOFError) as e:
         raise damaged(f'FFmpeg: {e.strerror or e}') from e
 
 
+def _announced_s(opened, stream, container: str) -> float:
+    """Seconds that the header announces; 0 where it announces none or FFmpeg only estimates."""
+    if container == 'mp4':
+        return float(stream.duration * stream.time_base) if stream.duration else 0.0
+    if container in ('webm', 'wma') and len(opened.streams) == 1:  # of all streams, a longer video's too
+        return (opened.duration or 0) / 1e6
+    return 0.0
+
+
+def _whole(samples: np.ndarray, rate_hz: int, announced_s: float, stream) -> tuple[np.ndarray, int]:
+    """Decoded samples without what an encoder adds at the end, if none are missing."""
+    if announced_s:
+        length = round(announced_s * rate_hz)
+        padding = 3 * max(stream.codec_context.frame_size or 0, 1024)  # of the encoder, before and after the sound
+        if len(samples) < length - padding:
+            raise truncated(f'{len(samples) / rate_hz:.2f} of {announced_s:.2f} s are there')
+        samples = samples[:length] if len(samples) < length + padding else samples
+    return (samples[:, 0] if samples.shape[1] == 1 else samples), rate_hz
+
+
 def _frames(opened, stream) -> tuple[np.ndarray, int]:
-    blocks, rate_hz, channels, heard = [], 0, 0, 0
-    expected = None
+    """All samples of a stream, [T, channels], and their rate."""
+    blocks, rate_hz, count, expected_s = [], 0, 0, None
     for frame in opened.decode(stream):
         values = _values(frame)
-        if blocks and (frame.sample_rate, values.shape[1]) != (rate_hz, channels):
+        if blocks and (frame.sample_rate, values.shape[1]) != (rate_hz, blocks[0].shape[1]):
             raise boxes.unsupported('rate or channels change within the file')
-        rate_hz, channels = frame.sample_rate, values.shape[1]
+        rate_hz = frame.sample_rate
         if frame.pts is not None:
-            now = float(frame.pts * frame.time_base)
-            if expected is not None and now - expected > _GAP_S:
-                raise truncated(f'{now - expected:.2f} s are missing after {heard / rate_hz:.2f} s')
-            expected = now + len(values) / rate_hz
-        heard += len(values)
+            now_s = float(frame.pts * frame.time_base)
+            if expected_s is not None and now_s - expected_s > _GAP_S:
+                raise truncated(f'{now_s - expected_s:.2f} s are missing after {count / rate_hz:.2f} s')
+            expected_s = now_s + len(values) / rate_hz
+        count += len(values)
         blocks.append(values)
     if not blocks:
-        raise truncated('it has an audio stream without samples')
-    announced = float(stream.duration * stream.time_base) if stream.duration else 0.0
-    if announced - heard / rate_hz > _GAP_S + _priming_s(stream):
-        raise truncated(f'{heard / rate_hz:.2f} of {announced:.2f} s are there')
-    samples = np.concatenate(blocks)
-    return (samples[:, 0] if channels == 1 else samples), rate_hz
-
-
-def _priming_s(stream) -> float:
-    """Seconds that an encoder puts before and after the sound, which decoding removes: at most three frames."""
-    return 3 * (stream.codec_context.frame_size or 1024) / stream.codec_context.sample_rate
+        raise truncated('its audio stream has no samples')
+    return np.concatenate(blocks), rate_hz
 
 
 def _values(frame) -> np.ndarray:

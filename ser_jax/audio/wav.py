@@ -7,6 +7,7 @@ It refuses, in one line that names the file, what is missing, empty, cut, damage
 
 import io
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,8 @@ _OVERFLOW = 2.0**31  # beyond the integers of any format; its power overflows in
 
 _POINTER = b'version https://git-lfs'
 _BLOCK = 1 << 22  # samples read at once
+_LOGGED = ('SVX', 'MAT4', 'WVE', 'HTK')  # containers of which libsndfile's log shows that they were cut
+_UNCHECKED = ('AVR', 'MAT5', 'MPC2K', 'SD2', 'SDS', 'VOC', 'XI')
 _FLAC_ERRORS = range(157, 163)  # libsndfile's SFE_FLAC_*: a lost frame, a checksum that does not match
 
 
@@ -183,11 +186,28 @@ class _Forward(soundfile.SoundFile):
         return False
 
 
+class _Content(io.BytesIO):
+    """Bytes in which damaged headers cannot seek to a place before the first."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}[whence]
+        return super().seek(max(0, start + offset))
+
+
+def _check_rare(sound: soundfile.SoundFile) -> None:
+    """Raise if a sound in one of libsndfile's rarer containers is cut, or its container cannot show that."""
+    if sound.format in _UNCHECKED:
+        raise Fault('undecodable', f'is {sound.format_info}, in which a cut goes unnoticed; convert it to wav')
+    if sound.format in _LOGGED and re.search(r'should be|truncated', sound.extra_info):
+        raise truncated('its header announces more')
+
+
 def _blocks(content: bytes) -> tuple[np.ndarray, soundfile.SoundFile]:
     """What libsndfile decodes, int16 of 16-bit files and float32 of others, and the file it came from."""
     blocks = []
     try:
-        with _Forward(io.BytesIO(content)) as sound:
+        with _Forward(_Content(content)) as sound:
+            _check_rare(sound)
             dtype = 'int16' if sound.subtype == 'PCM_16' else 'float32'
             most = max(1, min(sound.frames + 1, _BLOCK // sound.channels))
             while not blocks or len(blocks[-1]) == most:
