@@ -171,7 +171,9 @@ def _adts(content: bytes) -> list[int]:
         if not _is_adts(content, at):
             cut = len(content) - at < 2
             raise truncated('its last frame is cut') if cut else damaged(f'no frame begins at byte {at}')
-        size = (content[at + 3] & 3) << 11 | content[at + 4] << 3 | content[at + 5] >> 5 if at + 6 <= len(content) else 7
+        size = (
+            (content[at + 3] & 3) << 11 | content[at + 4] << 3 | content[at + 5] >> 5 if at + 6 <= len(content) else 7
+        )
         if size < 7:
             raise damaged(f'no frame begins at byte {at}')
         if at + size > len(content):

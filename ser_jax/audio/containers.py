@@ -1,6 +1,6 @@
 """From the bytes of a file to its streams: the container decides who judges the length."""
 
-from ser_jax.audio import chunks, flac, mpeg, ogg
+from ser_jax.audio import chunks, flac, headers, mpeg, ogg
 from ser_jax.audio.streams import Link, id3v2_bytes
 
 
@@ -11,7 +11,7 @@ def links(content: bytes) -> list[Link]:
       Fault: something of the file is missing or damaged.
     """
     if chunks.is_chunked(content):
-        frames = chunks.mpeg_in_wave(content)
+        frames = headers.mpeg_in_wave(content)
         return mpeg.links(frames) if frames else chunks.links(content)
     if content[:4] == b'OggS':
         return ogg.links(content)
@@ -25,7 +25,7 @@ def links(content: bytes) -> list[Link]:
 
 def foreign(content: bytes) -> str:
     """The name of a container or codec that libsndfile does not decode and FFmpeg does; '' for others."""
-    if content[:4] == b'caff' and chunks.codec(content) not in (b'lpcm', b'ulaw', b'alaw', b'alac'):
+    if content[:4] == b'caff' and headers.codec(content) not in (b'lpcm', b'ulaw', b'alaw', b'alac'):
         return 'caf'
     if content[:4] == b'OggS' and ogg.codec(content).startswith(b'Speex'):
         return 'ogg'
