@@ -45,60 +45,65 @@ def links(content: bytes) -> list[Link]:
             if form:
                 raise truncated('it has no chunk of samples')
             return [*found, Link(part)]
-        end, following = _extent(part, sound, form)
-        found.append(_link(part, sound, end, following))
+        end, last, following = _extent(part, sound, form)
+        found.append(_link(part, sound, end, last))
         at += following
     return found
 
 
-def _extent(content: bytes, sound: headers.Header, form: headers.Format | None) -> tuple[int, int]:
-    """(end of the samples, position after them and all that belongs to them), which is that of the next stream."""
+def _extent(content: bytes, sound: headers.Header, form: headers.Format | None) -> tuple[int, int, int]:
+    """The ends of the samples, of the chunks behind them and of tags behind these, where the next stream begins."""
     held = len(content)
     if sound.size is None or (form and not sound.size and held - sound.start > 8):
-        if form and sound.size == 0 and _tail(content, sound.start, form) is not None:
-            return sound.start, held
-        following = _STARTS.search(content, sound.start)
-        end = following.start() if following else held
-        return end, end
+        if form and sound.size == 0 and (tail := _tail(content, sound.start, form)):
+            return sound.start, *tail
+        return _up_to_next(content, sound.start)
     end = sound.start + sound.size
     if end > held:
         # Some writers count their own header into the data; then the outer size shows that nothing is missing.
         if sound.whole and end - held <= SLACK_BYTES:
-            return held, held
+            return held, held, held
         raise truncated(f'{end - held} bytes of sound are missing')
-    for at in dict.fromkeys((end + sound.size % 2, end)):
-        if (following := _tail(content, at, form)) is not None:
-            return end, following
+    for at in dict.fromkeys((end + sound.size % 2, end)) if form else (end,):
+        if tail := _tail(content, at, form):
+            return end, *tail
     if not sound.fields:
         raise Fault('truncated', 'its header announces fewer samples than follow; write it again, e.g. as wav')
-    following = _STARTS.search(content, end)
-    end = following.start() if following else held
-    return end, end
+    return _up_to_next(content, end)
 
 
-def _tail(content: bytes, at: int, form: headers.Format | None) -> int | None:
-    """The position after chunks, tags and padding: the end or the next stream; None if sound follows instead."""
+def _up_to_next(content: bytes, at: int) -> tuple[int, int, int]:
+    """All that follows as samples, up to the header of the next stream."""
+    following = _STARTS.search(content, at)
+    end = following.start() if following else len(content)
+    return end, end, end
+
+
+def _tail(content: bytes, at: int, form: headers.Format | None) -> tuple[int, int] | None:
+    """The ends of chunks and of tags and padding from a position on; None if sound follows instead."""
+    last = at
     while True:
         at = after_tags(content, at)
-        if len(content) - at <= SLACK_BYTES and not _STARTS.match(content, at):
-            return len(content)
         if _STARTS.match(content, at):
-            return at
+            return last, at
+        if len(content) - at <= SLACK_BYTES:
+            return (len(content) if at == last else last), len(content)
         chunk = next(headers.chunks(content, at, form), None) if form else None
         if chunk is None or not chunk.id[:4].isascii() or not chunk.id[:4].decode().isprintable():
             return None
         if chunk.end > len(content):  # metadata that was cut
-            return len(content) if _METADATA.match(chunk.id) else None
-        at = chunk.end + -chunk.size % form.align
+            return (len(content), len(content)) if _METADATA.match(chunk.id) else None
+        at = last = chunk.end + -chunk.size % form.align
 
 
-def _link(content: bytes, sound: headers.Header, end: int, following: int) -> Link:
+def _link(content: bytes, sound: headers.Header, end: int, last: int) -> Link:
     size = end - sound.start
     frames = size // sound.block * sound.frames if sound.block else 0
     least = max(sound.least, frames - sound.frames + 1)  # the last block may be filled in part
+    content = content if last >= len(content) else content[:last]
     if size == sound.size or (sound.size and end < sound.start + sound.size):
-        return Link(content if following == len(content) else content[:following], least)
-    changed = bytearray(content[:following])
+        return Link(content, least)
+    changed = bytearray(content)
     for at, layout, extra in sound.fields:
         most = (1 << 8 * struct.calcsize(layout) - layout[-1].islower()) - 1
         struct.pack_into(layout, changed, at, min(size + extra, most))

@@ -178,7 +178,7 @@ def _caf(content: bytes) -> Header | None:
 
 def _au(content: bytes) -> Header:
     order = '>' if content[:1] == b'.' else '<'
-    start, size, encoding, _, channels = struct.unpack_from(f'{order}5I', content.ljust(24, b'\0'), 4)
+    start, size, encoding, _, channels = struct.unpack_from(f'{order}5I', content, 4)
     if start > len(content):
         raise truncated('its header is cut')
     width = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}.get(encoding, 0)

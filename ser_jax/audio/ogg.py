@@ -25,7 +25,7 @@ def links(content: bytes) -> list[Link]:
     Raises:
       Fault: a page is cut, changed, lost or out of order, or a stream has no end.
     """
-    starts, last = [0], {}  # serial -> newest page of every stream of the newest link
+    starts, end, last = [0], 0, {}  # serial -> newest page of every stream of the newest link
     for page in _pages(content):
         if page.flags & _BEGINS:
             if last and all(p.flags & _ENDS for p in last.values()):
@@ -37,12 +37,12 @@ def links(content: bytes) -> list[Link]:
             raise damaged(f'the first page of a stream is missing before byte {page.at}')
         elif page.sequence != last[page.serial].sequence + 1:
             raise damaged(f'pages are missing before byte {page.at}')
-        last[page.serial] = page
+        last[page.serial], end = page, page.end
     if not all(p.flags & _ENDS for p in last.values()):
         raise truncated('the stream has no last page')
-    if len(starts) == 1:
+    if (starts, end) == ([0], len(content)):
         return [Link(content)]
-    return [Link(content[a:b]) for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
+    return [Link(content[a:b]) for a, b in zip(starts, [*starts[1:], end], strict=True)]
 
 
 def codec(content: bytes) -> bytes:

@@ -209,9 +209,11 @@ def _blocks(content: bytes) -> tuple[np.ndarray, soundfile.SoundFile]:
         with _Forward(_Content(content)) as sound:
             _check_rare(sound)
             dtype = 'int16' if sound.subtype == 'PCM_16' else 'float32'
-            most = max(1, min(sound.frames + 1, _BLOCK // sound.channels))
-            while not blocks or len(blocks[-1]) == most:
-                blocks.append(sound.read(most, dtype))
+            left, most = sound.frames, max(1, _BLOCK // sound.channels)
+            while not blocks or (left and len(blocks[-1]) == size):
+                size = min(left, most)
+                blocks.append(sound.read(size, dtype))
+                left -= len(blocks[-1])
     except (soundfile.SoundFileError, ValueError, TypeError) as e:
         if getattr(e, 'code', 0) in _FLAC_ERRORS:
             raise truncated('or damaged, some of its frames cannot be decoded') from e
