@@ -1,6 +1,8 @@
 """Listens: `python -m ser_jax.predict --run=runs/x FILES|FOLDERS` prints the top three emotions of every recording."""
 
+import collections
 import csv
+import functools
 import json
 import pathlib
 import sys
@@ -15,12 +17,12 @@ from absl import flags
 from ser_jax import assemble, door
 from ser_jax.audio import features, front_ends, wav
 from ser_jax.contract import InputError
-from ser_jax.data import batches
+from ser_jax.data import batches, sources
 from ser_jax.data.emotions import supported
 from ser_jax.learn.inputs import Row, Shared
 from ser_jax.trained import Trained, open_trained
 
-SOUNDS = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aiff', '.aif', '.au')
+WINDOWS_S = (0.1, 3600.0)  # the lengths that --window_s takes
 _BATCH = 16
 
 
@@ -38,9 +40,13 @@ class Listener:
       trained: the run.
       member: one of its members; '' = the mean of all finished ones.
       window_s: longest stretch heard at once; 0 = as the run was scored.
+
+    Raises:
+      InputError: there is no such finished member, or the window is out of range.
     """
 
     def __init__(self, trained: Trained, member: str = '', window_s: float = 0.0):
+        check_window(window_s)
         if member and member not in trained.finished:
             raise InputError(
                 f'{trained.directory} has no finished member {member!r}; it has {", ".join(trained.finished)}'
@@ -101,38 +107,78 @@ class Listener:
         return {name: p.mean(0) for name, p in jax.vmap(one)(*known, tokens).items()}
 
 
-def sound_files(given: Sequence[str]) -> list[pathlib.Path]:
-    """The recordings named, and those in the folders named, sorted within a folder.
+def check_window(window_s: float) -> None:
+    """Raise InputError unless the longest window is 0 (as the run was scored) or a reasonable number of seconds."""
+    low, high = WINDOWS_S
+    if window_s and not low <= window_s <= high:  # NaN is refused too
+        raise InputError(
+            f'--window_s={window_s:g} came; expected 0 (as the run was scored) or {low:g} to {high:g} seconds'
+        )
+
+
+def sound_files(given: Sequence[str]) -> list[sources.Audio]:
+    """The recordings named, and those in the folders and zips named, sorted within each, found by the builders' rules.
+
+    One line on stderr counts the files of a folder or zip that are no sounds.
 
     Raises:
       InputError: nothing was named, a path does not exist, or a folder holds no recording.
     """
     if not given:
         raise InputError('nothing to listen to; name files or folders after the flags')
-    files = []
+    files: dict[str, sources.Audio] = {}
     for path in map(pathlib.Path, given):
         if not path.exists():
             raise InputError(f'{path} does not exist; give a recording or a folder of recordings')
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SOUNDS and p.is_file())
-            if not inside:
-                raise InputError(f'{path} holds no recording; expected files ending in {" ".join(SOUNDS)}')
-            files.extend(inside)
-        else:
-            files.append(path)
-    return files
+        found = _inside(path) if path.is_dir() or path.suffix.lower() == '.zip' else [sound_file(path)]
+        files |= {audio.source: audio for audio in found}
+    return list(files.values())
 
 
-def hear_file(listener: Listener, path: pathlib.Path, text: str = '') -> Heard:
+def sound_file(path: pathlib.Path) -> sources.Audio:
+    """The recording at a path, whatever its suffix."""
+    return sources.Audio(path.stem, str(path), functools.partial(wav.read, path))
+
+
+def _inside(folder: pathlib.Path) -> list[sources.Audio]:
+    found = sources.audio_files(folder)
+    if not found:
+        seen = sources.seen(folder)
+        raise InputError(f'{folder} holds no recording (found {seen}); expected files ending in {" ".join(wav.SUFFIXES)}')
+    others = sources.strangers(folder)
+    kinds = collections.Counter(pathlib.PurePath(name).suffix.lower() or 'without suffix' for name in others)
+    if others:
+        what = ', '.join(f'{n} {kind}' for kind, n in kinds.most_common())
+        print(printable(f'{folder}: {len(others)} files passed over: {what}'), file=sys.stderr)
+    return found
+
+
+def hear_file(listener: Listener, sound: pathlib.Path | sources.Audio, text: str = '') -> Heard:
     """What is heard in a file of any format, rate, channel count and length.
 
     Raises:
-      InputError: the file is no sound, or there is nothing to hear in it.
+      InputError: the file is no sound, there is nothing to hear in it, or the answer is not finite.
     """
-    samples = wav.at_rate(path, listener.rate_hz)
-    if defect := wav.defect(samples):
-        raise InputError(f'{path}: nothing to hear, it is {defect}; give a recording with a voice')
-    return listener(samples, text)
+    sound = sound if isinstance(sound, sources.Audio) else sound_file(sound)
+    samples, rate_hz = sound.read()
+    # Resampling and the removal of an offset can leave silence where there was none.
+    defect = wav.defect(samples) or wav.defect(samples := wav.prepare(samples, rate_hz, listener.rate_hz))
+    if defect == 'out of range':
+        peak = np.abs(samples).max()
+        raise InputError(
+            f'{sound.source}: samples reach {peak:g}, expected -1 to 1; these are integers stored as floats, scale them'
+        )
+    if defect:
+        raise InputError(f'{sound.source}: nothing to hear, it is {defect}; give a recording with a voice')
+    heard = listener(samples, text)
+    if not all(np.isfinite(p).all() for p in (heard.probabilities, *(p for _, _, p in heard.windows))):
+        raise InputError(f'{sound.source}: the answer is not finite; is a kept model damaged? train the run again')
+    return heard
+
+
+def printable(text: str) -> str:
+    """Text on one line of any terminal: line breaks, control characters and bytes that are not UTF-8 are escaped."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 def ranked(probabilities: np.ndarray, emotions: Sequence[str], most: int = 3) -> str:
@@ -163,10 +209,12 @@ def write(path: pathlib.Path, answers: dict[str, Heard], emotions: Sequence[str]
                     for name, h in answers.items()
                 ],
                 indent=1,
+                allow_nan=False,
             )
         )
         return
-    with path.open('w', newline='') as f:
+    # Names that are not UTF-8 cannot be written as they are.
+    with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as f:
         table = csv.writer(f)
         table.writerow(['file', 'start_s', 'end_s', 'emotion', *emotions])
         for name, h in answers.items():
@@ -177,38 +225,57 @@ def write(path: pathlib.Path, answers: dict[str, Heard], emotions: Sequence[str]
                 )
 
 
+def check_output(path: pathlib.Path) -> None:
+    """Raise InputError unless a .json or .csv file can be written there."""
+    if path.suffix not in ('.json', '.csv') or not path.absolute().parent.is_dir():
+        raise InputError(f'--output={path} must end in .json or .csv and lie in a folder that exists')
+    existed = path.exists()
+    try:
+        path.open('ab').close()
+    except OSError as e:
+        raise InputError(f'--output={path} cannot be written ({e.strerror}); give another place') from e
+    if not existed:
+        path.unlink()
+
+
 def main(argv: list[str]) -> None:
     """Answers for every recording; those that cannot be heard are named, and the exit code is then 1."""
-    if not flags.FLAGS.run:
+    given = flags.FLAGS
+    if not given.run:
         raise InputError('no --run given; e.g. --run=runs/fusion')
-    output = pathlib.Path(flags.FLAGS.output) if flags.FLAGS.output else None
-    if output and (output.suffix not in ('.json', '.csv') or not output.absolute().parent.is_dir()):
-        raise InputError(f'--output={output} must end in .json or .csv and lie in a folder that exists')
+    check_window(given.window_s)
+    output = pathlib.Path(given.output) if given.output else None
+    if output:
+        check_output(output)
     files = sound_files(argv[1:])
     door.prepare_jax()
-    listener = Listener(open_trained(flags.FLAGS.run), flags.FLAGS.member, flags.FLAGS.window_s)
-    if flags.FLAGS.text and not assemble.reads_text(listener.trained.config):
-        raise InputError(f'--text is given and {flags.FLAGS.run} only listens; leave it out, or use a model that reads')
-    if flags.FLAGS.text and len(files) > 1:
+    listener = Listener(open_trained(given.run), given.member, given.window_s)
+    if given.text and not assemble.reads_text(listener.trained.config):
+        raise InputError(f'--text is given and {given.run} only listens; leave it out, or use a model that reads')
+    if given.text and len(files) > 1:
         raise InputError(f'--text is what one recording says and {len(files)} are given; give them one at a time')
     answers, failed = {}, 0
-    for path in files:
+    for sound in files:
         try:
-            heard = hear_file(listener, path, flags.FLAGS.text)
+            heard = hear_file(listener, sound, given.text)
         except InputError as e:
             failed += 1
-            print(f'error: {e}', file=sys.stderr)
+            print(printable(f'error: {e}'), file=sys.stderr)
             continue
-        answers[str(path)] = heard
-        print(f'{path}: {ranked(heard.probabilities, listener.emotions)}', flush=True)
-        if len(heard.windows) > 1:
-            for start, end, p in heard.windows:
-                print(f'  {start:7.1f} – {end:5.1f} s  {ranked(p, listener.emotions)}')
+        answers[sound.source] = heard
+        _print(sound.source, heard, listener.emotions)
     if output:
         write(output, answers, listener.emotions)
     if failed:
         print(f'error: {failed} of {len(files)} recordings could not be heard', file=sys.stderr)
         sys.exit(1)
+
+
+def _print(source: str, heard: Heard, emotions: Sequence[str]) -> None:
+    print(printable(f'{source}: {ranked(heard.probabilities, emotions)}'), flush=True)
+    if len(heard.windows) > 1:
+        for start, end, p in heard.windows:
+            print(f'  {start:7.1f} – {end:5.1f} s  {ranked(p, emotions)}')
 
 
 def define_flags() -> None:

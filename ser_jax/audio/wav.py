@@ -1,14 +1,13 @@
 """Any sound file as float32 samples at the rate you ask for: the one loader of builders, prediction and the app.
 
-What real corpora contain and this loader takes in its stride: any rate, width (8 to 64 bit) and channel count; stereo
-files of two equal channels; chunks before `data` (FLLR) and after it (LIST, bext, _PMX), an empty LIST at the end;
-headers of streams that never learnt their length; a constant offset. What it refuses, in one line that names the file:
-what is missing, empty, cut short, or no sound at all.
+It takes any rate, width (8 to 64 bit) and channel count; stereo files of two equal channels; chunks before `data` (FLLR)
+and after it (LIST, bext, _PMX); headers of streams that never learned their length; joined files; a constant offset.
+It refuses, in one line that names the file, what is missing, empty, cut, damaged or no sound at all.
 """
 
 import io
 import os
-import struct
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,15 +15,27 @@ import numpy as np
 import soundfile
 import soxr
 
+from ser_jax.audio import boxes, containers, flac, media
+from ser_jax.audio.streams import Fault, Link, damaged, truncated
 from ser_jax.contract import InputError
 
-SUFFIXES = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.au', '.w64')  # what libsndfile decodes
+MEDIA = (  # decoded by FFmpeg, see `ser_jax.audio.media`
+    '.m4a', '.m4b', '.mp4', '.m4v', '.mov', '.3gp', '.3g2', '.aac', '.webm', '.mka', '.mkv', '.amr', '.awb', '.wma', '.spx',
+)  # fmt: skip
+SUFFIXES = (  # what is decoded: by libsndfile, and by FFmpeg
+    '.wav', '.wave', '.bwf', '.rf64', '.w64', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.mp2', '.mpga', '.aif', '.aiff',
+    '.aifc', '.au', '.snd', '.caf', '.sph', '.nist', *MEDIA,
+)  # fmt: skip
 OFFSET = 1e-3  # a mean beyond this is an offset of the recording chain, not speech
-QUIET = 2 / 32768  # a signal that spans no more than two 16-bit steps holds nothing to hear
+QUIET = 2 / 32768  # a signal that spans no more than two 16-bit steps is silent
+LOUD = 16.0  # float files exceed full scale a little; beyond this they hold integers
+_OVERFLOW = 2.0**31  # beyond the integers of any format; its power overflows in features
 
 _POINTER = b'version https://git-lfs'
-_SLACK_BYTES = 64  # some writers count their own header into the data: less than a millisecond, not a truncation
-_STREAMED_BYTES = 0x7FFFF000  # data sizes from here on, and 0, mean that a pipe did not know its length
+_BLOCK = 1 << 22  # samples read at once
+_LOGGED = ('SVX', 'MAT4', 'WVE', 'HTK')  # containers of which libsndfile's log shows that they were cut
+_UNCHECKED = ('AVR', 'MAT5', 'MPC2K', 'SD2', 'SDS', 'VOC', 'XI')
+_FLAC_ERRORS = range(157, 163)  # libsndfile's SFE_FLAC_*: a lost frame, a checksum that does not match
 
 
 class SoundError(InputError):
@@ -52,12 +63,18 @@ def read(file: str | os.PathLike | BinaryIO, name: str | None = None) -> tuple[n
         if path.is_dir():
             raise SoundError(name, 'missing', 'is a folder; expected a sound file')
         try:
-            with open(path, 'rb') as f:
-                return _decode(f, name)
+            content = path.read_bytes()
         except OSError as e:
             reason = f'cannot be read ({e.strerror or e}); check its permissions and the disk'
             raise SoundError(name, 'undecodable', reason) from e
-    return _decode(file, name or str(getattr(file, 'name', 'audio')))
+    else:
+        name = name or str(getattr(file, 'name', 'audio'))
+        file.seek(0)
+        content = file.read()
+    try:
+        return _decode(content, name)
+    except Fault as e:
+        raise SoundError(name, e.kind, e.reason) from e
 
 
 def mono(samples: np.ndarray) -> np.ndarray:
@@ -97,14 +114,23 @@ def at_rate(file: str | os.PathLike | BinaryIO, rate_hz: int = 16000, name: str 
 
 
 def defect(samples: np.ndarray) -> str | None:
-    """Why there is nothing to hear in [T] or [T, channels]: 'empty', 'not finite', 'silent'; None if there is."""
+    """Return the fault of decoded samples, [T] or [T, channels], or None if they are usable.
+
+    One of 'empty', 'not finite' (or so large that their power overflows), 'out of range' (integers stored as floats),
+    'silent', 'silent after mixing down' (channels that cancel).
+    """
     if not samples.size:
         return 'empty'
     low, high = samples.min(axis=0), samples.max(axis=0)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+    peak = max(-low.min(), high.max())
+    if not peak < _OVERFLOW:  # also NaN
         return 'not finite'
+    if peak > LOUD:
+        return 'out of range'
     if (high - low).max() <= QUIET:
         return 'silent'
+    if samples.ndim > 1 and samples.shape[1] > 1 and np.ptp(mono(samples)) <= QUIET:
+        return 'silent after mixing down'
     return None
 
 
@@ -113,59 +139,85 @@ def int16(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
 
 
-def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
-    held = file.seek(0, io.SEEK_END)
-    if not held:
-        raise SoundError(name, 'empty', 'is empty (0 bytes); copy or download it again')
-    file.seek(0)
-    if file.read(len(_POINTER)) == _POINTER:
-        reason = 'is a pointer of git LFS, not the sound itself; fetch it with `git lfs pull`'
-        raise SoundError(name, 'undecodable', reason)
-    start, size = _data_chunk(file)
-    missing = start + size - held
-    if missing > _SLACK_BYTES and size < _STREAMED_BYTES:  # libsndfile reads what is there and says nothing
-        reason = f'truncated, {missing} bytes of sound are missing; copy or download it again'
-        raise SoundError(name, 'truncated', reason)
-    if start and not size and held - start > 8:
-        file = _with_length(file, start, held - start)
-    file.seek(0)
+def _decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
+    if not content:
+        raise Fault('empty', 'is empty (0 bytes); copy or download it again')
+    if content.startswith(_POINTER):
+        raise Fault('undecodable', 'is a pointer of git LFS, not the sound itself; fetch it with `git lfs pull`')
+    if container := boxes.kind(content):
+        return _joined([media.decode(part, container, name) for part in boxes.parts(content, container)])
+    links = containers.links(content)
+    if container := containers.foreign(content):
+        return _joined([media.decode(link.content, container, name) for link in links])
+    return _joined([_samples(link) for link in links])
+
+
+def _joined(parts: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, int]:
+    """Parts of one file, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    kinds = {(rate_hz, samples.shape[1:]) for samples, rate_hz in parts}
+    if len(kinds) > 1:
+        reason = f'holds {len(parts)} joined sounds of different rates or channels; split it'
+        raise Fault('undecodable', reason)
+    return np.concatenate([samples for samples, _ in parts]), parts[0][1]
+
+
+def _samples(link: Link) -> tuple[np.ndarray, int]:
+    """All samples of a stream and their rate."""
+    samples, sound = _blocks(link.content)
+    if len(samples) < link.frames and link.counted:
+        # The decoder estimated the length; with a count it reads on, without the delay that it has at the beginning.
+        more, _ = _blocks(link.counted())
+        samples = np.concatenate([samples, more[len(samples) - link.lag :]])
+    if len(samples) < link.frames:
+        raise truncated(f'{len(samples)} of {link.frames} frames are there')
+    if link.md5 and not flac.matches(samples, sound.subtype, link.md5):
+        raise damaged('its samples do not match its checksum')
+    if samples.dtype == np.int16:
+        samples = samples * np.float32(1 / 32768)  # exactly as libsndfile would, in half its time
+    return samples, sound.samplerate
+
+
+class _Forward(soundfile.SoundFile):
+    """A sound that is read once from its beginning to its end, whatever length its header announces."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Content(io.BytesIO):
+    """Bytes in which damaged headers cannot seek to a place before the first."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}[whence]
+        return super().seek(max(0, start + offset))
+
+
+def _check_rare(sound: soundfile.SoundFile) -> None:
+    """Raise if a sound in one of libsndfile's rarer containers is cut, or its container cannot show that."""
+    if sound.format in _UNCHECKED:
+        raise Fault('undecodable', f'is {sound.format_info}, in which a cut goes unnoticed; convert it to wav')
+    if sound.format in _LOGGED and re.search(r'should be|truncated', sound.extra_info):
+        raise truncated('its header announces more')
+
+
+def _blocks(content: bytes) -> tuple[np.ndarray, soundfile.SoundFile]:
+    """What libsndfile decodes, int16 of 16-bit files and float32 of others, and the file it came from."""
+    blocks = []
     try:
-        with soundfile.SoundFile(file) as sound:
-            # 16-bit samples are scaled here, exactly as libsndfile would, in half its time.
-            short = sound.subtype == 'PCM_16'
-            samples = sound.read(dtype='int16') * np.float32(1 / 32768) if short else sound.read(dtype='float32')
-            # A cut FLAC still knows how long it was. Other formats do not, or are judged above.
-            if len(samples) < sound.frames and sound.format == 'FLAC':
-                reason = f'truncated, {len(samples)} of {sound.frames} frames are there; copy or download it again'
-                raise SoundError(name, 'truncated', reason)
-            return samples, sound.samplerate
+        with _Forward(_Content(content)) as sound:
+            _check_rare(sound)
+            dtype = 'int16' if sound.subtype == 'PCM_16' else 'float32'
+            left, most = sound.frames, max(1, _BLOCK // sound.channels)
+            while not blocks or (left and len(blocks[-1]) == size):
+                size = min(left, most)
+                blocks.append(sound.read(size, dtype))
+                left -= len(blocks[-1])
     except (soundfile.SoundFileError, ValueError, TypeError) as e:
+        if getattr(e, 'code', 0) in _FLAC_ERRORS:
+            raise truncated('or damaged, some of its frames cannot be decoded') from e
         reason = str(getattr(e, 'error_string', e)).rstrip('.')
-        raise SoundError(name, 'undecodable', f'cannot be decoded ({reason}); expected wav, flac, ogg or mp3') from e
-
-
-def _data_chunk(file: BinaryIO) -> tuple[int, int]:
-    """Where the samples of a RIFF wave file begin and how many bytes its header promises; (0, 0) for other files."""
-    file.seek(0)
-    head = file.read(12)
-    if head[:4] != b'RIFF' or head[8:] != b'WAVE':
-        return 0, 0
-    while len(chunk := file.read(8)) == 8:
-        kind, size = struct.unpack('<4sI', chunk)
-        if kind == b'data':
-            return file.tell(), size
-        file.seek(size + size % 2, io.SEEK_CUR)
-    return 0, 0
-
-
-def _with_length(file: BinaryIO, start: int, rest: int) -> BinaryIO:
-    """A wave file whose stream never learnt its length (0) with all that follows as samples, unless that is a chunk."""
-    file.seek(start)
-    kind, size = struct.unpack('<4sI', file.read(8))
-    if kind.isascii() and kind.decode().isprintable() and size <= rest:
-        return file
-    file.seek(0)
-    content = bytearray(file.read())
-    struct.pack_into('<I', content, start - 4, rest)
-    struct.pack_into('<I', content, 4, len(content) - 8)
-    return io.BytesIO(content)
+        expected = 'expected wav, flac, ogg, mp3, m4a or webm'
+        raise Fault('undecodable', f'cannot be decoded ({reason}); {expected}') from e
+    return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), sound

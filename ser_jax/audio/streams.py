@@ -1,0 +1,85 @@
+"""Common ground of the container modules: one decodable stream, a fault of a file, and trailing bytes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+SLACK_BYTES = 64  # trailing bytes too few for a header and for a millisecond of sound
+
+
+class Fault(Exception):
+    """A file that cannot be decoded whole. `kind`: truncated | undecodable; `reason`: a clause for the message."""
+
+    def __init__(self, kind: str, reason: str):
+        super().__init__(reason)
+        self.kind, self.reason = kind, reason
+
+
+class Link(NamedTuple):
+    """One stream of a file that a decoder opens on its own; files joined by `cat` hold several.
+
+    Attributes:
+      content: a whole file in memory.
+      frames: the fewest frames it must give.
+      counted: returns `content` with a header that holds the counted number of frames, for decoders that
+        believe the header; None where there is no such header.
+      lag: samples of the decoder's own delay that `counted` makes it remove at the beginning.
+      md5: checksum of the decoded integers, if the file carries one.
+    """
+
+    content: bytes
+    frames: int = 0
+    counted: Callable[[], bytes] | None = None
+    lag: int = 0
+    md5: bytes = b''
+
+
+def truncated(missing: str) -> Fault:
+    """Return the fault of a file that ends too early."""
+    return Fault('truncated', f'truncated, {missing}; copy or download it again')
+
+
+def damaged(detail: str) -> Fault:
+    """Return the fault of a file whose bytes were changed or lost."""
+    return Fault('undecodable', f'damaged, {detail}; copy or download it again')
+
+
+def id3v2_bytes(content: bytes, at: int) -> int:
+    """Length of the ID3v2 tag that begins at a position, 0 if there is none."""
+    head = content[at : at + 10]
+    if len(head) < 10 or head[:3] != b'ID3' or max(head[6:10]) > 127:
+        return 0
+    size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+    return 10 + size + (10 if head[5] & 0x10 else 0)
+
+
+def tag_bytes(content: bytes, at: int) -> int:
+    """Length of the tag (ID3v1, ID3v2, APE, Lyrics3) at a position, also of a cut one; 0 if there is none."""
+    if size := id3v2_bytes(content, at):
+        return min(size, len(content) - at)
+    head = content[at : at + 32]
+    if head[:3] == b'TAG':
+        return min(227 if head[3:4] == b'+' else 128, len(content) - at)
+    if head[:8] == b'APETAGEX' and len(head) >= 24:
+        is_header = head[23] & 0x20
+        return min(32 + (int.from_bytes(head[12:16], 'little') if is_header else 0), len(content) - at)
+    if head[:11] == b'LYRICSBEGIN':
+        end = max(content.find(b'LYRICS200', at), content.find(b'LYRICSEND', at))
+        return end + 9 - at if end >= 0 else 0
+    return 0
+
+
+def padding_bytes(content: bytes, at: int) -> int:
+    """Number of zero bytes from a position on."""
+    step = 1 << 16
+    for start in range(at, len(content), step):
+        block = content[start : min(start + step, len(content))]
+        if rest := block.lstrip(b'\0'):
+            return start + len(block) - len(rest) - at
+    return len(content) - at
+
+
+def after_tags(content: bytes, at: int) -> int:
+    """The position after the tags and zeros that begin at one."""
+    while at < len(content) and (size := tag_bytes(content, at) or padding_bytes(content, at)):
+        at += size
+    return at
