@@ -179,7 +179,7 @@ def machine() -> dict:
     """Where the figures come from: processor, accelerators, versions."""
     import jax
 
-    from ser_jax import environment
+    from ser_jax.runs import environment
 
     versions = {p: metadata.version(p) for p in _PACKAGES if has(p)}
     return {
@@ -193,9 +193,9 @@ def machine() -> dict:
 
 def report(stage: str, args: argparse.Namespace, measure: Callable[[argparse.Namespace], Iterable[Row]]) -> None:
     """Runs a benchmark and prints its rows, a line each and then one line of JSON; writes them where --json says."""
-    from ser_jax import door
+    from ser_jax import cli
 
-    door.prepare_jax()  # with its malloc thresholds: freed buffers cost PyTorch as much as us
+    cli.prepare_jax()  # with its malloc thresholds: freed buffers cost PyTorch as much as us
     facts = machine()
     print(f'{facts["machine"]}; {", ".join(facts["devices"])}; {facts["versions"]}', flush=True)
     rows = []

@@ -67,9 +67,9 @@ def _measured(kind: str, scratch: str) -> float:
 
 
 def _work(kind: str, folder: pathlib.Path) -> None:
-    from ser_jax import door
+    from ser_jax import cli
 
-    door.prepare_jax()
+    cli.prepare_jax()
     if kind == 'building':
         corpora.build(folder / 'recordings', folder / 'built')
         return

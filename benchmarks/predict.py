@@ -156,7 +156,7 @@ def _listener(scratch: pathlib.Path, files: int) -> Callable:
     """What `python -m ser_jax.predict` listens with, of a run of one member and one epoch."""
     from ser_jax import train
     from ser_jax.predict import Listener
-    from ser_jax.trained import open_trained
+    from ser_jax.runs.trained import open_trained
 
     config = corpora.config(corpora.built(scratch, files))
     config.members.only, config.augment.scored_shifts = (0,), 0

@@ -80,9 +80,9 @@ def _wavs(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _ours(folder: pathlib.Path) -> float:
-    from ser_jax import door
+    from ser_jax import cli
 
-    door.prepare_jax()  # as `python -m ser_jax.build` does
+    cli.prepare_jax()  # as `python -m ser_jax.build` does
     seconds = []
     for _ in range(2):  # the first compiles
         with tempfile.TemporaryDirectory() as data_dir:

@@ -24,7 +24,7 @@ import corpora
 import networks
 import peers
 
-from ser_jax import environment
+from ser_jax.runs import environment
 
 
 def main() -> None:

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from ser_jax import emotions as vocabulary_of_emotions
 from ser_jax.audio import augment, front_ends
 from ser_jax.config import check_ranges
 from ser_jax.contract import INTENSITIES, SEXES, Facts, InputError
-from ser_jax.data import emotions as vocabulary_of_emotions
-from ser_jax.data import folds, pairing, text, utterances
+from ser_jax.data import derived, label_pairing, protocols, text, utterances
 from ser_jax.data.batches import Member, steps_per_epoch
-from ser_jax.learn import activations, optim
+from ser_jax.learn import optim
 from ser_jax.learn.inputs import Inputs, Own, Shared
 from ser_jax.learn.learner import Learner
 
@@ -45,7 +45,7 @@ def open_run(config: ConfigDict) -> Run:
     check_ranges(config)
     augment.check(config.augment, front_ends.layout(config.features.source), config.train.window_s)
     opened, emotions = open_utterances(config)
-    dealt = folds.make(opened, config.members, tuple(config.data.train_only_channels), tuple(config.data.variants))
+    dealt = protocols.make(opened, config.members, tuple(config.data.train_only_channels), tuple(config.data.variants))
     members = [
         Member(f'{fold.name}_seed{seed}', index, int(seed), *_sides(config, opened, fold))
         for seed in config.members.seeds
@@ -68,7 +68,7 @@ def open_run(config: ConfigDict) -> Run:
     learner.begins_with()  # what is missing is said before anything is written
     if learner.frozen_units:
         opened = through_frozen(config, opened, learner)
-    bands = 1 if opened.source == activations.SOURCE else front_ends.layout(config.features.source).bands
+    bands = 1 if opened.source == derived.SOURCE else front_ends.layout(config.features.source).bands
     plain = np.zeros(bands, np.float32)
     known = lambda m: (
         utterances.normalization(opened, m.train) if config.features.normalize != 'none' else (plain, plain + 1)
@@ -104,14 +104,14 @@ def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: L
     decisive = [_arguments(config), config.train.bfloat16, learner.begins_with()]
     name = json.dumps(decisive, sort_keys=True, default=str)  # a config read again has lists for tuples
     steps = front_ends.layout(config.features.source).steps
-    return activations.of(opened, steps, name, learner.frozen, config.data.resident_gb)
+    return derived.of(opened, steps, name, learner.frozen, config.data.resident_gb)
 
 
-def _sides(config: ConfigDict, opened: utterances.Utterances, fold: folds.Fold) -> tuple:
+def _sides(config: ConfigDict, opened: utterances.Utterances, fold: protocols.Fold) -> tuple:
     """A fold's sides and, where one variant of each recording is heard in an epoch, which rows are versions of one."""
     if not config.data.variants or config.data.variants_heard == 'all':
         return fold.train, fold.valid, fold.test, None
-    if folds.splits_variants(config.members.protocol):
+    if protocols.splits_variants(config.members.protocol):
         raise InputError(
             f"data.variants_heard='one' with members.protocol={config.members.protocol!r}, which splits variants as "
             "utterances of their own; set it to 'all'"
@@ -158,16 +158,16 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
 def labeled(config: ConfigDict, opened: utterances.Utterances) -> utterances.Utterances:
     """Opened corpora under the labels of an experiment, and with the texts it pairs with them where that is asked for."""
     opened = opened.relabel(config.data.labels, config.data.merge)
-    leaky = config.members.protocol == pairing.PROTOCOL
+    leaky = config.members.protocol == label_pairing.PROTOCOL
     if leaky != bool(config.data.texts):
         raise InputError(
             f'data.texts={config.data.texts!r} with members.protocol={config.members.protocol!r}: texts paired by label '
-            f'carry the answer; ask for both, members.protocol={pairing.PROTOCOL!r} and data.texts, or for neither'
+            f'carry the answer; ask for both, members.protocol={label_pairing.PROTOCOL!r} and data.texts, or for neither'
         )
     if not leaky:
         return opened
     opened = opened.select(np.isin(opened.emotion, config.data.emotions)) if config.data.emotions else opened
-    return pairing.by_label(opened, utterances.open_corpora((config.data.texts,), config.data.dir, 'text'))
+    return label_pairing.by_label(opened, utterances.open_corpora((config.data.texts,), config.data.dir, 'text'))
 
 
 def model_class(config: ConfigDict):
@@ -221,7 +221,7 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
 
 def eval_span(config: ConfigDict, opened: utterances.Utterances) -> int:
     """The longest window scored at once, in the units of what was opened: frames, samples or rows of activations."""
-    if opened.source == activations.SOURCE:
+    if opened.source == derived.SOURCE:
         return 1
     front = front_ends.layout(config.features.source)
     if config.features.source == 'waveform':

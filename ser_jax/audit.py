@@ -15,15 +15,15 @@ import rich.console
 from absl import flags
 from rich.markup import escape
 
-from ser_jax import assemble, door
+from ser_jax import assemble, cli
 from ser_jax.audio.variants import variant_of
 from ser_jax.contract import InputError
-from ser_jax.data import inventory, near, sides
-from ser_jax.data.findings import SEVERITIES, Finding, corpus_findings, place
-from ser_jax.data.stored import INSPECTION
+from ser_jax.corpora.schema import INSPECTION
 from ser_jax.data.utterances import Utterances, data_dir, open_corpora
-from ser_jax.learn import run_files
-from ser_jax.trained import Trained, open_begun
+from ser_jax.explore import near_duplicates, split_checks
+from ser_jax.explore.corpus_checks import SEVERITIES, Finding, corpus_findings, place
+from ser_jax.runs import inventory, run_files
+from ser_jax.runs.trained import Trained, open_begun
 
 SHOWN = 30  # findings on screen
 _COLORS = {'leak': 'bold red', 'error': 'red', 'warning': 'yellow', 'note': 'dim'}
@@ -66,21 +66,21 @@ def _opened(names: tuple[str, ...], directory: str, trained: Trained | None) -> 
     return open_corpora(names, directory)  # says what is not built
 
 
-def _near(recordings: Utterances, directory: str) -> tuple[list[near.Pair], list[Finding]]:
+def _near(recordings: Utterances, directory: str) -> tuple[list[near_duplicates.Pair], list[Finding]]:
     """Near duplicates among recordings, and what could not be compared.
 
     Where their frames do not hold all of a recording, a `log_mel` or `waveform` build of the same
     recordings is compared, if there is one.
     """
-    if recordings.source in (*near.WHOLE, 'text'):
-        return near.near_duplicates(recordings) if recordings.source != 'text' else [], []
+    if recordings.source in (*near_duplicates.WHOLE, 'text'):
+        return near_duplicates.near_duplicates(recordings) if recordings.source != 'text' else [], []
     source, names = _whole_builds(recordings.names, directory)
-    if not names and recordings.source in near.SPECTROGRAMS:
+    if not names and recordings.source in near_duplicates.SPECTROGRAMS:
         what = (
             f'near duplicates were searched in {recordings.source} frames, where copies with another '
             'start may be missed'
         )
-        return near.near_duplicates(recordings), [
+        return near_duplicates.near_duplicates(recordings), [
             Finding('note', 'near duplicates', what, _build_one(recordings.names))
         ]
     pairs, compared = [], np.zeros(len(recordings), bool)
@@ -94,7 +94,7 @@ def _near(recordings: Utterances, directory: str) -> tuple[list[near.Pair], list
                 [content.get(place(whole, i)) == s for i, s in enumerate(whole.source_sha256)], bool
             )
         )
-        pairs = _moved(near.near_duplicates(whole), whole, recordings)
+        pairs = _moved(near_duplicates.near_duplicates(whole), whole, recordings)
         there = {place(whole, i) for i in range(len(whole))}
         compared = np.array([place(recordings, i) in there for i in range(len(recordings))], bool)
     if compared.all():
@@ -112,7 +112,7 @@ def _whole_builds(names: Sequence[str], directory: str) -> tuple[str, tuple[str,
     """The source of near.WHOLE in which most of the corpora are built, and which those are."""
     built = {
         s: tuple(n for n in names if list((data_dir(directory) / n / s).glob('[0-9]*')))
-        for s in near.WHOLE
+        for s in near_duplicates.WHOLE
     }
     source = max(built, key=lambda s: len(built[s]))
     return source, built[source]
@@ -122,14 +122,14 @@ def _build_one(names: Sequence[str]) -> str:
     return f'build log_mel as well: python -m ser_jax.build datasets/{names[0]}'
 
 
-def _moved(pairs: list[near.Pair], of: Utterances, to: Utterances) -> list[near.Pair]:
+def _moved(pairs: list[near_duplicates.Pair], of: Utterances, to: Utterances) -> list[near_duplicates.Pair]:
     """Pairs of utterances of `of` as pairs of the same utterances of `to`, which may lack some."""
     at = {place(to, i): i for i in range(len(to))}
     ends = [(at.get(place(of, p.first)), at.get(place(of, p.second)), p.agreement) for p in pairs]
-    return [near.Pair(i, j, agreement) for i, j, agreement in ends if None not in (i, j)]
+    return [near_duplicates.Pair(i, j, agreement) for i, j, agreement in ends if None not in (i, j)]
 
 
-def _of_run(trained: Trained, opened: Utterances, directory: str, pairs: list[near.Pair]) -> list[Finding]:
+def _of_run(trained: Trained, opened: Utterances, directory: str, pairs: list[near_duplicates.Pair]) -> list[Finding]:
     config = trained.config
     if set(opened.names) != set(config.data.corpora):
         raise InputError(
@@ -139,7 +139,7 @@ def _of_run(trained: Trained, opened: Utterances, directory: str, pairs: list[ne
     config.data.dir = directory or config.data.dir
     heard = assemble.labeled(config, opened)
     found = [*_changed_files(trained), *_another_build(trained, heard, config.data.dir)]
-    found += sides.run_findings(
+    found += split_checks.run_findings(
         heard, trained.protocol, trained.folds, _moved(pairs, opened, heard)
     )
     if not any(
@@ -147,7 +147,7 @@ def _of_run(trained: Trained, opened: Utterances, directory: str, pairs: list[ne
     ):  # nothing fitted on another can agree with this one
         saved = {m: {'mean': mean, 'std': std} for m, (mean, std) in trained.normalization.items()}
         reads = assemble.reads_text(config)
-        found += sides.fitted(
+        found += split_checks.fitted(
             heard, trained.folds, saved, trained.words, reads, config.features.normalize
         )
     return found
@@ -226,7 +226,7 @@ def main(argv: list[str]) -> None:
     f = flags.FLAGS
     if not f.corpora and not f.run:
         raise InputError('nothing to audit; give --corpora=ravdess,tess or --run=runs/x')
-    door.prepare_jax()
+    cli.prepare_jax()
     quiet = f.json == '-'
     findings = audit(f.corpora, f.run, f.data_dir, lambda line: None if quiet else print(line, flush=True))
     if f.json:
@@ -252,4 +252,4 @@ def define_flags() -> None:
 
 if __name__ == '__main__':
     define_flags()
-    door.run(main)
+    cli.run(main)

@@ -20,11 +20,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 
+from ser_jax import cli, lock
+from ser_jax.contract import InputError
+
 # Read when numpy is first imported, so before it is: in many threads librosa's small products take five times as long.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
-
-from ser_jax import door, lock
-from ser_jax.contract import InputError
 
 
 def main(argv: list[str]) -> None:
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
             "--beam_pipeline_options needs Apache Beam; pip install -e '.[tfds]', or build without the flag"
         )
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that is not built yet
-    door.prepare_jax()
+    cli.prepare_jax()
     tfds.disable_progress_bar()  # the builders show one line of their own
     if args.tolerance is not None:
         os.environ['SER_JAX_TOLERANCE'] = str(args.tolerance)
@@ -114,7 +114,7 @@ def _generation(args, cls):
 
 def _build(args, path: pathlib.Path) -> None:
     """Builds one dataset, or finds it built; prints its inspection and where it lies."""
-    from ser_jax.data import inspection, stored
+    from ser_jax.corpora import inspection, schema
 
     cls = builder_class(path)
     generation = _generation(args, cls)
@@ -137,9 +137,9 @@ def _build(args, path: pathlib.Path) -> None:
             builder = cls(data_dir=args.paths.data_dir, config=config)
     if not builder.is_prepared():
         return  # --download_only and the like
-    if (report := where / stored.INSPECTION).exists():
+    if (report := where / schema.INSPECTION).exists():
         print(f'{what}:')
-        print('\n'.join(inspection.lines(stored.read_json(report))))
+        print('\n'.join(inspection.lines(schema.read_json(report))))
     print(f'{what}: {builder.info.splits.total_num_examples:,} utterances in {where}')
 
 
@@ -157,11 +157,11 @@ def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
     Raises:
       InputError: it is not.
     """
-    from ser_jax.data import origin, shards, stored
+    from ser_jax.corpora import origin, schema, shards
 
-    if (where / stored.INFO).exists():
-        stored.read_json(where / stored.INFO)  # TFDS reads it whatever it is to do
-    if (where / stored.FINGERPRINT).exists():
+    if (where / schema.INFO).exists():
+        schema.read_json(where / schema.INFO)  # TFDS reads it whatever it is to do
+    if (where / schema.FINGERPRINT).exists():
         examples = shards.verify(where)
     elif (builder := cls(data_dir=args.paths.data_dir, config=config)).is_prepared():
         examples = builder.info.splits.total_num_examples  # another file format: nothing to compare
@@ -294,4 +294,4 @@ def _refusal(error: Exception, where: pathlib.Path, args) -> str:
 
 
 if __name__ == '__main__':
-    door.run(main, absl_flags=False)  # TFDS's parser reads them
+    cli.run(main, absl_flags=False)  # TFDS's parser reads them

@@ -62,7 +62,7 @@ FEATURES = {
     'max_words': Knob(32, least=1),  # words of a text that are read
 }
 MEMBERS = {
-    'protocol': Knob('speakers_k'),  # a function of ser_jax/data/folds.py
+    'protocol': Knob('speakers_k'),  # a function of ser_jax/data/protocols.py
     'folds': Knob(5, least=2),  # number of folds, where the protocol takes one
     'folds_file': Knob(''),  # protocol='from_file': JSON with the test (and valid) speakers of each fold
     'seeds': Knob((0,), least=0, whole=True),  # members = folds x seeds

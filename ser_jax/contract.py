@@ -76,7 +76,7 @@ class Recording:
     Attributes:
       id: unique within the corpus and stable between builds, e.g. `03-01-06-01-02-01-12`.
       speaker: unique across corpora, e.g. `ravdess_12`.
-      emotion: a word of `ser_jax.data.emotions.EMOTIONS`, or the corpus's own where that has none for it.
+      emotion: a word of `ser_jax.emotions.EMOTIONS`, or the corpus's own where that has none for it.
       label: the corpus's own word or code for the emotion.
       read: returns the decoded samples, float32 `[T]` or `[T, channels]` in [-1, 1], and their rate in Hz; None where
         there is nothing but text.

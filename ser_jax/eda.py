@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags
 
-from ser_jax import door
+from ser_jax import cli
 from ser_jax.contract import CHANNELS, InputError
-from ser_jax.data import examples, survey
 from ser_jax.data.utterances import Utterances, normalization, open_corpora
+from ser_jax.explore import exemplars, statistics
 from ser_jax.report import exploration
 
 
@@ -31,14 +31,14 @@ def explore(
     corpora = [open_corpus(name, data_dir, channels) for name in names]
     output.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the work is done
     looks = [look(u, data_dir) for u in corpora]
-    tables = survey.tables(corpora) | {'sheets': examples.shown([e for found in looks for e in found.found])}
-    exploration.write(output, corpora, tables, looks, survey.COVERED)
+    tables = statistics.tables(corpora) | {'sheets': exemplars.shown([e for found in looks for e in found.found])}
+    exploration.write(output, corpora, tables, looks, statistics.COVERED)
     return corpora
 
 
 def open_corpus(name: str, data_dir: str = '', channels: Sequence[str] = ()) -> Utterances:
     """One corpus from the config that is read fastest: log_mel, else waveform, else text."""
-    there = [c for c in ('log_mel', 'waveform', 'text') if c in examples.built(name, data_dir)]
+    there = [c for c in ('log_mel', 'waveform', 'text') if c in exemplars.built(name, data_dir)]
     corpus = open_corpora([name], data_dir, there[0] if there else 'log_mel')
     if not channels:
         return corpus
@@ -50,19 +50,19 @@ def open_corpus(name: str, data_dir: str = '', channels: Sequence[str] = ()) -> 
 
 def look(corpus: Utterances, data_dir: str = '') -> exploration.Look:
     """The recordings of one corpus that the page shows, before and after augmentation."""
-    name, notes = corpus.names[0], survey.notes(corpus)
+    name, notes = corpus.names[0], statistics.notes(corpus)
     if not (corpus.seconds > 0).any():
         return exploration.Look((), (), (), '', notes, '', '')
-    sampled = {'native', 'waveform'} & set(examples.built(name, data_dir))
-    sounds = examples.Sounds(name, data_dir) if sampled else None
+    sampled = {'native', 'waveform'} & set(exemplars.built(name, data_dir))
+    sounds = exemplars.Sounds(name, data_dir) if sampled else None
     command = f'python -m ser_jax.build datasets/{name} --config=waveform' + (
         f' --data_dir={data_dir}' if data_dir else ''
     )
-    id, mel, samples = examples.median_recording(corpus, sounds)
+    id, mel, samples = exemplars.median_recording(corpus, sounds)
     mean, _ = normalization(corpus, np.arange(len(corpus)))
-    waves = [] if samples is None else examples.changed_samples(samples)
-    found, config = examples.examples(corpus, sounds), sounds.config if sounds else ''
-    return exploration.Look(found, examples.changed_mel(mel, mean), waves, id, notes, config, '' if sounds else command)
+    waves = [] if samples is None else exemplars.changed_samples(samples)
+    found, config = exemplars.examples(corpus, sounds), sounds.config if sounds else ''
+    return exploration.Look(found, exemplars.changed_mel(mel, mean), waves, id, notes, config, '' if sounds else command)
 
 
 def main(argv: list[str]) -> None:
@@ -76,10 +76,10 @@ def main(argv: list[str]) -> None:
         raise InputError(f'--corpora names {twice[0]} twice; name every corpus once')
     if strange := [c for c in channels if c not in CHANNELS]:
         raise InputError(f'--channels={strange[0]} is not known; known are {", ".join(CHANNELS)}')
-    door.prepare_jax()
+    cli.prepare_jax()
     output = pathlib.Path(flags.FLAGS.output or pathlib.Path('eda', '-'.join(names))).expanduser()
     corpora = explore(names, output, flags.FLAGS.data_dir, channels)
-    for row in survey.totals(corpora):
+    for row in statistics.totals(corpora):
         print(_line(row))
     print(f'page: {output / "eda.html"}   figures: {output / "figures"}   tables: {output / "tables"}')
 
@@ -105,4 +105,4 @@ def define_flags() -> None:
 
 if __name__ == '__main__':
     define_flags()
-    door.run(main)
+    cli.run(main)

@@ -15,17 +15,18 @@ import pyarrow as pa
 import rich.console
 from absl import flags
 
-from ser_jax import assemble, door, results
+from ser_jax import assemble, cli
 from ser_jax.contract import InputError
-from ser_jax.data import folds, sides
+from ser_jax.data import protocols
 from ser_jax.data.batches import Member
-from ser_jax.data.emotions import answerable
 from ser_jax.data.utterances import Utterances, open_corpora
-from ser_jax.learn import pieces
-from ser_jax.learn import scores as scoring
+from ser_jax.emotions import answerable
+from ser_jax.explore import split_checks
 from ser_jax.learn.members import Group, Prediction, device_mesh, scored_at_once
 from ser_jax.report import table
-from ser_jax.trained import Trained, find_runs, open_trained
+from ser_jax.runs import merge, results
+from ser_jax.runs.trained import Trained, find_runs, open_trained
+from ser_jax.scoring import scores as scoring
 
 
 def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print) -> pa.Table:
@@ -80,7 +81,7 @@ def evaluate_run(
 
 def _unknown(trained: Trained, own: Utterances, other: Utterances, say) -> Utterances:
     """The utterances of another corpus that share no recording and no speaker with `own`."""
-    known, heard = sides.shared(own, other)
+    known, heard = split_checks.shared(own, other)
     name, others = other.names[0], int((heard & ~known).sum())
     run = trained.directory
     if known.any():
@@ -170,7 +171,7 @@ def _check_sides(
     trained: Trained, member: str, tested: np.ndarray, place: dict[str, int], speaker: np.ndarray
 ) -> None:
     """Refuse a member that learnt a voice it is tested on, unless its protocol names the leak."""
-    if folds.is_leaky(trained.protocol):
+    if protocols.is_leaky(trained.protocol):
         return
     learnt = {
         speaker[place[i]]
@@ -234,7 +235,7 @@ def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
         if given
         else results.common_folder([d.absolute().parent for d in directories]) / 'merged'
     )
-    pieces.join([d for d in directories if d.resolve() != whole.resolve()], whole)
+    merge.join([d for d in directories if d.resolve() != whole.resolve()], whole)
     print(f'merged: {whole}')
     return whole
 
@@ -247,7 +248,7 @@ def main(argv: list[str]) -> None:
     if flags.FLAGS.merge:
         directories = [_whole(directories)]
     output = results.folder(flags.FLAGS.output, directories)
-    door.prepare_jax()
+    cli.prepare_jax()
     runs, parts, broken, opened = [], [], [], {}
     for directory in directories:
         try:
@@ -289,4 +290,4 @@ def define_flags() -> None:
 
 if __name__ == '__main__':
     define_flags()
-    door.run(main)
+    cli.run(main)

@@ -5,7 +5,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from ser_jax import config_file, door, peers
+from ser_jax import cli, config_file, distributed
 
 config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.', lock_config=True)
 config_file.guard(flags.FLAGS['config'])
@@ -25,13 +25,13 @@ def main(argv: list[str]) -> None:
     path, config = config_file.value()
     import jax
 
-    door.prepare_jax()
+    cli.prepare_jax()
     if (_PROCESSES.value or _PROCESS.value >= 0) and not _COORDINATOR.value:
         raise InputError(
             '--num_processes and --process_id are given and --coordinator is not; give its host:port, or none'
         )
     if _COORDINATOR.value or _CLUSTER.value:
-        peers.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        distributed.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     from ser_jax import train
 
     workdir = pathlib.Path(_WORKDIR.value or f'runs/{pathlib.Path(path.partition(":")[0]).stem}')
@@ -41,4 +41,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    door.run(main)
+    cli.run(main)

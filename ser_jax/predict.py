@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from ser_jax import assemble, door
+from ser_jax import assemble, cli
 from ser_jax.audio import features, front_ends, wav
 from ser_jax.contract import InputError
-from ser_jax.data import batches, sources
-from ser_jax.data.emotions import supported
+from ser_jax.corpora import audio_files
+from ser_jax.data import batches
+from ser_jax.emotions import supported
 from ser_jax.learn.inputs import Row, Shared
-from ser_jax.trained import Trained, open_trained
+from ser_jax.runs.trained import Trained, open_trained
 
 WINDOWS_S = (0.1, 3600.0)  # the lengths that --window_s takes
 _BATCH = 16
@@ -116,7 +117,7 @@ def check_window(window_s: float) -> None:
         )
 
 
-def sound_files(given: Sequence[str]) -> list[sources.Audio]:
+def sound_files(given: Sequence[str]) -> list[audio_files.Audio]:
     """The recordings named, and those in the folders and zips named, sorted within each, found by the builders' rules.
 
     One line on stderr counts the files of a folder or zip that are no sounds.
@@ -126,7 +127,7 @@ def sound_files(given: Sequence[str]) -> list[sources.Audio]:
     """
     if not given:
         raise InputError('nothing to listen to; name files or folders after the flags')
-    files: dict[str, sources.Audio] = {}
+    files: dict[str, audio_files.Audio] = {}
     for path in map(pathlib.Path, given):
         if not path.exists():
             raise InputError(f'{path} does not exist; give a recording or a folder of recordings')
@@ -135,17 +136,17 @@ def sound_files(given: Sequence[str]) -> list[sources.Audio]:
     return list(files.values())
 
 
-def sound_file(path: pathlib.Path) -> sources.Audio:
+def sound_file(path: pathlib.Path) -> audio_files.Audio:
     """The recording at a path, whatever its suffix."""
-    return sources.Audio(path.stem, str(path), functools.partial(wav.read, path))
+    return audio_files.Audio(path.stem, str(path), functools.partial(wav.read, path))
 
 
-def _inside(folder: pathlib.Path) -> list[sources.Audio]:
-    found = sources.audio_files(folder)
+def _inside(folder: pathlib.Path) -> list[audio_files.Audio]:
+    found = audio_files.audio_files(folder)
     if not found:
-        seen = sources.seen(folder)
+        seen = audio_files.seen(folder)
         raise InputError(f'{folder} holds no recording (found {seen}); expected files ending in {" ".join(wav.SUFFIXES)}')
-    others = sources.strangers(folder)
+    others = audio_files.strangers(folder)
     kinds = collections.Counter(pathlib.PurePath(name).suffix.lower() or 'without suffix' for name in others)
     if others:
         what = ', '.join(f'{n} {kind}' for kind, n in kinds.most_common())
@@ -153,13 +154,13 @@ def _inside(folder: pathlib.Path) -> list[sources.Audio]:
     return found
 
 
-def hear_file(listener: Listener, sound: pathlib.Path | sources.Audio, text: str = '') -> Heard:
+def hear_file(listener: Listener, sound: pathlib.Path | audio_files.Audio, text: str = '') -> Heard:
     """What is heard in a file of any format, rate, channel count and length.
 
     Raises:
       InputError: the file is no sound, there is nothing to hear in it, or the answer is not finite.
     """
-    sound = sound if isinstance(sound, sources.Audio) else sound_file(sound)
+    sound = sound if isinstance(sound, audio_files.Audio) else sound_file(sound)
     samples, rate_hz = sound.read()
     # Resampling and the removal of an offset can leave silence where there was none.
     defect = wav.defect(samples) or wav.defect(samples := wav.prepare(samples, rate_hz, listener.rate_hz))
@@ -248,7 +249,7 @@ def main(argv: list[str]) -> None:
     if output:
         check_output(output)
     files = sound_files(argv[1:])
-    door.prepare_jax()
+    cli.prepare_jax()
     listener = Listener(open_trained(given.run), given.member, given.window_s)
     if given.text and not assemble.reads_text(listener.trained.config):
         raise InputError(f'--text is given and {given.run} only listens; leave it out, or use a model that reads')
@@ -289,4 +290,4 @@ def define_flags() -> None:
 
 if __name__ == '__main__':
     define_flags()
-    door.run(main)
+    cli.run(main)

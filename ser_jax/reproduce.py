@@ -17,13 +17,14 @@ import rich.console
 from absl import flags
 from ml_collections import ConfigDict
 
-from ser_jax import door, evaluate, results
+from ser_jax import cli, evaluate
 from ser_jax.contract import InputError
 from ser_jax.data.utterances import data_dir
-from ser_jax.learn import scores as scoring
 from ser_jax.models import weights
 from ser_jax.report import published
-from ser_jax.trained import open_trained
+from ser_jax.runs import results
+from ser_jax.runs.trained import open_trained
+from ser_jax.scoring import scores as scoring
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'seeds'
 
@@ -229,7 +230,7 @@ def main(argv: list[str]) -> None:
     known = {s.name: s for s in SYSTEMS}
     if unknown := [n for n in f.systems if n not in known]:
         raise InputError(f'--systems names {unknown[0]!r}; known are {", ".join(known)}')
-    door.prepare_jax()
+    cli.prepare_jax()
     output = pathlib.Path(f.output)
     asked = [known[n] for n in f.systems] or list(SYSTEMS)
     lines = reproduce(asked, f.full, output, data_dir(f.data_dir).absolute())
@@ -252,4 +253,4 @@ def define_flags() -> None:
 
 if __name__ == '__main__':
     define_flags()
-    door.run(main)
+    cli.run(main)

@@ -13,11 +13,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from ser_jax import assemble, lock, peers
-from ser_jax import workdir as directory
+from ser_jax import assemble, distributed, lock
 from ser_jax.contract import InputError
-from ser_jax.learn import checkpoint, logbook, metrics, optim
+from ser_jax.learn import optim
 from ser_jax.learn.members import Group, Prediction, device_mesh
+from ser_jax.runs import checkpoint, logbook
+from ser_jax.runs import workdir as directory
+from ser_jax.scoring import metrics
 
 
 class _Training(NamedTuple):
@@ -49,7 +51,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
         try:
             _train(config, workdir, say)
         except Exception as e:
-            peers.leave_if_lost(e)
+            distributed.leave_if_lost(e)
             raise
 
 
@@ -89,7 +91,7 @@ def _go_through(training: _Training, order: list[int], directory_of_states: path
     try:
         checkpoints = checkpoint.Checkpoints(directory_of_states, run.config.train.keep)
         like = lambda number: _group(run, groups[order[(number - 1) // epochs]], made).init()
-        restored = checkpoints.restore(like, say, peers.says_lost)
+        restored = checkpoints.restore(like, say, distributed.says_lost)
         if first:
             directory.write(files, workdir)  # only now: a refused run is left as it is
         done, state = restored or (0, None)

@@ -11,9 +11,9 @@ import shutil
 
 from absl import flags
 
-from ser_jax import door
+from ser_jax import cli
 from ser_jax.contract import InputError
-from ser_jax.data import download
+from ser_jax.corpora import download
 from ser_jax.models import backbones, weights
 
 
@@ -108,4 +108,4 @@ def define_flags() -> None:
 
 if __name__ == '__main__':
     define_flags()
-    door.run(main)
+    cli.run(main)

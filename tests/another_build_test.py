@@ -13,8 +13,8 @@ import pytest
 from ser_jax import audit, train
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate
-from ser_jax.learn import pieces
-from ser_jax.trained import open_trained
+from ser_jax.runs import merge
+from ser_jax.runs.trained import open_trained
 from tests.conftest import ToneBuilder, small_config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -133,7 +133,7 @@ def test_an_answer_is_chosen_from_what_it_was_in_training(run, data_dir, tmp_pat
 
 
 def test_merged_pieces_are_not_scored_on_another_build(run, tmp_path):
-    pieces.join([run], tmp_path / 'whole')
+    merge.join([run], tmp_path / 'whole')
     folder = build(tmp_path / 'built', CHANGES['speaker'])
     with pytest.raises(InputError, match='whole was trained on another build'):
         evaluate([open_trained(tmp_path / 'whole')], data_dir=str(folder))

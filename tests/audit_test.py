@@ -11,15 +11,17 @@ import pytest
 
 from ser_jax import audit, train
 from ser_jax.contract import Recording
-from ser_jax.data import corpus, namings, near, sides, utterances
-from ser_jax.data.findings import Finding
+from ser_jax.corpora import builder, file_names
+from ser_jax.data import utterances
+from ser_jax.explore import near_duplicates, split_checks
+from ser_jax.explore.corpus_checks import Finding
 from tests.conftest import small_config
 from tests.lookalikes import noise
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-class Given(corpus.CorpusBuilder, skip_registration=True):
+class Given(builder.CorpusBuilder, skip_registration=True):
     """A corpus of whatever recordings a test hands over."""
 
     name = 'given'
@@ -118,16 +120,16 @@ def test_2_augmented_siblings_across_the_split(tmp_path):
         ],
     )
     opened = utterances.open_corpora(('given',), str(tmp_path))
-    pairs = near.near_duplicates(opened)
+    pairs = near_duplicates.near_duplicates(opened)
     names = {frozenset((opened.id[p.first], opened.id[p.second])) for p in pairs}
     assert names >= {frozenset((f's{i}', f'x{i}')) for i in range(6)} | {
         frozenset((f's{i}', f's{i}_noise')) for i in range(6)
     }
     assert all({n.lstrip('sx').removesuffix('_noise') for n in pair}.__len__() == 1 for pair in names)  # nothing else
     of = {'train': [f'given/s{i}' for i in range(6)], 'valid': [], 'test': [f'given/s{i}_noise' for i in range(6)]}
-    assert 'augmented sibling on two sides' in found(list(sides.run_findings(opened, 'mine', {'m': of}, [])), 'leak')
+    assert 'augmented sibling on two sides' in found(list(split_checks.run_findings(opened, 'mine', {'m': of}, [])), 'leak')
     of['test'] = [f'given/x{i}' for i in range(6)]
-    assert 'duplicate on two sides' in found(list(sides.run_findings(opened, 'mine', {'m': of}, pairs)), 'leak')
+    assert 'duplicate on two sides' in found(list(split_checks.run_findings(opened, 'mine', {'m': of}, pairs)), 'leak')
 
 
 def test_other_takes_of_one_sentence_are_no_copies(tmp_path):
@@ -140,7 +142,7 @@ def test_other_takes_of_one_sentence_are_no_copies(tmp_path):
         phase = 2 * np.pi * np.cumsum(pitch) / 16000
         takes.append((0.2 * sum(np.sin(k * phase) / k for k in range(1, 12))).astype(np.float32))
     build(tmp_path, [said(f'take{i}', 'a', 'happy', samples=x) for i, x in enumerate(takes)])
-    assert not near.near_duplicates(utterances.open_corpora(('given',), str(tmp_path)))
+    assert not near_duplicates.near_duplicates(utterances.open_corpora(('given',), str(tmp_path)))
 
 
 def test_3_files_that_are_there_twice(tmp_path):
@@ -183,7 +185,7 @@ def test_6_texts_that_carry_the_label(tmp_path):
     assert [f.what.split()[-1] for f in findings if f.check == 'text tells the label'] == ['telling']
     opened = utterances.open_corpora(('telling',), str(tmp_path))
     of = {'train': ['telling/u0', 'telling/u1'], 'valid': [], 'test': ['telling/u2']}
-    assert 'protocol' in found(list(sides.run_findings(opened, 'leaky_label_pairing', {'m': of}, [])), 'leak')
+    assert 'protocol' in found(list(split_checks.run_findings(opened, 'leaky_label_pairing', {'m': of}, [])), 'leak')
 
 
 @pytest.mark.parametrize('what', ['normalization', 'vocabulary'])
@@ -197,9 +199,9 @@ def test_7_what_was_fitted_on_more_than_the_training_side(finished, melodies, wh
         for member, of in trained.folds.items():
             heard = np.array([at[i] for side in (('train', 'test') if leaks else ('train',)) for i in of[side]])
             mean, std = utterances.normalization(opened, heard)
-            normal[member], words[member] = {'mean': mean, 'std': std}, sides.text.vocabulary(opened.text[heard])
+            normal[member], words[member] = {'mean': mean, 'std': std}, split_checks.text.vocabulary(opened.text[heard])
         only = {'normalization': (normal, {}), 'vocabulary': (normal, words)}[what]
-        findings = list(sides.fitted(opened, trained.folds, only[0], only[1], what == 'vocabulary'))
+        findings = list(split_checks.fitted(opened, trained.folds, only[0], only[1], what == 'vocabulary'))
         assert (f'{what} of other data' in found(findings, 'leak')) == leaks
 
 
@@ -215,7 +217,7 @@ def test_8_savee_sorted_by_speaker_instead_of_emotion(tmp_path):
     build(tmp_path, [said(f'{folder[s]}/{s}_{name}', s.lower(), folder[s]) for s, name in files])
     findings = audit.audit(['given'], directory=str(tmp_path))
     assert {'labels follow speakers', 'names contradict labels'} <= found(findings, 'error')
-    right = [said(f'{s}_{n}', s.lower(), namings.SAVEE_EMOTIONS[n[:-2]]) for s, n in files]
+    right = [said(f'{s}_{n}', s.lower(), file_names.SAVEE_EMOTIONS[n[:-2]]) for s, n in files]
     build(tmp_path, right, 'right')
     assert not found(audit.audit(['right'], directory=str(tmp_path)), 'error')
 
@@ -282,7 +284,7 @@ def test_a_voice_of_two_corpora_under_two_names_is_told_by_its_files(tmp_path):
         'test': [f'two/{name(4, 2, 1)}', f'two/{name(4, 2, 2)}'],
     }
     leaks = [
-        f for f in sides.run_findings(opened, 'speakers_k', {'m': of}, []) if f.severity == 'leak'
+        f for f in split_checks.run_findings(opened, 'speakers_k', {'m': of}, []) if f.severity == 'leak'
     ]
     assert [f.check for f in leaks] == ['voice on two sides'] and "'ravdess_01' in m" in leaks[
         0

@@ -17,7 +17,7 @@ import soundfile
 
 from ser_jax import build
 from ser_jax.contract import InputError
-from ser_jax.data import corpus
+from ser_jax.corpora import builder
 
 ROOT = pathlib.Path(build.__file__).resolve().parents[1]
 DUMMY = ROOT / 'datasets' / 'ravdess' / 'dummy_data'
@@ -199,7 +199,7 @@ def test_what_the_disk_refuses_is_told_apart(code, advice, kind, tmp_path, monke
         words = os.strerror(code)
         raise OSError(code, words, str(tmp_path / 'x')) if kind is OSError else RuntimeError(f'open: {words}')
 
-    monkeypatch.setattr(corpus.CorpusBuilder, '_download_and_prepare', refuse)
+    monkeypatch.setattr(builder.CorpusBuilder, '_download_and_prepare', refuse)
     with pytest.raises(InputError, match=f'{tmp_path}.*{os.strerror(code)}.*{advice}') as e:
         run(f'--data_dir={tmp_path}')
     assert ('free some space' in str(e.value)) == (advice == 'free some space')
@@ -213,7 +213,7 @@ def test_errors_of_ours_keep_their_traceback(bug, tmp_path, monkeypatch):
     def fail(self, *_, **__):
         raise bug
 
-    monkeypatch.setattr(corpus.CorpusBuilder, '_download_and_prepare', fail)
+    monkeypatch.setattr(builder.CorpusBuilder, '_download_and_prepare', fail)
     with pytest.raises(type(bug)):
         run(f'--data_dir={tmp_path}')
 

@@ -3,9 +3,6 @@
 import os
 import pathlib
 
-os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/ser_jax/xla'))
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
-
 import hypothesis
 import numpy as np
 import pytest
@@ -14,7 +11,10 @@ from ml_collections import ConfigDict
 
 from ser_jax.config import base
 from ser_jax.contract import Recording
-from ser_jax.data import corpus
+from ser_jax.corpora import builder
+
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/ser_jax/xla'))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 
 hypothesis.settings.register_profile('untimed', deadline=None)  # a busy machine fails no property
 hypothesis.settings.load_profile('untimed')
@@ -38,7 +38,7 @@ def tone(speaker: int, emotion: int, take: int) -> np.ndarray:
     return (0.2 * voice / np.abs(voice).max()).astype(np.float32)
 
 
-class ToneBuilder(corpus.CorpusBuilder, skip_registration=True):
+class ToneBuilder(builder.CorpusBuilder, skip_registration=True):
     """Stands in for the synthetic corpus: the same name, and a moment to build."""
 
     name = 'synthetic'

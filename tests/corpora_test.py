@@ -7,7 +7,7 @@ import pytest
 
 from ser_jax import assemble, evaluate, train
 from ser_jax.data import utterances
-from ser_jax.trained import open_trained
+from ser_jax.runs.trained import open_trained
 from tests.conftest import ToneBuilder
 
 WORDS = ('neutral', 'happy', 'boredom', 'excited')

@@ -7,10 +7,11 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from ser_jax import assemble, workdir
+from ser_jax import assemble
 from ser_jax.contract import InputError
-from ser_jax.learn.run_files import FILES
-from ser_jax.trained import open_begun
+from ser_jax.runs import workdir
+from ser_jax.runs.run_files import FILES
+from ser_jax.runs.trained import open_begun
 from tests.conftest import small_config
 
 ODD = (None, True, 3, -1, 0, 2.5, 1e300, 'x', '', [], {}, [1], ['a'], {'a': 1}, [[1, 2]], [None])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ser_jax import eda
 from ser_jax.contract import Recording
-from ser_jax.data import corpus
+from ser_jax.corpora import builder
 from tests.conftest import EMOTIONS, ToneBuilder, tone
 from tests.report.html_test import Page
 
@@ -25,7 +25,7 @@ TABLES = (
 )  # fmt: skip
 
 
-class MixedBuilder(corpus.CorpusBuilder, skip_registration=True):
+class MixedBuilder(builder.CorpusBuilder, skip_registration=True):
     """Recordings of two rates, one channel or two, under names that are no good HTML and no good file names."""
 
     name = 'mixed'
@@ -41,10 +41,10 @@ class MixedBuilder(corpus.CorpusBuilder, skip_registration=True):
                 yield Recording(f'{EVIL}{s}{e}', f'{EVIL}_{s}', emotion, emotion, read, 'here', text=f'{EVIL} x{s}')
 
 
-class TextBuilder(corpus.CorpusBuilder, skip_registration=True):
+class TextBuilder(builder.CorpusBuilder, skip_registration=True):
     """Nothing but words, of many classes and many writers."""
 
-    name, BUILDER_CONFIGS = 'words', [corpus.TEXT]
+    name, BUILDER_CONFIGS = 'words', [builder.TEXT]
 
     def recordings(self, dl_manager):
         for i in range(260):

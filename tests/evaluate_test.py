@@ -15,9 +15,9 @@ import soundfile as sf
 from ser_jax import train
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate, find_runs
-from ser_jax.learn.scores import scores_by
 from ser_jax.predict import Listener, hear_file
-from ser_jax.trained import open_trained
+from ser_jax.runs.trained import open_trained
+from ser_jax.scoring.scores import scores_by
 from tests.conftest import EMOTIONS, small_config, tone
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from ser_jax import assemble, evaluate, predict, train
 from ser_jax.audio import front_ends, wav
 from ser_jax.contract import InputError
 from ser_jax.data import utterances
-from ser_jax.trained import open_trained
+from ser_jax.runs.trained import open_trained
 from tests.conftest import ToneBuilder, tone
 
 NETWORKS = {

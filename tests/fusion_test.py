@@ -8,8 +8,8 @@ import pytest
 from configs.fusion import get_config
 from ser_jax import train
 from ser_jax.evaluate import evaluate
-from ser_jax.learn.scores import scores_by
-from ser_jax.trained import open_trained
+from ser_jax.runs.trained import open_trained
+from ser_jax.scoring.scores import scores_by
 
 
 @pytest.mark.slow

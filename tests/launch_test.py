@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from ser_jax import peers
+from ser_jax import distributed
 from ser_jax.config import base
-from ser_jax.learn import logbook
+from ser_jax.runs import logbook
 from tests.train_test import assert_bitwise, command, kept, run
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -192,7 +192,7 @@ def test_jobset_is_one_training_over_its_hosts():
     known = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", (ROOT / 'ser_jax' / 'main.py').read_text()))
     assert {f.split('.')[0] for f in flags} <= known
     (rule,) = spec['podFailurePolicy']['rules']
-    assert rule['action'] == 'FailJob' and peers.LOST_CODE not in rule['onExitCodes']['values']
+    assert rule['action'] == 'FailJob' and distributed.LOST_CODE not in rule['onExitCodes']['values']
     (mount,), (volume,) = container['volumeMounts'], spec['template']['spec']['volumes']
     assert mount['name'] == volume['name'] and flags['workdir'].startswith(mount['mountPath'] + '/')
 
@@ -205,7 +205,7 @@ def test_scripts_pass_shellcheck(script):
 
 E = b'E1121 14:32:21.984297    5332 coordination_service.cc:1549] the following error:\n'
 F = b'F1121 14:32:21.987142    5343 client.h:80] Terminating process because the JAX distributed service detected fatal errors.\n'
-SAID = f'{peers.LOST}\n'.encode()
+SAID = f'{distributed.LOST}\n'.encode()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ SAID = f'{peers.LOST}\n'.encode()
 )
 def test_a_lost_process_is_said_in_one_line_and_nothing_else_is_swallowed(lines, shown):
     out, rest = [], iter(lines)
-    peers.pass_on(rest, out.append)
+    distributed.pass_on(rest, out.append)
     assert b''.join(out) == shown and not list(rest)
 
 
@@ -245,11 +245,11 @@ def test_a_process_given_a_coordinator_takes_all_devices_of_its_node(monkeypatch
     """On SLURM too, where JAX would take one."""
     asked = {}
     monkeypatch.setattr('jax.distributed.initialize', lambda **known: asked.update(known))
-    monkeypatch.setattr(peers, '_speak_plainly', lambda: None)
-    peers.join('node1:1234', 2, 0)
+    monkeypatch.setattr(distributed, '_speak_plainly', lambda: None)
+    distributed.join('node1:1234', 2, 0)
     assert asked['cluster_detection_method'] == 'deactivate' and 'local_device_ids' not in asked
     asked.clear()
-    peers.join()
+    distributed.join()
     assert 'cluster_detection_method' not in asked
 
 
@@ -316,7 +316,7 @@ def test_the_other_of_two_stops_in_one_line_and_both_go_on_later(undisturbed, da
     began = time.monotonic()
     (code, said), (lost, _) = ends([processes[1 - victim], processes[victim]])
     assert time.monotonic() - began < 75 and lost == -how
-    assert code in (peers.LOST_CODE, -signal.SIGABRT) and said == f'{peers.LOST}\n'
+    assert code in (distributed.LOST_CODE, -signal.SIGABRT) and said == f'{distributed.LOST}\n'
     saved = [int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit()]
     assert saved and max(saved) >= 2
     again = ends(pair(data_dir, workdir))

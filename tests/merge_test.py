@@ -12,9 +12,9 @@ import pytest
 
 from ser_jax import train
 from ser_jax.contract import InputError
-from ser_jax.learn import logbook, pieces
 from ser_jax.predict import Listener
-from ser_jax.trained import open_trained
+from ser_jax.runs import logbook, merge
+from ser_jax.runs.trained import open_trained
 from tests.conftest import small_config, tone
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -79,7 +79,7 @@ def test_pieces_are_scored_as_the_run_trained_whole(study, parts):
 
 
 def test_what_is_merged_is_a_run_like_the_one_trained_whole(study, tmp_path):
-    pieces.join([study / 'part_1', study / 'part_0'], tmp_path / 'whole', say=pytest.fail)
+    merge.join([study / 'part_1', study / 'part_0'], tmp_path / 'whole', say=pytest.fail)
     for name in (
         'config',
         'folds',
@@ -117,7 +117,7 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
     (parts / 'part_1' / 'normalization.json').write_text(json.dumps(mean))
     (parts / 'part_1' / 'checksums.json').unlink()
     change(parts / 'part_1' / 'environment.json', 'machine', value='another')
-    pieces.join([parts / 'part_0', parts / 'part_1'], parts / 'whole')
+    merge.join([parts / 'part_0', parts / 'part_1'], parts / 'whole')
     found = json.loads((parts / 'whole' / 'normalization.json').read_text())
     assert found['fold1_seed0'] == mean['fold1_seed0'] and found['fold0_seed0'] != mean['fold0_seed0']
     environment = json.loads((parts / 'whole' / 'environment.json').read_text())
@@ -137,14 +137,14 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
 def test_what_is_not_one_run_is_refused(parts, file, keys, value, says):
     change(parts / 'part_1' / f'{file}.json', *keys, value=value)
     with pytest.raises(InputError, match=says):
-        pieces.join([parts / 'part_0', parts / 'part_1'], parts / 'whole')
+        merge.join([parts / 'part_0', parts / 'part_1'], parts / 'whole')
     assert not (parts / 'whole').exists()
 
 
 def test_a_member_held_twice_no_member_and_a_folder_in_use_are_refused(parts):
     both = [parts / 'part_0', parts / 'part_1']
     with pytest.raises(InputError, match='part_0 holds something else than merged pieces'):
-        pieces.join(both[1:], parts / 'part_0')
+        merge.join(both[1:], parts / 'part_0')
     shutil.copytree(parts / 'part_0' / 'best' / 'fold0_seed0', parts / 'part_1' / 'best' / 'fold0_seed0')
     done = evaluate('--merge', f'--runs={parts}/part_*')
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
@@ -152,7 +152,7 @@ def test_a_member_held_twice_no_member_and_a_folder_in_use_are_refused(parts):
     for piece in both:
         shutil.rmtree(piece / 'best')
     with pytest.raises(InputError, match='none of the 2 pieces has a finished member'):
-        pieces.join(both, parts / 'whole')
+        merge.join(both, parts / 'whole')
     (parts / 'part_1' / 'folds.json').unlink()
     with pytest.raises(InputError, match='part_1 is not a complete run'):
-        pieces.join(both, parts / 'whole')
+        merge.join(both, parts / 'whole')

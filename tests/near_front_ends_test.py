@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ser_jax import assemble, audit, workdir
+from ser_jax import assemble, audit
 from ser_jax.audio import front_ends
 from ser_jax.contract import Recording
-from ser_jax.data import corpus, near, utterances
+from ser_jax.corpora import builder
+from ser_jax.data import utterances
+from ser_jax.explore import near_duplicates
+from ser_jax.runs import workdir
 from tests.audit_test import found, melody
 from tests.conftest import small_config
 
@@ -20,10 +23,10 @@ NETWORKS = {
     'stats162': {'name': 'burnwal'},
     'vsr_spectrogram': {'name': 'shallow_cnn', 'steps': 173, 'pooled': True},
 }
-COMPARED = ('log_mel', 'waveform', *near.SPECTROGRAMS)
+COMPARED = ('log_mel', 'waveform', *near_duplicates.SPECTROGRAMS)
 
 
-class Melodies(corpus.CorpusBuilder, skip_registration=True):
+class Melodies(builder.CorpusBuilder, skip_registration=True):
     """Six voices of four melodies; the third of voice 5 is the first of voice 0, half as loud."""
 
     name = 'melodies'
@@ -69,7 +72,7 @@ def test_every_front_end_is_audited(tmp_path, source):
         if source in COMPARED:
             assert copies == [('melodies/s0_0', 'melodies/s5_2')]
             assert found(findings, 'leak') == {'duplicate on two sides'}
-            assert [f.severity for f in unsearched] == ([] if source in near.WHOLE else ['note'])
+            assert [f.severity for f in unsearched] == ([] if source in near_duplicates.WHOLE else ['note'])
         else:
             assert not copies and not found(findings, 'leak')
             assert [f.severity for f in unsearched] == ['warning'] and len(
@@ -78,7 +81,7 @@ def test_every_front_end_is_audited(tmp_path, source):
             assert '24 of 24 recordings were not compared' in unsearched[0].what
 
 
-@pytest.mark.parametrize('whole', near.WHOLE)
+@pytest.mark.parametrize('whole', near_duplicates.WHOLE)
 def test_what_cannot_be_compared_is_compared_in_another_build_of_the_same_sounds(tmp_path, whole):
     for source in ('stats162_variants', whole):
         Melodies(config=source, data_dir=tmp_path).download_and_prepare()
@@ -116,9 +119,9 @@ def test_a_normalization_that_is_not_plain_is_found_where_nothing_is_normalized(
 def test_statistics_are_never_compared_as_pictures(tmp_path):
     Melodies(config='stats162', data_dir=tmp_path).download_and_prepare()
     with pytest.raises(ValueError, match='stats162 cannot be compared'):
-        near.near_duplicates(utterances.open_corpora(('melodies',), str(tmp_path), 'stats162'))
+        near_duplicates.near_duplicates(utterances.open_corpora(('melodies',), str(tmp_path), 'stats162'))
 
 
 @pytest.mark.parametrize('rows, parts', [(1, 16), (5, 16), (40, 32), (100, 32), (173, 16)])
 def test_averages_keep_the_mean_of_constant_rows(rows, parts):
-    np.testing.assert_allclose(near._averaged(np.full((rows, 3), 2.5), parts), 2.5)
+    np.testing.assert_allclose(near_duplicates._averaged(np.full((rows, 3), 2.5), parts), 2.5)

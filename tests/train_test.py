@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ser_jax import assemble, environment, peers, train, workdir
+from ser_jax import assemble, distributed, train
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate
-from ser_jax.learn import checkpoint, logbook
 from ser_jax.learn.members import Prediction
-from ser_jax.learn.scores import scores_by
-from ser_jax.trained import open_trained
+from ser_jax.runs import checkpoint, environment, logbook, workdir
+from ser_jax.runs.trained import open_trained
+from ser_jax.scoring.scores import scores_by
 from tests.conftest import ToneBuilder
 from tests.learn.members_test import group_of
 
@@ -182,9 +182,9 @@ def test_a_checkpoint_that_cannot_be_read_for_now_is_left_where_it_is(tmp_path, 
 
         monkeypatch.setattr(checkpoints._manager, 'restore', refuse)
         with pytest.raises(InputError, match=r'checkpoint 1 .* for now .*left as it is'):
-            checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, peers.says_lost)
+            checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, distributed.says_lost)
     monkeypatch.undo()
-    assert checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, peers.says_lost)[0] == 1
+    assert checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, distributed.says_lost)[0] == 1
     checkpoints.close()
 
 

@@ -9,7 +9,7 @@ from ser_jax.audio import front_ends, wav
 from ser_jax.audio.variants import STORED, source_of, variant_of
 from ser_jax.contract import InputError
 from ser_jax.data import batches, utterances
-from ser_jax.trained import open_trained
+from ser_jax.runs.trained import open_trained
 from tests.conftest import ToneBuilder, tone
 
 CHOSEN = ('stretch_pitch', 'noise')

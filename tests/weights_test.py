@@ -15,7 +15,7 @@ import pytest
 
 from ser_jax import weights as verb
 from ser_jax.contract import InputError
-from ser_jax.data import download
+from ser_jax.corpora import download
 from ser_jax.models import weights
 from ser_jax.models.backbones import BACKBONES
 

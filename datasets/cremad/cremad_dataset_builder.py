@@ -1,30 +1,30 @@
 """CREMA-D: 91 actors say twelve sentences with six emotions at up to three levels (Cao et al., 2014)."""
 
-from ser_jax.data import corpus, namings
+from ser_jax.corpora import builder, file_names
 
-_SPEAKERS = {f'cremad_{actor}': namings.cremad_sex(actor) for actor in range(1001, 1092)}
+_SPEAKERS = {f'cremad_{actor}': file_names.cremad_sex(actor) for actor in range(1001, 1092)}
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """Speech, from a folder or zip that the user has."""
 
     TITLE = 'CREMA-D, Cao et al. (2014)'
-    EMOTIONS = tuple(namings.CREMAD_EMOTIONS.values())
+    EMOTIONS = tuple(file_names.CREMAD_EMOTIONS.values())
     HOMEPAGE = 'https://github.com/CheyneyComputerScience/CREMA-D'
     LICENSE = 'Open Database License (ODbL) 1.0'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         'get it with git and git-lfs: `GIT_LFS_SKIP_SMUDGE=1 git clone https://github.com/CheyneyComputerScience/CREMA-D`, '
         "then in it `git lfs pull --include='AudioWAV/*'`, and give the folder as --manual_dir=FOLDER"
     )
-    PUBLISHED = corpus.Published(  # 7,442 files, of which 1076_MTI_SAD_XX is silent
+    PUBLISHED = builder.Published(  # 7,442 files, of which 1076_MTI_SAD_XX is silent
         utterances={'speech': {e: {'neutral': 1087, 'sad': 1270}.get(e, 1271) for e in EMOTIONS}},
         speakers={'speech': _SPEAKERS},
     )
 
     def recordings(self, dl_manager):
-        files = self.audio(dl_manager, namings.CREMAD, '1001_DFA_ANG_XX.wav')
+        files = self.audio(dl_manager, file_names.CREMAD, '1001_DFA_ANG_XX.wav')
         # A clone holds beside AudioWAV what raters heard, and some of its mp3 are silent or hold other emotions.
         heard = [a for a in files if a.source.lower().endswith('.mp3')]
-        yield from (corpus.Skipped(a.source, 'ignored', 'mp3, made for the raters') for a in heard)
+        yield from (builder.Skipped(a.source, 'ignored', 'mp3, made for the raters') for a in heard)
         files = [a for a in files if not a.source.lower().endswith('.mp3')]
-        yield from namings.recordings(files, lambda a: namings.cremad(a.stem), r'1\d\d\d_[A-Z]{3}_', 'CREMA-D')
+        yield from file_names.recordings(files, lambda a: file_names.cremad(a.stem), r'1\d\d\d_[A-Z]{3}_', 'CREMA-D')

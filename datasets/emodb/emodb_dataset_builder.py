@@ -1,16 +1,16 @@
 """EMO-DB: ten German actors say ten sentences with seven emotions, boredom among them (Burkhardt et al., 2005)."""
 
-from ser_jax.data import corpus, namings
+from ser_jax.corpora import builder, file_names
 
 _COUNTS = {'neutral': 79, 'happy': 71, 'sad': 62, 'angry': 127, 'fearful': 69, 'disgust': 46, 'boredom': 81}
-_SPEAKERS = {f'emodb_{number}': namings.emodb_sex(number) for number in namings.EMODB_SPEAKERS}
+_SPEAKERS = {f'emodb_{number}': file_names.emodb_sex(number) for number in file_names.EMODB_SPEAKERS}
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """Speech, from a folder or zip that the user has."""
 
     TITLE = 'EMO-DB, Burkhardt et al. (2005)'
-    EMOTIONS = tuple(namings.EMODB_EMOTIONS.values())
+    EMOTIONS = tuple(file_names.EMODB_EMOTIONS.values())
     HOMEPAGE = 'http://emodb.bilderbar.info/'
     LICENSE = 'free for research use'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
@@ -21,8 +21,8 @@ class Builder(corpus.CorpusBuilder):
         'give the folder wav as --manual_dir: the laryngograms that EMO-DB 2.0 has under the same '
         'names (folder laryngo) are no speech'
     )
-    PUBLISHED = corpus.Published(utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS})
+    PUBLISHED = builder.Published(utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS})
 
     def recordings(self, dl_manager):
-        files = self.audio(dl_manager, namings.EMODB, '03a01Fa.wav')
-        yield from namings.recordings(files, lambda a: namings.emodb(a.stem), r'\d\d[ab]\d\d', 'EMO-DB')
+        files = self.audio(dl_manager, file_names.EMODB, '03a01Fa.wav')
+        yield from file_names.recordings(files, lambda a: file_names.emodb(a.stem), r'\d\d[ab]\d\d', 'EMO-DB')

@@ -2,30 +2,30 @@
 
 import pathlib
 
-from ser_jax.data import corpus, own
+from ser_jax.corpora import builder, user_folder
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """Speech, from a folder, a zip or a manifest; its emotions are those that are found."""
 
     LICENSE = 'as its owner says'
-    MANUAL_DOWNLOAD_INSTRUCTIONS = f'give the folder that holds your recordings as --manual_dir=FOLDER: {own.HELP}'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f'give the folder that holds your recordings as --manual_dir=FOLDER: {user_folder.HELP}'
     TOLERANCE = 0.5  # nobody curated these: what is bad is named, and only a folder of mostly junk is refused
 
     def recordings(self, dl_manager):
-        yield from own.recordings(self.manual_dir(dl_manager), self.name)
+        yield from user_folder.recordings(self.manual_dir(dl_manager), self.name)
 
     def manual_dir(self, dl_manager):
         """The folder, zip or manifest given."""
         given = pathlib.Path(self._given_manual_dir or '').expanduser()
-        if self._given_manual_dir and given.is_file() and given.suffix.lower() in own.MANIFESTS:
+        if self._given_manual_dir and given.is_file() and given.suffix.lower() in user_folder.MANIFESTS:
             return given
         if self._given_manual_dir and given.is_file() and given.suffix.lower() != '.zip':
-            raise corpus.InputError(
-                f'--manual_dir={given} is neither folder, zip nor manifest ({", ".join(own.MANIFESTS)}); a table is saved '
+            raise builder.InputError(
+                f'--manual_dir={given} is neither folder, zip nor manifest ({", ".join(user_folder.MANIFESTS)}); a table is saved '
                 f'as one of these (UTF-8); {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
             )
         folder = super().manual_dir(dl_manager)
         if folder is None:
-            raise corpus.InputError(self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+            raise builder.InputError(self.MANUAL_DOWNLOAD_INSTRUCTIONS)
         return folder

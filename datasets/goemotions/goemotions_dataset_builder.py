@@ -4,7 +4,8 @@ import dataclasses
 import re
 from pathlib import PurePosixPath
 
-from ser_jax.data import corpus, documents, emotions
+from ser_jax import emotions
+from ser_jax.corpora import builder, text_files
 
 FILE = re.compile(r'(?:^|[/:])(?:(train|dev|test)\.tsv|(?:labels|emotions)\.txt)$')
 LINE = re.compile(r'([^\t]*)\t([0-9]{1,2}(?:,[0-9]{1,2})*)\t(\S+)')  # text, numbers of labels, id
@@ -23,11 +24,11 @@ CONFIGS = ('original', '27 emotions or neutral'), ('ekman', "Ekman's six emotion
 LABELS = {'original': (*sorted(EKMAN_OF.keys() - {'neutral'}), 'neutral'), 'ekman': tuple(EKMAN)}
 
 
-def _taxonomy(name: str, emotions_of: str) -> corpus.FeatureConfig:
-    return dataclasses.replace(corpus.TEXT, name=name, description=f'comments with one of {emotions_of}')
+def _taxonomy(name: str, emotions_of: str) -> builder.FeatureConfig:
+    return dataclasses.replace(builder.TEXT, name=name, description=f'comments with one of {emotions_of}')
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """Comments that have one emotion, in either taxonomy."""
 
     BUILDER_CONFIGS = [_taxonomy(*of) for of in CONFIGS]  # noqa: RUF012
@@ -40,18 +41,18 @@ class Builder(corpus.CorpusBuilder):
     )
 
     def recordings(self, dl_manager):
-        found = documents.of(self, dl_manager, FILE, 'test.tsv')
+        found = text_files.of(self, dl_manager, FILE, 'test.tsv')
         folder = lambda document: PurePosixPath(document.source).parent
         named = {}
         for d in (d for d in found if not d.match[1]):
             if named.setdefault(folder(d), words := tuple(d.text.split())) != words:
-                raise corpus.InputError(f'{d.source} and the file beside it name other labels')
+                raise builder.InputError(f'{d.source} and the file beside it name other labels')
         tables = {taxonomy: {} for taxonomy in LABELS}
         for d in (d for d in found if d.match[1]):
             words = named.get(folder(d)) or LABELS['ekman' if folder(d).name == 'ekman' else 'original']
             taxonomy = next((t for t, known in LABELS.items() if known == words), None)
             if taxonomy is None:
-                yield corpus.Skipped(d.source, 'ignored', f'of other labels, {", ".join(words[:4])} ...')
+                yield builder.Skipped(d.source, 'ignored', f'of other labels, {", ".join(words[:4])} ...')
             else:
                 tables[taxonomy].setdefault(d.match[1], []).append(d)
         wanted = self.builder_config.name
@@ -62,23 +63,23 @@ class Builder(corpus.CorpusBuilder):
                 for d in tables['original'].get(split, []):
                     yield from self._comments(d, LABELS['original'])
 
-    def _comments(self, table: documents.Document, words: tuple[str, ...]):
+    def _comments(self, table: text_files.Document, words: tuple[str, ...]):
         for number, line in enumerate(re.split(r'\r?\n', table.text.rstrip('\r\n')), 1):
             source = f'{table.source}:{number}'
             comment = LINE.fullmatch(line)
             places = {int(n) for n in comment[2].split(',')} if comment else {len(words)}
             if max(places) >= len(words):
-                yield corpus.Skipped(source, 'unknown name', 'expected text, label numbers and id between tabs')
+                yield builder.Skipped(source, 'unknown name', 'expected text, label numbers and id between tabs')
                 continue
             text, _, name = comment.groups()
             labels = {words[n] for n in places}
             if self.builder_config.name == 'ekman':
                 labels = {EKMAN_OF[label] for label in labels}
             if len(labels) > 1:
-                yield corpus.Skipped(source, 'ignored', 'several emotions')
+                yield builder.Skipped(source, 'ignored', 'several emotions')
                 continue
             (label,) = labels
-            yield corpus.Recording(
+            yield builder.Recording(
                 id=f'{table.match[1]}/{name}',
                 speaker=f'goemotions_{name}',  # authors are not told: every comment is its own
                 emotion=emotions.word(label),

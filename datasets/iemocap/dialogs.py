@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from ser_jax.data import corpus, documents
+from ser_jax.corpora import builder, text_files
 
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
 EVALUATION = re.compile(r'\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(Ses\w+)\s+(\w+)\s+\[.*')
@@ -11,8 +11,8 @@ TRANSCRIPT = re.compile(r'(Ses\w+) \[[^\]]*\]:(.*)', re.DOTALL)
 
 
 def evaluations(
-    found: Iterable[documents.Document],
-) -> tuple[dict[str, list[str]], list[corpus.Skipped]]:
+    found: Iterable[text_files.Document],
+) -> tuple[dict[str, list[str]], list[builder.Skipped]]:
     """Utterance -> its labels, more than one where lines differ; and the lines that are damaged."""
     labels, faults = {}, []
     for where, line in _lines(found):
@@ -20,28 +20,28 @@ def evaluations(
             into = labels.setdefault(parts[1], [])
             into += [parts[2]] * (parts[2] not in into)
         elif line.startswith('['):  # others are headings and the votes of single evaluators
-            faults.append(corpus.Skipped(where, 'ignored', 'damaged line in EmoEvaluation'))
+            faults.append(builder.Skipped(where, 'ignored', 'damaged line in EmoEvaluation'))
     return labels, faults
 
 
-def transcripts(found: Iterable[documents.Document]) -> tuple[dict[str, str], list[corpus.Skipped]]:
+def transcripts(found: Iterable[text_files.Document]) -> tuple[dict[str, str], list[builder.Skipped]]:
     """Utterance -> its words, none where lines differ; and the lines that are damaged or differ."""
     texts, faults = {}, []
     for where, line in _lines(found):
         if not (parts := TRANSCRIPT.fullmatch(line)):
             if line.startswith('Ses'):  # others are remarks without an utterance
-                faults.append(corpus.Skipped(where, 'ignored', 'damaged line in transcriptions'))
+                faults.append(builder.Skipped(where, 'ignored', 'damaged line in transcriptions'))
         elif texts.setdefault(parts[1], parts[2].strip()) != parts[2].strip():
             texts[parts[1]] = ''
             faults.append(
-                corpus.Skipped(
+                builder.Skipped(
                     where, 'ignored', 'another transcript of an utterance, which has none now'
                 )
             )
     return texts, faults
 
 
-def _lines(found: Iterable[documents.Document]):
+def _lines(found: Iterable[text_files.Document]):
     for document in found:
         for number, line in enumerate(re.split(r'\r\n?|\n', document.text), 1):
             yield f'{document.source}:{number}', line

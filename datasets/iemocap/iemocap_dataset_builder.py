@@ -2,7 +2,7 @@
 
 import re
 
-from ser_jax.data import corpus, documents
+from ser_jax.corpora import builder, text_files
 
 from . import dialogs
 
@@ -21,7 +21,7 @@ WHOLE = 'Session1 ... Session5 with sentences/wav, dialog/EmoEvaluation and dial
 _SPEAKERS = {f'iemocap_Ses0{session}{sex}': SEXES[sex] for session in range(1, 6) for sex in SEXES}
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """The utterances of the dialogs, as the full release has cut them."""
 
     TITLE = 'IEMOCAP, Busso et al. (2008)'
@@ -32,7 +32,7 @@ class Builder(corpus.CorpusBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         'ask for it at https://sail.usc.edu/iemocap/ and give IEMOCAP_full_release, unpacked, as --manual_dir=FOLDER'
     )
-    PUBLISHED = corpus.Published(  # 10,039 with 2,507 xxx and 3 oth, which are left out
+    PUBLISHED = builder.Published(  # 10,039 with 2,507 xxx and 3 oth, which are left out
         utterances={
             'speech': {
                 'neutral': 1708, 'happy': 595, 'sad': 1084, 'angry': 1103, 'fearful': 40, 'disgust': 2,
@@ -44,12 +44,12 @@ class Builder(corpus.CorpusBuilder):
 
     def recordings(self, dl_manager):
         audio = self.audio(dl_manager, NAME, 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav')
-        found = list(documents.documents(self.manual_dir(dl_manager), TEXTS))
+        found = list(text_files.documents(self.manual_dir(dl_manager), TEXTS))
         labels, faults = dialogs.evaluations(d for d in found if d.match[1])
         texts, more = dialogs.transcripts(d for d in found if not d.match[1])
         yield from faults + more
         if not labels:
-            raise corpus.InputError(
+            raise builder.InputError(
                 f'{self.manual_dir(dl_manager)} holds IEMOCAP recordings but no dialog/EmoEvaluation/*.txt, where their '
                 f'emotions are; give the folder that holds {WHOLE}'
             )
@@ -57,19 +57,19 @@ class Builder(corpus.CorpusBuilder):
             if not (parts := NAME.fullmatch(sound.stem)):
                 kind = 'ignored' if DIALOG.fullmatch(sound.stem) or not sound.stem.startswith('Ses') else 'unknown name'
                 why = 'sound of a whole dialog' if DIALOG.fullmatch(sound.stem) else 'not an IEMOCAP name'
-                yield corpus.Skipped(sound.source, kind, why)
+                yield builder.Skipped(sound.source, kind, why)
                 continue
             label, *others = labels.get(sound.stem, [''])
             if others:
                 why = f'is {" and ".join([label, *others])} in EmoEvaluation'
-                yield corpus.Skipped(sound.source, 'unknown name', why)
+                yield builder.Skipped(sound.source, 'unknown name', why)
                 continue
             if label not in EMOTIONS:
                 kind = 'ignored' if label in IGNORED else 'unknown name'
                 why = IGNORED.get(label, f'emotion {label!r} is not known' if label else 'has no line in EmoEvaluation')
-                yield corpus.Skipped(sound.source, kind, why)
+                yield builder.Skipped(sound.source, kind, why)
                 continue
-            yield corpus.Recording(
+            yield builder.Recording(
                 id=sound.stem,
                 speaker=f'iemocap_{"".join(parts.groups())}',
                 sex=SEXES[parts[2]],
@@ -80,4 +80,4 @@ class Builder(corpus.CorpusBuilder):
                 source=sound.source,
             )
         for name in sorted(labels.keys() - {sound.stem for sound in audio}):
-            yield corpus.Skipped(name, 'ignored', 'in EmoEvaluation, but no such sound')
+            yield builder.Skipped(name, 'ignored', 'in EmoEvaluation, but no such sound')

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from ser_jax import build
 from ser_jax.contract import InputError
-from ser_jax.data import folds, utterances
+from ser_jax.data import protocols, utterances
 
 HERE = pathlib.Path(__file__).parent
 DUMMY = HERE / 'dummy_data'
@@ -154,7 +154,7 @@ def test_the_folds_of_the_readme_leave_one_session_out(tmp_path):
         protocol='from_file', folds_file=tmp_path / 'sessions.json', valid_speakers=2
     )
     sessions = [{s: {name[8:13] for name in everyone.speaker[getattr(f, s)]} for s in ('train', 'valid', 'test')}
-                for f in folds.make(everyone, members)]  # fmt: skip
+                for f in protocols.make(everyone, members)]  # fmt: skip
     assert [f['test'] for f in sessions] == [{f'Ses0{n}'} for n in range(1, 6)]
     for f in sessions:
         assert (

@@ -2,7 +2,7 @@
 
 import re
 
-from ser_jax.data import corpus, documents
+from ser_jax.corpora import builder, text_files
 
 from . import keras_npz
 
@@ -15,10 +15,10 @@ STARS = {'neg': range(1, 5), 'pos': range(7, 11)}
 EMOTIONS = {'neg': 'negative', 'pos': 'positive'}
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """Reviews as files (aclImdb, unpacked or not), or as Keras has them: an npz of word numbers and their index."""
 
-    BUILDER_CONFIGS = [corpus.TEXT]  # noqa: RUF012
+    BUILDER_CONFIGS = [builder.TEXT]  # noqa: RUF012
     TITLE = 'IMDB reviews, Maas et al. (2011)'
     EMOTIONS = tuple(EMOTIONS.values())
     HOMEPAGE = 'https://ai.stanford.edu/~amaas/data/sentiment/'
@@ -27,40 +27,40 @@ class Builder(corpus.CorpusBuilder):
         'get aclImdb_v1.tar.gz from https://ai.stanford.edu/~amaas/data/sentiment/ and give the folder that holds it, '
         'unpacked or not, as --manual_dir=FOLDER'
     )
-    ARCHIVES = (corpus.Archive(f'{HOMEPAGE}aclImdb_v1.tar.gz', 84125825, '7c2ac02c03563afcf9b574c7e56c153a'),)
+    ARCHIVES = (builder.Archive(f'{HOMEPAGE}aclImdb_v1.tar.gz', 84125825, '7c2ac02c03563afcf9b574c7e56c153a'),)
 
     def recordings(self, dl_manager):
-        found = documents.of(self, dl_manager, FILE, 'train/pos/0_9.txt', ', or imdb.npz with imdb_word_index.json')
+        found = text_files.of(self, dl_manager, FILE, 'train/pos/0_9.txt', ', or imdb.npz with imdb_word_index.json')
         reviews = [d for d in found if d.match[1]]
         for review in reviews:
             split, polarity, name = review.match.groups()
             if polarity == 'unsup':
-                yield corpus.Skipped(review.source, 'ignored', 'review without a verdict (unsup)')
+                yield builder.Skipped(review.source, 'ignored', 'review without a verdict (unsup)')
                 continue
             if not (parts := NAME.fullmatch(name)) or int(parts[2]) not in STARS[polarity]:
                 why = 'expected number and stars, as in 0_9.txt'
                 why = f'{parts[2]} stars are not {polarity}' if parts else why
-                yield corpus.Skipped(review.source, 'unknown name', why)
+                yield builder.Skipped(review.source, 'unknown name', why)
                 continue
             number, stars = parts.groups()
             text = re.sub(r'<br\s*/?>', ' ', review.text)  # markup, not words
             yield _recording(f'{split}/{polarity}/{number}_{stars}', EMOTIONS[polarity], stars, text, review.source)
         for copy in (d for d in found if d.source.endswith('.npz')):
             if reviews:
-                yield corpus.Skipped(copy.source, 'ignored', "Keras's copy of reviews that are here as files")
+                yield builder.Skipped(copy.source, 'ignored', "Keras's copy of reviews that are here as files")
                 continue
             for split, place, text, label in keras_npz.reviews(copy, found):
                 name = f'{split}/{place:05d}'
                 if isinstance(text, int):
                     why = f'word number {text} is not in imdb_word_index.json'
-                    yield corpus.Skipped(f'{copy.source}:{name}', 'bad line', why)
+                    yield builder.Skipped(f'{copy.source}:{name}', 'bad line', why)
                     continue
                 yield _recording(name, self.EMOTIONS[label], str(label), text, f'{copy.source}:{name}')
 
 
-def _recording(name: str, emotion: str, label: str, text: str, source: str) -> corpus.Recording:
+def _recording(name: str, emotion: str, label: str, text: str, source: str) -> builder.Recording:
     """A review, which is its own author: nobody knows who wrote which."""
-    return corpus.Recording(
+    return builder.Recording(
         id=name,
         speaker=f'imdb_{name}',
         emotion=emotion,

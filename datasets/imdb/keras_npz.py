@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ser_jax.contract import InputError
-from ser_jax.data.documents import Document
+from ser_jax.corpora.text_files import Document
 
 ARRAYS = ('x_train', 'y_train', 'x_test', 'y_test')
 SEED = 113  # of the shuffle in Keras's load_data

@@ -2,7 +2,8 @@
 
 import re
 
-from ser_jax.data import corpus, documents, emotions
+from ser_jax import emotions
+from ser_jax.corpora import builder, text_files
 
 from . import sent_emo
 
@@ -21,7 +22,7 @@ EXTRACT = (  # libsndfile, which decodes here, reads no mp4
 )
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """The sound of the clips, extracted beforehand, with the published tables."""
 
     TITLE = 'MELD, Poria et al. (2019)'
@@ -36,15 +37,15 @@ class Builder(corpus.CorpusBuilder):
 
     def recordings(self, dl_manager):
         folder = self.manual_dir(dl_manager)
-        if folder and re.search(r'\.(mp4|m4a)\b', seen := corpus.seen(folder)) and not _clips(folder):
-            raise corpus.InputError(
+        if folder and re.search(r'\.(mp4|m4a)\b', seen := builder.seen(folder)) and not _clips(folder):
+            raise builder.InputError(
                 f'{folder} holds {seen}, and mp4 or m4a cannot be decoded here; extract wav, with ffmpeg: {EXTRACT}'
             )
         audio = self.audio(dl_manager, NAME, 'train_splits/dia0_utt0.wav')
-        rows, faults = sent_emo.rows(documents.documents(folder, TABLE))
+        rows, faults = sent_emo.rows(text_files.documents(folder, TABLE))
         yield from faults
         if not rows:
-            raise corpus.InputError(
+            raise builder.InputError(
                 f'{folder} holds clips but none of train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv, where '
                 'their emotions are; put these beside them'
             )
@@ -55,18 +56,18 @@ class Builder(corpus.CorpusBuilder):
             key = (where[-1], *map(int, parts.groups())) if parts and where else None
             if key not in rows:
                 why = 'no line in the tables' if key else 'not a MELD name, or in no folder named for its split'
-                yield corpus.Skipped(sound.source, 'ignored', why)
+                yield builder.Skipped(sound.source, 'ignored', why)
                 continue
             here.add(key)
             row, speaker = rows[key], ' '.join(rows[key]['Speaker'].split())
             emotion = emotions.word(row['Emotion'])
             if emotion not in self.EMOTIONS or not speaker:
-                yield corpus.Skipped(sound.source, 'unknown name', f'its line in the {key[0]} table is damaged')
+                yield builder.Skipped(sound.source, 'unknown name', f'its line in the {key[0]} table is damaged')
                 continue
             if CHORUS.search(speaker):  # would carry voices of one side of a fold to the other
-                yield corpus.Skipped(sound.source, 'ignored', 'several voices at once')
+                yield builder.Skipped(sound.source, 'ignored', 'several voices at once')
                 continue
-            yield corpus.Recording(
+            yield builder.Recording(
                 id=f'{key[0]}/{sound.stem}',
                 speaker=f'meld_{speaker}',
                 sex=SEXES.get(speaker, 'unknown'),
@@ -77,8 +78,8 @@ class Builder(corpus.CorpusBuilder):
                 source=sound.source,
             )
         for split, dialog, turn in sorted(rows.keys() - here):
-            yield corpus.Skipped(f'{split}/dia{dialog}_utt{turn}', 'ignored', f'in the {split} table, but no such clip')
+            yield builder.Skipped(f'{split}/dia{dialog}_utt{turn}', 'ignored', f'in the {split} table, but no such clip')
 
 
 def _clips(folder) -> bool:
-    return any(NAME.match(a.stem) for a in corpus.audio_files(folder))
+    return any(NAME.match(a.stem) for a in builder.audio_files(folder))

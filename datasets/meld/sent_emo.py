@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterable
 
-from ser_jax.data import corpus, documents, tables
+from ser_jax.corpora import builder, tables, text_files
 
 COLUMNS = ('Utterance', 'Speaker', 'Emotion', 'Dialogue_ID', 'Utterance_ID')
 Rows = dict[tuple[str, int, int], dict[str, str]]
 
 
-def rows(found: Iterable[documents.Document]) -> tuple[Rows, list[corpus.Skipped]]:
+def rows(found: Iterable[text_files.Document]) -> tuple[Rows, list[builder.Skipped]]:
     """(split, dialog, turn) -> columns of its line in the tables, and the lines that are damaged.
 
     Args:
@@ -22,7 +22,7 @@ def rows(found: Iterable[documents.Document]) -> tuple[Rows, list[corpus.Skipped
     for table in found:
         header = tables.header(table.text, table.source, str.strip, COLUMNS)
         if missing := [c for c in COLUMNS if header.columns.count(c) != 1]:
-            raise corpus.InputError(
+            raise builder.InputError(
                 f'{table.source} has no column {missing[0]}; expected the table as published'
             )
         for line in tables.rows(table.text, header):
@@ -31,7 +31,7 @@ def rows(found: Iterable[documents.Document]) -> tuple[Rows, list[corpus.Skipped
             turn = [row.get(c, '') for c in COLUMNS[-2:]]
             if not all(re.fullmatch('[0-9]+', n) for n in turn):
                 faults.append(
-                    corpus.Skipped(
+                    builder.Skipped(
                         where, 'bad line', line.fault or 'no number of dialog or utterance'
                     )
                 )
@@ -39,7 +39,7 @@ def rows(found: Iterable[documents.Document]) -> tuple[Rows, list[corpus.Skipped
             key = table.match[1], *map(int, turn)
             if out.setdefault(key, row) != row:
                 name = f'dia{key[1]}_utt{key[2]} of {key[0]}'
-                raise corpus.InputError(
+                raise builder.InputError(
                     f'{places[key]} and {where} differ about {name}; '
                     'keep the table as published alone'
                 )

@@ -4,13 +4,13 @@ import csv
 import pathlib
 import re
 
-from ser_jax.data import corpus
+from ser_jax.corpora import builder
 
 # 1-100032-A-0: fold, Freesound clip, take, class number (left out in some copies).
 NAME = re.compile(r'[1-5]-(?P<clip>\d+)-[A-Z](-(?P<target>\d{1,2}))?')
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """ESC's own layout (audio/ and meta/esc50.csv), or sounds in folders named by their class."""
 
     TITLE = 'ESC-50, Piczak (2015)'
@@ -27,11 +27,11 @@ class Builder(corpus.CorpusBuilder):
         named = _classes(self.manual_dir(dl_manager))
         for audio in files:
             if not (m := NAME.fullmatch(audio.stem)):
-                yield corpus.Skipped(audio.source, 'ignored', 'no ESC name')
+                yield builder.Skipped(audio.source, 'ignored', 'no ESC name')
                 continue
             folder = audio.folders[-1] if audio.folders else ''
             label = named.get(audio.stem) or (m['target'] if m['target'] or folder in ('', 'audio') else None) or folder
-            yield corpus.Recording(
+            yield builder.Recording(
                 id=audio.stem,
                 # Takes of one Freesound recording never stand on two sides.
                 speaker=f'nonspeech_{m["clip"]}',
@@ -56,4 +56,4 @@ def _classes(place: pathlib.Path | None) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError, TypeError) as e:
         reason = f'no column {e}' if isinstance(e, KeyError) else e
         what = f'{tables[0]} cannot be read ({reason})'
-        raise corpus.InputError(f'{what}; copy it again from ESC-50') from e
+        raise builder.InputError(f'{what}; copy it again from ESC-50') from e

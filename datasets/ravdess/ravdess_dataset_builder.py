@@ -2,17 +2,17 @@
 
 import re
 
-from ser_jax.data import corpus, namings
+from ser_jax.corpora import builder, file_names
 
 VIDEO = re.compile(r'0[12]-\d\d-')
-EMOTIONS = namings.RAVDESS_EMOTIONS
+EMOTIONS = file_names.RAVDESS_EMOTIONS
 
-_SEXES = {f'ravdess_{actor:02d}': namings.ravdess_sex(actor) for actor in range(1, 25)}
+_SEXES = {f'ravdess_{actor:02d}': file_names.ravdess_sex(actor) for actor in range(1, 25)}
 _SINGERS = {speaker: sex for speaker, sex in _SEXES.items() if speaker != 'ravdess_18'}
 _FILES = 'https://zenodo.org/records/1188976/files/'
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """Speech and song, from a folder or zips that the user has, else from Zenodo."""
 
     TITLE = 'RAVDESS, Livingstone and Russo (2018)'
@@ -24,10 +24,10 @@ class Builder(corpus.CorpusBuilder):
         'give the folder that holds them, unpacked or not, as --manual_dir=FOLDER'
     )
     ARCHIVES = (  # md5 as Zenodo gives it
-        corpus.Archive(f'{_FILES}Audio_Speech_Actors_01-24.zip', 208468073, 'bc696df654c87fed845eb13823edef8a'),
-        corpus.Archive(f'{_FILES}Audio_Song_Actors_01-24.zip', 225505317, '5411230427d67a21e18aa4d466e6d1b9'),
+        builder.Archive(f'{_FILES}Audio_Speech_Actors_01-24.zip', 208468073, 'bc696df654c87fed845eb13823edef8a'),
+        builder.Archive(f'{_FILES}Audio_Song_Actors_01-24.zip', 225505317, '5411230427d67a21e18aa4d466e6d1b9'),
     )
-    PUBLISHED = corpus.Published(  # two statements, two repetitions, two intensities (neutral: one) of each speaker
+    PUBLISHED = builder.Published(  # two statements, two repetitions, two intensities (neutral: one) of each speaker
         utterances={
             'speech': {e: 24 * (4 if e == 'neutral' else 8) for e in EMOTIONS},
             'song': {e: 23 * (4 if e == 'neutral' else 8) for e in EMOTIONS[:6]},
@@ -36,8 +36,8 @@ class Builder(corpus.CorpusBuilder):
     )
 
     def recordings(self, dl_manager):
-        files = self.audio(dl_manager, namings.RAVDESS, '03-01-06-01-02-01-12.wav')
+        files = self.audio(dl_manager, file_names.RAVDESS, '03-01-06-01-02-01-12.wav')
         videos = [a for a in files if VIDEO.match(a.stem)]
-        yield from (corpus.Skipped(a.source, 'ignored', 'sound of a video') for a in videos)
+        yield from (builder.Skipped(a.source, 'ignored', 'sound of a video') for a in videos)
         others = [a for a in files if not VIDEO.match(a.stem)]
-        yield from namings.recordings(others, lambda a: namings.ravdess(a.stem), r'\d\d-\d\d-', 'RAVDESS')
+        yield from file_names.recordings(others, lambda a: file_names.ravdess(a.stem), r'\d\d-\d\d-', 'RAVDESS')

@@ -3,16 +3,16 @@
 import re
 from pathlib import PurePath
 
-from ser_jax.data import corpus, namings
+from ser_jax.corpora import builder, file_names
 
-_SPEAKERS = {f'savee_{name.lower()}': 'male' for name in namings.SAVEE_SPEAKERS}
+_SPEAKERS = {f'savee_{name.lower()}': 'male' for name in file_names.SAVEE_SPEAKERS}
 
 
-class Builder(corpus.CorpusBuilder):
+class Builder(builder.CorpusBuilder):
     """Speech, from a folder or zip that the user has: AudioData/DC/a01.wav, or flat as DC_a01.wav."""
 
     TITLE = 'SAVEE, Haq and Jackson (2010)'
-    EMOTIONS = tuple(namings.SAVEE_EMOTIONS.values())
+    EMOTIONS = tuple(file_names.SAVEE_EMOTIONS.values())
     HOMEPAGE = 'http://kahlan.eps.surrey.ac.uk/savee/'
     LICENSE = 'research use only, on registration with the University of Surrey'
     RESEARCH_ONLY = True
@@ -20,14 +20,14 @@ class Builder(corpus.CorpusBuilder):
         'register at http://kahlan.eps.surrey.ac.uk/savee/ to get it, and give the folder that holds it, zipped or not, '
         'as --manual_dir=FOLDER'
     )
-    PUBLISHED = corpus.Published(
+    PUBLISHED = builder.Published(
         utterances={'speech': {e: 4 * (30 if e == 'neutral' else 15) for e in EMOTIONS}},
         speakers={'speech': _SPEAKERS},
     )
 
     def recordings(self, dl_manager):
-        files = self.audio(dl_manager, namings.SAVEE, 'DC/a01.wav or DC_a01.wav')
+        files = self.audio(dl_manager, file_names.SAVEE, 'DC/a01.wav or DC_a01.wav')
         # The speaker's folder may be what was given itself, or a zip.
         folder = lambda a: PurePath(re.sub(r'(?i)\.zip:', '/', a.source)).parent.name
-        read = lambda a: namings.savee(a.stem, folder(a))
-        yield from namings.recordings(files, read, r'(DC|JE|JK|KL)_|(sa|su|[adfhn])\d\d', 'SAVEE')
+        read = lambda a: file_names.savee(a.stem, folder(a))
+        yield from file_names.recordings(files, read, r'(DC|JE|JK|KL)_|(sa|su|[adfhn])\d\d', 'SAVEE')

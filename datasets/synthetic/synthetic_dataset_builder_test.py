@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ser_jax import build
-from ser_jax.audio import espeak, features, wav
+from ser_jax.audio import features, wav
 from ser_jax.contract import InputError
-from ser_jax.data import acting
+from ser_jax.corpora import espeak, synthetic_script
 
 HERE = Path(__file__).parent
 Builder = build.builder_class(HERE / 'synthetic_dataset_builder.py')
@@ -39,7 +39,7 @@ def log_mel(small, tmp_path_factory):
 def test_every_utterance_is_there_with_its_fields(log_mel):
     assert log_mel.name == 'synthetic'
     source = log_mel.as_data_source('train')
-    lines = {line.id: line for line in acting.script(0, SENTENCES)}
+    lines = {line.id: line for line in synthetic_script.script(0, SENTENCES)}
     assert len(source) == len(lines) == 12 * 8 * SENTENCES
     speakers, emotions, sexes = collections.Counter(), collections.Counter(), collections.Counter()
     for i in range(len(source)):
@@ -68,8 +68,8 @@ def test_every_utterance_is_there_with_its_fields(log_mel):
 
 def test_features_are_those_of_the_performance(log_mel):
     example = log_mel.as_data_source('train')[100]
-    line = next(line for line in acting.script(0, SENTENCES) if line.id == example['id'].decode())
-    (expected,) = features.extract([wav.prepare(*acting.perform(line))])
+    line = next(line for line in synthetic_script.script(0, SENTENCES) if line.id == example['id'].decode())
+    (expected,) = features.extract([wav.prepare(*synthetic_script.perform(line))])
     assert np.array_equal(example['log_mel'], expected.astype(np.float16))
 
 

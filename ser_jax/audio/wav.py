@@ -15,11 +15,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from ser_jax.audio import boxes, containers, flac, media
-from ser_jax.audio.streams import Fault, Link, damaged, truncated
+from ser_jax.audio.containers import boxes, flac, formats, media
+from ser_jax.audio.containers.streams import Fault, Link, damaged, truncated
 from ser_jax.contract import InputError
 
-MEDIA = (  # decoded by FFmpeg, see `ser_jax.audio.media`
+MEDIA = (  # decoded by FFmpeg, see `ser_jax.audio.containers.media`
     '.m4a', '.m4b', '.mp4', '.m4v', '.mov', '.3gp', '.3g2', '.aac', '.webm', '.mka', '.mkv', '.amr', '.awb', '.wma', '.spx',
 )  # fmt: skip
 SUFFIXES = (  # what is decoded: by libsndfile, and by FFmpeg
@@ -146,8 +146,8 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
         raise Fault('undecodable', 'is a pointer of git LFS, not the sound itself; fetch it with `git lfs pull`')
     if container := boxes.kind(content):
         return _joined([media.decode(part, container, name) for part in boxes.parts(content, container)])
-    links = containers.links(content)
-    if container := containers.foreign(content):
+    links = formats.links(content)
+    if container := formats.foreign(content):
         return _joined([media.decode(link.content, container, name) for link in links])
     return _joined([_samples(link) for link in links])
 

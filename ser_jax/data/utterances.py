@@ -13,9 +13,9 @@ import numpy as np
 
 from ser_jax.audio import features, front_ends, variants
 from ser_jax.contract import Facts, InputError
-from ser_jax.data import corpus as corpora
-from ser_jax.data import shards
-from ser_jax.data.emotions import ordered, relabeling
+from ser_jax.corpora import builder as corpora
+from ser_jax.corpora import shards
+from ser_jax.emotions import ordered, relabeling
 
 FIELDS = ('id', 'speaker', 'sex', 'emotion', 'label', 'text', 'language', 'intensity', 'channel', 'source_sha256')
 MEASURES = ('seconds', 'rate_hz', 'level_db', 'peak', 'clipped', 'silence')

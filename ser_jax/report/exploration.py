@@ -1,6 +1,6 @@
 """eda.html, figures/*.png and tables/*.csv: what corpora hold, on one self-contained page.
 
-Numbers come as the tables of `ser_jax.data.survey` and as the arrays of opened corpora; nothing is measured here.
+Numbers come as the tables of `ser_jax.explore.statistics` and as the arrays of opened corpora; nothing is measured here.
 """
 
 import csv
@@ -25,7 +25,7 @@ class Look(NamedTuple):
     """What is looked at in one corpus.
 
     Attributes:
-      found: `ser_jax.data.examples.Example`s; empty for texts. mels, waves: `Change`s of the recording `id`; `waves` may
+      found: `ser_jax.explore.exemplars.Example`s; empty for texts. mels, waves: `Change`s of the recording `id`; `waves` may
         be empty. notes: sentences. sound: the config that the samples come from, '' where there are none, and then
       command: what builds it, '' for texts.
     """
@@ -67,7 +67,7 @@ def write(
 
     Args:
       corpora: opened corpora (`ser_jax.data.utterances.Utterances`), one each.
-      tables: name -> rows, of `ser_jax.data.survey.tables`; each becomes tables/<name>.csv.
+      tables: name -> rows, of `ser_jax.explore.statistics.tables`; each becomes tables/<name>.csv.
       looks: one per corpus. covered: the share of recordings that a rate is asked to cover.
     """
     output = Path(output)

@@ -1,6 +1,6 @@
 """One self-contained HTML page about a set of runs: no script, no font, no picture from anywhere else.
 
-Scores are shown as `ser_jax.learn.scores.Score` holds them; nothing is measured here. Every name that comes from
+Scores are shown as `ser_jax.scoring.scores.Score` holds them; nothing is measured here. Every name that comes from
 outside (runs, speakers, ids, environment) is escaped by jinja2.
 """
 
@@ -37,7 +37,7 @@ def write(
     """Writes the report to `path`, usually `report.html`; the folder must exist.
 
     Args:
-      scores: of `ser_jax.learn.scores.scores_by(predictions)`.
+      scores: of `ser_jax.scoring.scores.scores_by(predictions)`.
       predictions: the table behind them; the confident mistakes are listed from it.
       histories: run -> records of its metrics.jsonl (see `plots.learning_curves`).
       environment: what environment.json holds; nested mappings become dotted names.

@@ -25,7 +25,7 @@ def write(
 
     Args:
       config: the run's resolved config (a plain dict: data.corpora, model.name, members ...).
-      scores: `ser_jax.learn.scores.Score`s of this run; may be empty, and the card says so.
+      scores: `ser_jax.scoring.scores.Score`s of this run; may be empty, and the card says so.
       environment: what environment.json holds.
       corpora: what the run was trained on.
       emotions: the classes of the run, where no score shows them.

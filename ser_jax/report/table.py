@@ -10,7 +10,7 @@ from ser_jax.report.html import system_name
 
 
 def table(scores: Sequence[Any], title: str = '') -> Table:
-    """A rich table of `ser_jax.learn.scores.Score`s; the note (inflated, synthetic) stands right below the UAR.
+    """A rich table of `ser_jax.scoring.scores.Score`s; the note (inflated, synthetic) stands right below the UAR.
 
     Two lines a score, so that 80 columns hold all of it; only the first column folds.
     """

@@ -8,7 +8,8 @@ import pytest
 
 from ser_jax.audio import features
 from ser_jax.contract import InputError
-from ser_jax.data import examples, utterances
+from ser_jax.data import utterances
+from ser_jax.explore import exemplars
 from tests.conftest import EMOTIONS, ROOT, tone
 
 
@@ -130,4 +131,4 @@ def test_sounds_are_read_from_checked_shards_alone(data_dir, tmp_path):
     stored = next(copy.glob('synthetic/waveform/*/fingerprint.json'))
     stored.write_text(json.dumps({**json.loads(stored.read_text()), 'fingerprint': 'other'}))
     with pytest.raises(InputError, match='is not what was built'):
-        examples.Sounds('synthetic', str(copy))
+        exemplars.Sounds('synthetic', str(copy))

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pyarrow as pa
 import pytest
 
-from ser_jax.learn import scores
 from ser_jax.report import html
+from ser_jax.scoring import scores
 
 _VOID = {'meta', 'link', 'img', 'br', 'hr', 'input', 'wbr', 'path', 'use', 'image', 'rect'}
 

@@ -1,0 +1,187 @@
+"""Structure of the files that phones and browsers record (mp4, webm, 3gp, amr, aac, wma): complete or cut, how many joined.
+
+Only heads are read here; PyAV decodes (`ser_jax.audio.containers.media`), and reads a cut file as if it were whole.
+"""
+
+import struct
+
+from ser_jax.audio.containers.streams import Fault, after_tags, damaged, truncated
+
+_EBML = b'\x1a\x45\xdf\xa3'
+_ASF = bytes.fromhex('3026b2758e66cf11a6d900aa0062ce6c')
+_MP4 = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'pnot')
+_ANYWHERE = (*_MP4, b'moof', b'mfra', b'sidx', b'ssix', b'styp', b'uuid', b'meta', b'udta', b'emsg', b'prft', b'pdin')
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+_ELEMENTS = {  # what a Segment and a Cluster hold
+    _SEGMENT, _CLUSTER, 0x1A45DFA3, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469,
+    0xEC, 0xBF, 0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0x5854, 0xAF,
+}  # fmt: skip
+_AMR = {
+    b'#!AMR\n': (13, 14, 16, 18, 20, 21, 27, 32, 6, 7, 6, 6, 1, 1, 1, 1),
+    b'#!AMR-WB\n': (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 6, 6, 6, 6, 1, 1),
+}
+
+
+def kind(content: bytes) -> str:
+    """The container, in the words that users know; '' if it is none of this module."""
+    head = bytes(content[:16])
+    if head[4:8] in _MP4:
+        return 'mp4'
+    if head[:4] == _EBML:
+        return 'webm'
+    if head == _ASF:
+        return 'wma'
+    if head.startswith(tuple(_AMR)):
+        return 'amr'
+    return 'aac' if _is_adts(content, after_tags(content, 0)) else ''
+
+
+def parts(content: bytes, container: str) -> list[bytes]:
+    """The files that a file consists of: itself, unless several were joined.
+
+    Raises:
+      Fault: it ends within an element, lacks one, or bytes belong to no element.
+    """
+    starts = {'mp4': _boxes, 'webm': _elements, 'wma': _objects, 'amr': _speech, 'aac': _adts}[container](content)
+    if len(starts) == 1:
+        return [content]
+    return [content[a:b] for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
+
+
+def _boxes(content: bytes) -> list[int]:
+    starts, seen, at = [0], [], 0
+    while at < len(content):
+        if after_tags(content, at) == len(content):
+            break
+        head = content[at : at + 16]
+        if len(head) < 8:
+            raise truncated('its last box is cut')
+        size, name = struct.unpack_from('>I4s', head)
+        if name not in _ANYWHERE:
+            raise damaged(f'no box begins at byte {at}')
+        if name == b'ftyp' and seen:
+            _complete(seen)
+            starts.append(at)
+            seen = []
+        if size == 1:
+            size = int.from_bytes(head[8:16], 'big')
+        elif not size:
+            size = len(content) - at
+        if at + size > len(content):
+            raise truncated(f'{at + size - len(content)} bytes of its {name.decode()} box are missing')
+        if size < 8:
+            raise damaged(f'no box begins at byte {at}')
+        seen.append(name)
+        at += size
+    _complete(seen)
+    return starts
+
+
+def _complete(names: list[bytes]) -> None:
+    order = [n for n in names if n in (b'moov', b'moof', b'mdat')]
+    if b'moov' not in order:
+        raise truncated('its index (moov) is missing')
+    if b'mdat' not in order or order[-1] == b'moof':
+        raise truncated('its samples (mdat) are missing')
+
+
+def _elements(content: bytes) -> list[int]:
+    starts, at, outer = [], 0, 0
+    while at < len(content):
+        if after_tags(content, at) == len(content):
+            break
+        name, body = _vint(content, at, keep=True)
+        size, body = _vint(content, body) if body else (None, 0)
+        if not body:
+            raise truncated('its last element is cut')
+        if name not in _ELEMENTS:
+            raise damaged(f'no element begins at byte {at}')
+        if name == 0x1A45DFA3:
+            if at < outer:
+                raise truncated(f'{outer - at} bytes before the file joined to it are missing')
+            starts.append(at)
+        if size is not None and body + size > len(content):
+            raise truncated(f'{body + size - len(content)} bytes are missing')
+        if name == _SEGMENT and size is not None:
+            outer = body + size
+        at = body if name in (_SEGMENT, _CLUSTER) else body + (size or 0)
+    if len(content) < outer or not starts:
+        raise truncated(f'{outer - len(content)} bytes are missing')
+    return starts
+
+
+def _vint(content: bytes, at: int, keep: bool = False) -> tuple[int | None, int]:
+    """A number of Matroska (None = unknown) and the position behind it, 0 if the file ends within."""
+    first = content[at] if at < len(content) else 0
+    length = 9 - first.bit_length()
+    if length > 8 or at + length > len(content):
+        return None, 0
+    value = int.from_bytes(content[at : at + length], 'big')
+    if keep:
+        return value, at + length
+    value &= (1 << 7 * length) - 1
+    return (None if value == (1 << 7 * length) - 1 else value), at + length
+
+
+def _objects(content: bytes) -> list[int]:
+    starts, at, has_data = [], 0, True
+    while at < len(content):
+        if len(content) - at < 24 or after_tags(content, at) == len(content):
+            if content[at:].strip(b'\0'):
+                raise truncated('its last object is cut')
+            break
+        name, size = struct.unpack_from('<16sQ', content, at)
+        if name == _ASF:
+            starts.append(at)
+            has_data = False
+        has_data |= name == bytes.fromhex('3626b2758e66cf11a6d900aa0062ce6c')
+        if size < 24:
+            raise damaged(f'no object begins at byte {at}')
+        if at + size > len(content):
+            raise truncated(f'{at + size - len(content)} bytes are missing')
+        at += size
+    if not has_data:
+        raise truncated('its samples are missing')
+    return starts
+
+
+def _speech(content: bytes) -> list[int]:
+    starts, at, sizes = [], 0, ()
+    while at < len(content):
+        magic = next((m for m in _AMR if content[at : at + len(m)] == m), None)
+        if magic:
+            starts.append(at)
+            at, sizes = at + len(magic), _AMR[magic]
+            continue
+        if content[at] & 0x83:
+            raise damaged(f'no frame begins at byte {at}')
+        at += sizes[content[at] >> 3 & 15]
+    if at > len(content):
+        raise truncated('its last frame is cut')
+    return starts
+
+
+def _is_adts(content: bytes, at: int) -> bool:
+    return content[at : at + 1] == b'\xff' and at + 1 < len(content) and content[at + 1] & 0xF6 == 0xF0
+
+
+def _adts(content: bytes) -> list[int]:
+    at = after_tags(content, 0)
+    while (at := after_tags(content, at)) < len(content):
+        if not _is_adts(content, at):
+            cut = len(content) - at < 2
+            raise truncated('its last frame is cut') if cut else damaged(f'no frame begins at byte {at}')
+        size = (
+            (content[at + 3] & 3) << 11 | content[at + 4] << 3 | content[at + 5] >> 5 if at + 6 <= len(content) else 7
+        )
+        if size < 7:
+            raise damaged(f'no frame begins at byte {at}')
+        if at + size > len(content):
+            raise truncated('its last frame is cut')
+        at += size
+    return [0]
+
+
+def unsupported(reason: str) -> Fault:
+    """Return the fault of a file that is whole and cannot be decoded."""
+    return Fault('undecodable', f'cannot be decoded ({reason})')

@@ -1,0 +1,112 @@
+"""Chunked containers (wav, rf64, w64, aiff, caf) and the headers of au and NIST files: announced against real lengths.
+
+Headers of streams that never learned their length, of recorders that never updated it and of files joined by `cat` are
+rewritten, so that a decoder reads everything; a file that is shorter than announced is truncated.
+"""
+
+import re
+import struct
+
+from ser_jax.audio.containers import headers
+from ser_jax.audio.containers.streams import SLACK_BYTES, Fault, Link, after_tags, damaged, truncated
+
+_STARTS = re.compile(
+    rb'RIF[FX].{4}WAVE|RF64.{4}WAVE|riff.{12}.{8}wave|FORM.{4}AIF[FC]|caff\x00\x01|\.snd\x00\x00|dns\..\x00\x00\x00',
+    re.DOTALL,
+)
+_METADATA = re.compile(
+    rb'LIST|bext|_PMX|iXML|fact|cue |smpl|junk|JUNK|PAD |FLLR|inst|plst|acid|afsp|DISP|axml|chna|cart|umid|PEAK|'
+    rb'[iI][dD]3 |minf|elm1|regn|levl|strc|r64m|NAME|AUTH|\(c\) |ANNO|COMT|APPL|MARK|INST|MIDI|AESD|info|strg|free|'
+    rb'mark|uuid|pakt|kuki|chan'
+)
+
+
+def is_chunked(content: bytes) -> bool:
+    """True for the containers of this module."""
+    return bool(_STARTS.match(content)) or content.startswith((b'NIST_1A', b'.snd', b'dns.'))
+
+
+def links(content: bytes) -> list[Link]:
+    """The streams of a file, each with a header that tells the truth.
+
+    Raises:
+      Fault: samples are missing, or the header contradicts itself.
+    """
+    found, at = [], 0
+    while at < len(content):
+        part = content[at:] if at else content
+        if not is_chunked(part):
+            raise damaged(f'no header begins at byte {at}')
+        try:
+            sound, form = headers.read(part)
+        except struct.error as e:
+            raise truncated('its header is cut') from e
+        if sound is None:
+            if form:
+                raise truncated('it has no chunk of samples')
+            return [*found, Link(part)]
+        end, last, following = _extent(part, sound, form)
+        found.append(_link(part, sound, end, last))
+        at += following
+    return found
+
+
+def _extent(content: bytes, sound: headers.Header, form: headers.Format | None) -> tuple[int, int, int]:
+    """The ends of the samples, of the chunks behind them and of tags behind these, where the next stream begins."""
+    held = len(content)
+    if sound.size is None or (form and not sound.size and held - sound.start > 8):
+        if form and sound.size == 0 and (tail := _tail(content, sound.start, form)):
+            return sound.start, *tail
+        return _up_to_next(content, sound.start)
+    end = sound.start + sound.size
+    if end > held:
+        # Some writers count their own header into the data; then the outer size shows that nothing is missing.
+        if sound.whole and end - held <= SLACK_BYTES:
+            return held, held, held
+        raise truncated(f'{end - held} bytes of sound are missing')
+    for at in dict.fromkeys((end + sound.size % 2, end)) if form else (end,):
+        if tail := _tail(content, at, form):
+            return end, *tail
+    if not sound.fields:
+        raise Fault('truncated', 'its header announces fewer samples than follow; write it again, e.g. as wav')
+    return _up_to_next(content, end)
+
+
+def _up_to_next(content: bytes, at: int) -> tuple[int, int, int]:
+    """All that follows as samples, up to the header of the next stream."""
+    following = _STARTS.search(content, at)
+    end = following.start() if following else len(content)
+    return end, end, end
+
+
+def _tail(content: bytes, at: int, form: headers.Format | None) -> tuple[int, int] | None:
+    """The ends of chunks and of tags and padding from a position on; None if sound follows instead."""
+    last = at
+    while True:
+        at = after_tags(content, at)
+        if _STARTS.match(content, at):
+            return last, at
+        if len(content) - at <= SLACK_BYTES:
+            return (len(content) if at == last else last), len(content)
+        chunk = next(headers.chunks(content, at, form), None) if form else None
+        if chunk is None or not chunk.id[:4].isascii() or not chunk.id[:4].decode().isprintable():
+            return None
+        if chunk.end > len(content):  # metadata that was cut
+            return (len(content), len(content)) if _METADATA.match(chunk.id) else None
+        at = last = chunk.end + -chunk.size % form.align
+
+
+def _link(content: bytes, sound: headers.Header, end: int, last: int) -> Link:
+    size = end - sound.start
+    frames = size // sound.block * sound.frames if sound.block else 0
+    least = max(sound.least, frames - sound.frames + 1)  # the last block may be filled in part
+    content = content if last >= len(content) else content[:last]
+    if size == sound.size or (sound.size and end < sound.start + sound.size):
+        return Link(content, least)
+    changed = bytearray(content)
+    for at, layout, extra in sound.fields:
+        most = (1 << 8 * struct.calcsize(layout) - layout[-1].islower()) - 1
+        struct.pack_into(layout, changed, at, min(size + extra, most))
+    for at, layout in sound.counts:
+        struct.pack_into(layout, changed, at, min(frames, 0xFFFFFFFF))
+    return Link(bytes(changed), least)

@@ -1,0 +1,49 @@
+"""FLAC files: joined streams, announced lengths, the checksum of the decoded samples (RFC 9639)."""
+
+import hashlib
+import re
+
+import numpy as np
+
+from ser_jax.audio.containers.streams import Link, id3v2_bytes
+
+_START = re.compile(rb'fLaC[\x00\x80]\x00\x00\x22')  # the marker and the head of STREAMINFO, always 34 bytes
+_TOTAL = 21  # offset of the byte whose lower half begins the 36-bit number of samples
+
+
+def links(content: bytes) -> list[Link]:
+    """The streams of a FLAC file or of several joined ones."""
+    starts = [m.start() for m in _START.finditer(content, id3v2_bytes(content, 0))]
+    if not starts:
+        return [Link(content)]
+    parts = [content] if len(starts) == 1 else [
+        content[a:b] for a, b in zip(starts, [*starts[1:], len(content)], strict=True)
+    ]  # fmt: skip
+    return [_link(part, _START.search(part).start()) for part in parts]
+
+
+def _link(content: bytes, at: int) -> Link:
+    total = int.from_bytes(content[at + _TOTAL : at + _TOTAL + 5], 'big') & 0xFFFFFFFFF
+    md5 = content[at + 26 : at + 42]
+    if any(md5):
+        return Link(content, total, md5=md5)
+    return Link(_without_total(content, at) if total else content, total)
+
+
+def _without_total(content: bytes, at: int) -> bytes:
+    """The same stream of unknown length, which a decoder reads to its end."""
+    return b''.join(
+        (content[: at + _TOTAL], bytes([content[at + _TOTAL] & 0xF0]), bytes(4), content[at + _TOTAL + 5 :])
+    )
+
+
+def matches(samples: np.ndarray, subtype: str, md5: bytes) -> bool:
+    """True if the MD5 of decoded samples in [-1, 1] is the one that the encoder wrote."""
+    bits = {'PCM_S8': 8, 'PCM_16': 16, 'PCM_24': 24}.get(subtype)
+    if not bits:
+        return True
+    if samples.dtype == np.int16:
+        return hashlib.md5(np.ascontiguousarray(samples, '<i2'), usedforsecurity=False).digest() == md5
+    whole = np.ascontiguousarray(samples * np.float32(1 << (bits - 1))).astype('<i4')
+    packed = whole.view(np.uint8).reshape(-1, 4)[:, : bits // 8]
+    return hashlib.md5(np.ascontiguousarray(packed), usedforsecurity=False).digest() == md5

@@ -1,0 +1,32 @@
+"""From the bytes of a file to its streams: the container decides who judges the length."""
+
+from ser_jax.audio.containers import chunks, flac, headers, mpeg, ogg
+from ser_jax.audio.containers.streams import Link, id3v2_bytes
+
+
+def links(content: bytes) -> list[Link]:
+    """The streams of a file that libsndfile decodes, in order.
+
+    Raises:
+      Fault: something of the file is missing or damaged.
+    """
+    if chunks.is_chunked(content):
+        frames = headers.mpeg_in_wave(content)
+        return mpeg.links(frames) if frames else chunks.links(content)
+    if content[:4] == b'OggS':
+        return ogg.links(content)
+    start = id3v2_bytes(content, 0)
+    if content[start : start + 4] == b'fLaC':
+        return flac.links(content)
+    if start or mpeg.frame(bytes(content[:4])):
+        return mpeg.links(content)
+    return [Link(content)]
+
+
+def foreign(content: bytes) -> str:
+    """The name of a container or codec that libsndfile does not decode and FFmpeg does; '' for others."""
+    if content[:4] == b'caff' and headers.codec(content) not in (b'lpcm', b'ulaw', b'alaw', b'alac'):
+        return 'caf'
+    if content[:4] == b'OggS' and ogg.codec(content).startswith(b'Speex'):
+        return 'ogg'
+    return ''

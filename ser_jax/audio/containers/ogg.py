@@ -1,0 +1,77 @@
+"""Pages of Ogg files: checksums, order, ends, and the links of chained streams (RFC 3533)."""
+
+import struct
+import zlib
+from typing import NamedTuple
+
+from ser_jax.audio.containers.streams import Link, after_tags, damaged, truncated
+
+_REVERSED = bytes(int(f'{i:08b}'[::-1], 2) for i in range(256))
+_HEAD = struct.Struct('<4sBBqIIIB')  # capture pattern, version, flags, granule, serial, sequence, checksum, segments
+_BEGINS, _ENDS = 2, 4
+
+
+class _Page(NamedTuple):
+    at: int
+    end: int
+    flags: int
+    serial: int
+    sequence: int
+
+
+def links(content: bytes) -> list[Link]:
+    """The links of an Ogg file, each a whole file of its own.
+
+    Raises:
+      Fault: a page is cut, changed, lost or out of order, or a stream has no end.
+    """
+    starts, end, last = [0], 0, {}  # serial -> newest page of every stream of the newest link
+    for page in _pages(content):
+        if page.flags & _BEGINS:
+            if last and all(p.flags & _ENDS for p in last.values()):
+                starts.append(page.at)
+                last = {}
+            elif page.serial in last or any(not p.flags & _BEGINS for p in last.values()):
+                raise truncated('the stream before the one joined to it has no end')
+        elif page.serial not in last:
+            raise damaged(f'the first page of a stream is missing before byte {page.at}')
+        elif page.sequence != last[page.serial].sequence + 1:
+            raise damaged(f'pages are missing before byte {page.at}')
+        last[page.serial], end = page, page.end
+    if not all(p.flags & _ENDS for p in last.values()):
+        raise truncated('the stream has no last page')
+    if (starts, end) == ([0], len(content)):
+        return [Link(content)]
+    return [Link(content[a:b]) for a, b in zip(starts, [*starts[1:], end], strict=True)]
+
+
+def codec(content: bytes) -> bytes:
+    """The first bytes of the first packet, which name the codec."""
+    return content[28:36]
+
+
+def _pages(content: bytes):
+    at = 0
+    while at < len(content):
+        head = content[at : at + _HEAD.size]
+        if head[:4] != b'OggS'[: len(head)] or not head:
+            if (end := after_tags(content, at)) == len(content):
+                return
+            raise damaged(f'no page begins at byte {end}')
+        if len(head) < _HEAD.size:
+            raise truncated('its last page is cut')
+        _, version, flags, _, serial, sequence, checksum, segments = _HEAD.unpack(head)
+        body = at + _HEAD.size + segments
+        end = body + sum(content[at + _HEAD.size : body])
+        if end > len(content):
+            raise truncated('its last page is cut')
+        if version or checksum != _crc(content[at : at + 22] + bytes(4) + content[at + 26 : end]):
+            raise damaged(f'the page at byte {at} does not match its checksum')
+        yield _Page(at, end, flags, serial, sequence)
+        at = end
+
+
+def _crc(page: bytes) -> int:
+    """CRC-32 as Ogg has it, most significant bit first, by zlib's, which has the least significant first."""
+    reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f'{reflected:032b}'[::-1], 2)

@@ -1,0 +1,255 @@
+"""Recordings heard and computed by Apache Beam's workers, on as many machines as a runner has.
+
+Imported only where Beam was asked for. A job carries nothing but the numbers of chunks: what is to be done lies in a
+folder beside the shards in the making, and what was heard comes back there, so that a corpus of any size fits the job
+of every runner. That folder (in --data_dir) and the recordings must be seen by all workers under the same path.
+"""
+
+import contextlib
+import dataclasses
+import io
+import logging
+import os
+import re
+import shlex
+import shutil
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.internal import pickler
+from apache_beam.options import pipeline_options
+from apache_beam.runners.portability import fn_api_runner
+from apache_beam.transforms import environments
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ser_jax.contract import InputError, Recording
+from ser_jax.corpora.inspection import Heard
+
+SEE = "see 'Preparing data on Beam' in launch/README.md"
+POLL_S = 1.0  # between two looks at how many chunks are done
+
+_CODER = beam.coders.PickleCoder()
+_ALONE = threading.Lock()  # some runners call one process from several threads
+
+
+@dataclasses.dataclass
+class Workers:
+    """A runner, and the folder through which its workers get their work and reply.
+
+    Attributes:
+      folder: made here; `at_work` removes it.
+      options, runner: what a pipeline is made with, see `runner_of`.
+      chunk: recordings of one chunk.
+      alone: never two chunks at a time in one process, for reads that are not thread-safe.
+      most: recordings to write; None for all.
+    """
+
+    folder: Path
+    options: pipeline_options.PipelineOptions
+    runner: Any
+    chunk: int
+    alone: bool
+    most: int | None = None
+
+    def hear(self, do: Callable[[list], list[Heard]], recordings: Sequence[Recording], title: str) -> list[Heard]:
+        """What `do` hears in recordings, in their order; what it prepares of them does not travel.
+
+        Raises:
+          InputError: a recording cannot be sent to a worker, a worker refused it, or workers see other files.
+        """
+        chunks = self._give('hear', do, recordings)
+        with self._watched(f'hearing {title}', len(recordings)), beam.Pipeline(self.runner, self.options) as pipeline:
+            _ = pipeline | 'Chunks' >> _numbers(chunks) | 'Hear' >> beam.Map(_hear, folder=str(self.folder))
+        heard = []
+        for number, start in enumerate(range(0, len(recordings), self.chunk)):
+            try:
+                refused, found = _CODER.decode((self.folder / f'{number}.hear.reply').read_bytes())
+            except FileNotFoundError as e:
+                raise InputError(_unseen(self.folder)) from e
+            if refused:
+                raise InputError(refused)
+            items = recordings[start : start + self.chunk]
+            for recording, (sha256, measures, defect) in zip(items, found, strict=True):
+                if defect is not None and defect.kind == 'missing' and Path(defect.source).exists():
+                    raise InputError(_unseen(defect.source))
+                heard.append(Heard(recording, sha256, measures, defect=defect))
+        return heard
+
+    def examples(self, do: Callable[[list[Heard]], list[dict]], kept: Sequence[Heard]) -> beam.PTransform:
+        """A transform that gives (place in `kept`, example) of each recording; `do` computes a chunk of examples."""
+        chunks = self._give('compute', do, kept[: self.most])
+        compute = beam.FlatMap(_compute, folder=str(self.folder), chunk=self.chunk)
+        return 'Chunks' >> _numbers(chunks) | 'Compute' >> compute
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator['Workers']:
+        """While it lasts, Beam is quiet on one machine, and what workers cannot do is one line.
+
+        Raises:
+          InputError: for what a worker refused, and for what tells that workers lack the package or see other files.
+        """
+        try:
+            with _quiet() if isinstance(self.runner, fn_api_runner.FnApiRunner) else contextlib.nullcontext():
+                try:
+                    yield self
+                except InputError:
+                    raise
+                except Exception as e:
+                    if reason := self._refused() or _known(str(e), self.folder):
+                        raise InputError(reason) from e
+                    raise
+            if reason := self._refused():
+                raise InputError(reason)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _give(self, stage: str, do: Callable, items: Sequence) -> int:
+        """Lays out the work of a stage and returns how many chunks it has."""
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / stage).write_bytes(pickler.dumps((do, self.alone)))
+        starts = range(0, len(items), self.chunk)
+        for number, start in enumerate(starts):
+            try:
+                content = _CODER.encode(list(items[start : start + self.chunk]))
+            except Exception as e:  # each type of object has its own way to say that it cannot be pickled
+                source = getattr(items[start], 'source', f'chunk {number}')
+                raise InputError(
+                    f'{source} and what follows cannot be sent to a Beam worker ({e}); expected a Recording.read that '
+                    'can be pickled, e.g. functools.partial of a function in ser_jax; or build without Beam'
+                ) from e
+            (self.folder / f'{number}.{stage}').write_bytes(content)
+        return len(starts)
+
+    def _refused(self) -> str:
+        """What the first worker said that could not compute its chunk, '' if none."""
+        replies = sorted(self.folder.glob('*.compute.reply'), key=lambda p: int(p.name.split('.')[0]))
+        return next((refused for p in replies if (refused := _CODER.decode(p.read_bytes())[0])), '')
+
+    @contextlib.contextmanager
+    def _watched(self, title: str, total: int) -> Iterator[None]:
+        """A line of progress while workers reply."""
+        over = threading.Event()
+        columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(title, total=total)
+
+            def watch():
+                while not over.wait(POLL_S):
+                    done = sum(1 for _ in self.folder.glob('*.hear.reply')) * self.chunk
+                    progress.update(task, completed=min(done, total))
+
+            watching = threading.Thread(target=watch, daemon=True)
+            watching.start()
+            try:
+                yield
+                progress.update(task, completed=total)
+            finally:
+                over.set()
+                watching.join()
+
+
+def runner_of(config, log: Path) -> tuple[pipeline_options.PipelineOptions, Any]:
+    """(options, runner) of a DownloadConfig that asks for Beam.
+
+    DirectRunner stands for Beam's engine in Python (FnApiRunner): by itself it would first download another one, which
+    does not know direct_num_workers. Its workers write to `log` what else would fill the screen.
+
+    Raises:
+      InputError: an option has a value that it cannot have, or is unknown to the local runner; order is not wanted.
+    """
+    if config.nondeterministic_order:
+        raise InputError('--nondeterministic_order would mix the shards, which are in the order of ids; leave it out')
+    options = config.beam_options or pipeline_options.PipelineOptions(flags=[])
+    usage = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(usage):
+            known, given = options.get_all_options(), options.get_all_options(True, retain_unknown_options=True)
+    except SystemExit as e:  # Beam's parser prints four pages, and last what is wrong
+        why = usage.getvalue().strip().rpartition('error: ')[2]
+        raise InputError(f'--beam_pipeline_options cannot be understood: {why}; {SEE}') from e
+    options = pipeline_options.PipelineOptions.from_dictionary(given)  # a copy: these are changed
+    options.view_as(pipeline_options.TypeOptions).pipeline_type_check = False  # as TFDS does
+    standard, direct = (options.view_as(getattr(pipeline_options, f'{of}Options')) for of in ('Standard', 'Direct'))
+    runner = config.beam_runner or standard.runner or 'DirectRunner'
+    if isinstance(runner, str) and runner.rpartition('.')[2].lower() in ('directrunner', 'fnapirunner'):
+        if strange := sorted(set(given) - set(known)):  # other runners have options of their own
+            raise InputError(f'--beam_pipeline_options has {strange[0]}, which Beam does not know; {SEE}')
+        environment = None
+        if direct.direct_running_mode == 'multi_processing':
+            direct.direct_running_mode = 'in_memory'  # else Beam would replace the environment by its own
+            command = f'{sys.executable} -m apache_beam.runners.worker.sdk_worker_main 2>>{shlex.quote(str(log))}'
+            environment = environments.SubprocessSDKEnvironment.from_command_string(command)
+        runner = fn_api_runner.FnApiRunner(default_environment=environment)
+        standard.runner = 'FnApiRunner'
+    try:
+        return options, beam.runners.create_runner(runner) if isinstance(runner, str) else runner
+    except (ValueError, ImportError, AttributeError) as e:
+        raise InputError(f'--beam_pipeline_options names runner={runner}, which cannot be had ({e}); {SEE}') from e
+
+
+def _numbers(chunks: int) -> beam.PTransform:
+    """The numbers of chunks, handed to workers one by one."""
+    return beam.Create(range(chunks)) | beam.Reshuffle()
+
+
+def _hear(number: int, folder: str) -> None:
+    """On a worker: hears a chunk and replies what is small of it."""
+    refused, heard = _done(Path(folder), number, 'hear')
+    _reply(Path(folder), number, 'hear', refused, [(h.sha256, h.measures, h.defect) for h in heard])
+
+
+def _compute(number: int, folder: str, chunk: int) -> Iterator[tuple[int, dict]]:
+    """On a worker: the examples of a chunk; a chunk that cannot be computed is replied, and gives none."""
+    refused, examples = _done(Path(folder), number, 'compute')
+    if refused:
+        _reply(Path(folder), number, 'compute', refused, [])
+    return enumerate(examples, number * chunk)
+
+
+def _done(folder: Path, number: int, stage: str) -> tuple[str, list]:
+    """('', what the stage's work makes of a chunk), or (why it cannot be done, [])."""
+    work, items = (folder / stage).read_bytes(), (folder / f'{number}.{stage}').read_bytes()
+    try:
+        (do, alone), items = pickler.loads(work), _CODER.decode(items)
+    except (ImportError, AttributeError) as e:  # pickles name functions and classes by their module
+        return f'a Beam worker cannot import what the builder gives it ({e}); expected functions of ser_jax, {SEE}', []
+    try:
+        with _ALONE if alone else contextlib.nullcontext():
+            return '', do(items)
+    except InputError as e:
+        return str(e), []
+
+
+def _reply(folder: Path, number: int, stage: str, refused: str, found: list) -> None:
+    """A reply appears whole or not at all, also where a runner gives the same chunk to two workers."""
+    unfinished = folder / f'{number}.{stage}.{uuid.uuid4().hex}'
+    unfinished.write_bytes(_CODER.encode((refused, found)))
+    os.replace(unfinished, folder / f'{number}.{stage}.reply')
+
+
+def _unseen(path) -> str:
+    return f'Beam workers do not see {path}; recordings and --data_dir must lie where all workers see them, {SEE}'
+
+
+def _known(failure: str, folder: Path) -> str:
+    """What a failed job says of the user's set-up, '' if nothing."""
+    if missing := re.search(r"No module named '(ser_jax|tensorflow_datasets|apache_beam)[\w.]*'", failure):
+        return f'Beam workers cannot import {missing[1]}; {SEE}'
+    return _unseen(folder) if re.search(rf'No such file.*{re.escape(str(folder))}', failure) else ''
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Beam's log, which repeats every failure, with its traceback, for each step of the job."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

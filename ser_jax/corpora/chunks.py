@@ -1,0 +1,56 @@
+"""Work on a chunk of recordings, in the building process or on a Beam worker."""
+
+import dataclasses
+import unicodedata
+from collections.abc import Sequence
+
+from ser_jax.contract import InputError, Recording
+from ser_jax.corpora import audio_files, inspection, soundness
+from ser_jax.corpora.schema import FeatureConfig, fields
+
+_OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fields()]
+
+
+def normal(recording: Recording) -> Recording:
+    """A recording whose names are text, its id and classes in one normal form (NFC)."""
+    texts = {f: audio_files.readable(getattr(recording, f)) for f in ('source', 'text')}
+    for field in ('id', 'speaker', 'emotion', 'label'):
+        texts[field] = unicodedata.normalize('NFC', audio_files.readable(getattr(recording, field)))
+    return dataclasses.replace(recording, **texts)
+
+
+def hear(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Heard]:
+    """Recordings decoded, measured and judged; nothing of their sound is kept."""
+    return [inspection.hear(rate_hz, _nothing, r) for r in recordings]
+
+
+def examples(config: FeatureConfig, heard: Sequence[inspection.Heard]) -> list[dict]:
+    """Examples of recordings that were heard, their features computed here.
+
+    Raises:
+      InputError: a recording has changed since it was heard, or its features are not usable.
+    """
+    stored = config.finish([_prepared(config, h.recording) for h in heard])
+    for h, values in zip(heard, stored, strict=True):
+        if flaw := soundness.flaw(values):
+            reason = f'{h.recording.source}: {flaw[1]}'
+            raise InputError(f'{reason}; remove it, or build without Beam, which leaves it out')
+    return [example(h, values) for h, values in zip(heard, stored, strict=True)]
+
+
+def example(heard: inspection.Heard, stored: dict) -> dict:
+    """The example of a recording with its computed fields."""
+    of_recording = {name: getattr(heard.recording, name) for name in _OF_RECORDING}
+    return {**of_recording, 'source_sha256': heard.sha256, **heard.measures, **stored}
+
+
+def _nothing(samples, id: str) -> None:
+    """Keeps nothing of a recording."""
+
+
+def _prepared(config: FeatureConfig, recording: Recording):
+    if recording.read is None:
+        return {}
+    samples, rate_hz = recording.read()
+    checked = soundness.checked(samples, rate_hz, config.rate_hz, recording.source)
+    return config.prepare(checked, recording.id)

@@ -1,0 +1,117 @@
+"""Columns of a manifest: names, required ones, and the lines of a CSV, TSV or JSONL by them."""
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser_jax.audio import wav
+from ser_jax.contract import InputError
+from ser_jax.corpora import labels, tables
+from ser_jax.emotions import VALENCE, word
+
+SUFFIXES = ('.csv', '.tsv', '.jsonl')
+COLUMNS = ('path', 'emotion', 'speaker', 'text', 'sex', 'language', 'intensity', 'channel', 'id')
+OTHER_NAMES = {
+    'file': 'path', 'filename': 'path', 'label': 'emotion', 'transcript': 'text', 'gender': 'sex',
+}  # fmt: skip
+HELP = 'expected the columns path and emotion (speaker, text, sex ... where known)'
+
+
+def lines(manifest: Path) -> Iterator[tables.Line]:
+    """Yield the lines of a manifest, by our columns.
+
+    Raises:
+      InputError: it cannot be read, or its header is none.
+    """
+    try:
+        text = tables.decode(manifest.read_bytes(), str(manifest))
+    except OSError as e:
+        raise InputError(
+            f'{manifest} cannot be read ({e.strerror}); check its permissions and the disk'
+        ) from e
+    if not text.strip():
+        raise InputError(f'{manifest} is empty; {HELP}')
+    if manifest.suffix.lower() == '.jsonl':
+        if text.lstrip().startswith('['):
+            raise InputError(
+                f'{manifest} is a JSON list; write one object a line, '
+                '{"path": ..., "emotion": ...}'
+            )
+        yield from map(_of_json, tables.json_rows(text))
+        return
+    header = tables.header(text, str(manifest), _column, ('path', 'emotion'))
+    _check_header(manifest, header)
+    at = {name: header.columns.index(name) for name in ('path', 'emotion')}
+
+    def like_row(cells: list[str]) -> bool:
+        path = cells[at['path']] if at['path'] < len(cells) else ''
+        known = len(cells) >= len(header.columns) and word(cells[at['emotion']]) in VALENCE
+        return (
+            known
+            or any(c.lower().endswith(wav.SUFFIXES) for c in cells)
+            or os.path.isfile(manifest.parent / path)
+        )
+
+    yield from tables.rows(text, header, like_row)
+
+
+def _check_header(manifest: Path, header: tables.Header) -> None:
+    if any(name.lower().endswith(wav.SUFFIXES) for name in header.written):
+        first = header.delimiter.join(header.written)
+        raise InputError(
+            f'{manifest}: line {header.number} is {first[:80]!r}, no header; '
+            f'put {",".join(COLUMNS[:3])} above'
+        )
+    for name, column in zip(header.written, header.columns, strict=True):
+        if near := _near(column):
+            raise InputError(
+                f'{manifest} has a column {name!r}; did you mean {near}? '
+                f'known are {", ".join(COLUMNS)}'
+            )
+    for column in COLUMNS:
+        if (
+            len(
+                same := [
+                    w for w, c in zip(header.written, header.columns, strict=True) if c == column
+                ]
+            )
+            > 1
+        ):
+            raise InputError(
+                f'{manifest} has {len(same)} columns for the {column}, {" and ".join(same)}; '
+                'keep one'
+            )
+    if absent := [c for c in ('path', 'emotion') if c not in header.columns]:
+        raise InputError(
+            f'{manifest} has no column {absent[0]}; it has {", ".join(header.written)}; {HELP}'
+        )
+
+
+def _of_json(line: tables.Line) -> tables.Line:
+    """A line of JSON by our columns, its values as text."""
+    row = {}
+    for name, value in (line.values or {}).items():
+        column = _column(name)
+        if near := _near(column):
+            return tables.Line(line.number, None, f'has {name!r}; did you mean {near}?')
+        if column in COLUMNS:
+            if column in row:
+                return tables.Line(line.number, None, f'has {column} twice, once as {name!r}')
+            try:
+                row[column] = tables.word(value)
+            except ValueError as e:
+                return tables.Line(line.number, None, f'{column}: {e}')
+    return line if line.values is None else line._replace(values={'path': '', 'emotion': '', **row})
+
+
+def _column(name: str) -> str:
+    """The column that a heading names."""
+    plain = labels.normal(name).lower()
+    return OTHER_NAMES.get(plain, plain)
+
+
+def _near(column: str) -> str:
+    """The column of ours that one is nearly, so that it is a slip; others may hold anything."""
+    near = [] if column in COLUMNS else difflib.get_close_matches(column, COLUMNS, 1, 0.8)
+    return near[0] if near else ''

@@ -1,0 +1,208 @@
+"""How published corpora name their files: who speaks, with which emotion, read from a name and nothing else.
+
+Builders read their corpus with these, and an audit recognizes files that turn up under other labels: names are the one
+witness that sorting into folders cannot bend.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import PurePath
+from typing import NamedTuple
+
+import numpy as np
+
+from ser_jax.audio import variants
+from ser_jax.contract import Recording
+from ser_jax.corpora.audio_files import Audio
+from ser_jax.corpora.inspection import Skipped
+
+
+class Named(NamedTuple):
+    """What a file name says. `speaker` is '' where the name alone does not tell; `label` is the corpus's own code."""
+
+    corpus: str
+    speaker: str
+    sex: str
+    emotion: str
+    label: str
+    text: str = ''
+    intensity: str = 'unknown'
+    channel: str = 'speech'
+    language: str = 'en'
+
+
+# 03-01-06-01-02-01-12: modality (03 sound only), channel, emotion, intensity, statement, repetition, actor. Nobody sings
+# disgust or surprise, and neutral is never strong.
+RAVDESS = re.compile(r'03-(?!02-0[78])(?!0[12]-01-02)(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-'
+                     r'(?P<statement>0[12])-0[12]-(?P<actor>0[1-9]|1[0-9]|2[0-4])')  # fmt: skip
+RAVDESS_EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
+_STATEMENTS = {'01': 'Kids are talking by the door', '02': 'Dogs are sitting by the door'}
+
+CREMAD_EMOTIONS = {'NEU': 'neutral', 'HAP': 'happy', 'SAD': 'sad', 'ANG': 'angry', 'FEA': 'fearful', 'DIS': 'disgust'}
+CREMAD_SENTENCES = {
+    'IEO': "It's eleven o'clock", 'TIE': 'That is exactly what happened', 'IOM': "I'm on my way to the meeting",
+    'IWW': 'I wonder what this is about', 'TAI': 'The airplane is almost full', 'MTI': 'Maybe tomorrow it will be cold',
+    'IWL': 'I would like a new alarm clock', 'ITH': "I think I have a doctor's appointment", 'DFA': "Don't forget a jacket",
+    'ITS': "I think I've seen this before", 'TSI': 'The surface is slick', 'WSI': "We'll stop in a couple of minutes",
+}  # fmt: skip
+# 1001_DFA_ANG_XX: actor, sentence, emotion, level.
+CREMAD = re.compile(rf'(?P<actor>10(?:0[1-9]|[1-8][0-9]|9[01]))_(?P<sentence>{"|".join(CREMAD_SENTENCES)})_'
+                    r'(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<level>LO|MD|HI|X|XX)')  # fmt: skip
+# Of the 91 actors, 1001 to 1091, as the corpus's VideoDemographics.csv gives them.
+CREMAD_WOMEN = frozenset(1000 + n for n in (
+    2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 18, 20, 21, 24, 25, 28, 29, 30, 37, 43, 46, 47, 49, 52, 53, 54, 55, 56,
+    58, 60, 61, 63, 72, 73, 74, 75, 76, 78, 79, 82, 84, 89, 91,
+))  # fmt: skip
+
+# OAF_back_angry: actress, word, emotion. One file lacks its F.
+TESS = re.compile(
+    r'(?P<actress>OAF?|YAF)_(?P<word>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)', re.I | re.A
+)
+TESS_EMOTIONS = {'neutral': 'neutral', 'happy': 'happy', 'sad': 'sad', 'angry': 'angry', 'fear': 'fearful',
+                 'disgust': 'disgust', 'ps': 'surprised'}  # fmt: skip
+
+# DC_a01, or a01 in a folder DC: speaker, emotion, number, up to 30 where neutral and to 15 elsewhere.
+SAVEE = re.compile(
+    r'(?:(?P<speaker>DC|JE|JK|KL)_)?(?P<emotion>(?:sa|su|[adfh])(?=0[1-9]|1[0-5])|n)(?:0[1-9]|[12][0-9]|30)'
+)
+SAVEE_SPEAKERS = ('DC', 'JE', 'JK', 'KL')
+SAVEE_EMOTIONS = {'n': 'neutral', 'h': 'happy', 'sa': 'sad', 'a': 'angry', 'f': 'fearful', 'd': 'disgust',
+                  'su': 'surprised'}  # fmt: skip
+
+# What file managers append to copies: `f01 (10)`, `DC_a01 - Copy`, `DC_a01 copy 2`.
+COPY = re.compile(r'( \(\d+\)| - Copy| copy( \d+)?)+$', re.I | re.A)
+
+# 03a01Fa: speaker, text, emotion, take.
+EMODB = re.compile(r'(?P<speaker>03|08|09|1[0-6])(?P<text>a0[12457]|b0[1239]|b10)(?P<emotion>[WLEAFTN])[a-z]?')
+EMODB_EMOTIONS = {
+    'N': 'neutral',
+    'F': 'happy',
+    'T': 'sad',
+    'W': 'angry',
+    'A': 'fearful',
+    'E': 'disgust',
+    'L': 'boredom',
+}
+EMODB_MEN = ('03', '10', '11', '12', '15')
+EMODB_SPEAKERS = ('03', '08', '09', '10', '11', '12', '13', '14', '15', '16')
+EMODB_TEXTS = {
+    'a01': 'Der Lappen liegt auf dem Eisschrank.', 'a02': 'Das will sie am Mittwoch abgeben.',
+    'a04': 'Heute abend könnte ich es ihm sagen.', 'a05': 'Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.',
+    'a07': 'In sieben Stunden wird es soweit sein.',
+    'b01': 'Was sind denn das für Tüten, die da unter dem Tisch stehen?',
+    'b02': 'Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.',
+    'b03': 'An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.',
+    'b09': 'Ich will das eben wegbringen und dann mit Karl was trinken gehen.',
+    'b10': 'Die wird auf dem Platz sein, wo wir sie immer hinlegen.',
+}  # fmt: skip
+
+
+def ravdess(stem: str) -> Named | None:
+    """What a RAVDESS name says: `03-01-06-01-02-01-12`."""
+    if not (m := RAVDESS.fullmatch(stem)):
+        return None
+    return Named(
+        'ravdess', f'ravdess_{m["actor"]}', ravdess_sex(int(m['actor'])), RAVDESS_EMOTIONS[int(m['emotion']) - 1],
+        m['emotion'], _STATEMENTS[m['statement']], ('normal', 'strong')[m['intensity'] == '02'],
+        ('speech', 'song')[m['channel'] == '02'],
+    )  # fmt: skip
+
+
+def ravdess_sex(actor: int) -> str:
+    """Odd actors are men, even ones women."""
+    return ('female', 'male')[actor % 2]
+
+
+def cremad(stem: str) -> Named | None:
+    """What a CREMA-D name says: `1001_DFA_ANG_XX`."""
+    if not (m := CREMAD.fullmatch(stem)):
+        return None
+    intensity = {'HI': 'strong', 'LO': 'normal', 'MD': 'normal'}.get(m['level'], 'unknown')
+    return Named(
+        'cremad', f'cremad_{m["actor"]}', cremad_sex(int(m['actor'])), CREMAD_EMOTIONS[m['emotion']], m['emotion'],
+        CREMAD_SENTENCES.get(m['sentence'], ''), intensity,
+    )  # fmt: skip
+
+
+def cremad_sex(actor: int) -> str:
+    """By the corpus's own table."""
+    return 'female' if actor in CREMAD_WOMEN else 'male'
+
+
+def tess(stem: str) -> Named | None:
+    """What a TESS name says: `OAF_back_angry`."""
+    if not (m := TESS.fullmatch(stem)):
+        return None
+    code = m['emotion'].lower()
+    speaker = f'tess_{m["actress"][:2].lower()}f'
+    return Named('tess', speaker, 'female', TESS_EMOTIONS[code], code, f'Say the word {m["word"].lower()}')
+
+
+def savee(stem: str, folder: str = '') -> Named | None:
+    """What a SAVEE name says: `DC_a01`, or `a01` in the folder `DC`."""
+    if not (m := SAVEE.fullmatch(stem)):
+        return None
+    speaker = m['speaker'] or (folder.upper() if folder.upper() in SAVEE_SPEAKERS else '')
+    return Named('savee', speaker and f'savee_{speaker.lower()}', 'male', SAVEE_EMOTIONS[m['emotion']], m['emotion'])
+
+
+def emodb(stem: str) -> Named | None:
+    """What an EMO-DB name says: `03a01Fa`."""
+    if not (m := EMODB.fullmatch(stem)):
+        return None
+    return Named(
+        'emodb', f'emodb_{m["speaker"]}', emodb_sex(m['speaker']), EMODB_EMOTIONS[m['emotion']], m['emotion'],
+        EMODB_TEXTS.get(m['text'], ''), language='de',
+    )  # fmt: skip
+
+
+def emodb_sex(speaker: str) -> str:
+    """As the corpus's page lists its speakers."""
+    return 'male' if speaker in EMODB_MEN else 'female'
+
+
+def parse(name: str) -> Named | None:
+    """What the name of a stray file says, whichever of these corpora it comes from; None for other names.
+
+    Args:
+      name: a stem, or a path whose last folder may tell the speaker.
+    """
+    path = PurePath(COPY.sub('', name))
+    for read in (ravdess, cremad, tess, emodb):
+        if named := read(path.name):
+            return named
+    return savee(path.name, path.parent.name)
+
+
+def voices(ids: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
+    """Return the speaker of each utterance: by its file name where that is one of a published corpus, else as given."""
+    named = [parse(variants.source_of(str(i))) for i in ids]
+    found = [n.speaker if n and n.speaker else s for n, s in zip(named, speakers, strict=True)]
+    return np.array(found, object)
+
+
+def recordings(
+    files: Iterable[Audio], read: Callable[[Audio], Named | None], alike: str, title: str
+) -> Iterator[Recording | Skipped]:
+    """A corpus whose names say everything: a Recording of each file that `read` understands, the others as Skipped.
+
+    Args:
+      read: what the name of a file says. alike: names that begin like this regular expression but are not understood
+        count as bad, others as none of the corpus's. title: what messages call the corpus.
+    """
+    for audio in files:
+        if (named := read(audio)) is None or not named.speaker:
+            kind = 'unknown name' if re.match(alike, audio.stem) else 'ignored'
+            why = 'whose voice it is, neither name nor folder tells' if named else f'no {title} name'
+            yield Skipped(audio.source, kind, why)
+            continue
+        fields = {name: value for name, value in named._asdict().items() if name != 'corpus'}
+        # Where the folder tells the speaker, the stem alone is not unique.
+        alone = parse(audio.stem)
+        prefix = '' if alone and alone.speaker else f'{named.speaker.rpartition("_")[2].upper()}_'
+        yield Recording(
+            id=prefix + audio.stem,
+            read=audio.read,
+            source=audio.source,
+            **fields,
+        )

@@ -1,0 +1,269 @@
+"""Faults of a corpus before training: every file read once, judged, counted, reported."""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ser_jax.audio import wav
+from ser_jax.contract import InputError, Recording
+from ser_jax.corpora import soundness
+
+LISTED = 8  # skipped files of a kind named on screen
+# Kinds of skipped files that are no fault of the copy at hand: they do not count toward the tolerance.
+HARMLESS = ('duplicate', 'label conflict', 'ignored')
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What the published corpus holds, to say how a copy differs from it.
+
+    Attributes:
+      utterances: channel -> emotion -> how many.
+      speakers: channel -> speaker -> sex.
+    """
+
+    utterances: Mapping[str, Mapping[str, int]]
+    speakers: Mapping[str, Mapping[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A file that is not used.
+
+    `kind` is one of HARMLESS, or counts toward the tolerance: unknown name | name conflict |
+    missing | empty | silent | not finite | out of range | truncated | undecodable.
+    """
+
+    source: str
+    kind: str
+    detail: str = ''
+
+
+@dataclasses.dataclass
+class Heard:
+    """One recording after listening: its measures, its features if they were kept, or the defect that rules it out."""
+
+    recording: Recording
+    sha256: str = ''
+    measures: dict = dataclasses.field(default_factory=dict)  # the measured fields of `stored.fields`
+    prepared: Any = None
+    defect: Skipped | None = None
+
+
+def sha256(samples: np.ndarray) -> str:
+    """Hash of decoded samples, the same for every container that holds them without loss.
+
+    Over little-endian int16 (C order) where all samples are 16-bit values / 32768, else over little-endian float32.
+    """
+    scaled = samples * np.float32(32768)
+    exact = scaled.astype('<i2') if samples.size and np.abs(scaled).max() <= 32768 else None
+    if exact is None or not np.array_equal(exact, scaled):
+        return hashlib.sha256(np.ascontiguousarray(samples, '<f4')).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(exact)).hexdigest()
+
+
+def clipped(samples: np.ndarray) -> bool:
+    """Whether three samples in a row sit at full scale: a single peak is normalization, a plateau is clipping."""
+    full = np.abs(samples) >= 32766 / 32768
+    return bool((full[:-2] & full[1:-1] & full[2:]).any())
+
+
+def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
+    """The measured fields of an example: seconds, rate_hz, level_db, peak, clipped, silence; of None, all zero."""
+    if samples is None:
+        return {'seconds': 0.0, 'rate_hz': 0, 'level_db': 0.0, 'peak': 0.0, 'clipped': 0, 'silence': 0.0}
+    power = np.square(samples, dtype=np.float32)
+    power = power if power.ndim == 1 else power.mean(axis=1)
+    stretch = max(1, rate_hz // 100)
+    whole = len(power) // stretch * stretch
+    stretches = power[:whole].reshape(-1, stretch).mean(axis=1) if whole else power
+    return {
+        'seconds': len(samples) / rate_hz,
+        'rate_hz': rate_hz,
+        'level_db': float(10 * np.log10(max(power.mean(dtype=np.float64), 1e-12))),
+        'peak': float(np.abs(samples).max()),
+        'clipped': int(clipped(samples)),
+        'silence': float((stretches <= stretches.max() * 1e-4).mean()),
+    }
+
+
+def hear(
+    rate_hz: int | None, prepare: Callable[[np.ndarray, str], Any], recording: Recording
+) -> Heard:
+    """Decodes, measures and judges one recording.
+
+    Args:
+      rate_hz: rate at which its samples are stored; None: as recorded, channels and all.
+      prepare: (samples at that rate, id) -> what is kept of them.
+    """
+    if recording.read is None:
+        words = ' '.join(recording.text.split())
+        defect = None if words else Skipped(recording.source, 'empty')
+        return Heard(recording, hashlib.sha256(words.encode()).hexdigest(), measures(None, 0), {}, defect)
+    try:
+        samples, from_hz = recording.read()
+        prepared = soundness.checked(samples, from_hz, rate_hz, recording.source)
+        kept = prepare(prepared, recording.id)
+    except wav.SoundError as e:
+        reason = '' if e.reason == e.kind else e.reason
+        return Heard(recording, defect=Skipped(recording.source, e.kind, reason))
+    return Heard(recording, sha256(samples), measures(samples, from_hz), kept)
+
+
+def without_duplicates(heard: Sequence[Heard]) -> tuple[list[Heard], list[Skipped]]:
+    """Of recordings in order, those to keep, and the rest with reasons.
+
+    Of equal sounds the first is kept. If their labels disagree nobody knows which is right, and
+    none is kept. Of different sounds under one id none is kept either.
+    """
+    by_content, by_id = collections.defaultdict(list), collections.defaultdict(list)
+    for h in heard:
+        by_content[h.sha256].append(h)
+        by_id[h.recording.id].append(h)
+    kept, skipped, first = [], [], {}
+    for h in heard:
+        r = h.recording
+        others = [g.recording for g in by_content[h.sha256] if g.recording.emotion != r.emotion]
+        namesakes = [g.recording for g in by_id[r.id] if g.sha256 != h.sha256]
+        if others:
+            other = others[0]
+            detail = f'labeled {r.emotion}, the same content is {other.emotion} in {other.source}'
+            skipped.append(Skipped(r.source, 'label conflict', detail))
+        elif namesakes:
+            detail = f'another content than {namesakes[0].source}, which has the same name, {r.id}'
+            skipped.append(Skipped(r.source, 'name conflict', detail))
+        elif h.sha256 in first:
+            detail = f'the same content as {first[h.sha256].source}'
+            skipped.append(Skipped(r.source, 'duplicate', detail))
+        else:
+            first[h.sha256] = r
+            kept.append(h)
+    return kept, skipped
+
+
+def check_tolerance(
+    skipped: Iterable[Skipped], files: int, tolerance: float, namesakes: str = ''
+) -> None:
+    """Raises InputError if more than the share `tolerance` of `files` is bad, or all of them.
+
+    Args:
+      files: all that were found, skipped ones included, ignored ones not.
+      namesakes: advice of the corpus for different sounds under one name.
+    """
+    kinds = collections.defaultdict(list)
+    for s in skipped:
+        if s.kind not in HARMLESS:
+            kinds[s.kind].append(s)
+    bad = sum(map(len, kinds.values()))
+    if not bad or tolerance * files >= bad < files:
+        return
+    found = [
+        f'{len(some)} {kind}, e.g. ' + ': '.join(filter(None, (some[0].source, some[0].detail)))
+        for kind, some in sorted(kinds.items(), key=lambda item: -len(item[1]))
+    ]
+    share = ', all of them'
+    if bad < files:
+        share = f', {bad / files:.1%} where {tolerance:.1%} are tolerated'
+    advice = 'repair or remove them'
+    if 'name conflict' in kinds:
+        one = namesakes or 'give the folder that holds only one of each as --manual_dir'
+        advice = f'where a name stands for different contents, {one}; {advice} otherwise'
+    if bad < files:
+        advice += ', or allow more with --tolerance=SHARE (under stock `tfds build`: '
+        advice += 'SER_JAX_TOLERANCE=SHARE)'
+    raise InputError(f'{bad} of {files} files are bad{share} ({"; ".join(found)}); {advice}')
+
+
+def summary(
+    kept: Sequence[Heard], skipped: Sequence[Skipped], audible: Sequence[Heard], published: Published | None
+) -> dict:
+    """JSON-ready: counts of what is kept, how the copy differs from the published corpus, what is skipped and why.
+
+    `audible` is what was kept and its duplicates: recordings that are published twice under two names are both there.
+    """
+
+    def of(field, items=kept):
+        return dict(sorted(collections.Counter(getattr(h.recording, field) for h in items).items()))
+
+    channels = {}
+    for channel in of('channel'):
+        here = [h for h in kept if h.recording.channel == channel]
+        channels[channel] = {'utterances': len(here), 'emotions': of('emotion', here), 'speakers': of('speaker', here)}
+    loud = collections.Counter(h.recording.speaker for h in kept if h.measures['clipped'])
+    here = {h.recording.id: h.recording for h in audible}.values()
+    return {
+        'files': len(kept) + sum(s.kind != 'ignored' for s in skipped),
+        'utterances': len(kept),
+        'hours': round(sum(h.measures['seconds'] for h in kept) / 3600, 4),
+        'speakers': of('speaker'),
+        'sexes': of('sex'),
+        'emotions': of('emotion'),
+        'channels': channels,
+        'published': None if published is None else _against(published, here),
+        'clipped': {'utterances': sum(loud.values()), 'speakers': dict(sorted(loud.items()))},
+        'skipped': [dataclasses.asdict(s) for s in skipped if s.kind != 'ignored'],
+        'ignored': dict(collections.Counter(s.detail for s in skipped if s.kind == 'ignored')),
+    }
+
+
+def _against(published: Published, recordings: Iterable[Recording]) -> dict[str, dict]:
+    """channel -> how many utterances are here and were published, and what else differs."""
+    out = {}
+    for channel, emotions in published.utterances.items():
+        here = [r for r in recordings if r.channel == channel]
+        counts, speakers = collections.Counter(r.emotion for r in here), {r.speaker: r.sex for r in here}
+        expected = published.speakers[channel]
+        differences = {
+            'missing speakers': sorted(set(expected) - set(speakers)),
+            'unknown speakers': sorted(set(speakers) - set(expected)),
+            'other sex': sorted(s for s, sex in speakers.items() if expected.get(s, sex) != sex),
+            'unknown emotions': sorted(set(counts) - set(emotions)),
+            'emotions': [f'{e} {counts[e]} of {n}' for e, n in emotions.items() if counts[e] != n],
+        }
+        found = {what: names for what, names in differences.items() if names}
+        out[channel] = {'here': len(here), 'published': sum(emotions.values()), **found}
+    return out
+
+
+def lines(report: dict) -> list[str]:
+    """The report on screen: a dozen lines at most; `inspection.json` has every file."""
+    sexes = ', '.join(f'{n:,} {s}' for s, n in report['sexes'].items())
+    speakers = len(report['speakers'])
+    out = [f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {speakers} speakers']
+    if speakers == 1:
+        out.append(f'  one speaker ({next(iter(report["speakers"]))}): no score can be independent of the speaker')
+    for channel, counts in report['channels'].items():
+        emotions = ', '.join(f'{e} {n}' for e, n in counts['emotions'].items())
+        out.append(f'  {channel}: {counts["utterances"]:,} of {len(counts["speakers"])} speakers: {emotions}')
+    published = report['published'] or {}
+    for channel, found in published.items():
+        if set(found) == {'here', 'published'} and found['here'] == found['published']:
+            out.append(f'  {channel}: complete, {found["published"]:,} files as published')
+            continue
+        words = [f'{found["here"]:,} of the {found["published"]:,} published files']
+        if found['here']:
+            # Missing speakers explain missing emotions: name these only where nobody is missing.
+            unsaid = 'emotions' if 'missing speakers' in found else ''
+            words += [f'{what}: {_few(v)}' for what, v in found.items() if isinstance(v, list) and what != unsaid]
+        out.append(f'  {channel}: ' + '; '.join(words))
+    if any(found['here'] < found['published'] for found in published.values()):
+        out.append('  a partial corpus is fine to work with; its scores do not compare with published ones')
+    if n := report['clipped']['utterances']:
+        out.append(f'  clipped (three samples or more in a row at full scale): {n:,}, {n / report["utterances"]:.1%}')
+    by_kind = collections.defaultdict(list)
+    for s in report['skipped']:
+        by_kind[s['kind']].append(s['source'] + (f' ({s["detail"]})' if s['detail'] else ''))
+    for kind, items in sorted(by_kind.items()):
+        out.append(f'  skipped, {kind}: {len(items):,}')
+        out += [f'    {item}' for item in items[:LISTED]]
+        out += [f'    and {len(items) - LISTED:,} more, all in inspection.json'] if len(items) > LISTED else []
+    out += [f'  ignored, {why}: {n:,} files' for why, n in report['ignored'].items()]
+    return out
+
+
+def _few(names: list[str], most: int = 8) -> str:
+    return ', '.join(names[:most]) + (f' and {len(names) - most:,} more' if len(names) > most else '')

@@ -1,0 +1,220 @@
+"""Manifests: tables with a line for each recording, which becomes one or a named problem."""
+
+import collections
+import dataclasses
+import functools
+import os
+import unicodedata
+from pathlib import Path
+
+from ser_jax.audio import wav
+from ser_jax.contract import INTENSITIES, InputError, Recording
+from ser_jax.corpora import columns, labels, near_paths, tables
+from ser_jax.corpora.inspection import Skipped
+
+_SEXES = {
+    **dict.fromkeys(('f', 'female', 'w', 'woman'), 'female'),
+    **dict.fromkeys(('m', 'male', 'man'), 'male'),
+    **dict.fromkeys(('unknown', 'other', 'x', 'd', 'diverse'), 'unknown'),
+    **dict.fromkeys(('n/a', 'na', 'nan', 'none', 'null', '-', '?'), 'unknown'),
+}
+# What a value may be, and what it then is; text is no channel of a recording.
+_KNOWN = {
+    'sex': _SEXES,
+    'intensity': {
+        **{i: i for i in INTENSITIES},
+        'nan': 'unknown',
+        'n/a': 'unknown',
+        '-': 'unknown',
+    },
+    'channel': {c: c for c in ('speech', 'song', 'sound')},
+}
+_DEFAULT = {'sex': 'unknown', 'intensity': 'unknown', 'channel': 'speech'}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A line that names a file that is there."""
+
+    number: int
+    row: dict[str, str]
+    audio: Path
+    emotion: str | None
+
+
+def recordings(manifest: Path, corpus: str, meaning: labels.Labels) -> list[Recording | Skipped]:
+    """Return a recording or a problem for every line that is not blank.
+
+    Args:
+      corpus: name that speakers carry.
+
+    Raises:
+      InputError: the manifest cannot be taken apart, no line of it can be used, or its speakers are
+        sides of a split.
+    """
+    lines = list(columns.lines(manifest))
+    if not lines:
+        raise InputError(f'{manifest} has no line below its header; {columns.HELP}')
+    entries, problems = _entries(manifest, lines, meaning)
+    entries = _without_repeats(manifest, _with_speakers(manifest, entries, problems), problems)
+    used = [_recording(e, manifest, corpus) for e in entries]
+    if not any(isinstance(u, Recording) for u in used):
+        raise InputError(f'{manifest}: {_nothing([*problems, *used])}')
+    seen = [line.values['emotion'] for line in lines if line.values]
+    return [*used, *problems, *meaning.unused(filter(None, seen))]
+
+
+def paths(manifest: Path) -> set[str]:
+    """Return the paths that the lines of a manifest name, there or not."""
+    rows = (line.values or {} for line in columns.lines(manifest))
+    return {os.path.normpath(manifest.parent / row['path']) for row in rows if row.get('path')}
+
+
+def _entries(
+    manifest: Path, lines: list[tables.Line], meaning: labels.Labels
+) -> tuple[list[_Entry], list[Skipped]]:
+    """The lines that name a file that is there, and the problems of the others."""
+    near = near_paths.NearPaths(manifest.parent)
+    entries, problems = [], []
+    for line in lines:
+        where, row = _where(manifest, line), line.values
+        if row is None:
+            problems.append(Skipped(where, 'bad line', line.fault))
+        elif not any(row.values()):
+            problems.append(Skipped(where, 'ignored', 'a line without values'))
+        elif problem := _problem(row):
+            problems.append(Skipped(where, *problem))
+        elif not os.path.isfile(audio := manifest.parent / row['path']):
+            hint = near.hint(row['path'])
+            why = f'no such file: {" ".join(row["path"].split())}' + (f'; {hint}' if hint else '')
+            problems.append(Skipped(where, 'missing', why))
+        else:
+            entries.append(_Entry(line.number, row, audio, meaning.emotion(row['emotion'])))
+    return entries, problems
+
+
+def _problem(row: dict[str, str]) -> tuple[str, str] | None:
+    """(kind, detail) of what makes a line useless, if anything does."""
+    for name, value in row.items():
+        if name in columns.COLUMNS and (not labels.utf8(value) or '\0' in value):
+            return 'bad line', f'{name} {labels.printable(value)!r} holds what is no character'
+    if not row.get('path') or not labels.given(row.get('emotion', '')):
+        return 'unknown name', f'no {"emotion" if row.get("path") else "path"}'
+    if any(c == '"' or unicodedata.category(c) in ('Cc', 'Zl', 'Zp') for c in row['emotion']):
+        return 'bad line', f'emotion {row["emotion"]!r} is no word'
+    for name, known in _KNOWN.items():
+        if (value := row.get(name, '')) and labels.normal(value).lower() not in known:
+            return (
+                'bad line',
+                f'{name} {value!r} is not known; expected {", ".join(sorted(set(known.values())))}',
+            )
+    return None
+
+
+def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped]) -> list[_Entry]:
+    """Return the entries of known speakers, or all if no speaker is; add the others to `problems`.
+
+    Raises:
+      InputError: all speakers are sides of a split or the like.
+    """
+    named = [e for e in entries if labels.speaker(e.row.get('speaker', ''))]
+    names = sorted({' '.join(e.row['speaker'].split()) for e in named})
+    if names and all(map(labels.no_speaker, names)):
+        raise InputError(
+            f'{manifest}: the speakers are {", ".join(names[:4])}, which are no persons, so no '
+            'score could be independent of the speaker; name who speaks, or leave the column out'
+        )
+    if not named:
+        return entries
+    known = {e.number for e in named}
+    why = 'no speaker, where other lines have one: it may be one of those'
+    problems += [Skipped(_where(manifest, e), 'bad line', why) for e in entries if e.number not in known]
+    return named
+
+
+def _without_repeats(
+    manifest: Path, entries: list[_Entry], problems: list[Skipped]
+) -> list[_Entry]:
+    """Return the first entry of each file, none if they disagree; add others to `problems`."""
+    kept, by_file = [], collections.defaultdict(list)
+    for entry in entries:
+        by_file[os.path.normpath(entry.audio)].append(entry)
+    for group in by_file.values():
+        first = group[0]
+        for name, kind in (('emotion', 'label conflict'), ('speaker', 'bad line')):
+            values = [
+                e.emotion if name == 'emotion' else labels.speaker(e.row.get(name, ''))
+                for e in group
+            ]
+            if len(set(values)) > 1:
+                for e, value in zip(group, values, strict=True):
+                    at = next(i for i, v in enumerate(values) if v != value)
+                    there = f'{values[at]} for the same file in line {group[at].number}'
+                    why = f'{name} {value}, but {there}'
+                    problems.append(Skipped(_where(manifest, e), kind, why))
+                break
+        else:
+            kept.append(first)
+            why = f'the same file as in line {first.number}'
+            problems += [Skipped(_where(manifest, e), 'duplicate', why) for e in group[1:]]
+    return kept
+
+
+def _recording(entry: _Entry, manifest: Path, corpus: str) -> Recording | Skipped:
+    row = {
+        name: unicodedata.normalize('NFC', value)
+        for name, value in entry.row.items()
+        if name in columns.COLUMNS
+    }
+    if entry.emotion is None:
+        why = f'label {row["emotion"]!r}, which {labels.NAME} leaves out'
+        return Skipped(_where(manifest, entry), 'ignored', why)
+    chosen = {
+        n: known[labels.normal(row[n]).lower()] if row.get(n) else _DEFAULT[n]
+        for n, known in _KNOWN.items()
+    }
+    return Recording(
+        id=row.get('id') or Path(row['path']).with_suffix('').as_posix(),
+        speaker=f'{corpus}_{labels.speaker(row.get("speaker", "")) or "unknown"}',
+        emotion=entry.emotion,
+        label=labels.normal(row['emotion']),
+        read=functools.partial(wav.read, entry.audio),
+        source=labels.printable(str(entry.audio)),
+        text=row.get('text', ''),
+        language=row.get('language') or 'en',
+        **chosen,
+    )
+
+
+def _nothing(problems: list[Skipped]) -> str:
+    """One line on a manifest of which no line can be used."""
+    kinds = collections.defaultdict(list)
+    for p in problems:
+        kinds[
+            'ignored' if p.kind == 'ignored' else 'missing' if p.kind == 'missing' else 'other'
+        ].append(p)
+    total = len(problems) - len(kinds['ignored'])
+    words = []
+    if missing := kinds['missing']:
+        path = missing[0].detail.removeprefix('no such file: ')
+        rule = '' if near_paths.RULE in path else f'; {near_paths.RULE}'
+        words.append(f'{len(missing)} of {total} lines name no file, e.g. {path}{rule}')
+    if other := kinds['other']:
+        words.append(
+            f'{len(other)} of {total} lines are bad, e.g. line {_number(other[0])}: '
+            f'{other[0].detail}'
+        )
+    if not total:
+        words.append(
+            f'no line of it is used, e.g. line {_number(problems[0])}: {problems[0].detail}; '
+            f'{columns.HELP}'
+        )
+    return '; '.join(words)
+
+
+def _where(manifest: Path, line: tables.Line | _Entry) -> str:
+    return f'{labels.printable(str(manifest))}:{line.number}'
+
+
+def _number(problem: Skipped) -> str:
+    return problem.source.rpartition(':')[2]

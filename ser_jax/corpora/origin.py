@@ -1,0 +1,97 @@
+"""The source of a build, kept beside its shards, which answer for no other source."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from ser_jax.contract import InputError
+from ser_jax.corpora import audio_files
+from ser_jax.corpora.schema import ORIGIN, read_json
+
+_WHOLE_BYTES = 1 << 16  # of larger files two samples and the size are compared
+_TABLES = ('.csv', '.tsv', '.json', '.jsonl', '.txt')
+_NOISE = ('Thumbs.db', 'desktop.ini')  # what Windows adds to folders that are looked at
+
+
+def describe(place: Path) -> dict:
+    """A source (folder, zip or manifest): where it is, how many files it holds, a hash over them.
+
+    The hash covers relative names, sizes, the whole of tables and small files, and of others the
+    middle and the end, which in a zip has the checksums of all members.
+
+    Raises:
+      InputError: a folder or a file cannot be read (named).
+    """
+    total, count = hashlib.sha256(), 0
+    found = [p for p in audio_files.files(place) if p.name not in _NOISE]
+    for path in sorted(found, key=os.fsencode):
+        name = b'' if path == place else os.fsencode(path.relative_to(place))
+        try:
+            total.update(name + b'\0' + _sampled(path))
+        except FileNotFoundError:
+            total.update(name + b'\0missing')  # a broken link
+        except OSError as e:
+            raise InputError(f'{audio_files.readable(str(path))}: cannot be read ({e.strerror})') from e
+        count += 1
+    where = audio_files.readable(os.path.realpath(place))
+    return {'source': where, 'files': count, 'listing': total.hexdigest()}
+
+
+def _sampled(path: Path) -> bytes:
+    size = os.stat(path).st_size
+    total = hashlib.sha256(b'%d' % size)
+    with open(path, 'rb') as f:
+        if size <= _WHOLE_BYTES or path.suffix.lower() in _TABLES:
+            while block := f.read(1 << 20):
+                total.update(block)
+        else:
+            for start in (size // 2, size - _WHOLE_BYTES // 4):
+                f.seek(start)
+                total.update(f.read(_WHOLE_BYTES // 4))
+    return total.digest()
+
+
+def compared(folder: Path, given: str | os.PathLike | None, otherwise: str) -> str:
+    """A note on a build whose source is not known, '' where it is the one that a command gives.
+
+    Args:
+      folder: of the build.
+      given: --manual_dir of the command; None compares nothing.
+      otherwise: what to do to build another source, for messages.
+
+    Raises:
+      InputError: the build was made from another source, or from this one when it held other files.
+    """
+    if given is None:
+        return ''
+    given = Path(given).expanduser()
+    shown = audio_files.readable(str(given))
+    if not (folder / ORIGIN).exists():
+        return f'an earlier version kept no note of its source; not compared with {shown}'
+    built = read_json(folder / ORIGIN, ('source', 'files', 'listing'))
+    same_place = audio_files.readable(os.path.realpath(given)) == built['source']
+    if not given.exists():
+        if same_place:
+            return f'{shown}, its source, is not there any more; not compared'
+        raise InputError(
+            f'{folder} was built from {built["source"]}, and --manual_dir={shown} does not exist'
+        )
+    now = describe(given)
+    if now['listing'] == built['listing']:
+        return ''
+    if same_place:
+        raise InputError(
+            f'{folder} was built from {shown} when it held other files ({built["files"]:,} then, '
+            f'{now["files"]:,} now); {otherwise}'
+        )
+    raise InputError(
+        f'{folder} was built from {built["source"]} ({built["files"]:,} files), not from {shown} '
+        f'({now["files"]:,} files); {otherwise}'
+    )
+
+
+def write(folder: Path, place: Path) -> None:
+    """Keeps the description of a source beside the shards that were made from it."""
+    text = json.dumps(describe(place), indent=1, ensure_ascii=False) + '\n'
+    (folder / ORIGIN).write_text(text, encoding='utf-8')

@@ -1,0 +1,162 @@
+"""What an utterance is on disk: the fields of every example, the ways to store its sound, a hash over the content."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from ser_jax.audio import features, front_ends, variants, wav
+from ser_jax.contract import InputError
+
+# Files beside the shards: a hash of their content, what was found and left out, what the corpus is
+# (contract.Facts), what it was built from. The last is TFDS's own.
+FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
+ORIGIN, INFO = 'origin.json', 'dataset_info.json'
+
+
+@dataclasses.dataclass(eq=False)
+class FeatureConfig(tfds.core.BuilderConfig):
+    """One way to store sound: what is on disk, and the two steps that compute it.
+
+    Attributes:
+      spec: returns the TFDS features that this config adds to an example.
+      rate_hz: rate of the samples that `prepare` gets, mono and judged; None: as decoded, [T] or
+        [T, channels].
+      prepare: (samples, id) -> what is kept of one recording; runs in threads.
+      finish: a list of what was prepared -> their example fields, in order; sees a whole chunk, so it can batch.
+    """
+
+    spec: Callable[[], dict] = dict
+    rate_hz: int | None = features.RATE_HZ
+    prepare: Callable[[np.ndarray, str], Any] = lambda samples, id: {}
+    finish: Callable[[list], list[dict]] = list
+
+
+def _tensor(shape: tuple, dtype) -> tfds.features.Tensor:
+    # TFDS's default encoding is six times slower; `bytes` also keeps float16 as it is.
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
+
+
+def _log_mel(prepared: list[np.ndarray]) -> list[dict]:
+    return [{'log_mel': frames.astype(np.float16)} for frames in features.extract(prepared)]
+
+
+LOG_MEL = FeatureConfig(
+    name='log_mel',
+    description='log-mel spectrogram at 16 kHz, float16 [F, 64], dB: `ser_jax.audio.features.LOG_MEL`',
+    spec=lambda: {'log_mel': _tensor((None, features.LOG_MEL.bands), np.float16)},
+    prepare=lambda samples, id: samples,
+    finish=_log_mel,
+)
+WAVEFORM = FeatureConfig(
+    name='waveform',
+    description='samples at 16 kHz, mono, int16 [T]',
+    spec=lambda: {'waveform': _tensor((None,), np.int16)},
+    prepare=lambda samples, id: {'waveform': wav.int16(samples)},
+)
+NATIVE = FeatureConfig(
+    name='native',
+    description='samples as recorded, int16 [T, channels], at the rate of the field rate_hz',
+    spec=lambda: {'native': _tensor((None, None), np.int16)},
+    rate_hz=None,
+    prepare=lambda samples, id: {'native': wav.int16(samples.reshape(len(samples), -1))},
+)
+
+
+def _published(front) -> FeatureConfig:
+    of = front_ends.layout(front.name)
+    dtype = np.float32 if len(front.shape) == 1 else np.float16
+    return FeatureConfig(
+        name=front.name,
+        description=f'{type(front).__doc__.splitlines()[0]} [{of.steps or "F"}, {of.bands}], {front.rate_hz} Hz',
+        spec=lambda: {front.name: _tensor((None, of.bands), dtype)},
+        rate_hz=front.rate_hz,
+        prepare=lambda samples, id: {front.name: front_ends.frames(front.name, samples)},
+    )
+
+
+def _varied(name: str) -> FeatureConfig:
+    front, of = front_ends.named(name), front_ends.layout(name)
+    return FeatureConfig(
+        name=f'{name}_variants',
+        description=f'as {name}, each recording followed by its variants ({", ".join(variants.STORED.names)})',
+        spec=lambda: {name: _tensor((None, of.bands), np.float32)},
+        rate_hz=front.rate_hz,
+        prepare=lambda samples, id: {name: front_ends.versions(name, id, samples)},
+    )
+
+
+PUBLISHED = [
+    *(_published(front) for front in front_ends.PUBLISHED),
+    *(_varied(name) for name in front_ends.VARIED),
+]
+TEXT = FeatureConfig(name='text', description='nothing but the fields: a corpus of texts')
+
+
+def fields() -> dict:
+    """The TFDS features that every example has, whatever its config."""
+    text = tfds.features.Text
+    return {
+        'id': text(doc='unique within the corpus, stable between builds'),
+        'speaker': text(doc='unique across corpora, e.g. ravdess_07'),
+        'sex': text(doc='female | male | unknown'),
+        'emotion': text(doc="a word of ser_jax.emotions.EMOTIONS where that has one, else the corpus's own"),
+        'label': text(doc="the corpus's own word or code"),
+        'text': text(doc='what was said; empty where unknown'),
+        'language': text(doc='ISO 639-1'),
+        'intensity': text(doc='normal | strong | unknown'),
+        'channel': text(doc='speech | song | sound | text'),
+        'seconds': tfds.features.Scalar(np.float32, doc='length of the recording as published'),
+        'rate_hz': tfds.features.Scalar(np.int32, doc='sampling rate of the recording as published'),
+        'level_db': tfds.features.Scalar(np.float32, doc='root mean square, dB relative to full scale'),
+        'peak': tfds.features.Scalar(np.float32, doc='largest absolute sample, 1 = full scale'),
+        'clipped': tfds.features.Scalar(np.int32, doc='1 where three samples in a row sit at full scale, else 0'),
+        'silence': tfds.features.Scalar(np.float32, doc='share of 10 ms stretches 40 dB or more under the loudest'),
+        'source_sha256': text(doc='hash of the decoded samples, see ser_jax.corpora.inspection.sha256'),
+    }
+
+
+def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
+    """The object in a file of a build.
+
+    Raises:
+      InputError: the file is not there, cut or garbled, or lacks one of `keys`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        lacking = 'holds no object' if not isinstance(content, dict) else ''
+        lacking = lacking or next((f'holds no {k}' for k in keys if k not in content), '')
+    except FileNotFoundError:
+        lacking = 'is missing'
+    except OSError as e:
+        reason = f'{path} cannot be read ({e.strerror})'
+        raise InputError(f'{reason}; check its permissions and the disk') from e
+    except ValueError as e:  # no JSON, or no UTF-8
+        lacking = f'is damaged ({e})'
+    if lacking:
+        raise InputError(f'{path} {lacking}; build the corpus again with --overwrite')
+    return content
+
+
+def fingerprint(examples: Iterable[dict]) -> str:
+    """sha256 over the decoded content of examples, in their order: the same for the same content, whatever the files.
+
+    Every field counts by name, type, shape and bytes; text may come as str or as bytes.
+    """
+    total = hashlib.sha256()
+    for example in examples:
+        for name in sorted(example):
+            value = example[name].encode() if isinstance(example[name], str) else example[name]
+            if isinstance(value, bytes):
+                total.update(f'{name} text {len(value)}\n'.encode() + value)
+            elif np.ndim(value) == 0:  # readers differ in the type of scalars, not in their value
+                total.update(f'{name} {np.asarray(value).item()!r}\n'.encode())
+            else:
+                array = np.asarray(value)
+                total.update(f'{name} {array.dtype.str} {array.shape}\n'.encode() + array.tobytes())
+    return total.hexdigest()

@@ -1,0 +1,160 @@
+"""Built corpora on disk: found by name, opened, compared with the fingerprint they were given."""
+
+import dataclasses
+import difflib
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from ser_jax.contract import Facts, InputError
+from ser_jax.corpora import schema
+
+# In a checkout: the corpora there could be.
+DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
+_CONFIGS = (schema.LOG_MEL, schema.WAVEFORM, schema.NATIVE, schema.TEXT, *schema.PUBLISHED)
+_USUAL = {c.name for c in _CONFIGS}  # of every builder of recordings
+AGAIN = 'build it again with --overwrite'
+_FACTS = [f.name for f in dataclasses.fields(Facts)]
+
+
+class Opened(NamedTuple):
+    """A built corpus.
+
+    Attributes:
+      title: what messages call it.
+      data: its examples.
+      values: index -> an example's source alone: a third of the time of decoding all of it.
+      fingerprint: as stored.
+    """
+
+    title: str
+    data: Sequence[dict]
+    values: Callable[[int], object]
+    bytes: int
+    fingerprint: str
+    facts: Facts
+
+
+def opened(name: str, root: pathlib.Path, source: str, built: str = '') -> Opened:
+    """One built corpus, of its newest version.
+
+    Args:
+      name: a corpus, or `corpus/config`.
+      source: the field that is read.
+      built: the builder config that holds `source`, '' = its own.
+
+    Raises:
+      InputError: it is not built (with the command that builds it), or damaged (with the file).
+    """
+    import tensorflow_datasets as tfds
+
+    corpus, _, config = name.partition('/')
+    config = config or built or source
+    folders = (root / corpus / config).glob('*.*.*')
+    found = [p for p in folders if re.fullmatch(r'\d+\.\d+\.\d+', p.name)]
+    if not found:
+        raise InputError(_not_built(name, root, source, config))
+    folder = max(found, key=lambda p: [int(n) for n in p.name.split('.')])
+    fingerprint = schema.read_json(folder / schema.FINGERPRINT, ['fingerprint'])['fingerprint']
+    facts = schema.read_json(folder / schema.FACTS, _FACTS)
+    builder, data = whole(folder)
+    if source not in ('text', *builder.info.features):
+        raise InputError(
+            f'corpus {name!r} holds no {source}; expected {corpus}, or another features.source'
+        )
+    features = {k: f for k, f in builder.info.features.items() if k == source}
+    alone = tfds.features.FeaturesDict(features)
+    return Opened(
+        title=f'corpus {name!r} in {folder}',
+        data=data,
+        values=lambda at: alone.deserialize_example_np(data.data_source[at])[source],
+        bytes=builder.info.dataset_size,
+        fingerprint=str(fingerprint),
+        facts=Facts(**{**{k: facts[k] for k in _FACTS}, 'emotions': tuple(facts['emotions'])}),
+    )
+
+
+def whole(folder: pathlib.Path) -> tuple:
+    """(builder, examples) of the folder of a build, whose tables are read before anything else.
+
+    Raises:
+      InputError: one of its files is missing, cut or garbled (named).
+    """
+    import tensorflow_datasets as tfds
+
+    for name in (schema.INFO, 'features.json'):
+        schema.read_json(folder / name)
+    try:
+        builder = tfds.builder_from_directory(folder)
+        return builder, builder.as_data_source('train')
+    except MemoryError:
+        raise
+    except Exception as e:  # TFDS and array_record raise many kinds for a damaged directory
+        raise InputError(f'{folder} is damaged ({type(e).__name__}: {e}); {AGAIN}') from e
+
+
+def examples(opened: Opened) -> Iterator[dict]:
+    """Every example, in order.
+
+    Raises:
+      InputError: a record is damaged.
+    """
+    for at in range(len(opened.data)):
+        try:
+            example = opened.data[at]
+        except MemoryError:
+            raise
+        except Exception as e:  # a damaged record raises whatever its decoder does
+            raise InputError(f'{opened.title} is damaged ({type(e).__name__}: {e}); {AGAIN}') from e
+        yield example
+
+
+def compare(fingerprint: str, opened: Opened) -> None:
+    """Raises InputError where the content that was read is not what was built."""
+    if fingerprint != opened.fingerprint:
+        raise InputError(
+            f'{opened.title} is not what was built (fingerprint {fingerprint[:12]}, stored '
+            f'{opened.fingerprint[:12]}); {AGAIN}'
+        )
+
+
+def verify(folder: pathlib.Path) -> int:
+    """Reads a build from end to end; returns the number of its examples.
+
+    Raises:
+      InputError: it is damaged, or not what was built.
+    """
+    for name in (schema.INSPECTION, schema.FACTS):
+        schema.read_json(folder / name)
+    expected = schema.read_json(folder / schema.FINGERPRINT, ['fingerprint'])['fingerprint']
+    data = whole(folder)[1]
+    build = Opened(str(folder), data, data.__getitem__, 0, str(expected), None)
+    compare(schema.fingerprint(examples(build)), build)
+    return len(data)
+
+
+def _not_built(name: str, root: pathlib.Path, source: str, config: str) -> str:
+    """The message for a corpus that is not there, with the command that builds it."""
+    corpus = name.partition('/')[0]
+    known = {p.parent.name for p in DATASETS.glob('*/*_dataset_builder.py')}
+    there = sorted({p.name for p in root.glob('*') if p.is_dir()} | known - {corpus})
+    near = [] if corpus in known else difflib.get_close_matches(corpus, there, 1)
+    hint = ''.join(f'; did you mean {n}?' for n in near)
+    configs = sorted({p.parents[1].name for p in root.glob(f'{corpus}/*/*/{schema.FACTS}')})
+    if source == 'text' and configs:
+        hint = f'; there is {", ".join(f"{corpus}/{c}" for c in configs)} to name instead'
+    target = next((n for n in (corpus, *near) if n in known), None)
+    flags = '' if target == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
+    if target is None and config in _USUAL:  # one's own recordings, under a name
+        target, flags = 'folder', f' --name={near[0] if near else corpus}{flags}'
+    # A corpus of texts builds its config anyway.
+    flags += '' if config in ('log_mel', 'text') else f' --config={config}'
+    default = pathlib.Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
+    flags += f' --data_dir={root}' if root != default else ''
+    builder = f'datasets/{target}' if target else 'WHERE_ITS_BUILDER_IS'
+    return (
+        f'corpus {name!r} ({source}) is not built in {root}{hint}; build it with: python -m '
+        f'ser_jax.build {builder}{flags}'
+    )

@@ -1,0 +1,113 @@
+"""Tables that lie among recordings and are no manifest, though they hold what a manifest would."""
+
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser_jax.audio import wav
+from ser_jax.contract import InputError
+from ser_jax.corpora import audio_files, labels
+from ser_jax.emotions import VALENCE, word
+
+TEXTS = (
+    '.csv',
+    '.tsv',
+    '.tab',
+    '.txt',
+    '.jsonl',
+    '.ndjson',
+    '.json',
+    '.psv',
+    '.dat',
+    '.lst',
+    '.list',
+    '.scp',
+)
+SHEETS = ('.xlsx', '.xls', '.xlsm', '.ods', '.numbers', '.parquet', '.feather', '.arrow')
+_PATHS = {
+    'path', 'file', 'files', 'filename', 'file name', 'filepath', 'file path', 'audio', 'audio path',
+    'audio file', 'wav', 'wav path', 'wav file', 'wavfile', 'clip', 'recording', 'name', 'fname', 'id',
+    'utterance id', 'utt id', 'key', 'src',
+}  # fmt: skip
+_EMOTIONS = {
+    'emotion', 'emotions', 'label', 'labels', 'emo', 'class', 'category', 'target', 'emotion label',
+    'emotion id', 'sentiment', 'affect', 'mood',
+}  # fmt: skip
+_HEAD = 'the columns path, emotion, speaker'
+_SAMPLE = 20_000  # bytes of a table that are looked at
+
+
+def refuse(place: Path) -> None:
+    """Refuse a folder or zip with a table that names recordings and their emotions but is not read.
+
+    Two sources of labels would be there, and the table may have the speakers that folders lack.
+
+    Raises:
+      InputError: there is one (named).
+    """
+    for source, suffix, stem, sample in _tables(place):
+        what = ''
+        if suffix in SHEETS:
+            what = (
+                f'is a table that cannot be read here; save it as manifest.csv (UTF-8) with {_HEAD}'
+            )
+        elif stem == 'manifest' or _tells(sample, suffix):
+            what = (
+                'looks like a manifest and is not read; make it manifest.csv, .tsv or .jsonl with '
+            )
+            what += f'{_HEAD}, in the folder that is given (unpacked)'
+        if what:
+            raise InputError(f'{labels.printable(source)} {what}, to use it, or move it away')
+
+
+def _tables(place: Path) -> Iterator[tuple[str, str, str, str]]:
+    """(source, suffix, stem, beginning) of every table."""
+    for at, name in audio_files.walk(place):
+        path = Path(name)
+        suffix = path.suffix.lower()
+        if suffix not in (*TEXTS, *SHEETS) or path.name.lower() == labels.NAME:
+            continue
+        inside = isinstance(at, zipfile.ZipFile)
+        source = f'{at.filename}:{name}' if inside else str(at / name)
+        try:
+            with at.open(name) if inside else open(at / name, 'rb') as f:
+                sample = b'' if suffix in SHEETS else f.read(_SAMPLE)
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
+            continue  # no table that could be looked into; its archive is judged by its sounds
+        utf16 = sample.startswith((b'\xff\xfe', b'\xfe\xff'))
+        yield (
+            source,
+            suffix,
+            path.stem.lower(),
+            sample.decode('utf-16' if utf16 else 'utf-8-sig', 'replace'),
+        )
+
+
+def _tells(sample: str, suffix: str) -> bool:
+    """Whether a table begins with headings for paths and emotions, or a sound beside an emotion."""
+    if suffix in ('.json', '.jsonl', '.ndjson'):
+        words = [_unquoted(w) for w in re.findall(r'"(?:[^"\\]|\\.)*"', sample)]
+        return _both({w for w in words if len(w) < 30}, words)
+    lines = [line for line in re.split(r'[\r\n]+', sample) if line.strip()][:3]
+    heads = {c.strip(' "\'') for c in re.split(r'[\t;,|]', lines[0])} if lines else set()
+    cells = [c.strip(' "\'') for line in lines for c in re.split(r'[\t;,| ]', line)]
+    return _both(heads if len(heads) > 1 else set(), cells)
+
+
+def _both(heads: set[str], cells: list[str]) -> bool:
+    keys = set(map(labels.key, heads))
+    named = keys & _PATHS and keys & _EMOTIONS
+    return bool(named) or (
+        any(c.lower().endswith(wav.SUFFIXES) for c in cells)
+        and any(word(c) in VALENCE for c in cells)
+    )
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip('"')

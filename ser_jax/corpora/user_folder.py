@@ -1,0 +1,173 @@
+"""Somebody's own recordings: speakers and emotions by sub-folders or by a manifest.
+
+Sub-folders: `<emotion>/x.wav`, `<speaker>/<emotion>/x.wav` or `<emotion>/<speaker>/x.wav`, also in
+zips. A manifest is a CSV (comma, semicolon or tab) or JSONL with `path` and `emotion`, and what else
+is known (`manifest.py`). `emotions.json` beside them, e.g. {"Wut": "angry", "noise": null}, gives the
+meaning of labels; null leaves a label out (`labels.py`).
+"""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser_jax.contract import InputError, Recording
+from ser_jax.corpora import columns, labels, manifest, unread
+from ser_jax.corpora.audio_files import Audio, audio_files, strangers
+from ser_jax.corpora.inspection import Skipped
+from ser_jax.emotions import VALENCE, word
+
+MANIFESTS = columns.SUFFIXES
+HELP = (
+    'expected sub-folders <emotion>/, <speaker>/<emotion>/ or <emotion>/<speaker>/, or a '
+    'manifest.csv with the columns path and emotion (speaker, text, sex ... where known)'
+)
+
+
+def recordings(place: Path, corpus: str) -> Iterator[Recording | Skipped]:
+    """The recordings of a folder, a zip or a manifest, and what of it is not used.
+
+    Args:
+      place: the folder or zip, or the manifest itself. corpus: the name that speakers carry.
+
+    Raises:
+      InputError: the folders give no emotion or no speakers but sides of a split, the manifest
+        cannot be used, or a table that looks like one is not read.
+    """
+    given = place.is_file() and place.suffix.lower() in MANIFESTS
+    table = place if given else _manifest(place)
+    meaning = labels.of(place if place.is_dir() else place.parent)
+    if table is None:
+        unread.refuse(place)
+    if not given:
+        yield from _strangers(place, table, meaning)
+    if table is None:
+        yield from _sorted(audio_files(place), place, corpus, meaning)
+        return
+    yield from manifest.recordings(table, corpus, meaning)
+    if not given:
+        yield from _unlisted(place, table)
+
+
+def _manifest(place: Path) -> Path | None:
+    """The manifest of a folder, in any case of letters."""
+    if not place.is_dir():
+        return None
+    names = {f'manifest{suffix}' for suffix in MANIFESTS}
+    there = sorted(p for p in place.iterdir() if p.name.lower() in names and p.is_file())
+    if len(there) > 1:
+        raise InputError(f'{place} holds {there[0].name} and {there[1].name}; keep one')
+    return there[0] if there else None
+
+
+def _strangers(place: Path, table: Path | None, meaning: labels.Labels) -> Iterator[Skipped]:
+    """The files that are no sound."""
+    for name in strangers(place):
+        path = Path(name)
+        if path in (table, meaning.path):
+            continue
+        if path.name.lower() == labels.NAME:
+            raise InputError(
+                f'{labels.printable(name)} is not read; put it at {meaning.path}, or move it away'
+            )
+        suffix = labels.printable(path.suffix.lower()) or 'without suffix'
+        known = table and suffix in (*unread.TEXTS, *unread.SHEETS)
+        why = f'not read beside {table.name} ({suffix})' if known else f'no sound ({suffix})'
+        yield Skipped(labels.printable(name), 'ignored', why)
+
+
+def _unlisted(place: Path, table: Path) -> Iterator[Skipped]:
+    """The sounds that no line of a manifest names."""
+    listed = manifest.paths(table)
+    for audio in audio_files(place):
+        if os.path.normpath(audio.source) not in listed:
+            yield Skipped(
+                labels.printable(audio.source), 'ignored', f'no line of {table.name} names it'
+            )
+
+
+def _sorted(
+    files: list[Audio], place: Path, corpus: str, meaning: labels.Labels
+) -> Iterator[Recording | Skipped]:
+    """By the names of folders."""
+    level = _emotion_level(files, place, meaning)
+    nobody = 'lies in no folder of a speaker, where others do: it may be of one of those'
+    speakers = _speakers(files, level, place)
+    for audio in files:
+        names = (*audio.folders, audio.stem)
+        source = labels.printable(audio.source)
+        if not all(map(labels.utf8, names)):
+            yield Skipped(source, 'unknown name', 'its name is not UTF-8; rename it')
+        elif len(audio.folders) < -level:
+            yield Skipped(source, 'unknown name', 'lies in no folder that tells an emotion')
+        elif (label := audio.folders[level]) not in meaning and labels.no_emotion(label):
+            yield Skipped(source, 'unknown name', f'{label}/ is no emotion')
+        elif (emotion := meaning.emotion(label)) is None:
+            yield Skipped(source, 'ignored', f'label {label!r}, which {labels.NAME} leaves out')
+        elif speakers and not (speaker := _speaker(audio, level)):
+            yield Skipped(source, 'unknown name', nobody)
+        else:
+            yield Recording(
+                id=unicodedata.normalize('NFC', '/'.join(names)),
+                speaker=f'{corpus}_{speaker if speakers else "unknown"}',
+                emotion=emotion,
+                label=labels.normal(label),
+                read=audio.read,
+                source=source,
+            )
+    found = {a.folders[level] for a in files if len(a.folders) >= -level}
+    yield from meaning.unused(filter(labels.utf8, found))
+
+
+def _folder(audio: Audio, level: int) -> str:
+    """The folder that is taken for the speaker: the one beside that of the emotion."""
+    return ''.join({-1: audio.folders[-2:-1], -2: audio.folders[-1:]}[level])
+
+
+def _speaker(audio: Audio, level: int) -> str:
+    return labels.speaker(_folder(audio, level))
+
+
+def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
+    """The speakers, none if no folder is one.
+
+    Raises:
+      InputError: some are sides of a split, a container or a sex: a voice may be on both sides.
+    """
+    folders = {_folder(a, level) for a in files if len(a.folders) >= -level} - {''}
+    strange = sorted(f for f in folders if labels.no_speaker(f))
+    if strange and len(folders) > 1:
+        raise InputError(
+            f'{place}: the folders {labels.printable(", ".join(strange[:4]))} are where speakers '
+            'are expected, and are no speakers, so no score could be independent of the speaker; sort '
+            'by <speaker>/<emotion>/, name the speakers in a manifest.csv (path, emotion, speaker), or '
+            'leave them unknown with nothing but <emotion>/ (a person of that name: rename the folder)'
+        )
+    return set() if strange else {labels.speaker(f) for f in folders} - {''}
+
+
+def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> int:
+    """Which folder above a file tells the emotion: -1 the nearest, -2 the one above it."""
+    if not files:
+        raise InputError(f'{place} holds no recording; {HELP}')
+    names = {
+        level: {a.folders[level] for a in files if len(a.folders) >= -level} for level in (-1, -2)
+    }
+    said = {}
+    for level, of in names.items():
+        said[level] = {n for n in of if n in meaning or word(labels.normal(n)) in VALENCE}
+    telling = [level for level in names if said[level]]
+    if len(telling) == 1:
+        return telling[0]
+    if not telling and names[-1] and not names[-2] and not all(map(labels.no_emotion, names[-1])):
+        return -1  # one level of folders: their names are the user's own labels
+    seen = ', '.join(sorted(names[-1] | names[-2])[:6]) or 'files in no folder'
+    why = (
+        f'{", ".join(sorted(said[-1])[:2])} and {", ".join(sorted(said[-2])[:2])} could both be'
+        if telling
+        else 'none is'
+    )
+    raise InputError(
+        f'{place}: which folders are emotions? {why} (seen: {labels.printable(seen)}); {HELP}; '
+        f'{labels.NAME} names others'
+    )

@@ -1,0 +1,116 @@
+"""A run trained in pieces (`members.only`), each in a directory of its own, put together as the one run that it is."""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ser_jax.config import differences
+from ser_jax.contract import InputError
+from ser_jax.runs import run_files
+
+_MARK = 'merged.json'  # which member came from which piece; only a folder with it is written over
+
+
+class Piece(NamedTuple):
+    """What one directory holds of the run."""
+
+    directory: pathlib.Path
+    files: dict[str, Any]  # name -> content of <name>.json
+    finished: list[str]  # members, in the run's order
+
+
+def join(directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callable[[str], None] = print) -> None:
+    """Makes `whole` a run's directory with every finished member of the pieces; again, when more have finished.
+
+    It holds what one training of all members would have left, except checkpoints and TensorBoard's files; what a member
+    learnt of its training side (normalization, vocabulary) is taken from the piece that trained it. Missing members are
+    named through `say`.
+
+    Raises:
+      InputError: the pieces are not of one run (their configs differ in more than members.only, their corpora are other
+        builds, their folds others), two hold the same member, none holds any, or `whole` is something else.
+    """
+    whole = pathlib.Path(whole)
+    if whole.exists() and not (whole / _MARK).exists() and (not whole.is_dir() or any(whole.iterdir())):
+        raise InputError(f'{whole} holds something else than merged pieces; give an empty or new folder as --output')
+    pieces = [_open(pathlib.Path(d)) for d in directories]
+    if not pieces:
+        raise InputError(f'no pieces given beside {whole}; give the --workdir of every piece as --runs')
+    for piece in pieces[1:]:
+        _check_same_run(pieces[0], piece)
+    holder: dict[str, Piece] = {}
+    for piece in pieces:
+        for member in piece.finished:
+            if member in holder:
+                raise InputError(
+                    f'{holder[member].directory} and {piece.directory} both hold {member}; leave one of them out of --runs'
+                )
+            holder[member] = piece
+    if not holder:
+        raise InputError(f'none of the {len(pieces)} pieces has a finished member yet; let their trainings end')
+    everyone = list(pieces[0].files['folds']['members'])
+    if missing := [m for m in everyone if m not in holder]:
+        say(f'{len(missing)} of {len(everyone)} members are missing from {whole}: {", ".join(missing)}')
+    _write(whole, pieces, holder, everyone)
+
+
+def _open(directory: pathlib.Path) -> Piece:
+    files = run_files.read(directory)
+    finished = [m for m in files['folds']['members'] if (directory / 'best' / m / 'about.json').exists()]
+    return Piece(directory, files, finished)
+
+
+def _check_same_run(first: Piece, other: Piece) -> None:
+    both = f'{first.directory} and {other.directory} are not pieces of one run'
+    differ = differences(first.files['config'], other.files['config'])
+    differ.pop('members.only', None)
+    if differ:
+        k, (a, b) = next(iter(differ.items()))
+        raise InputError(
+            f'{both}: {k} is {a!r} and {b!r}'
+            + (f' (and {len(differ) - 1} more)' if len(differ) > 1 else '')
+            + '; pieces may differ in members.only alone'
+        )
+    a, b = (p.files['environment']['fingerprints'] for p in (first, other))
+    if changed := sorted(c for c in a.keys() | b.keys() if a.get(c) != b.get(c)):
+        raise InputError(f'{both}: they heard other builds of {", ".join(changed)}; train them on the same build')
+    if first.files['environment'].get('begins_with') != other.files['environment'].get('begins_with'):
+        raise InputError(f'{both}: they began with other pretrained weights; train them with the same file')
+    if first.files['folds'] != other.files['folds']:
+        raise InputError(f'{both}: their folds differ; train them with the same version of ser_jax')
+
+
+def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], everyone: list[str]) -> None:
+    (whole / 'best').mkdir(parents=True, exist_ok=True)
+    run_files.replace(
+        whole / _MARK, json.dumps({m: str(p.directory) for m, p in holder.items()}, indent=1)
+    )
+    for stale in (whole / 'best').iterdir():
+        shutil.rmtree(stale)
+    for member, piece in holder.items():
+        fresh = whole / 'best' / f'{member}.writing'
+        shutil.copytree(piece.directory / 'best' / member, fresh)
+        fresh.rename(whole / 'best' / member)
+    files = dict(pieces[0].files)
+    files['config'] = {**files['config'], 'members': {**files['config']['members'], 'only': []}}
+    for name in ('normalization', 'vocabulary'):
+        files[name] = {m: holder.get(m, pieces[0]).files[name][m] for m in everyone}
+    others = {str(p.directory): _other(files['environment'], p.files['environment']) for p in pieces[1:]}
+    if others := {directory: other for directory, other in others.items() if other}:
+        files['environment'] = {**files['environment'], 'other_pieces': others}
+    inventories = (
+        run_files.read_inventory(p.directory) for p in pieces
+    )  # equal builds and folds: any is all's
+    if found := next(filter(None, inventories), None):
+        files[run_files.INVENTORY] = found
+    run_files.write(whole, files)
+    records = [r for p in pieces for r in run_files.history(p.directory) if r['member'] in everyone]
+    records.sort(key=lambda r: everyone.index(r['member']))  # a member's own stay in their order
+    run_files.replace(whole / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in records))
+
+
+def _other(first: dict, this: dict) -> dict:
+    """What a piece's environment says otherwise than the first one's."""
+    return {k: v for k, v in this.items() if first.get(k) != v}

@@ -1,0 +1,121 @@
+"""Results of an evaluation: their folder, settled before anything is scored, and their files."""
+
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from ser_jax.contract import InputError
+from ser_jax.report import html, model_card
+from ser_jax.runs import run_files
+from ser_jax.runs.trained import Trained
+from ser_jax.scoring import scores as scoring
+
+FILES = ('predictions.parquet', 'scores.csv', 'report.html')
+
+
+def common_folder(directories: Sequence[pathlib.Path]) -> pathlib.Path:
+    """Return the folder that holds all `directories`, relative if it is in the working directory.
+
+    Raises:
+      InputError: they have nothing in common but the root of the file system, or not even that.
+    """
+    absolute = [os.path.abspath(d) for d in directories]
+    try:
+        common = pathlib.Path(os.path.commonpath(absolute))
+    except ValueError:  # on several drives
+        common = pathlib.Path(absolute[0]).anchor
+    if str(common) == pathlib.Path(common).anchor:
+        raise InputError(
+            f'{directories[0]} and {directories[-1]} have no folder in common; give one as --output'
+        )
+    here = pathlib.Path.cwd()
+    return common.relative_to(here) if common.is_relative_to(here) else common
+
+
+def folder(output: str, directories: Sequence[pathlib.Path]) -> pathlib.Path:
+    """Return the folder for the results of `directories`: `output`, else the one that holds them.
+
+    Raises:
+      InputError: there is no such folder, or nothing can be written to it.
+    """
+    place = (
+        pathlib.Path(output).expanduser()
+        if output
+        else directories[0]
+        if len(directories) == 1
+        else common_folder(directories)
+    )
+    existing = place.absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    blocked = next((place / f for f in FILES if (place / f).is_dir()), None)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+        reason = f'{blocked} is a folder' if blocked else ''
+    except OSError as e:
+        reason = e.strerror or str(e)
+    if reason:
+        raise InputError(
+            f'results cannot be written to {place} ({reason}); give another folder as --output'
+        )
+    return place
+
+
+def write(
+    output: pathlib.Path,
+    runs: Sequence[Trained],
+    predictions: pa.Table,
+    scores: list,
+    published: str = '',
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write FILES to `output`, and MODEL_CARD.md to every run.
+
+    The card of a run that cannot be written goes to `output`, which `say` is told. `published`, a
+    table of what others published, stands first in the report.
+
+    Raises:
+      InputError: something cannot be written to `output`.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        pa.parquet.write_table(predictions, output / FILES[0])
+        scoring.write_csv(scores, output / FILES[1])
+        histories = {str(r.directory): run_files.history(r.directory, say) for r in runs}
+        configs = {str(r.directory): run_files.read_one(r.directory, 'config') for r in runs}
+        html.write(
+            output / FILES[2],
+            scores,
+            predictions,
+            histories,
+            runs[0].environment,
+            configs,
+            published,
+        )
+        for r in runs:
+            own = [s for s in scores if s.run == str(r.directory)]
+            _write_card(r, configs[str(r.directory)], own, output, say)
+    except OSError as e:
+        raise InputError(
+            f'results could not be written to {output} ({e.strerror or e}: {e.filename or output}); '
+            'the scores are above; give another folder as --output to keep them'
+        ) from e
+
+
+def _write_card(
+    run: Trained, config: dict, scores: list, output: pathlib.Path, say: Callable[[str], None]
+) -> None:
+    facts = (config, scores, run.environment, run.corpora, run.emotions)
+    try:
+        model_card.write(run.directory / 'MODEL_CARD.md', *facts)
+    except OSError as e:
+        name = re.sub(r'[^\w.-]+', '_', str(run.directory)).strip('_')
+        path = output / f'MODEL_CARD_{name}.md'
+        model_card.write(path, *facts)
+        say(f'{run.directory} cannot be written ({e.strerror or e}); its model card is {path}')

@@ -1,0 +1,261 @@
+"""JSON files of a run's directory: written with their checksums, read whole or refused in one line.
+
+A file is refused where it is missing, cut, garbled, of another form than training writes, or was
+changed since. Runs of earlier versions have no checksums; of their files only the form is checked.
+"""
+
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ser_jax.config import base
+from ser_jax.contract import InputError
+from ser_jax.runs import logbook
+
+FILES = ('config', 'environment', 'folds', 'normalization', 'vocabulary', 'corpora')
+INVENTORY = 'utterances'  # of `data.inventory`; runs of earlier versions have none
+CHECKSUMS = 'checksums.json'
+_INDENTED = ('config', 'environment')
+_MEMBER = re.compile(r'fold\d+_seed\d+')
+_ANY = 'any key'
+_LARGEST = float(np.finfo(np.float32).max)
+_RENEW = 'restore it from a copy of the run, or train it again'
+_SIDES = {'train': [str], 'valid': [str], 'test': [str]}
+_COLUMNS = ('utterance', 'speaker', 'emotion', 'text_sha256', 'source_sha256')
+_FORMS = {
+    'config': {
+        'data': {'corpora': [str]}, 'features': {'source': str}, 'members': {'protocol': str},
+        'model': {'name': str},
+    },
+    'environment': {'fingerprints': {_ANY: str}},
+    'folds': {'protocol': str, 'emotions': [str], 'members': {_ANY: _SIDES}},
+    'normalization': {_ANY: {'mean': [float], 'std': [float]}},
+    'vocabulary': {_ANY: [str]},
+    'corpora': [
+        {'name': str, 'title': str, 'licence': str, 'research_only': bool, 'emotions': [str]},
+    ],
+    INVENTORY: {column: [str] for column in _COLUMNS},
+}  # fmt: skip
+
+
+def write(directory: pathlib.Path, files: Mapping[str, Any]) -> None:
+    """Write `<name>.json` of each file and, last, the checksums of all."""
+    checksums = {}
+    for name, content in files.items():
+        text = json.dumps(content, indent=1 if name in _INDENTED else None)
+        replace(directory / f'{name}.json', text)
+        checksums[f'{name}.json'] = hashlib.sha256(text.encode()).hexdigest()
+    replace(directory / CHECKSUMS, json.dumps(checksums, indent=1))
+
+
+def replace(path: pathlib.Path, content: str) -> None:
+    """Write a file at once, or leave it where it holds that already."""
+    if path.exists() and path.read_bytes() == content.encode():
+        return  # no moment at which a file and its checksum differ
+    fresh = path.with_suffix('.writing')
+    fresh.write_text(content, encoding='utf-8')
+    fresh.rename(path)
+
+
+def read(directory: pathlib.Path, checked: bool = True) -> dict[str, Any]:
+    """Return the content of FILES by name.
+
+    Args:
+      checked: False accepts files that were changed since they were written; `changed` names them.
+
+    Raises:
+      InputError: a file is missing, damaged or changed.
+    """
+    content = {name: read_one(directory, name) for name in FILES}
+    if reason := _disagreement(content):
+        raise _damaged(directory, *reason)
+    if checked and (other := changed(directory)):
+        raise InputError(f'{directory / other[0]} was changed since training wrote it; {_RENEW}')
+    return content
+
+
+def read_inventory(directory: pathlib.Path) -> dict[str, list[str]] | None:
+    """Return the inventory of a run's utterances; None where an earlier version kept none.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    if not (directory / f'{INVENTORY}.json').exists():
+        return None
+    content = read_one(directory, INVENTORY)
+    if len({len(column) for column in content.values()}) > 1:
+        raise _damaged(directory, f'{INVENTORY}.json', 'its columns have different lengths')
+    return content
+
+
+def changed(directory: pathlib.Path) -> list[str]:
+    """Return the names of the files that are not what was written; [] for runs without checksums.
+
+    Raises:
+      InputError: the checksums themselves are damaged.
+    """
+    path = directory / CHECKSUMS
+    if not path.exists():
+        return []
+    checksums = _parsed(directory, CHECKSUMS)
+    if reason := _mismatch(checksums, {f'{name}.json': str for name in FILES}, CHECKSUMS):
+        raise _damaged(directory, CHECKSUMS, reason)
+    there = [name for name in checksums if (directory / name).exists()]
+    sha256 = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in there}
+    return [name for name, kept in checksums.items() if sha256.get(name) != kept]
+
+
+def read_one(directory: pathlib.Path, name: str) -> Any:
+    """Return the content of `<name>.json`, of the form that training writes.
+
+    Raises:
+      InputError: the file is missing or damaged.
+    """
+    content = _parsed(directory, f'{name}.json')
+    reason = _mismatch(content, _FORMS[name], '') or (
+        _odd_knob(content) if name == 'config' else ''
+    )
+    if reason:
+        raise _damaged(directory, f'{name}.json', reason)
+    return content
+
+
+def history(directory: pathlib.Path, say: Callable[[str], None] = print) -> list[dict]:
+    """Return the records of a run's metrics.jsonl; damaged lines are counted through `say`.
+
+    The last line may be cut off by a kill.
+    """
+    path = directory / 'metrics.jsonl'
+    try:
+        records = logbook.read(path)
+        lines = path.read_text().splitlines() if path.exists() else []
+    except (OSError, ValueError) as e:
+        say(f'{path} cannot be read ({type(e).__name__}); shown without learning curves')
+        return []
+    kept = [
+        r
+        for r in records
+        if isinstance(r, dict) and not any(map(_mismatch, *zip(*_fields(r), strict=True)))
+    ]
+    cut = bool(lines) and not lines[-1].rstrip().endswith('}')
+    if lost := len(lines) - len(kept) - cut:
+        say(f'{path}: {lost} of {len(lines)} lines are damaged; learning curves lack them')
+    return kept
+
+
+def _fields(record: dict) -> list[tuple[Any, Any, str]]:
+    """(value, form, name) of what is read of a record."""
+    numbers = [
+        record[k]
+        for k in ('train_loss', 'valid_loss', 'valid_uar', 'score')
+        if record.get(k) is not None
+    ]
+    text = [record.get('kind'), record.get('member')]
+    return [
+        *((v, str, 'text') for v in text),
+        *((v, float, 'number') for v in [record.get('epoch'), *numbers]),
+    ]
+
+
+def _parsed(directory: pathlib.Path, file: str) -> Any:
+    try:
+        return json.loads((directory / file).read_bytes().decode())
+    except FileNotFoundError as e:
+        raise InputError(f'{directory} is not a complete run: {file} is missing; {_RENEW}') from e
+    except (OSError, ValueError, RecursionError) as e:
+        raise _damaged(directory, file, f'{type(e).__name__}: {e}') from e
+
+
+def _damaged(directory: pathlib.Path, file: str, reason: str) -> InputError:
+    return InputError(f'{directory / file} is damaged ({" ".join(reason.split())[:200]}); {_RENEW}')
+
+
+def _mismatch(value: Any, form: Any, at: str) -> str:
+    """The first place where a value is not of its form, in words; '' where there is none.
+
+    A form is a type, [form] of a list's elements, or {key: form}, where _ANY stands for every key.
+    Keys that the form does not name are accepted.
+    """
+    here = at or 'its content'
+    if isinstance(form, list):
+        if not isinstance(value, list):
+            return f'{here} is {_kind(value)}, expected a list'
+        return next(
+            (m for i, v in enumerate(value) if (m := _mismatch(v, form[0], f'{at}[{i}]'))), ''
+        )
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return f'{here} is {_kind(value)}, expected an object'
+        below = dict.fromkeys(value, form[_ANY]) if _ANY in form else form
+        if missing := [k for k in below if k not in value]:
+            return f'{here} lacks {missing[0]!r}'
+        return next(
+            (m for k, f in below.items() if (m := _mismatch(value[k], f, f'{at}.{k}'.lstrip('.')))),
+            '',
+        )
+    if form is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return (
+            ''
+            if number and abs(value) <= _LARGEST
+            else f'{here} is {value!r}'[:80] + ', expected a finite number'
+        )
+    return '' if isinstance(value, form) else f'{here} is {_kind(value)}, expected {_KINDS[form]}'
+
+
+_KINDS = {str: 'text', bool: 'true or false', dict: 'an object', list: 'a list', type(None): 'null'}
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), 'a number')
+
+
+def _odd_knob(config: dict) -> str:
+    """The first knob whose value has another type than its default; unknown knobs are accepted."""
+    for section, defaults in base().items():
+        stored = config.get(section, {})
+        if not isinstance(stored, dict):
+            return f'{section} is {_kind(stored)}, expected an object'
+        for knob in (k for k in stored if k in defaults):
+            if reason := _mismatch(stored[knob], _form_of(defaults[knob]), f'{section}.{knob}'):
+                return reason
+            if isinstance(defaults[knob], int) and isinstance(stored[knob], float):
+                return f'{section}.{knob} is {stored[knob]!r}, expected a whole number'
+    return ''
+
+
+def _form_of(default: Any) -> Any:
+    if isinstance(default, tuple):
+        return [_form_of(default[0]) if default else object]
+    return (
+        float
+        if isinstance(default, int | float) and not isinstance(default, bool)
+        else type(default)
+    )
+
+
+def _disagreement(content: dict[str, Any]) -> tuple[str, str] | None:
+    """(file, reason) where files that have the right forms cannot be those of one run."""
+    folds = content['folds']
+    members = list(folds['members'])
+    if odd := [m for m in members if not _MEMBER.fullmatch(m)]:
+        return 'folds.json', f'{odd[0]!r} is no name of a member'
+    if not members or len(set(folds['emotions'])) < max(2, len(folds['emotions'])):
+        return 'folds.json', f'{len(members)} members, emotions {folds["emotions"]}'
+    for name in ('normalization', 'vocabulary'):
+        if other := sorted(set(members) ^ set(content[name])):
+            return f'{name}.json', f'it and folds.json do not have the same members: {other[0]}'
+    sizes = {
+        len(side) for of in content['normalization'].values() for side in (of['mean'], of['std'])
+    }
+    if (
+        len(sizes) > 1
+        or min(min(of['std'], default=0) for of in content['normalization'].values()) <= 0
+    ):
+        return 'normalization.json', 'means and deviations do not belong together'
+    return None

@@ -1,0 +1,195 @@
+"""A run's directory, opened: all that evaluate, predict and everything after them need."""
+
+import dataclasses
+import glob
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NoReturn
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ser_jax import assemble
+from ser_jax.config import completed
+from ser_jax.contract import Facts, InputError
+from ser_jax.data import text
+from ser_jax.data.utterances import Utterances, data_dir
+from ser_jax.learn.inputs import Own
+from ser_jax.learn.learner import Learner, Variables
+from ser_jax.runs import checkpoint, run_files
+
+_RENEW = 'restore it from a copy of the run, or train it again'
+
+
+class Trained(NamedTuple):
+    """What a training left behind."""
+
+    directory: pathlib.Path
+    config: ConfigDict
+    protocol: str
+    emotions: tuple[str, ...]
+    folds: dict[str, dict[str, list[str]]]  # member -> side -> ['corpus/id', ...]
+    normalization: dict[str, tuple[np.ndarray, np.ndarray]]  # member -> mean, std [M]
+    words: dict[str, list[str]]  # member -> vocabulary
+    corpora: list[Facts]  # what was trained on
+    environment: dict  # of environment.json: versions, devices, fingerprints
+    learner: Learner
+
+    @property
+    def finished(self) -> list[str]:
+        """The members whose training has ended, in the run's order."""
+        return [m for m in self.folds if (self.directory / 'best' / m / 'about.json').exists()]
+
+    def takes(self, u: Utterances) -> np.ndarray:
+        """Return bool [N]: the utterances of the channels and emotions that the run works with."""
+        channels = [*self.config.data.channels, *self.config.data.train_only_channels]
+        return np.isin(u.emotion, self.emotions) & np.isin(u.channel, channels)
+
+    def check_build(self, fingerprints: Mapping[str, str], directory: str = '') -> None:
+        """Refuse corpora that are not the build trained on, whose ids may stand for anything else.
+
+        Args:
+          fingerprints: corpus -> fingerprint of what was opened.
+          directory: where they were opened, as `data.dir` has it.
+
+        Raises:
+          InputError: a fingerprint is another than the run's.
+        """
+        kept = self.environment['fingerprints']
+        for name, now in fingerprints.items():
+            then = kept.get(name)
+            if then is None and name != self.config.data.texts:
+                raise InputError(
+                    f'{self.directory / "environment.json"} is damaged (it has no fingerprint of '
+                    f'{name}); {_RENEW}'
+                )
+            if then not in (None, now):
+                self._refuse(name, then, now, directory)
+
+    def _refuse(self, corpus: str, then: str, now: str, directory: str) -> NoReturn:
+        source = self.config.features.source + ('_variants' if self.config.data.variants else '')
+        there = data_dir(directory) / corpus
+        if '/' not in corpus and corpus != self.config.data.texts:
+            there /= source
+        where = f' --data_dir={directory}' if directory not in ('', self.config.data.dir) else ''
+        raise InputError(
+            f'{self.directory} was trained on another build of {corpus} (fingerprint {then[:12]}) '
+            f'than the one in {there} (fingerprint {now[:12]}); give the --data_dir of the build it '
+            'was trained on, or train it again in a new --workdir '
+            f'(python -m ser_jax.audit --run={self.directory}{where} lists what changed)'
+        )
+
+    def variables(self, members: list[str]) -> Variables:
+        """The kept variables of `members`, stacked on a leading axis (numpy)."""
+        loaded = [Variables(**checkpoint.load_best(self.directory / 'best' / m)[0]) for m in members]
+        return jax.tree.map(lambda *x: np.stack(x), *loaded)
+
+    def own(self, members: list[str], texts: list[str] | np.ndarray) -> Own:
+        """What `members` need beside their variables to read utterances that say `texts`, stacked (numpy)."""
+        return Own(
+            key=np.zeros((len(members), 2), np.uint32),
+            mean=np.stack([self.normalization[m][0] for m in members]),
+            std=np.stack([self.normalization[m][1] for m in members]),
+            class_weight=np.ones((len(members), len(self.emotions)), np.float32),
+            tokens=self.tokens(members, texts),
+        )
+
+    def tokens(self, members: list[str], texts: list[str] | np.ndarray) -> np.ndarray:
+        """What `members` read where utterances say `texts`: int32 [K N W]; of those that read nothing, zeros [K N 1]."""
+        if not assemble.reads_text(self.config):
+            return np.zeros((len(members), len(texts), 1), np.int32)
+        return np.stack([text.encode(texts, self.words[m], self.config.features.max_words) for m in members])
+
+
+def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
+    """The directories that the patterns name, sorted, each once.
+
+    Raises:
+      InputError: a pattern matches nothing, or nothing that was trained.
+    """
+    if not patterns:
+        raise InputError("no --runs given; e.g. --runs='runs/*'")
+    found = []
+    for pattern in patterns:
+        pattern = os.path.expanduser(pattern)
+        literal = [pattern] if os.path.exists(pattern) else []  # a name may hold brackets
+        paths = sorted(map(pathlib.Path, literal or glob.glob(pattern)))
+        trained = [p for p in paths if (p / 'config.json').exists()]
+        if not trained:
+            raise InputError(
+                f'--runs={pattern} matches {len(paths)} paths and no trained run; give the --workdir of '
+                'a training'
+            )
+        found.extend(trained)
+    once: dict[pathlib.Path, pathlib.Path] = {}
+    for path in found:
+        once.setdefault(path.resolve(), path)
+    return list(once.values())
+
+
+def open_trained(directory: pathlib.Path) -> Trained:
+    """Opens the directory of a run of which at least one member is finished.
+
+    Raises:
+      InputError: it is none, or holds no finished member.
+    """
+    trained = open_begun(directory)
+    if not trained.finished:
+        raise InputError(
+            f'{directory} has no finished member yet; let its training end (the same command goes on with it)'
+        )
+    return trained
+
+
+def open_begun(directory: pathlib.Path, checked: bool = True) -> Trained:
+    """Open a run's directory, finished or not.
+
+    Args:
+      checked: False accepts files that were changed since training wrote them.
+
+    Raises:
+      InputError: it is none, or a file of it is missing, damaged or changed.
+    """
+    directory = pathlib.Path(directory)
+    if not (directory / 'config.json').exists():
+        what = 'does not exist' if not directory.exists() else 'holds no config.json'
+        raise InputError(f'{directory} {what}; give the --workdir of a training')
+    files = run_files.read(directory, checked)
+    config, folds, words = completed(files['config']), files['folds'], files['vocabulary']
+    emotions = tuple(folds['emotions'])
+    return Trained(
+        directory,
+        config,
+        folds['protocol'],
+        emotions,
+        folds['members'],
+        {
+            m: (np.array(n['mean'], np.float32), np.array(n['std'], np.float32))
+            for m, n in files['normalization'].items()
+        },
+        words,
+        [_facts(c) for c in files['corpora']],
+        files['environment'],
+        _learner(directory, config, len(emotions), max(len(w) for w in words.values())),
+    )
+
+
+def _facts(kept: dict) -> Facts:
+    known = {f.name: kept[f.name] for f in dataclasses.fields(Facts) if f.name in kept}
+    return Facts(**{**known, 'emotions': tuple(kept['emotions'])})
+
+
+def _learner(directory: pathlib.Path, config: ConfigDict, classes: int, words: int) -> Learner:
+    try:
+        return assemble.build_learner(config, classes, words, 1)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
+        if (
+            directory / run_files.CHECKSUMS
+        ).exists():  # they vouch for the config: the error is ours
+            raise
+        reason = f'{type(e).__name__}: {" ".join(str(e).split())[:120]}'
+        raise InputError(
+            f'{directory / "config.json"} is damaged (it describes no network: {reason}); {_RENEW}'
+        ) from e

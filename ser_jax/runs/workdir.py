@@ -1,0 +1,136 @@
+"""A run's directory before and while it trains: what it was begun with, and whether a run may go on there."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from ser_jax import assemble
+from ser_jax.config import completed, differences
+from ser_jax.contract import InputError, writing
+from ser_jax.learn.members import MOST, at_once
+from ser_jax.runs import checkpoint, environment, run_files
+from ser_jax.runs.inventory import inventory
+
+# What may change between a start and its resumption without changing what is learnt.
+_FREE_TO_CHANGE = ('data.dir', 'data.resident_gb', 'train.keep', 'train.steps_per_dispatch', 'train.tensorboard')
+
+
+def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+    """The config with what it leaves open decided, checked against the one `workdir` was begun with.
+
+    Raises:
+      InputError: `workdir` is no folder, holds something else, or was begun with another config.
+    """
+    config = config.copy_and_resolve_references()
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f'--workdir={workdir} is a file; give a folder')
+    stored = workdir / 'config.json'
+    begun = _read(stored)
+    if config.members.at_once == 0 and begun:
+        config.members.at_once = begun['members']['at_once']
+    if begun is None and workdir.exists() and any(p.suffix != '.writing' for p in workdir.iterdir()):
+        raise InputError(f'--workdir={workdir} holds other files and no config.json; give an empty or new folder')
+    if begun is not None:
+        then, now = (json.loads(c.to_json()) for c in (completed(begun), config))
+        differ = {k: v for k, v in differences(then, now).items() if k not in _FREE_TO_CHANGE}
+        if differ:
+            k, (was, is_now) = next(iter(differ.items()))
+            raise InputError(
+                f'--workdir={workdir} was begun with another config: {k} was {was!r}, now {is_now!r}'
+                + (f' (and {len(differ) - 1} more)' if len(differ) > 1 else '')
+                + '; give another --workdir, or the config it was begun with'
+            )
+    return config
+
+
+def decide_at_once(run: assemble.Run) -> None:
+    """Sets `members.at_once` where it is left open: on a CPU a member a device; on others 64, or all, the same on each."""
+    if run.config.members.at_once:
+        return
+    each = jax.device_count() if jax.default_backend() == 'cpu' else MOST
+    run.config.members.at_once = at_once(len(run.members), each)
+
+
+def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
+    """Return what a run's files say of it, by name, if `workdir` was begun with the same.
+
+    Raises:
+      InputError: the corpora or the folds are not those that `workdir` was begun with. Going on would score models on
+        voices that they learnt.
+    """
+    ids = lambda at: [f'{run.utterances.names[run.utterances.corpus[i]]}/{run.utterances.id[i]}' for i in at]
+    names = [m.name for m in run.members]
+    mean, std = run.normalization
+    files = {
+        'config': json.loads(run.config.to_json()),  # first: a folder without it is not taken for a run
+        'environment': {
+            **environment.describe(),
+            'fingerprints': run.utterances.fingerprints,
+            'begins_with': run.learner.begins_with(),
+        },
+        'folds': {
+            'protocol': run.config.members.protocol,
+            'emotions': run.emotions,
+            'members': {
+                m.name: {side: ids(getattr(m, side)) for side in ('train', 'valid', 'test')} for m in run.members
+            },
+        },
+        'normalization': {n: {'mean': m.tolist(), 'std': s.tolist()} for n, m, s in zip(names, mean, std, strict=True)},
+        'vocabulary': dict(zip(names, run.words, strict=True)),
+        'corpora': [dataclasses.asdict(f) for f in run.utterances.facts],
+        run_files.INVENTORY: inventory(run.utterances),
+    }
+    _check_unchanged(workdir, files)
+    return files
+
+
+def write(files: dict[str, Any], workdir: pathlib.Path) -> None:
+    """Write the files of `describe`, and remove what an earlier start was killed while writing.
+
+    Raises:
+      InputError: a file cannot be written.
+    """
+    with writing(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        for stale in [*workdir.glob(f'*{checkpoint.WRITING}*'), *workdir.glob(f'best/*{checkpoint.WRITING}*')]:
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+        run_files.write(workdir, files)
+
+
+def _read(path: pathlib.Path) -> Any:
+    """The content of a run's file; None where there is none.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as e:
+        raise InputError(f'{path} is damaged ({e}); put a copy of it back, or give another --workdir') from e
+
+
+def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
+    begun = {name: content for name in files if (content := _read(workdir / f'{name}.json')) is not None}
+    before = begun.get('environment', {}).get('fingerprints', {})
+    changed = sorted(c for c, f in files['environment']['fingerprints'].items() if before.get(c, f) != f)
+    if changed:
+        raise InputError(
+            f'{workdir} was begun with another build of {", ".join(changed)}; give another --workdir, or build it as it was'
+        )
+    weights = files['environment']['begins_with']
+    if begun.get('environment', {}).get('begins_with', weights) != weights:
+        raise InputError(
+            f'{workdir} was begun with other pretrained weights; give another --workdir, or the file it was begun with'
+        )
+    for name in ('folds', 'normalization', 'vocabulary'):
+        if name in begun and begun[name] != json.loads(json.dumps(files[name])):
+            raise InputError(
+                f'{workdir} was begun with other {name}; give another --workdir, or the data it was begun with'
+            )
