@@ -21,7 +21,8 @@ ODD = (None, True, 3, -1, 0, 2.5, 1e300, 'x', '', [], {}, [1], ['a'], {'a': 1}, 
 def begun(data_dir, tmp_path_factory) -> pathlib.Path:
     """The directory of a run that was laid out and not trained."""
     directory = tmp_path_factory.mktemp('begun') / 'run'
-    workdir.describe(assemble.open_run(small_config(data_dir)), directory)
+    run = assemble.open_run(small_config(data_dir))
+    workdir.write(workdir.describe(run, directory), directory)
     return directory
 
 
