@@ -129,7 +129,7 @@ def _pooled(shape: Shape, dtype, rngs):
             for number, block in enumerate(self.blocks):
                 x, length = block(x, length)
                 if number < shape.pooled:
-                    x, length = layers.halve(x), length // 2
+                    x, length = layers.max_pool_2x2(x), length // 2
             x = self.lstm(x.reshape(*x.shape[:2], -1), length)
             embedding = self.pool(x, length)
             logits = self.classify(embedding)

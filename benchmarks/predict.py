@@ -7,7 +7,7 @@ Runtime runs the PyTorch twin as torch.onnx.export writes it. Three rows each:
 - the network alone, one clip: log-mel in, probabilities out;
 - many clips from samples to probabilities: ours is `features.extract` and the network in batches of 64, as `evaluate`
   does it; the others likewise, with PyTorch's log-mel in batches of 8;
-- one clip from samples to probabilities: ours is `predict.Listener`, what `python -m ser_jax.predict` calls for a file,
+- one clip from samples to probabilities: ours is `predict.Predictor`, what `python -m ser_jax.predict` calls for a file,
   on a run trained for one epoch; the others get log-mel by PyTorch.
 Each reads a clip once: the readings in shifted bands that the config asks for in scoring are off. Latencies are medians of
 single calls, in blocks of --calls that take turns with a pause between. Decoding and compiling are not counted.
@@ -155,13 +155,13 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 def _listener(scratch: pathlib.Path, files: int) -> Callable:
     """What `python -m ser_jax.predict` listens with, of a run of one member and one epoch."""
     from ser_jax import train
-    from ser_jax.predict import Listener
+    from ser_jax.predict import Predictor
     from ser_jax.runs.trained import open_trained
 
     config = corpora.config(corpora.built(scratch, files))
     config.members.only, config.augment.scored_shifts = (0,), 0
     train.train(config, scratch / 'run')
-    return Listener(open_trained(scratch / 'run'))
+    return Predictor(open_trained(scratch / 'run'))
 
 
 if __name__ == '__main__':

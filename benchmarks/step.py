@@ -89,13 +89,13 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
     import jax
     import jax.numpy as jnp
 
-    from ser_jax.learn.inputs import Own, Row, Shared
+    from ser_jax.learn.inputs import CorpusData, MemberData, Window
 
     learner = networks.learner(shape, bfloat16)
     random, n, length = np.random.default_rng(0), 64, 2 * shape.frames
     zeros = np.zeros(n, np.int32)
     flat = random.standard_normal((n * length + learner.inputs.span, networks.BANDS)).astype(np.float16)
-    shared = Shared(
+    shared = CorpusData(
         flat,
         np.arange(n, dtype=np.int32) * length,
         zeros + length,
@@ -106,7 +106,7 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
         zeros,
         np.ones((1, networks.CLASSES), bool),
     )
-    own = Own(
+    own = MemberData(
         jax.random.key(0),
         np.zeros(networks.BANDS, np.float32),
         np.ones(networks.BANDS, np.float32),
@@ -127,7 +127,7 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
     def run(steps: int) -> None:
         nonlocal state
         for _ in range(-(-steps // together)):
-            row = Row(
+            row = Window(
                 random.integers(0, n, (together, batch), np.int32),
                 random.integers(0, shape.frames // 2, (together, batch), np.int32),
                 jnp.ones((together, batch)),

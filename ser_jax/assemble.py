@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 from ser_jax import emotions as vocabulary_of_emotions
 from ser_jax.audio import augment, front_ends
 from ser_jax.config import check_ranges
-from ser_jax.contract import INTENSITIES, SEXES, Facts, InputError
+from ser_jax.contract import INTENSITIES, SEXES, CorpusInfo, InputError
 from ser_jax.data import derived, label_pairing, protocols, text, utterances
 from ser_jax.data.batches import Member, steps_per_epoch
 from ser_jax.learn import optim
-from ser_jax.learn.inputs import Inputs, Own, Shared
+from ser_jax.learn.inputs import CorpusData, Inputs, MemberData
 from ser_jax.learn.learner import Learner
 
 
@@ -45,7 +45,7 @@ def open_run(config: ConfigDict) -> Run:
     check_ranges(config)
     augment.check(config.augment, front_ends.layout(config.features.source), config.train.window_s)
     opened, emotions = open_utterances(config)
-    dealt = protocols.make(opened, config.members, tuple(config.data.train_only_channels), tuple(config.data.variants))
+    dealt = protocols.make_folds(opened, config.members, tuple(config.data.train_only_channels), tuple(config.data.variants))
     members = [
         Member(f'{fold.name}_seed{seed}', index, int(seed), *_sides(config, opened, fold))
         for seed in config.members.seeds
@@ -104,7 +104,7 @@ def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: L
     decisive = [_arguments(config), config.train.bfloat16, learner.begins_with()]
     name = json.dumps(decisive, sort_keys=True, default=str)  # a config read again has lists for tuples
     steps = front_ends.layout(config.features.source).steps
-    return derived.of(opened, steps, name, learner.frozen, config.data.resident_gb)
+    return derived.frozen_activations(opened, steps, name, learner.frozen, config.data.resident_gb)
 
 
 def _sides(config: ConfigDict, opened: utterances.Utterances, fold: protocols.Fold) -> tuple:
@@ -225,7 +225,7 @@ def eval_span(config: ConfigDict, opened: utterances.Utterances) -> int:
         return 1
     front = front_ends.layout(config.features.source)
     if config.features.source == 'waveform':
-        return round(config.train.eval_window_s * front_ends.named('waveform').rate_hz)
+        return round(config.train.eval_window_s * front_ends.by_name('waveform').rate_hz)
     return front.steps or round(config.train.eval_window_s / front.hop_s)
 
 
@@ -234,8 +234,8 @@ def shared_arrays(
     opened: utterances.Utterances,
     emotions: tuple[str, ...],
     span: int,
-    trained_on: Sequence[Facts] | None = None,
-) -> Shared:
+    trained_on: Sequence[CorpusInfo] | None = None,
+) -> CorpusData:
     """What all members share, as numpy; a last window of zeros lets every utterance be cut at its end.
 
     `trained_on`: the corpora of the run, where `opened` are others.
@@ -249,7 +249,7 @@ def shared_arrays(
             raise InputError(
                 f'{len(flat):,} resident frames or samples are more than an index holds; lower data.resident_gb'
             )
-    return Shared(
+    return CorpusData(
         flat=flat,
         offset=opened.offset.astype(np.int32) if flat is not None else np.zeros(len(opened), np.int32),
         length=opened.length.astype(np.int32),
@@ -262,7 +262,7 @@ def shared_arrays(
     )
 
 
-def own_arrays(run: Run, which: list[int]) -> Own:
+def own_arrays(run: Run, which: list[int]) -> MemberData:
     """What the members `which` have for themselves, stacked, as numpy."""
     config, width = run.config, run.config.features.max_words
     members = [run.members[k] for k in which]
@@ -271,7 +271,7 @@ def own_arrays(run: Run, which: list[int]) -> Own:
         tokens = [text.encode(run.utterances.text, run.words[k], width) for k in which]
     else:
         tokens = [np.zeros((len(run.utterances), 1), np.int32) for _ in which]
-    return Own(
+    return MemberData(
         key=np.stack([np.asarray(k) for k in keys]),
         mean=run.normalization[0][which],
         std=run.normalization[1][which],

@@ -98,7 +98,7 @@ class Recording:
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class CorpusInfo:
     """What a corpus is, beside its shards and in every run that used it.
 
     Attributes:

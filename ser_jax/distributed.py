@@ -29,7 +29,7 @@ _GONE = ('connection reset', 'connection closed', 'connection refused', 'socket 
          'remote process exited', 'heartbeat timeout', 'tasks are unhealthy')  # fmt: skip
 
 
-def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
+def initialize(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
     """Makes this process one of `processes`; without `coordinator` (host:port) the cluster's own variables say which.
 
     Raises:

@@ -58,7 +58,7 @@ def answerable(by: str, corpora: Sequence, emotions: Sequence[str], trained_on: 
 
     Args:
       by: `data.supported`: 'run' for all classes of the run, 'corpus' for those that the recording's corpus supports too.
-      corpora: `contract.Facts` of each corpus. trained_on: those of the run, where `corpora` are others.
+      corpora: `contract.CorpusInfo` of each corpus. trained_on: those of the run, where `corpora` are others.
     """
     shown = supported([c.emotions for c in corpora], emotions)
     trained = supported([c.emotions for c in trained_on or corpora], emotions).any(0)

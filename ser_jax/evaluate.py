@@ -235,7 +235,7 @@ def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
         if given
         else results.common_folder([d.absolute().parent for d in directories]) / 'merged'
     )
-    merge.join([d for d in directories if d.resolve() != whole.resolve()], whole)
+    merge.merge([d for d in directories if d.resolve() != whole.resolve()], whole)
     print(f'merged: {whole}')
     return whole
 

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
             '--num_processes and --process_id are given and --coordinator is not; give its host:port, or none'
         )
     if _COORDINATOR.value or _CLUSTER.value:
-        distributed.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     from ser_jax import train
 
     workdir = pathlib.Path(_WORKDIR.value or f'runs/{pathlib.Path(path.partition(":")[0]).stem}')

@@ -20,21 +20,21 @@ from ser_jax.contract import InputError
 from ser_jax.corpora import audio_files
 from ser_jax.data import batches
 from ser_jax.emotions import supported
-from ser_jax.learn.inputs import Row, Shared
+from ser_jax.learn.inputs import CorpusData, Window
 from ser_jax.runs.trained import Trained, open_trained
 
 WINDOWS_S = (0.1, 3600.0)  # the lengths that --window_s takes
 _BATCH = 16
 
 
-class Heard(NamedTuple):
+class Answer(NamedTuple):
     """What a model hears in one recording."""
 
     probabilities: np.ndarray  # [C], the length-weighted mean of the windows
     windows: list[tuple[float, float, np.ndarray]]  # (start_s, end_s, [C]), in time
 
 
-class Listener:
+class Predictor:
     """A trained run, ready to listen.
 
     Args:
@@ -62,13 +62,13 @@ class Listener:
         self._waveform = trained.config.features.source == 'waveform'
         source = trained.config.features.source
         front = front_ends.layout(source)
-        self.source, self.rate_hz = source, front_ends.named(source).rate_hz
+        self.source, self.rate_hz = source, front_ends.by_name(source).rate_hz
         self._per_second = self.rate_hz if self._waveform else 1 / front.hop_s
         self._aligned = front.steps is not None
         self._most = front.steps or max(1, round((window_s or trained.config.train.eval_window_s) * self._per_second))
         self._predict = jax.jit(self._predict_all)
 
-    def __call__(self, samples: np.ndarray, text: str = '') -> Heard:
+    def __call__(self, samples: np.ndarray, text: str = '') -> Answer:
         """What is heard in mono samples, float32 [T] at `rate_hz`. With `text`, models that read it weigh both."""
         values, scale = (wav.int16(samples), features.LOG_MEL.hop) if self._waveform else (None, 1)
         frames = front_ends.frames(self.source, samples if values is None else values)  # as in the shards
@@ -86,7 +86,7 @@ class Listener:
         mean = (said * lengths[:, None]).sum(0) / lengths.sum()
         starts = starts + first * scale
         times = [(s / self._per_second, (s + n) / self._per_second) for s, n in zip(starts, lengths, strict=True)]
-        return Heard(mean, [(*t, p) for t, p in zip(times, said, strict=True)])
+        return Answer(mean, [(*t, p) for t, p in zip(times, said, strict=True)])
 
     def _batch(self, values, starts, lengths, text: str) -> np.ndarray:
         """[n C] for windows of `values`, padded to few shapes: rows to 1 or a full batch, lengths to sixteenths."""
@@ -102,8 +102,8 @@ class Listener:
     def _predict_all(self, known, tokens, raw, length) -> dict[str, jax.Array]:
         """The members' mean [B C] by modality for windows [B span ...], of which `length` [B] are real."""
         zeros = jnp.zeros_like(length)
-        shared = Shared(None, zeros, length, zeros, zeros, zeros, zeros, zeros, self._supported)
-        row = Row(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
+        shared = CorpusData(None, zeros, length, zeros, zeros, zeros, zeros, zeros, self._supported)
+        row = Window(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
         one = lambda v, own, t: self.trained.learner.predict(v, own._replace(tokens=t), shared, row, raw.shape[1])
         return {name: p.mean(0) for name, p in jax.vmap(one)(*known, tokens).items()}
 
@@ -154,7 +154,7 @@ def _inside(folder: pathlib.Path) -> list[audio_files.Audio]:
     return found
 
 
-def hear_file(listener: Listener, sound: pathlib.Path | audio_files.Audio, text: str = '') -> Heard:
+def predict_file(listener: Predictor, sound: pathlib.Path | audio_files.Audio, text: str = '') -> Answer:
     """What is heard in a file of any format, rate, channel count and length.
 
     Raises:
@@ -191,7 +191,7 @@ def ranked(probabilities: np.ndarray, emotions: Sequence[str], most: int = 3) ->
     return ', '.join(f'{emotions[i]} {100 * probabilities[i]:.0f} %' for i in order)
 
 
-def write(path: pathlib.Path, answers: dict[str, Heard], emotions: Sequence[str]) -> None:
+def write(path: pathlib.Path, answers: dict[str, Answer], emotions: Sequence[str]) -> None:
     """Writes the answers as JSON (with the windows) or CSV (a line per recording and window), by the file's ending."""
     row = lambda p: {e: round(float(x), 4) for e, x in zip(emotions, p, strict=True)}
     if path.suffix == '.json':
@@ -250,7 +250,7 @@ def main(argv: list[str]) -> None:
         check_output(output)
     files = sound_files(argv[1:])
     cli.prepare_jax()
-    listener = Listener(open_trained(given.run), given.member, given.window_s)
+    listener = Predictor(open_trained(given.run), given.member, given.window_s)
     if given.text and not assemble.reads_text(listener.trained.config):
         raise InputError(f'--text is given and {given.run} only listens; leave it out, or use a model that reads')
     if given.text and len(files) > 1:
@@ -258,7 +258,7 @@ def main(argv: list[str]) -> None:
     answers, failed = {}, 0
     for sound in files:
         try:
-            heard = hear_file(listener, sound, given.text)
+            heard = predict_file(listener, sound, given.text)
         except InputError as e:
             failed += 1
             print(printable(f'error: {e}'), file=sys.stderr)
@@ -272,7 +272,7 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
-def _print(source: str, heard: Heard, emotions: Sequence[str]) -> None:
+def _print(source: str, heard: Answer, emotions: Sequence[str]) -> None:
     print(printable(f'{source}: {ranked(heard.probabilities, emotions)}'), flush=True)
     if len(heard.windows) > 1:
         for start, end, p in heard.windows:

@@ -28,7 +28,7 @@ def get(name: str, source: str = '', where: str | os.PathLike = '', say=lambda l
     Raises:
       InputError: no such trunk, no network, a wrong checksum, or a file that does not fit the trunk.
     """
-    trunk = backbones.named(name)
+    trunk = backbones.by_name(name)
     folder = pathlib.Path(where).expanduser() if where else weights.folder()
     if source and '://' not in source:
         return _adopt(trunk, name, pathlib.Path(source).expanduser(), folder, say)
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
     if source and len(argv) > 2:
         raise InputError(f'--from={source} belongs to one trunk, not to {", ".join(argv[1:])}')
     for name in argv[1:]:
-        backbones.named(name)
+        backbones.by_name(name)
     for name in argv[1:]:
         path = get(name, source, where, lambda line: print(line, flush=True))
         print(path)

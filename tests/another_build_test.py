@@ -133,7 +133,7 @@ def test_an_answer_is_chosen_from_what_it_was_in_training(run, data_dir, tmp_pat
 
 
 def test_merged_pieces_are_not_scored_on_another_build(run, tmp_path):
-    merge.join([run], tmp_path / 'whole')
+    merge.merge([run], tmp_path / 'whole')
     folder = build(tmp_path / 'built', CHANGES['speaker'])
     with pytest.raises(InputError, match='whole was trained on another build'):
         evaluate([open_trained(tmp_path / 'whole')], data_dir=str(folder))

@@ -15,7 +15,7 @@ import soundfile as sf
 from ser_jax import train
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate, find_runs
-from ser_jax.predict import Listener, hear_file
+from ser_jax.predict import Predictor, predict_file
 from ser_jax.runs.trained import open_trained
 from ser_jax.scoring.scores import scores_by
 from tests.conftest import EMOTIONS, small_config, tone
@@ -98,17 +98,17 @@ def test_listening_to_the_file_says_what_evaluation_said(runs, tmp_path, name):
     """Train and serve see the same features, trimmed and normalized alike, from log-mel and from waveform shards."""
     trained = open_trained(runs / name)
     rows = [r for r in evaluate([trained]).to_pylist() if r['member'] == 'fold0_seed0' and r['modality'] == 'audio'][:5]
-    listener = Listener(trained, 'fold0_seed0')
+    listener = Predictor(trained, 'fold0_seed0')
     for row in rows:
         s, emotion, take = row['id'].split('_')
         samples = tone(int(s[1:]), EMOTIONS.index(emotion), int(take))
         sf.write(tmp_path / 'x.wav', samples, 16000, subtype='FLOAT')
-        heard = hear_file(listener, tmp_path / 'x.wav')
+        heard = predict_file(listener, tmp_path / 'x.wav')
         np.testing.assert_allclose(heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=0.02)
 
 
 def test_a_long_recording_has_a_track_and_its_mean_is_the_answer(runs):
-    listener = Listener(open_trained(runs / 'conv_bilstm'), window_s=2.0)
+    listener = Predictor(open_trained(runs / 'conv_bilstm'), window_s=2.0)
     samples = np.concatenate([tone(0, 1, 0), tone(0, 3, 1)] * 20)
     heard = listener(samples)
     assert len(heard.windows) > 10
@@ -119,7 +119,7 @@ def test_a_long_recording_has_a_track_and_its_mean_is_the_answer(runs):
 
 
 def test_fusion_reads_a_text_when_there_is_one(runs):
-    listener = Listener(open_trained(runs / 'fusion'), 'fold0_seed0')
+    listener = Predictor(open_trained(runs / 'fusion'), 'fold0_seed0')
     samples = tone(0, 1, 0)
     silent, spoken = listener(samples), listener(samples, 'the tears of number 0')
     assert not np.allclose(silent.probabilities, spoken.probabilities)

@@ -42,7 +42,7 @@ def test_shards_hold_what_the_front_end_gives(built, source):
     opened = utterances.open_corpora(('synthetic',), str(built), source)
     of = front_ends.layout(source)
     at = list(opened.id).index('s2_sad_1')
-    samples = wav.prepare(tone(2, 2, 1), 16000, front_ends.named(source).rate_hz)
+    samples = wav.prepare(tone(2, 2, 1), 16000, front_ends.by_name(source).rate_hz)
     np.testing.assert_array_equal(opened.read(at), front_ends.frames(source, samples))
     assert all(opened.read(i).shape[1] == of.bands for i in range(len(opened)))
     assert of.steps is None or not (opened.length % of.steps).any()
@@ -60,10 +60,10 @@ def test_a_network_trains_is_scored_and_hears_a_file_alike(config, built, source
     trained = open_trained(tmp_path / 'run')
     assert len(trained.emotions) == (8 if source == 'mfcc_curve' else 4)
     rows = {r['id']: r for r in evaluate.evaluate([trained], say=print).to_pylist()}
-    listener = predict.Listener(trained)
+    listener = predict.Predictor(trained)
     row = rows['s0_happy_1']
     soundfile.write(tmp_path / 'tone.wav', tone(0, 1, 1), 16000, subtype='FLOAT')
-    heard = predict.hear_file(listener, tmp_path / 'tone.wav')
+    heard = predict.predict_file(listener, tmp_path / 'tone.wav')
     np.testing.assert_allclose(heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=2e-3)
 
 
@@ -81,12 +81,12 @@ def test_every_front_end_has_a_layout_and_a_name_of_its_own():
     assert len(set(front_ends.SOURCES)) == len(front_ends.SOURCES) == 9
     for source in front_ends.SOURCES:
         of = front_ends.layout(source)
-        samples = np.random.default_rng(0).uniform(-0.1, 0.1, 5 * front_ends.named(source).rate_hz).astype(np.float32)
+        samples = np.random.default_rng(0).uniform(-0.1, 0.1, 5 * front_ends.by_name(source).rate_hz).astype(np.float32)
         frames = front_ends.frames(source, samples)
         assert frames.shape[1] == of.bands and (of.steps is None or len(frames) % of.steps == 0)
         assert 0 < of.hop_s < 0.05 or of.steps == 1
     with pytest.raises(InputError, match="'mfcc' is no front end; known are log_mel"):
-        front_ends.named('mfcc')
+        front_ends.by_name('mfcc')
 
 
 def test_names_without_data_stay_on_the_head_and_are_never_an_answer(config, built, tmp_path):
@@ -100,7 +100,7 @@ def test_names_without_data_stay_on_the_head_and_are_never_an_answer(config, bui
     assert trained.emotions == tuple(config.data.emotions)
     for row in evaluate.evaluate([trained]).to_pylist():
         assert row['p_boredom'] == row['p_trusting'] == 0
-    listener = predict.Listener(trained)
+    listener = predict.Predictor(trained)
     said = listener(tone(0, 1, 1)).probabilities
     assert said[2] == said[5] == 0 and said.sum() == pytest.approx(1, abs=1e-5)
     assert 'boredom' not in predict.ranked(said, listener.emotions, 6)
@@ -124,7 +124,7 @@ def test_a_transfer_model_is_trained_on_activations_and_hears_a_file_alike(confi
     assert {r['config'] for r in rows.values()} == {'densenet201_x0.1_random'}
     assert len(list((tmp_path / 'activations').glob('*.npy'))) == 1  # scored on what was computed for training
     soundfile.write(tmp_path / 'tone.wav', tone(0, 1, 1), 16000, subtype='FLOAT')
-    heard = predict.hear_file(predict.Listener(trained), tmp_path / 'tone.wav')
+    heard = predict.predict_file(predict.Predictor(trained), tmp_path / 'tone.wav')
     row = rows['s0_happy_1']
     np.testing.assert_allclose(heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=5e-3)
     assert predict.ranked(heard.probabilities, trained.emotions).count('%') == 1  # a verdict

@@ -246,10 +246,10 @@ def test_a_process_given_a_coordinator_takes_all_devices_of_its_node(monkeypatch
     asked = {}
     monkeypatch.setattr('jax.distributed.initialize', lambda **known: asked.update(known))
     monkeypatch.setattr(distributed, '_speak_plainly', lambda: None)
-    distributed.join('node1:1234', 2, 0)
+    distributed.initialize('node1:1234', 2, 0)
     assert asked['cluster_detection_method'] == 'deactivate' and 'local_device_ids' not in asked
     asked.clear()
-    distributed.join()
+    distributed.initialize()
     assert 'cluster_detection_method' not in asked
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ser_jax import train
 from ser_jax.contract import InputError
-from ser_jax.predict import Listener
+from ser_jax.predict import Predictor
 from ser_jax.runs import logbook, merge
 from ser_jax.runs.trained import open_trained
 from tests.conftest import small_config, tone
@@ -79,7 +79,7 @@ def test_pieces_are_scored_as_the_run_trained_whole(study, parts):
 
 
 def test_what_is_merged_is_a_run_like_the_one_trained_whole(study, tmp_path):
-    merge.join([study / 'part_1', study / 'part_0'], tmp_path / 'whole', say=pytest.fail)
+    merge.merge([study / 'part_1', study / 'part_0'], tmp_path / 'whole', say=pytest.fail)
     for name in (
         'config',
         'folds',
@@ -93,7 +93,7 @@ def test_what_is_merged_is_a_run_like_the_one_trained_whole(study, tmp_path):
         a, b = (json.loads((d / f'{name}.json').read_text()) for d in (study / 'whole', tmp_path / 'whole'))
         assert a == b, name
     assert logbook.read(tmp_path / 'whole' / 'metrics.jsonl') == logbook.read(study / 'whole' / 'metrics.jsonl')
-    a, b = (Listener(open_trained(d))(tone(0, 1, 0), 'the tears') for d in (study / 'whole', tmp_path / 'whole'))
+    a, b = (Predictor(open_trained(d))(tone(0, 1, 0), 'the tears') for d in (study / 'whole', tmp_path / 'whole'))
     assert a.probabilities.tolist() == b.probabilities.tolist()
 
 
@@ -117,7 +117,7 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
     (parts / 'part_1' / 'normalization.json').write_text(json.dumps(mean))
     (parts / 'part_1' / 'checksums.json').unlink()
     change(parts / 'part_1' / 'environment.json', 'machine', value='another')
-    merge.join([parts / 'part_0', parts / 'part_1'], parts / 'whole')
+    merge.merge([parts / 'part_0', parts / 'part_1'], parts / 'whole')
     found = json.loads((parts / 'whole' / 'normalization.json').read_text())
     assert found['fold1_seed0'] == mean['fold1_seed0'] and found['fold0_seed0'] != mean['fold0_seed0']
     environment = json.loads((parts / 'whole' / 'environment.json').read_text())
@@ -137,14 +137,14 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
 def test_what_is_not_one_run_is_refused(parts, file, keys, value, says):
     change(parts / 'part_1' / f'{file}.json', *keys, value=value)
     with pytest.raises(InputError, match=says):
-        merge.join([parts / 'part_0', parts / 'part_1'], parts / 'whole')
+        merge.merge([parts / 'part_0', parts / 'part_1'], parts / 'whole')
     assert not (parts / 'whole').exists()
 
 
 def test_a_member_held_twice_no_member_and_a_folder_in_use_are_refused(parts):
     both = [parts / 'part_0', parts / 'part_1']
     with pytest.raises(InputError, match='part_0 holds something else than merged pieces'):
-        merge.join(both[1:], parts / 'part_0')
+        merge.merge(both[1:], parts / 'part_0')
     shutil.copytree(parts / 'part_0' / 'best' / 'fold0_seed0', parts / 'part_1' / 'best' / 'fold0_seed0')
     done = evaluate('--merge', f'--runs={parts}/part_*')
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
@@ -152,7 +152,7 @@ def test_a_member_held_twice_no_member_and_a_folder_in_use_are_refused(parts):
     for piece in both:
         shutil.rmtree(piece / 'best')
     with pytest.raises(InputError, match='none of the 2 pieces has a finished member'):
-        merge.join(both, parts / 'whole')
+        merge.merge(both, parts / 'whole')
     (parts / 'part_1' / 'folds.json').unlink()
     with pytest.raises(InputError, match='part_1 is not a complete run'):
-        merge.join(both, parts / 'whole')
+        merge.merge(both, parts / 'whole')

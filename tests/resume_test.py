@@ -6,12 +6,12 @@ import re
 import shutil
 
 import pytest
-from tests.runs.checkpoint_test import content
 
 from ser_jax import lock, train
 from ser_jax.contract import InputError
 from ser_jax.runs import checkpoint, logbook
 from tests.conftest import small_config
+from tests.runs.checkpoint_test import content
 from tests.train_test import assert_bitwise, command, kept, run
 
 

@@ -36,7 +36,7 @@ def test_each_variant_is_an_utterance_after_its_source(built):
     opened = utterances.open_corpora(('synthetic',), str(built), 'stats162', versions=CHOSEN)
     assert len(opened) == 3 * 96
     assert list(opened.id[:3]) == ['s0_angry_0', 's0_angry_0+stretch_pitch', 's0_angry_0+noise']
-    front, at = front_ends.named('stats162'), list(opened.id).index('s2_sad_1+noise')
+    front, at = front_ends.by_name('stats162'), list(opened.id).index('s2_sad_1+noise')
     heard = front.excerpt(wav.prepare(tone(2, 2, 1), 16000, front.rate_hz))
     of = {variant: front.describe(x) for _, variant, x in STORED('s2_sad_1', heard, front.rate_hz)}
     np.testing.assert_array_equal(opened.read(at), of['noise'][None])

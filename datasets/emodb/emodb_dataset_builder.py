@@ -21,7 +21,7 @@ class Builder(builder.CorpusBuilder):
         'give the folder wav as --manual_dir: the laryngograms that EMO-DB 2.0 has under the same '
         'names (folder laryngo) are no speech'
     )
-    PUBLISHED = builder.Published(utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS})
+    PUBLISHED = builder.PublishedCounts(utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS})
 
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, file_names.EMODB, '03a01Fa.wav')

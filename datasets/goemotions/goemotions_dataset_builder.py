@@ -41,7 +41,7 @@ class Builder(builder.CorpusBuilder):
     )
 
     def recordings(self, dl_manager):
-        found = text_files.of(self, dl_manager, FILE, 'test.tsv')
+        found = text_files.collect(self, dl_manager, FILE, 'test.tsv')
         folder = lambda document: PurePosixPath(document.source).parent
         named = {}
         for d in (d for d in found if not d.match[1]):

@@ -154,7 +154,7 @@ def test_the_folds_of_the_readme_leave_one_session_out(tmp_path):
         protocol='from_file', folds_file=tmp_path / 'sessions.json', valid_speakers=2
     )
     sessions = [{s: {name[8:13] for name in everyone.speaker[getattr(f, s)]} for s in ('train', 'valid', 'test')}
-                for f in protocols.make(everyone, members)]  # fmt: skip
+                for f in protocols.make_folds(everyone, members)]  # fmt: skip
     assert [f['test'] for f in sessions] == [{f'Ses0{n}'} for n in range(1, 6)]
     for f in sessions:
         assert (

@@ -30,7 +30,7 @@ class Builder(builder.CorpusBuilder):
     ARCHIVES = (builder.Archive(f'{HOMEPAGE}aclImdb_v1.tar.gz', 84125825, '7c2ac02c03563afcf9b574c7e56c153a'),)
 
     def recordings(self, dl_manager):
-        found = text_files.of(self, dl_manager, FILE, 'train/pos/0_9.txt', ', or imdb.npz with imdb_word_index.json')
+        found = text_files.collect(self, dl_manager, FILE, 'train/pos/0_9.txt', ', or imdb.npz with imdb_word_index.json')
         reviews = [d for d in found if d.match[1]]
         for review in reviews:
             split, polarity, name = review.match.groups()

@@ -27,7 +27,7 @@ class Builder(builder.CorpusBuilder):
         builder.Archive(f'{_FILES}Audio_Speech_Actors_01-24.zip', 208468073, 'bc696df654c87fed845eb13823edef8a'),
         builder.Archive(f'{_FILES}Audio_Song_Actors_01-24.zip', 225505317, '5411230427d67a21e18aa4d466e6d1b9'),
     )
-    PUBLISHED = builder.Published(  # two statements, two repetitions, two intensities (neutral: one) of each speaker
+    PUBLISHED = builder.PublishedCounts(  # two statements, two repetitions, two intensities (neutral: one) of each speaker
         utterances={
             'speech': {e: 24 * (4 if e == 'neutral' else 8) for e in EMOTIONS},
             'song': {e: 23 * (4 if e == 'neutral' else 8) for e in EMOTIONS[:6]},

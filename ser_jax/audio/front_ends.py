@@ -38,7 +38,7 @@ class Layout(NamedTuple):
     decibels: bool
 
 
-def named(source: str):
+def by_name(source: str):
     """The front end of a builder config that can be trained on; of 'waveform' it is log_mel, computed in the step.
 
     Raises:
@@ -54,7 +54,7 @@ def named(source: str):
 
 def layout(source: str) -> Layout:
     """What the frames of a source are."""
-    front = named(source)
+    front = by_name(source)
     if front is features.LOG_MEL:
         return Layout(front.bands, None, front.hop_s, True)
     match front.shape:
@@ -72,7 +72,7 @@ def layout(source: str) -> Layout:
 
 def versions(source: str, id: str, samples: np.ndarray) -> np.ndarray:
     """The frames of a recording of statistics and, one after the other, of its `variants.STORED`: [1 + V, M]."""
-    front = named(source)
+    front = by_name(source)
     heard = variants.STORED(id, front.excerpt(samples), front.rate_hz)
     return np.stack([front.describe(version) for _, _, version in heard]).astype(np.float32)
 
@@ -82,7 +82,7 @@ def frames(source: str, samples: np.ndarray) -> np.ndarray:
 
     The windows of `vsr_spectrogram` stand one after the other.
     """
-    front = named(source)
+    front = by_name(source)
     if front is features.LOG_MEL:
         return features.extract([samples])[0].astype(np.float16)
     values = front(samples)

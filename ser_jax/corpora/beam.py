@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ser_jax.contract import InputError, Recording
-from ser_jax.corpora.inspection import Heard
+from ser_jax.corpora.inspection import Inspected
 
 SEE = "see 'Preparing data on Beam' in launch/README.md"
 POLL_S = 1.0  # between two looks at how many chunks are done
@@ -57,7 +57,7 @@ class Workers:
     alone: bool
     most: int | None = None
 
-    def hear(self, do: Callable[[list], list[Heard]], recordings: Sequence[Recording], title: str) -> list[Heard]:
+    def hear(self, do: Callable[[list], list[Inspected]], recordings: Sequence[Recording], title: str) -> list[Inspected]:
         """What `do` hears in recordings, in their order; what it prepares of them does not travel.
 
         Raises:
@@ -78,10 +78,10 @@ class Workers:
             for recording, (sha256, measures, defect) in zip(items, found, strict=True):
                 if defect is not None and defect.kind == 'missing' and Path(defect.source).exists():
                     raise InputError(_unseen(defect.source))
-                heard.append(Heard(recording, sha256, measures, defect=defect))
+                heard.append(Inspected(recording, sha256, measures, defect=defect))
         return heard
 
-    def examples(self, do: Callable[[list[Heard]], list[dict]], kept: Sequence[Heard]) -> beam.PTransform:
+    def examples(self, do: Callable[[list[Inspected]], list[dict]], kept: Sequence[Inspected]) -> beam.PTransform:
         """A transform that gives (place in `kept`, example) of each recording; `do` computes a chunk of examples."""
         chunks = self._give('compute', do, kept[: self.most])
         compute = beam.FlatMap(_compute, folder=str(self.folder), chunk=self.chunk)

@@ -9,7 +9,7 @@
 
 Shards are array_record in the order of ids; the features of a builder's config come from `ser_jax.audio`, the same
 functions that predict. Beside the shards lie `inspection.json` (what was found, missing, skipped and why),
-`fingerprint.json` (a hash over the decoded content, which readers check) and `corpus.json` (`contract.Facts`). Never
+`fingerprint.json` (a hash over the decoded content, which readers check) and `corpus.json` (`contract.CorpusInfo`). Never
 imports TensorFlow.
 """
 
@@ -31,11 +31,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ser_jax import emotions, lock
-from ser_jax.contract import Facts, InputError, Recording
+from ser_jax.contract import CorpusInfo, InputError, Recording
 from ser_jax.corpora import chunks, download, inspection, origin, soundness, spool
 from ser_jax.corpora.audio_files import Audio, audio_files, nested_zips, readable, seen
 from ser_jax.corpora.download import Archive
-from ser_jax.corpora.inspection import Published, Skipped
+from ser_jax.corpora.inspection import PublishedCounts, Skipped
 from ser_jax.corpora.schema import (
     FACTS,
     FINGERPRINT,
@@ -52,7 +52,7 @@ from ser_jax.corpora.schema import (
 
 __all__ = [
     'FACTS', 'FINGERPRINT', 'INSPECTION', 'LOG_MEL', 'NATIVE', 'PUBLISHED', 'TEXT', 'WAVEFORM', 'Archive', 'Audio',
-    'CorpusBuilder', 'FeatureConfig', 'InputError', 'Published', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
+    'CorpusBuilder', 'FeatureConfig', 'InputError', 'PublishedCounts', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
 ]  # fmt: skip
 
 CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets
@@ -67,7 +67,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     MANUAL_DOWNLOAD_INSTRUCTIONS = 'give the folder that holds the recordings as --manual_dir=FOLDER'
 
     TOLERANCE = 0.02  # share of files that may be bad (empty, silent, truncated, undecodable, of unknown name)
-    PUBLISHED: Published | None = None  # what to compare a copy with
+    PUBLISHED: PublishedCounts | None = None  # what to compare a copy with
     ARCHIVES: tuple[Archive, ...] = ()  # what is downloaded when the user has no copy
     TITLE = ''  # name and makers; the corpus's name where there is nothing to add
     HOMEPAGE = ''
@@ -177,7 +177,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return {'train': self._workers.examples(compute, kept)}
         return {'train': self._generate_examples(kept, finished)}
 
-    def _inspect(self, dl_manager) -> tuple[list[inspection.Heard], dict]:
+    def _inspect(self, dl_manager) -> tuple[list[inspection.Inspected], dict]:
         """Hears the whole corpus before anything is written; returns what to keep, and its features by `id(heard)`."""
         found = list(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
@@ -203,7 +203,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise ValueError(f'{self.name} gives {sorted(strange)}, which its EMOTIONS {self.EMOTIONS} do not name')
         return kept, finished
 
-    def _hear_all(self, recordings: list[Recording]) -> tuple[list[inspection.Heard], dict]:
+    def _hear_all(self, recordings: list[Recording]) -> tuple[list[inspection.Inspected], dict]:
         """Hears the recordings on this machine; their features wait on disk, whatever the corpus's size."""
         heard, finished = [], spool.Kept(self.data_dir)
         for chunk in self._hear(recordings):
@@ -215,7 +215,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             heard.extend(chunk)
         return heard, finished
 
-    def _hear(self, recordings: list[Recording]) -> Iterator[list[inspection.Heard]]:
+    def _hear(self, recordings: list[Recording]) -> Iterator[list[inspection.Inspected]]:
         """Chunks of recordings in order, each heard by threads while the one before it is worked on."""
         config = self.builder_config
         columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -228,7 +228,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             try:
                 for start in range(0, len(recordings) + CHUNK, CHUNK):
                     now, chunk = ahead, recordings[start : start + CHUNK]
-                    work = inspection.hear, config.rate_hz, config.prepare
+                    work = inspection.inspect, config.rate_hz, config.prepare
                     ahead = [pool.submit(*work, r) for r in chunk]
                     if now:
                         yield [f.result() for f in now]
@@ -236,7 +236,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _generate_examples(self, kept: list[inspection.Heard], finished) -> Iterator[tuple[str, dict]]:
+    def _generate_examples(self, kept: list[inspection.Inspected], finished) -> Iterator[tuple[str, dict]]:
         """(id, example) in order."""
         for h in kept:
             yield h.recording.id, chunks.example(h, spool.unpacked(finished[id(h)]))
@@ -248,7 +248,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return
         name, folder = self.builder_config.name, Path(self.data_dir)
         # The folder is still TFDS's temporary one: the shards and what vouches for them appear together.
-        facts = Facts(
+        facts = CorpusInfo(
             self.name, self.TITLE or self.name, self.LICENSE, self.RESEARCH_ONLY, tuple(self.EMOTIONS or self._found)
         )
         _write_json(folder / FACTS, dataclasses.asdict(facts))

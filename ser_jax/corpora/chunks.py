@@ -19,12 +19,12 @@ def normal(recording: Recording) -> Recording:
     return dataclasses.replace(recording, **texts)
 
 
-def hear(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Heard]:
+def hear(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Inspected]:
     """Recordings decoded, measured and judged; nothing of their sound is kept."""
-    return [inspection.hear(rate_hz, _nothing, r) for r in recordings]
+    return [inspection.inspect(rate_hz, _nothing, r) for r in recordings]
 
 
-def examples(config: FeatureConfig, heard: Sequence[inspection.Heard]) -> list[dict]:
+def examples(config: FeatureConfig, heard: Sequence[inspection.Inspected]) -> list[dict]:
     """Examples of recordings that were heard, their features computed here.
 
     Raises:
@@ -38,7 +38,7 @@ def examples(config: FeatureConfig, heard: Sequence[inspection.Heard]) -> list[d
     return [example(h, values) for h, values in zip(heard, stored, strict=True)]
 
 
-def example(heard: inspection.Heard, stored: dict) -> dict:
+def example(heard: inspection.Inspected, stored: dict) -> dict:
     """The example of a recording with its computed fields."""
     of_recording = {name: getattr(heard.recording, name) for name in _OF_RECORDING}
     return {**of_recording, 'source_sha256': heard.sha256, **heard.measures, **stored}

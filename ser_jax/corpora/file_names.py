@@ -17,7 +17,7 @@ from ser_jax.corpora.audio_files import Audio
 from ser_jax.corpora.inspection import Skipped
 
 
-class Named(NamedTuple):
+class FileName(NamedTuple):
     """What a file name says. `speaker` is '' where the name alone does not tell; `label` is the corpus's own code."""
 
     corpus: str
@@ -97,11 +97,11 @@ EMODB_TEXTS = {
 }  # fmt: skip
 
 
-def ravdess(stem: str) -> Named | None:
+def ravdess(stem: str) -> FileName | None:
     """What a RAVDESS name says: `03-01-06-01-02-01-12`."""
     if not (m := RAVDESS.fullmatch(stem)):
         return None
-    return Named(
+    return FileName(
         'ravdess', f'ravdess_{m["actor"]}', ravdess_sex(int(m['actor'])), RAVDESS_EMOTIONS[int(m['emotion']) - 1],
         m['emotion'], _STATEMENTS[m['statement']], ('normal', 'strong')[m['intensity'] == '02'],
         ('speech', 'song')[m['channel'] == '02'],
@@ -113,12 +113,12 @@ def ravdess_sex(actor: int) -> str:
     return ('female', 'male')[actor % 2]
 
 
-def cremad(stem: str) -> Named | None:
+def cremad(stem: str) -> FileName | None:
     """What a CREMA-D name says: `1001_DFA_ANG_XX`."""
     if not (m := CREMAD.fullmatch(stem)):
         return None
     intensity = {'HI': 'strong', 'LO': 'normal', 'MD': 'normal'}.get(m['level'], 'unknown')
-    return Named(
+    return FileName(
         'cremad', f'cremad_{m["actor"]}', cremad_sex(int(m['actor'])), CREMAD_EMOTIONS[m['emotion']], m['emotion'],
         CREMAD_SENTENCES.get(m['sentence'], ''), intensity,
     )  # fmt: skip
@@ -129,28 +129,28 @@ def cremad_sex(actor: int) -> str:
     return 'female' if actor in CREMAD_WOMEN else 'male'
 
 
-def tess(stem: str) -> Named | None:
+def tess(stem: str) -> FileName | None:
     """What a TESS name says: `OAF_back_angry`."""
     if not (m := TESS.fullmatch(stem)):
         return None
     code = m['emotion'].lower()
     speaker = f'tess_{m["actress"][:2].lower()}f'
-    return Named('tess', speaker, 'female', TESS_EMOTIONS[code], code, f'Say the word {m["word"].lower()}')
+    return FileName('tess', speaker, 'female', TESS_EMOTIONS[code], code, f'Say the word {m["word"].lower()}')
 
 
-def savee(stem: str, folder: str = '') -> Named | None:
+def savee(stem: str, folder: str = '') -> FileName | None:
     """What a SAVEE name says: `DC_a01`, or `a01` in the folder `DC`."""
     if not (m := SAVEE.fullmatch(stem)):
         return None
     speaker = m['speaker'] or (folder.upper() if folder.upper() in SAVEE_SPEAKERS else '')
-    return Named('savee', speaker and f'savee_{speaker.lower()}', 'male', SAVEE_EMOTIONS[m['emotion']], m['emotion'])
+    return FileName('savee', speaker and f'savee_{speaker.lower()}', 'male', SAVEE_EMOTIONS[m['emotion']], m['emotion'])
 
 
-def emodb(stem: str) -> Named | None:
+def emodb(stem: str) -> FileName | None:
     """What an EMO-DB name says: `03a01Fa`."""
     if not (m := EMODB.fullmatch(stem)):
         return None
-    return Named(
+    return FileName(
         'emodb', f'emodb_{m["speaker"]}', emodb_sex(m['speaker']), EMODB_EMOTIONS[m['emotion']], m['emotion'],
         EMODB_TEXTS.get(m['text'], ''), language='de',
     )  # fmt: skip
@@ -161,7 +161,7 @@ def emodb_sex(speaker: str) -> str:
     return 'male' if speaker in EMODB_MEN else 'female'
 
 
-def parse(name: str) -> Named | None:
+def parse(name: str) -> FileName | None:
     """What the name of a stray file says, whichever of these corpora it comes from; None for other names.
 
     Args:
@@ -182,7 +182,7 @@ def voices(ids: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
 
 
 def recordings(
-    files: Iterable[Audio], read: Callable[[Audio], Named | None], alike: str, title: str
+    files: Iterable[Audio], read: Callable[[Audio], FileName | None], alike: str, title: str
 ) -> Iterator[Recording | Skipped]:
     """A corpus whose names say everything: a Recording of each file that `read` understands, the others as Skipped.
 

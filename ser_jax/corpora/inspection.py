@@ -18,7 +18,7 @@ HARMLESS = ('duplicate', 'label conflict', 'ignored')
 
 
 @dataclasses.dataclass(frozen=True)
-class Published:
+class PublishedCounts:
     """What the published corpus holds, to say how a copy differs from it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Skipped:
 
 
 @dataclasses.dataclass
-class Heard:
+class Inspected:
     """One recording after listening: its measures, its features if they were kept, or the defect that rules it out."""
 
     recording: Recording
@@ -91,9 +91,9 @@ def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
     }
 
 
-def hear(
+def inspect(
     rate_hz: int | None, prepare: Callable[[np.ndarray, str], Any], recording: Recording
-) -> Heard:
+) -> Inspected:
     """Decodes, measures and judges one recording.
 
     Args:
@@ -103,18 +103,18 @@ def hear(
     if recording.read is None:
         words = ' '.join(recording.text.split())
         defect = None if words else Skipped(recording.source, 'empty')
-        return Heard(recording, hashlib.sha256(words.encode()).hexdigest(), measures(None, 0), {}, defect)
+        return Inspected(recording, hashlib.sha256(words.encode()).hexdigest(), measures(None, 0), {}, defect)
     try:
         samples, from_hz = recording.read()
         prepared = soundness.checked(samples, from_hz, rate_hz, recording.source)
         kept = prepare(prepared, recording.id)
     except wav.SoundError as e:
         reason = '' if e.reason == e.kind else e.reason
-        return Heard(recording, defect=Skipped(recording.source, e.kind, reason))
-    return Heard(recording, sha256(samples), measures(samples, from_hz), kept)
+        return Inspected(recording, defect=Skipped(recording.source, e.kind, reason))
+    return Inspected(recording, sha256(samples), measures(samples, from_hz), kept)
 
 
-def without_duplicates(heard: Sequence[Heard]) -> tuple[list[Heard], list[Skipped]]:
+def without_duplicates(heard: Sequence[Inspected]) -> tuple[list[Inspected], list[Skipped]]:
     """Of recordings in order, those to keep, and the rest with reasons.
 
     Of equal sounds the first is kept. If their labels disagree nobody knows which is right, and
@@ -179,7 +179,7 @@ def check_tolerance(
 
 
 def summary(
-    kept: Sequence[Heard], skipped: Sequence[Skipped], audible: Sequence[Heard], published: Published | None
+    kept: Sequence[Inspected], skipped: Sequence[Skipped], audible: Sequence[Inspected], published: PublishedCounts | None
 ) -> dict:
     """JSON-ready: counts of what is kept, how the copy differs from the published corpus, what is skipped and why.
 
@@ -210,7 +210,7 @@ def summary(
     }
 
 
-def _against(published: Published, recordings: Iterable[Recording]) -> dict[str, dict]:
+def _against(published: PublishedCounts, recordings: Iterable[Recording]) -> dict[str, dict]:
     """channel -> how many utterances are here and were published, and what else differs."""
     out = {}
     for channel, emotions in published.utterances.items():

@@ -14,7 +14,7 @@ from ser_jax.audio import features, front_ends, variants, wav
 from ser_jax.contract import InputError
 
 # Files beside the shards: a hash of their content, what was found and left out, what the corpus is
-# (contract.Facts), what it was built from. The last is TFDS's own.
+# (contract.CorpusInfo), what it was built from. The last is TFDS's own.
 FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
 ORIGIN, INFO = 'origin.json', 'dataset_info.json'
 
@@ -81,7 +81,7 @@ def _published(front) -> FeatureConfig:
 
 
 def _varied(name: str) -> FeatureConfig:
-    front, of = front_ends.named(name), front_ends.layout(name)
+    front, of = front_ends.by_name(name), front_ends.layout(name)
     return FeatureConfig(
         name=f'{name}_variants',
         description=f'as {name}, each recording followed by its variants ({", ".join(variants.STORED.names)})',

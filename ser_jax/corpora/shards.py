@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from ser_jax.contract import Facts, InputError
+from ser_jax.contract import CorpusInfo, InputError
 from ser_jax.corpora import schema
 
 # In a checkout: the corpora there could be.
@@ -16,7 +16,7 @@ DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
 _CONFIGS = (schema.LOG_MEL, schema.WAVEFORM, schema.NATIVE, schema.TEXT, *schema.PUBLISHED)
 _USUAL = {c.name for c in _CONFIGS}  # of every builder of recordings
 AGAIN = 'build it again with --overwrite'
-_FACTS = [f.name for f in dataclasses.fields(Facts)]
+_FACTS = [f.name for f in dataclasses.fields(CorpusInfo)]
 
 
 class Opened(NamedTuple):
@@ -34,7 +34,7 @@ class Opened(NamedTuple):
     values: Callable[[int], object]
     bytes: int
     fingerprint: str
-    facts: Facts
+    facts: CorpusInfo
 
 
 def opened(name: str, root: pathlib.Path, source: str, built: str = '') -> Opened:
@@ -72,7 +72,7 @@ def opened(name: str, root: pathlib.Path, source: str, built: str = '') -> Opene
         values=lambda at: alone.deserialize_example_np(data.data_source[at])[source],
         bytes=builder.info.dataset_size,
         fingerprint=str(fingerprint),
-        facts=Facts(**{**{k: facts[k] for k in _FACTS}, 'emotions': tuple(facts['emotions'])}),
+        facts=CorpusInfo(**{**{k: facts[k] for k in _FACTS}, 'emotions': tuple(facts['emotions'])}),
     )
 
 

@@ -88,7 +88,7 @@ def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
             raise InputError(f'{source}: cannot be read ({e}); copy or download it again') from e
 
 
-def of(
+def collect(
     builder: builder.CorpusBuilder, dl_manager, name: re.Pattern, example: str, otherwise: str = ''
 ) -> list[Document]:
     """The documents of the user's folder, else of the builder's downloaded archives: `CorpusBuilder.audio` for texts.

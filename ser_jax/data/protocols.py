@@ -27,7 +27,7 @@ class Fold:
     test: np.ndarray
 
 
-def make(utterances, members, train_only_channels: Sequence[str] = (), variants: Sequence[str] = ()) -> list[Fold]:
+def make_folds(utterances, members, train_only_channels: Sequence[str] = (), variants: Sequence[str] = ()) -> list[Fold]:
     """The checked folds of `members.protocol`.
 
     Args:

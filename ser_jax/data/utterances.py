@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ser_jax.audio import features, front_ends, variants
-from ser_jax.contract import Facts, InputError
+from ser_jax.contract import CorpusInfo, InputError
 from ser_jax.corpora import builder as corpora
 from ser_jax.corpora import shards
 from ser_jax.emotions import ordered, relabeling
@@ -40,7 +40,7 @@ class Utterances:
     """
 
     names: tuple[str, ...]
-    facts: tuple[Facts, ...]
+    facts: tuple[CorpusInfo, ...]
     corpus: np.ndarray
     id: np.ndarray
     speaker: np.ndarray
@@ -127,7 +127,7 @@ def open_corpora(
       InputError: a corpus is not built (with the command that builds it), damaged, or changed since it was built.
     """
     if source != 'text':
-        front_ends.named(source)  # refuses what nobody can train on
+        front_ends.by_name(source)  # refuses what nobody can train on
     if not (trim_db >= 0 and np.isfinite(trim_db)):
         raise InputError(f'features.trim_db must be at least 0, got {trim_db}; 0 disables trimming')
     if trim_db and source not in ('log_mel', 'waveform', 'text'):

@@ -11,7 +11,7 @@ from ser_jax.audio.mel import frame_count, frame_mask
 from ser_jax.contract import Batch
 
 
-class Shared(NamedTuple):
+class CorpusData(NamedTuple):
     """What all members of a run share, stored once on the devices; N utterances."""
 
     flat: Any  # [sum of lengths (, M)], every utterance end to end and a window of zeros; None when streamed
@@ -25,7 +25,7 @@ class Shared(NamedTuple):
     supported: Any  # [corpora C] bool
 
 
-class Own(NamedTuple):
+class MemberData(NamedTuple):
     """What a member has for itself, learnt on its training side."""
 
     key: Any  # PRNG key
@@ -35,8 +35,8 @@ class Own(NamedTuple):
     tokens: Any  # [N W] int32
 
 
-class Row(NamedTuple):
-    """The windows of one step; `raw` is filled when they come from disk instead of from `Shared.flat`."""
+class Window(NamedTuple):
+    """The windows of one step; `raw` is filled when they come from disk instead of from `CorpusData.flat`."""
 
     utterance: Any  # [B] int32
     start: Any  # [B] int32
@@ -69,7 +69,7 @@ class Inputs(NamedTuple):
         frames = self.frames + int(self.frames * self.augment.speed) + (2 if self.augment.speed else 0)
         return (frames - 1) * self.extractor.hop if self.waveform else frames
 
-    def train(self, shared: Shared, own: Own, row: Row, key) -> Batch:
+    def train(self, shared: CorpusData, own: MemberData, row: Window, key) -> Batch:
         """Return an augmented batch of random windows; empty slots have length 0, so that no statistic counts them."""
         a, keys = self.augment, jax.random.split(key, 8)
         frames, length = self._cut(shared, row, self.span)
@@ -95,7 +95,7 @@ class Inputs(NamedTuple):
         batch = self._batch(shared, own, row, jnp.where(full[:, None, None], frames, 0), jnp.where(full, length, 0))
         return self._mix(keys[7], batch) if a.mixup else batch
 
-    def evaluate(self, shared: Shared, own: Own, row: Row, span: int, shift: int = 0) -> Batch:
+    def evaluate(self, shared: CorpusData, own: MemberData, row: Window, span: int, shift: int = 0) -> Batch:
         """A batch of windows of up to `span` frames (or samples), as they are but for their bands shifted by `shift`."""
         frames, length = self._cut(shared, row, span)
         if self.waveform:

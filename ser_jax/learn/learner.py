@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 
 from ser_jax.learn import losses
-from ser_jax.learn.inputs import Inputs, Own, Row, Shared
+from ser_jax.learn.inputs import CorpusData, Inputs, MemberData, Window
 
 
 class Variables(NamedTuple):
@@ -99,7 +99,7 @@ class Learner:
             model.pretrained()
         return model
 
-    def update(self, state: State, own: Own, shared: Shared, row: Row) -> State:
+    def update(self, state: State, own: MemberData, shared: CorpusData, row: Window) -> State:
         """One step on one batch. Randomness depends on the member's key and the step alone."""
         key, dropout = jax.random.split(jax.random.fold_in(own.key, state.step))
         batch = self.inputs.train(shared, own, row, key)
@@ -138,7 +138,7 @@ class Learner:
         """The variables that are validated and kept: averaged where averaging is on."""
         return state.average if self.ema else state.variables
 
-    def predict(self, variables: Variables, own: Own, shared: Shared, row: Row, span: int) -> dict[str, jax.Array]:
+    def predict(self, variables: Variables, own: MemberData, shared: CorpusData, row: Window, span: int) -> dict[str, jax.Array]:
         """Probabilities [B C] by modality for windows of up to `span`; unsupported classes get 0.
 
         With `augment.scored_shifts` they are the normalized geometric mean over shorter and longer vocal tracts.

@@ -19,7 +19,7 @@ from ser_jax.contract import InputError
 from ser_jax.data import batches
 from ser_jax.data.batches import Member, Plan
 from ser_jax.data.utterances import Utterances
-from ser_jax.learn.inputs import Own, Row, Shared
+from ser_jax.learn.inputs import CorpusData, MemberData, Window
 from ser_jax.learn.learner import Learner, State, Variables
 
 _VALUES = 1 << 23  # numbers in a batch that is scored at once; networks make many times as many of them
@@ -92,8 +92,8 @@ class Group:
         self,
         learner: Learner,
         members: Sequence[Member],
-        own: Own,
-        shared: Shared,
+        own: MemberData,
+        shared: CorpusData,
         utterances: Utterances,
         mesh: Mesh,
         *,
@@ -121,13 +121,13 @@ class Group:
         self._keep = jax.jit(self._keep_better, donate_argnums=0, out_shardings=stacked)
         self._copy = jax.jit(lambda tree: tree, out_shardings=everywhere)
 
-    def _seat(self, members: Sequence[Member], own: Own) -> None:
+    def _seat(self, members: Sequence[Member], own: MemberData) -> None:
         self.members = list(members)
         keys = jax.random.wrap_key_data(put(np.asarray(own.key), self.mesh, P('members')))
         rest = own._replace(key=np.zeros(len(members), np.int8))
         self.own = put(rest, self.mesh, P('members'))._replace(key=keys)
 
-    def regroup(self, members: Sequence[Member], own: Own) -> 'Group':
+    def regroup(self, members: Sequence[Member], own: MemberData) -> 'Group':
         """As many other members, with everything that is compiled and shared kept."""
         other = copy.copy(self)
         other._seat(members, own)
@@ -189,7 +189,7 @@ class Group:
             chosen = [np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows]
             pieces = [batches.Windows(*(x[c] for x in w)) for w, c in zip(windows, chosen, strict=True)]
             cut = batches.Windows(*(np.stack(x) for x in zip(*pieces, strict=True)))  # [K B]
-            row = Row(cut.utterance, cut.start, np.ones(cut.start.shape, np.float32))
+            row = Window(cut.utterance, cut.start, np.ones(cut.start.shape, np.float32))
             span = self._span(int(cut.length.max()), most)
             if self.shared.flat is None:
                 row = row._replace(raw=batches.cut(self.utterances, row.utterance, row.start, span))
@@ -226,14 +226,14 @@ class Group:
         step = max(1, most // 16)
         return min(most, -(-longest // step) * step)
 
-    def _rows(self, plan: Plan, span: int) -> Iterator[Row]:
+    def _rows(self, plan: Plan, span: int) -> Iterator[Window]:
         ends = np.cumsum(self.dispatches)
         pieces = [Plan(*(x[end - n : end] for x in plan)) for end, n in zip(ends, self.dispatches, strict=True)]
         if self.shared.flat is not None:
-            yield from (Row(*p) for p in pieces)
+            yield from (Window(*p) for p in pieces)
         else:
             raws = batches.stream(self.utterances, pieces, span)
-            yield from (Row(*p, raw) for p, raw in zip(pieces, raws, strict=True))
+            yield from (Window(*p, raw) for p, raw in zip(pieces, raws, strict=True))
 
     def _many_updates(self, state, own, shared, rows):
         step = lambda s, row: self._each(self.learner.update, (0, 0, None, 0))(s, own, shared, row)
@@ -269,7 +269,7 @@ class Group:
         )
 
 
-def _single(rows: Row) -> Iterator[Row]:
+def _single(rows: Window) -> Iterator[Window]:
     """The steps of a dispatch one by one."""
     for i in range(len(rows.start)):
         yield jax.tree.map(lambda x, i=i: x[i : i + 1], rows)

@@ -12,7 +12,7 @@ from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
 from ser_jax.contract import Batch, Output
-from ser_jax.models.layers import BiLSTM, Conv, halve
+from ser_jax.models.layers import BiLSTM, Conv, max_pool_2x2
 
 NAMES = (
     'neutral', 'sad', 'calm', 'happy', 'boredom', 'trusting', 'angry', 'fearful', 'disgust', 'surprised',
@@ -53,7 +53,7 @@ class Model(nnx.Module):
         for block in self.blocks:
             x, _ = block(x, length)
             # Where the frames are odd in number the last one meets zeros: all values are above 0 after ReLU.
-            x = halve(jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))))
+            x = max_pool_2x2(jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))))
             length = -(-length // 2)
         x = self.lstm(self.dropout(x.reshape(*x.shape[:2], -1), rngs=rngs), length)
         mask = frame_mask(length, x.shape[1])[..., None]

@@ -93,7 +93,7 @@ def max_pool(x, window: int, stride: int):
     return functools.reduce(jnp.maximum, [padded[:, i : i + steps * stride : stride][:, :steps] for i in range(window)])
 
 
-def halve(x):
+def max_pool_2x2(x):
     """The largest of every 2 x 2 cells: [B F M C] -> [B F // 2, M // 2, C]; an odd last row or column is left out."""
     frames, bands = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     rows = jnp.maximum(x[:, 0:frames:2], x[:, 1:frames:2])

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.contract import Batch, Output
-from ser_jax.models.layers import halve
+from ser_jax.models.layers import max_pool_2x2
 
 # Pictures that go through the convolutions side by side. They make 50 MB of numbers of each picture, and a step of 32
 # at once, with what its gradient remembers, took four times as long: the machine was busy handing out memory.
@@ -46,7 +46,7 @@ class Model(nnx.Module):
 
     def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
         pictures = batch.features[..., None]
-        seen = jax.checkpoint(lambda x: halve(jax.nn.relu(self.second(jax.nn.relu(self.first(x))))))
+        seen = jax.checkpoint(lambda x: max_pool_2x2(jax.nn.relu(self.second(jax.nn.relu(self.first(x))))))
         few = max(n for n in range(1, _AT_ONCE + 1) if len(pictures) % n == 0)
         parts = (
             len(pictures) // few

@@ -67,7 +67,7 @@ class Model(nnx.Module):
         style = 'torch' if weights == 'timm' else 'keras'
         # What a file will fill need not be drawn; what stands in for one is the same in every member.
         drawn = {'none': rngs, 'random': nnx.Rngs(0)}.get(weights)
-        self.trunk = backbones.named(trunk)(width, style, dtype=dtype, rngs=drawn)
+        self.trunk = backbones.by_name(trunk)(width, style, dtype=dtype, rngs=drawn)
         frozen = 0 if weights == 'none' else backbones.freeze(self.trunk, tuple(trainable))
         self.frozen_units = 0 if view == 'adapter' else frozen
         if view == 'adapter':

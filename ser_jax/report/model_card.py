@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from ser_jax.contract import Facts
+from ser_jax.contract import CorpusInfo
 from ser_jax.report.html import flat, system_name
 
 
@@ -18,7 +18,7 @@ def write(
     config: Mapping[str, Any],
     scores: Sequence[Any],
     environment: Mapping[str, Any],
-    corpora: Sequence[Facts],
+    corpora: Sequence[CorpusInfo],
     emotions: Sequence[str] = (),
 ) -> None:
     """Writes the card to `path`, usually `MODEL_CARD.md` in the run's directory.

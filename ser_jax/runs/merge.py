@@ -21,7 +21,7 @@ class Piece(NamedTuple):
     finished: list[str]  # members, in the run's order
 
 
-def join(directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callable[[str], None] = print) -> None:
+def merge(directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callable[[str], None] = print) -> None:
     """Makes `whole` a run's directory with every finished member of the pieces; again, when more have finished.
 
     It holds what one training of all members would have left, except checkpoints and TensorBoard's files; what a member

@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 
 from ser_jax import assemble
 from ser_jax.config import completed
-from ser_jax.contract import Facts, InputError
+from ser_jax.contract import CorpusInfo, InputError
 from ser_jax.data import text
 from ser_jax.data.utterances import Utterances, data_dir
-from ser_jax.learn.inputs import Own
+from ser_jax.learn.inputs import MemberData
 from ser_jax.learn.learner import Learner, Variables
 from ser_jax.runs import checkpoint, run_files
 
@@ -33,7 +33,7 @@ class Trained(NamedTuple):
     folds: dict[str, dict[str, list[str]]]  # member -> side -> ['corpus/id', ...]
     normalization: dict[str, tuple[np.ndarray, np.ndarray]]  # member -> mean, std [M]
     words: dict[str, list[str]]  # member -> vocabulary
-    corpora: list[Facts]  # what was trained on
+    corpora: list[CorpusInfo]  # what was trained on
     environment: dict  # of environment.json: versions, devices, fingerprints
     learner: Learner
 
@@ -86,9 +86,9 @@ class Trained(NamedTuple):
         loaded = [Variables(**checkpoint.load_best(self.directory / 'best' / m)[0]) for m in members]
         return jax.tree.map(lambda *x: np.stack(x), *loaded)
 
-    def own(self, members: list[str], texts: list[str] | np.ndarray) -> Own:
+    def own(self, members: list[str], texts: list[str] | np.ndarray) -> MemberData:
         """What `members` need beside their variables to read utterances that say `texts`, stacked (numpy)."""
-        return Own(
+        return MemberData(
             key=np.zeros((len(members), 2), np.uint32),
             mean=np.stack([self.normalization[m][0] for m in members]),
             std=np.stack([self.normalization[m][1] for m in members]),
@@ -176,9 +176,9 @@ def open_begun(directory: pathlib.Path, checked: bool = True) -> Trained:
     )
 
 
-def _facts(kept: dict) -> Facts:
-    known = {f.name: kept[f.name] for f in dataclasses.fields(Facts) if f.name in kept}
-    return Facts(**{**known, 'emotions': tuple(kept['emotions'])})
+def _facts(kept: dict) -> CorpusInfo:
+    known = {f.name: kept[f.name] for f in dataclasses.fields(CorpusInfo) if f.name in kept}
+    return CorpusInfo(**{**known, 'emotions': tuple(kept['emotions'])})
 
 
 def _learner(directory: pathlib.Path, config: ConfigDict, classes: int, words: int) -> Learner:

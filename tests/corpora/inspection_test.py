@@ -46,13 +46,13 @@ def test_a_plateau_is_clipping_a_peak_is_not():
 
 def heard(
     name: str, emotion='happy', speaker='s1', sex='male', channel='speech', sha256='', **fields
-) -> inspection.Heard:
+) -> inspection.Inspected:
     recording = Recording(name, speaker, emotion, emotion, lambda: None, f'{name}.wav', sex=sex, channel=channel)
     measures = {**inspection.measures(None, 0), 'seconds': 2.0, **fields}
-    return inspection.Heard(recording, sha256 or name, measures)
+    return inspection.Inspected(recording, sha256 or name, measures)
 
 
-PUBLISHED = inspection.Published(
+PUBLISHED = inspection.PublishedCounts(
     utterances={'speech': {'happy': 2, 'sad': 2}, 'song': {'sad': 1}},
     speakers={'speech': {'s1': 'male', 's2': 'female'}, 'song': {'s1': 'male'}},
 )

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.corpora.builder_test import build, recording, skipped, sound
 
 from ser_jax.audio import wav
 from ser_jax.corpora import inspection, soundness
 from ser_jax.corpora.builder import CorpusBuilder
+from tests.corpora.builder_test import build, recording, skipped, sound
 
 FAST = ('log_mel', 'waveform', 'native', 'mfcc_curve')
 CONFIGS = [

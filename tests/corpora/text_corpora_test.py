@@ -53,7 +53,7 @@ def test_texts_are_dealt_to_folds(built):
     config = base()
     config.members.folds = 3
     opened = utterances.open_corpora(('notes',), built, 'text')
-    made = protocols.make(opened, config.members)
+    made = protocols.make_folds(opened, config.members)
     assert sorted(i for f in made for i in f.test) == list(range(12))
 
 

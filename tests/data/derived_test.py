@@ -45,7 +45,7 @@ def edges(calls: list):
 
 def test_every_window_s_activations_stand_in_its_place(windows):
     calls = []
-    given = derived.of(windows, STEPS, 'edges', edges(calls), 4.0)
+    given = derived.frozen_activations(windows, STEPS, 'edges', edges(calls), 4.0)
     assert given.source == derived.SOURCE and not given.aligned and given.flat.dtype == np.float16
     np.testing.assert_array_equal(given.length, windows.length // STEPS)
     for i in (0, 2, 40):
@@ -58,16 +58,16 @@ def test_every_window_s_activations_stand_in_its_place(windows):
 def test_they_are_computed_once_for_all_that_decides_them(windows):
     calls = []
     for name in ('a', 'a', 'b'):
-        derived.of(windows, STEPS, name, edges(calls), 4.0)
+        derived.frozen_activations(windows, STEPS, name, edges(calls), 4.0)
     assert len(calls) == 2
     some = windows.select(np.arange(len(windows)) < 20)
-    assert len(derived.of(some, STEPS, 'a', edges(calls), 4.0).flat) == int(some.length.sum()) // STEPS
+    assert len(derived.frozen_activations(some, STEPS, 'a', edges(calls), 4.0).flat) == int(some.length.sum()) // STEPS
     assert len(calls) == 3
 
 
 def test_numbers_that_float16_cannot_hold_are_refused_and_nothing_is_kept(windows, tmp_path):
     with pytest.raises(InputError, match='no finite float16 numbers at s0_angry_0'):
-        derived.of(windows, STEPS, 'large', lambda: lambda x: x[:, 0, :3] * 1e6, 4.0)
+        derived.frozen_activations(windows, STEPS, 'large', lambda: lambda x: x[:, 0, :3] * 1e6, 4.0)
     assert not list(tmp_path.glob('*.npy'))
 
 
@@ -76,11 +76,11 @@ def test_numbers_that_float16_cannot_hold_are_refused_and_nothing_is_kept(window
 )
 def test_damaged_activations_are_computed_again(windows, tmp_path, spoil):
     calls = []
-    before = derived.of(windows, STEPS, 'edges', edges(calls), 4.0).flat.copy()
+    before = derived.frozen_activations(windows, STEPS, 'edges', edges(calls), 4.0).flat.copy()
     (path,) = tmp_path.glob('*.npy')
     path.write_bytes(spoil(path.read_bytes()))
     np.testing.assert_array_equal(
-        derived.of(windows, STEPS, 'edges', edges(calls), 4.0).flat, before
+        derived.frozen_activations(windows, STEPS, 'edges', edges(calls), 4.0).flat, before
     )
     assert len(calls) == 2
 
@@ -101,19 +101,19 @@ def test_two_processes_that_compute_the_same_do_not_write_into_each_other(window
 
     def read(i):
         if i == 20 and len(calls) == 1:
-            derived.of(windows, STEPS, 'edges', edges(calls), 4.0)
+            derived.frozen_activations(windows, STEPS, 'edges', edges(calls), 4.0)
         return windows.read(i)
 
-    given = derived.of(dataclasses.replace(windows, read=read), STEPS, 'edges', edges(calls), 4.0)
+    given = derived.frozen_activations(dataclasses.replace(windows, read=read), STEPS, 'edges', edges(calls), 4.0)
     assert len(calls) == 2 and (np.abs(given.flat).max(1) > 0).all()
     assert sorted(p.suffix for p in tmp_path.iterdir()) == ['.npy', '.sha256']
 
 
 def test_more_than_shall_be_in_memory_stays_on_disk(windows):
-    assert derived.of(windows, STEPS, 'edges', edges([]), 1e-9).flat is None
+    assert derived.frozen_activations(windows, STEPS, 'edges', edges([]), 1e-9).flat is None
     np.testing.assert_array_equal(
-        derived.of(windows, STEPS, 'edges', edges([]), 1e-9).read(2),
-        derived.of(windows, STEPS, 'edges', edges([]), 4.0).read(2),
+        derived.frozen_activations(windows, STEPS, 'edges', edges([]), 1e-9).read(2),
+        derived.frozen_activations(windows, STEPS, 'edges', edges([]), 4.0).read(2),
     )
 
 
@@ -122,7 +122,7 @@ def test_what_a_killed_process_was_writing_goes_and_what_a_living_one_writes_sta
     name = lambda process: f'abc.{socket.gethostname()}.{process}.x1_y.writing'
     for left in (name(gone.pid), name(os.getpid()), f'abc.elsewhere.{gone.pid}.x.writing'):
         (tmp_path / left).mkdir()
-    derived.of(windows, STEPS, 'edges', edges([]), 4.0)
+    derived.frozen_activations(windows, STEPS, 'edges', edges([]), 4.0)
     left = {p.name for p in tmp_path.glob('*.writing')}
     assert left == {name(os.getpid()), f'abc.elsewhere.{gone.pid}.x.writing'}
 
@@ -133,5 +133,5 @@ def test_a_full_disk_is_said_before_anything_is_computed_into_it(windows, tmp_pa
 
     monkeypatch.setattr(os, 'posix_fallocate', full)
     with pytest.raises(InputError, match=r'No space left on device.*make room'):
-        derived.of(windows, STEPS, 'edges', edges([]), 4.0)
+        derived.frozen_activations(windows, STEPS, 'edges', edges([]), 4.0)
     assert not list(tmp_path.iterdir())

@@ -38,7 +38,7 @@ def test_a_recording_named_like_a_variant_is_none_where_no_variants_were_asked_f
     u = people(6)
     u.id[3] = f'{u.id[2]}+noise'
     tested = lambda *given: np.concatenate(
-        [f.test for f in protocols.make(u, knobs(folds=2, valid_speakers=1), (), *given)]
+        [f.test for f in protocols.make_folds(u, knobs(folds=2, valid_speakers=1), (), *given)]
     )
     assert 3 in tested() and 3 not in tested(('noise',))
 
@@ -47,7 +47,7 @@ def test_a_recording_named_like_a_variant_is_none_where_no_variants_were_asked_f
 @given(speakers=st.integers(6, 30), k=st.integers(2, 5), valid=st.integers(0, 2), song=st.integers(0, 2))
 def test_speakers_k_partitions_speakers(speakers, k, valid, song):
     u = people(speakers, song=song)
-    made = protocols.make(u, knobs(folds=k, valid_speakers=valid), ('song',))
+    made = protocols.make_folds(u, knobs(folds=k, valid_speakers=valid), ('song',))
     tested = np.concatenate([f.test for f in made])
     assert sorted(tested) == sorted(np.flatnonzero(u.channel != 'song'))  # every scored utterance once
     sizes = []
@@ -62,7 +62,7 @@ def test_speakers_k_partitions_speakers(speakers, k, valid, song):
 
 def test_folds_and_validation_are_balanced_by_sex():
     u = people(20)
-    for f in protocols.make(u, knobs()):
+    for f in protocols.make_folds(u, knobs()):
         for side in (f.valid, f.test):
             sexes = [u.sex[np.flatnonzero(u.speaker == s)[0]] for s in set(u.speaker[side])]
             assert sexes.count('female') == sexes.count('male')
@@ -70,19 +70,19 @@ def test_folds_and_validation_are_balanced_by_sex():
 
 def test_train_only_channels_come_from_training_speakers_alone():
     u = people(song=2)
-    for f in protocols.make(u, knobs(), ('song',)):
+    for f in protocols.make_folds(u, knobs(), ('song',)):
         song = f.train[u.channel[f.train] == 'song']
         assert len(song) and not set(u.speaker[song]) & (set(u.speaker[f.test]) | set(u.speaker[f.valid]))
 
 
 def test_leave_one_speaker_out():
-    made = protocols.make(people(6), knobs(protocol='leave_one_speaker_out'))
+    made = protocols.make_folds(people(6), knobs(protocol='leave_one_speaker_out'))
     assert len(made) == 6 and all(len(set(people(6).speaker[f.test])) == 1 for f in made)
 
 
 def test_leaky_random_shares_speakers_and_covers_everything_once():
     u = people()
-    made = protocols.make(u, knobs(protocol='leaky_random'))
+    made = protocols.make_folds(u, knobs(protocol='leaky_random'))
     assert sorted(np.concatenate([f.test for f in made])) == list(range(60))
     assert all(set(u.speaker[f.test]) & set(u.speaker[f.train]) for f in made)
     assert all(not set(f.train) & set(f.test) for f in made)
@@ -115,17 +115,17 @@ def test_a_class_without_training_examples_is_named():
 def test_from_file(tmp_path):
     path = tmp_path / 'folds.json'
     path.write_text(json.dumps({'test': [['s00', 's01'], ['s02']], 'valid': [['s02'], ['s03']]}))
-    made = protocols.make(people(), knobs(protocol='from_file', folds_file=str(path)))
+    made = protocols.make_folds(people(), knobs(protocol='from_file', folds_file=str(path)))
     assert [sorted(set(people().speaker[f.valid])) for f in made] == [['s02'], ['s03']]
     path.write_text(json.dumps({'test': [['s00']], 'valid': [['s00']]}))
     with pytest.raises(InputError, match='would leak'):
-        protocols.make(people(), knobs(protocol='from_file', folds_file=str(path)))
+        protocols.make_folds(people(), knobs(protocol='from_file', folds_file=str(path)))
     path.write_text(json.dumps({'test': [['nobody']]}))
     with pytest.raises(InputError, match='unknown speakers nobody'):
-        protocols.make(people(), knobs(protocol='from_file', folds_file=str(path)))
+        protocols.make_folds(people(), knobs(protocol='from_file', folds_file=str(path)))
     path.write_text('[')
     with pytest.raises(InputError, match='cannot be read'):
-        protocols.make(people(), knobs(protocol='from_file', folds_file=str(path)))
+        protocols.make_folds(people(), knobs(protocol='from_file', folds_file=str(path)))
 
 
 @pytest.mark.parametrize(
@@ -138,18 +138,18 @@ def test_from_file(tmp_path):
 )
 def test_what_cannot_be_done_is_said(given, says):
     with pytest.raises(InputError, match=says):
-        protocols.make(people(), knobs(**given))
+        protocols.make_folds(people(), knobs(**given))
 
 
 def test_a_holdout_is_random_by_utterance_with_the_shares_asked_for():
     u = people(10)
-    (fold,) = protocols.make(u, knobs(protocol='leaky_holdout', test_share=0.25, valid_share=0.1))
+    (fold,) = protocols.make_folds(u, knobs(protocol='leaky_holdout', test_share=0.25, valid_share=0.1))
     n = len(u.speaker)
     assert len(fold.test) == round(n / 4) and len(fold.valid) == round(n / 10)
     assert sorted([*fold.train, *fold.valid, *fold.test]) == list(range(n))
     assert set(u.speaker[fold.test]) & set(u.speaker[fold.train])  # what its name says
     with pytest.raises(InputError, match='leave nothing to test or to train'):
-        protocols.make(u, knobs(protocol='leaky_holdout', test_share=0.6, valid_share=0.5))
+        protocols.make_folds(u, knobs(protocol='leaky_holdout', test_share=0.6, valid_share=0.5))
 
 
 def test_a_split_by_position_tests_what_it_never_trained():
@@ -162,7 +162,7 @@ def test_a_split_by_position_tests_what_it_never_trained():
         source_sha256=np.arange(n).astype(str).astype(object),
         id=np.array([f'{i % 60:02d}' for i in range(n)], object),
     )  # fmt: skip
-    (fold,) = protocols.make(u, knobs(protocol='leaky_position'))
+    (fold,) = protocols.make_folds(u, knobs(protocol='leaky_position'))
     assert [len(s) for s in (fold.train, fold.valid, fold.test)] == [126, 27, 27]
     trained = set(u.emotion[fold.train])
     assert {'g', 'h'}.isdisjoint(trained)
@@ -173,16 +173,16 @@ def test_a_split_by_position_tests_what_it_never_trained():
 @pytest.mark.parametrize('protocol', ['speakers_k', 'leave_one_speaker_out'])
 def test_one_speaker_is_told_which_protocol_there_is(protocol):
     with pytest.raises(InputError, match=r"s00 is the only speaker.*build more .*members\.protocol='leaky_random'"):
-        protocols.make(people(1, each=20), knobs(protocol=protocol))
-    assert protocols.make(people(1, each=20), knobs(protocol='leaky_random'))  # what the message offers
+        protocols.make_folds(people(1, each=20), knobs(protocol=protocol))
+    assert protocols.make_folds(people(1, each=20), knobs(protocol='leaky_random'))  # what the message offers
 
 
 @pytest.mark.parametrize('speakers, k, offered', [(2, 2, 0), (3, 3, 1), (4, 2, 1)])
 def test_too_many_validation_speakers_are_told_how_many_may_be(speakers, k, offered):
     u = people(speakers, each=12)
     with pytest.raises(InputError, match=rf'nobody to train on.*set members\.valid_speakers={offered}'):
-        protocols.make(u, knobs(folds=k, valid_speakers=5))
-    assert protocols.make(u, knobs(folds=k, valid_speakers=offered))
+        protocols.make_folds(u, knobs(folds=k, valid_speakers=5))
+    assert protocols.make_folds(u, knobs(folds=k, valid_speakers=offered))
 
 
 def test_one_voice_under_two_speakers_is_a_leak_by_its_file_names():
@@ -190,5 +190,5 @@ def test_one_voice_under_two_speakers_is_a_leak_by_its_file_names():
     u = people(6, each=2, emotions=2)
     u.id[0], u.id[2] = '03-01-01-01-01-01-07', 'mine/happy/03-01-03-01-02-01-07'
     with pytest.raises(InputError, match=r'would leak: voice \(by file names\) ravdess_07 is in .*leaky_random'):
-        protocols.make(u, knobs(folds=6, valid_speakers=0))
-    protocols.make(u, knobs(protocol='leaky_random', folds=2))
+        protocols.make_folds(u, knobs(folds=6, valid_speakers=0))
+    protocols.make_folds(u, knobs(protocol='leaky_random', folds=2))

@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ser_jax import assemble
-from ser_jax.learn.inputs import Row
+from ser_jax.learn.inputs import Window
 from tests.conftest import small_config
 
 CONV = {'channels': (4, 8), 'kernels': (3, 3), 'strides': ((4, 4), (2, 2)), 'hidden': 8, 'dropout': 0.0}
@@ -38,7 +38,7 @@ def updated(run, weight, mixup=0.0) -> dict[str, np.ndarray]:
     own = jax.tree.map(lambda x: jnp.asarray(x[0]), assemble.own_arrays(run, [0]))
     own = own._replace(key=jax.random.wrap_key_data(own.key))
     slots = len(weight)
-    row = Row(jnp.arange(slots) * 7 % 40, jnp.zeros(slots, jnp.int32), jnp.asarray(weight, jnp.float32))
+    row = Window(jnp.arange(slots) * 7 % 40, jnp.zeros(slots, jnp.int32), jnp.asarray(weight, jnp.float32))
     state = jax.jit(learner.update)(jax.jit(learner.init)(jax.random.key(0)), own, shared, row)
     return {**state.variables.params, **state.variables.stats, 'loss': state.loss_sum}
 

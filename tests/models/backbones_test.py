@@ -12,7 +12,7 @@ from flax import nnx
 
 from ser_jax.contract import InputError
 from ser_jax.models import weights
-from ser_jax.models.backbones import BACKBONES, Frozen, freeze, named
+from ser_jax.models.backbones import BACKBONES, Frozen, by_name, freeze
 from ser_jax.models.backbones.layers import average_pool, halve, max_pool
 
 COUNTS = {'densenet201': 18_321_984, 'inception_v3': 21_802_784, 'resnet50': 23_587_712, 'xception': 20_861_480}
@@ -98,9 +98,9 @@ def test_freezing_everything_and_by_unit():
 
 def test_unknown_names_are_told_what_there_is():
     with pytest.raises(InputError, match="'vgg' is no trunk; known are densenet201, inception_v3, resnet50, xception"):
-        named('vgg')
+        by_name('vgg')
     with pytest.raises(InputError, match="style='tf' is not known; known are keras, torch"):
-        named('xception')(style='tf')
+        by_name('xception')(style='tf')
 
 
 @pytest.mark.parametrize('size', [(7, 8), (8, 7), (74, 37), (5, 5)])

@@ -3,10 +3,10 @@
 import pytest
 
 from ser_jax.config import base
-from ser_jax.contract import Facts
+from ser_jax.contract import CorpusInfo
 from ser_jax.report import model_card
 
-RAVDESS = Facts('ravdess', 'RAVDESS, Livingstone and Russo (2018)', 'CC BY-NC-SA 4.0', False, ())
+RAVDESS = CorpusInfo('ravdess', 'RAVDESS, Livingstone and Russo (2018)', 'CC BY-NC-SA 4.0', False, ())
 
 
 def card(path, corpora, scores=(), **kwargs):
@@ -22,7 +22,7 @@ def card(path, corpora, scores=(), **kwargs):
     [('CC BY-NC-SA 4.0', False), ('research use only', True), ('ODbL 1.0', False), ('', False)],
 )
 def test_each_corpus_brings_its_licence(tmp_path, licence, research_only):
-    text = card(tmp_path, [Facts('mine', 'Mine, by Me (2020)', licence, research_only, ())])
+    text = card(tmp_path, [CorpusInfo('mine', 'Mine, by Me (2020)', licence, research_only, ())])
     assert f'| mine | Mine, by Me (2020) | {licence or "not stated"}' in text
     assert ('Research use, do not redistribute' in text) == research_only
     assert 'synthetic speech alone' not in text
@@ -30,12 +30,12 @@ def test_each_corpus_brings_its_licence(tmp_path, licence, research_only):
 
 
 def test_one_restricted_corpus_among_others_restricts_the_model(tmp_path):
-    text = card(tmp_path, [RAVDESS, Facts('savee', 'SAVEE, Haq and Jackson (2010)', 'research only', True, ())])
+    text = card(tmp_path, [RAVDESS, CorpusInfo('savee', 'SAVEE, Haq and Jackson (2010)', 'research only', True, ())])
     assert '**Research use, do not redistribute.** The terms of SAVEE allow no more' in text
 
 
 def test_a_model_that_heard_no_human_voice_says_so(tmp_path):
-    assert 'synthetic speech alone' in card(tmp_path, [Facts('synthetic', 'synthetic', 'Generated', False, ())])
+    assert 'synthetic speech alone' in card(tmp_path, [CorpusInfo('synthetic', 'synthetic', 'Generated', False, ())])
 
 
 def test_scores_come_with_protocol_interval_and_note(tmp_path, scored):
@@ -59,13 +59,13 @@ def test_limits_law_privacy_and_use_are_always_there(tmp_path, scored):
 
 
 def test_names_cannot_break_the_table_or_become_html(tmp_path):
-    text = card(tmp_path, [Facts('a|b<script>\nc', '', '', False, ())])
+    text = card(tmp_path, [CorpusInfo('a|b<script>\nc', '', '', False, ())])
     assert '| a\\|b&lt;script> c |' in text
 
 
 def test_markdown_tables_have_as_many_cells_in_every_row(tmp_path, scored):
     widths = []
-    for line in card(tmp_path, [RAVDESS, Facts('tess', 'TESS', 'NC', True, ())], scored).splitlines():
+    for line in card(tmp_path, [RAVDESS, CorpusInfo('tess', 'TESS', 'NC', True, ())], scored).splitlines():
         if line.startswith('|'):
             widths.append(line.count('|'))
         elif widths:

@@ -12,7 +12,7 @@ BACKBONES = {'densenet201': DenseNet201, 'inception_v3': InceptionV3, 'resnet50'
 __all__ = ['BACKBONES', 'Backbone', 'Frozen', 'freeze', 'named']
 
 
-def named(name: str) -> type[Backbone]:
+def by_name(name: str) -> type[Backbone]:
     """The trunk of a name.
 
     Raises:
