@@ -18,7 +18,7 @@ from rich.markup import escape
 from ser_jax import assemble, cli
 from ser_jax.audio.variants import variant_of
 from ser_jax.contract import InputError
-from ser_jax.corpora.schema import INSPECTION
+from ser_jax.corpora.schema import INSPECTION, read_json
 from ser_jax.data.utterances import Utterances, data_dir, open_corpora
 from ser_jax.explore import near_duplicates, split_checks
 from ser_jax.explore.corpus_checks import SEVERITIES, Finding, corpus_findings, place
@@ -194,7 +194,7 @@ def _reports(opened: Utterances, directory: str) -> dict[str, dict]:
     for name in opened.names:
         there = sorted((data_dir(directory) / name).glob(f'*/*/{INSPECTION}'), key=lambda p: p.stat().st_mtime)
         if there:
-            reports[name] = json.loads(there[-1].read_text(encoding='utf-8'))
+            reports[name] = read_json(there[-1])
     return reports
 
 

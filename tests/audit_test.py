@@ -301,7 +301,7 @@ def test_speakers_whose_names_hardly_differ_are_told(tmp_path):
         for f in audit.audit(['given'], directory=str(tmp_path))
         if f.check == 'speaker split'
     ]
-    assert sorted(alike) == [('given_Ben ', 'given_ben'), ('given_Zoe\u0308', 'given_Zo\u00eb')]
+    assert alike == [('given_Ben ', 'given_ben')]  # forms of one name are one speaker when built
 
 
 def test_a_misnamed_file_is_told_by_its_siblings(tmp_path):

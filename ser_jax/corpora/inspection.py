@@ -35,7 +35,7 @@ class Skipped:
     """A file that is not used.
 
     `kind` is one of HARMLESS, or counts toward the tolerance: unknown name | name conflict |
-    missing | empty | silent | not finite | out of range | truncated | undecodable.
+    bad line | missing | empty | silent | not finite | out of range | truncated | undecodable.
     """
 
     source: str

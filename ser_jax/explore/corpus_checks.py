@@ -89,8 +89,9 @@ def left_out(corpus: str, report: Mapping) -> Iterator[Finding]:
     for s in report.get('skipped', ()):
         by_kind[s['kind']].append(f'{s["source"]}' + (f' ({s["detail"]})' if s['detail'] else ''))
     for kind, items in sorted(by_kind.items()):
-        severity = {'duplicate': 'note', 'label conflict': 'error'}.get(kind, 'warning')
-        do = {'label conflict': 'find out which label is right'}.get(kind, 'nothing: it was left out')
+        severity = {'duplicate': 'note', 'label conflict': 'error', 'name conflict': 'error'}.get(kind, 'warning')
+        remedies = {'label conflict': 'find out which label is right', 'name conflict': 'keep one sound of each name'}
+        do = remedies.get(kind, 'nothing: it was left out')
         yield Finding(
             severity, f'left out: {kind}', f'{corpus}: {len(items)} when it was built: {items[0]}', do, tuple(items)
         )
