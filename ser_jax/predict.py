@@ -1,13 +1,11 @@
 """Listens: `python -m ser_jax.predict --run=runs/x FILES|FOLDERS` prints the top three emotions of every recording."""
 
 import collections
-import csv
 import functools
-import json
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +15,15 @@ from absl import flags
 from ser_jax import assemble, cli
 from ser_jax.audio import features, front_ends, wav
 from ser_jax.contract import InputError
-from ser_jax.corpora import audio_files
+from ser_jax.corpora import audio_files, soundness
 from ser_jax.data import batches
 from ser_jax.emotions import supported
 from ser_jax.learn.inputs import CorpusData, Window
+from ser_jax.report.answers import Answer, printable, ranked, write
 from ser_jax.runs.trained import Trained, open_trained
 
 WINDOWS_S = (0.1, 3600.0)  # the lengths that --window_s takes
 _BATCH = 16
-
-
-class Answer(NamedTuple):
-    """What a model hears in one recording."""
-
-    probabilities: np.ndarray  # [C], the length-weighted mean of the windows
-    windows: list[tuple[float, float, np.ndarray]]  # (start_s, end_s, [C]), in time
 
 
 class Predictor:
@@ -55,7 +47,9 @@ class Predictor:
         self.trained, self.emotions = trained, trained.emotions
         self.members = [member] if member else trained.finished
         # What every recording needs is on the device once.
-        self._known = jax.device_put((trained.variables(self.members), trained.own(self.members, [''])))
+        self._known = jax.device_put(
+            (trained.variables(self.members), trained.own(self.members, ['']))
+        )
         # No corpus it learnt from shows the other classes, so it cannot know them.
         of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
         self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
@@ -65,16 +59,22 @@ class Predictor:
         self.source, self.rate_hz = source, front_ends.by_name(source).rate_hz
         self._per_second = self.rate_hz if self._waveform else 1 / front.hop_s
         self._aligned = front.steps is not None
-        self._most = front.steps or max(1, round((window_s or trained.config.train.eval_window_s) * self._per_second))
+        self._most = front.steps or max(
+            1, round((window_s or trained.config.train.eval_window_s) * self._per_second)
+        )
         self._predict = jax.jit(self._predict_all)
 
     def __call__(self, samples: np.ndarray, text: str = '') -> Answer:
         """What is heard in mono samples, float32 [T] at `rate_hz`. With `text`, models that read it weigh both."""
         values, scale = (wav.int16(samples), features.LOG_MEL.hop) if self._waveform else (None, 1)
-        frames = front_ends.frames(self.source, samples if values is None else values)  # as in the shards
+        frames = front_ends.frames(
+            self.source, samples if values is None else values
+        )  # as in the shards
         first, last = features.heard_span(frames, self.trained.config.features.trim_db)
         values = (frames if values is None else values)[first * scale : last * scale]
-        cut = batches.windows(np.zeros(1, np.int32), np.array([len(values)]), self._most, self._aligned)
+        cut = batches.windows(
+            np.zeros(1, np.int32), np.array([len(values)]), self._most, self._aligned
+        )
         order = np.argsort(cut.start, kind='stable')
         starts, lengths = cut.start[order], cut.length[order]
         said = np.concatenate(
@@ -85,7 +85,10 @@ class Predictor:
         )
         mean = (said * lengths[:, None]).sum(0) / lengths.sum()
         starts = starts + first * scale
-        times = [(s / self._per_second, (s + n) / self._per_second) for s, n in zip(starts, lengths, strict=True)]
+        times = [
+            (s / self._per_second, (s + n) / self._per_second)
+            for s, n in zip(starts, lengths, strict=True)
+        ]
         return Answer(mean, [(*t, p) for t, p in zip(times, said, strict=True)])
 
     def _batch(self, values, starts, lengths, text: str) -> np.ndarray:
@@ -96,7 +99,9 @@ class Predictor:
         length = np.ones(rows, np.int32)
         for row, (start, n) in enumerate(zip(starts, lengths, strict=True)):
             raw[row, :n], length[row] = values[start : start + n], n
-        said = self._predict(self._known, self.trained.tokens(self.members, [text] * rows), raw, length)
+        said = self._predict(
+            self._known, self.trained.tokens(self.members, [text] * rows), raw, length
+        )
         return np.asarray(said[assemble.headline(said, bool(text.strip()))])[: len(starts)]
 
     def _predict_all(self, known, tokens, raw, length) -> dict[str, jax.Array]:
@@ -104,21 +109,24 @@ class Predictor:
         zeros = jnp.zeros_like(length)
         shared = CorpusData(None, zeros, length, zeros, zeros, zeros, zeros, zeros, self._supported)
         row = Window(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
-        one = lambda v, own, t: self.trained.learner.predict(v, own._replace(tokens=t), shared, row, raw.shape[1])
+        one = lambda v, own, t: self.trained.learner.predict(
+            v, own._replace(tokens=t), shared, row, raw.shape[1]
+        )
         return {name: p.mean(0) for name, p in jax.vmap(one)(*known, tokens).items()}
 
 
 def check_window(window_s: float) -> None:
-    """Raise InputError unless the longest window is 0 (as the run was scored) or a reasonable number of seconds."""
+    """Raise InputError unless the longest window is 0 (as the run was scored) or in WINDOWS_S."""
     low, high = WINDOWS_S
     if window_s and not low <= window_s <= high:  # NaN is refused too
         raise InputError(
-            f'--window_s={window_s:g} came; expected 0 (as the run was scored) or {low:g} to {high:g} seconds'
+            f'--window_s={window_s:g} came; expected 0 (as the run was scored) '
+            f'or {low:g} to {high:g} seconds'
         )
 
 
 def sound_files(given: Sequence[str]) -> list[audio_files.Audio]:
-    """The recordings named, and those in the folders and zips named, sorted within each, found by the builders' rules.
+    """The recordings named, and those in folders and zips by the builders' rules, sorted.
 
     One line on stderr counts the files of a folder or zip that are no sounds.
 
@@ -129,9 +137,11 @@ def sound_files(given: Sequence[str]) -> list[audio_files.Audio]:
         raise InputError('nothing to listen to; name files or folders after the flags')
     files: dict[str, audio_files.Audio] = {}
     for path in map(pathlib.Path, given):
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError(f'{path} does not exist; give a recording or a folder of recordings')
-        found = _inside(path) if path.is_dir() or path.suffix.lower() == '.zip' else [sound_file(path)]
+        found = (
+            _inside(path) if path.is_dir() or path.suffix.lower() == '.zip' else [sound_file(path)]
+        )
         files |= {audio.source: audio for audio in found}
     return list(files.values())
 
@@ -145,9 +155,14 @@ def _inside(folder: pathlib.Path) -> list[audio_files.Audio]:
     found = audio_files.audio_files(folder)
     if not found:
         seen = audio_files.seen(folder)
-        raise InputError(f'{folder} holds no recording (found {seen}); expected files ending in {" ".join(wav.SUFFIXES)}')
+        raise InputError(
+            f'{folder} holds no recording (found {seen}); '
+            f'expected files ending in {" ".join(wav.SUFFIXES)}'
+        )
     others = audio_files.strangers(folder)
-    kinds = collections.Counter(pathlib.PurePath(name).suffix.lower() or 'without suffix' for name in others)
+    kinds = collections.Counter(
+        pathlib.PurePath(name).suffix.lower() or 'without suffix' for name in others
+    )
     if others:
         what = ', '.join(f'{n} {kind}' for kind, n in kinds.most_common())
         print(printable(f'{folder}: {len(others)} files passed over: {what}'), file=sys.stderr)
@@ -162,79 +177,30 @@ def predict_file(listener: Predictor, sound: pathlib.Path | audio_files.Audio, t
     """
     sound = sound if isinstance(sound, audio_files.Audio) else sound_file(sound)
     samples, rate_hz = sound.read()
-    # Resampling and the removal of an offset can leave silence where there was none.
-    defect = wav.defect(samples) or wav.defect(samples := wav.prepare(samples, rate_hz, listener.rate_hz))
-    if defect == 'out of range':
-        peak = np.abs(samples).max()
-        raise InputError(
-            f'{sound.source}: samples reach {peak:g}, expected -1 to 1; these are integers stored as floats, scale them'
-        )
-    if defect:
-        raise InputError(f'{sound.source}: nothing to hear, it is {defect}; give a recording with a voice')
+    samples = soundness.checked(samples, rate_hz, listener.rate_hz, sound.source)
     heard = listener(samples, text)
-    if not all(np.isfinite(p).all() for p in (heard.probabilities, *(p for _, _, p in heard.windows))):
-        raise InputError(f'{sound.source}: the answer is not finite; is a kept model damaged? train the run again')
-    return heard
-
-
-def printable(text: str) -> str:
-    """Text on one line of any terminal: line breaks, control characters and bytes that are not UTF-8 are escaped."""
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
-
-
-def ranked(probabilities: np.ndarray, emotions: Sequence[str], most: int = 3) -> str:
-    """The likeliest emotions in words: 'happy 61 %, surprised 22 %, calm 9 %'; of two the verdict alone, 'negative 71 %'.
-
-    What has no probability at all, as a class that no corpus showed, is not named.
-    """
-    order = [i for i in np.argsort(-probabilities)[: 1 if len(emotions) == 2 else most] if probabilities[i] > 0]
-    return ', '.join(f'{emotions[i]} {100 * probabilities[i]:.0f} %' for i in order)
-
-
-def write(path: pathlib.Path, answers: dict[str, Answer], emotions: Sequence[str]) -> None:
-    """Writes the answers as JSON (with the windows) or CSV (a line per recording and window), by the file's ending."""
-    row = lambda p: {e: round(float(x), 4) for e, x in zip(emotions, p, strict=True)}
-    if path.suffix == '.json':
-        path.write_text(
-            json.dumps(
-                [
-                    {
-                        'file': name,
-                        'emotion': emotions[int(h.probabilities.argmax())],
-                        'probabilities': row(h.probabilities),
-                        'windows': [
-                            {'start_s': round(s, 2), 'end_s': round(e, 2), 'probabilities': row(p)}
-                            for s, e, p in h.windows
-                        ],
-                    }
-                    for name, h in answers.items()
-                ],
-                indent=1,
-                allow_nan=False,
-            )
+    if not all(
+        np.isfinite(p).all() for p in (heard.probabilities, *(p for _, _, p in heard.windows))
+    ):
+        raise InputError(
+            f'{sound.source}: the answer is not finite; is a kept model damaged? train it again'
         )
-        return
-    # Names that are not UTF-8 cannot be written as they are.
-    with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as f:
-        table = csv.writer(f)
-        table.writerow(['file', 'start_s', 'end_s', 'emotion', *emotions])
-        for name, h in answers.items():
-            whole = (h.windows[0][0], h.windows[-1][1], h.probabilities)
-            for start, end, p in [whole, *(h.windows if len(h.windows) > 1 else [])]:
-                table.writerow(
-                    [name, f'{start:.2f}', f'{end:.2f}', emotions[int(p.argmax())], *(f'{x:.4f}' for x in p)]
-                )
+    return heard
 
 
 def check_output(path: pathlib.Path) -> None:
     """Raise InputError unless a .json or .csv file can be written there."""
-    if path.suffix not in ('.json', '.csv') or not path.absolute().parent.is_dir():
-        raise InputError(f'--output={path} must end in .json or .csv and lie in a folder that exists')
-    existed = path.exists()
+    if path.suffix not in ('.json', '.csv') or not os.path.isdir(path.absolute().parent):
+        raise InputError(
+            f'--output={path} must end in .json or .csv and lie in a folder that exists'
+        )
+    existed = os.path.lexists(path)
     try:
         path.open('ab').close()
     except OSError as e:
-        raise InputError(f'--output={path} cannot be written ({e.strerror}); give another place') from e
+        raise InputError(
+            f'--output={path} cannot be written ({e.strerror}); give another place'
+        ) from e
     if not existed:
         path.unlink()
 
@@ -252,9 +218,13 @@ def main(argv: list[str]) -> None:
     cli.prepare_jax()
     listener = Predictor(open_trained(given.run), given.member, given.window_s)
     if given.text and not assemble.reads_text(listener.trained.config):
-        raise InputError(f'--text is given and {given.run} only listens; leave it out, or use a model that reads')
+        raise InputError(
+            f'--text is given and {given.run} only listens; leave it out, or use a model that reads'
+        )
     if given.text and len(files) > 1:
-        raise InputError(f'--text is what one recording says and {len(files)} are given; give them one at a time')
+        raise InputError(
+            f'--text is what one recording says and {len(files)} are given; give them one at a time'
+        )
     answers, failed = {}, 0
     for sound in files:
         try:
@@ -283,8 +253,15 @@ def define_flags() -> None:
     """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
     flags.DEFINE_string('run', None, 'The directory of a trained run.')
     flags.DEFINE_string('member', '', "One of its members, e.g. fold0_seed0; '' = the mean of all.")
-    flags.DEFINE_string('text', '', 'What was said, for models that read it; without it they only listen.')
-    flags.DEFINE_float('window_s', 0.0, 'Longest stretch heard at once, s; 0 = as the run was scored.', lower_bound=0)
+    flags.DEFINE_string(
+        'text', '', 'What was said, for models that read it; without it they only listen.'
+    )
+    flags.DEFINE_float(
+        'window_s',
+        0.0,
+        'Longest stretch heard at once, s; 0 = as the run was scored.',
+        lower_bound=0,
+    )
     flags.DEFINE_string('output', '', 'Also write the answers to this .json or .csv file.')
 
 

@@ -17,8 +17,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def through_the_door(body: str, *flags: str) -> subprocess.CompletedProcess:
     """A command whose `main(argv)` is `body`."""
-    code = f'import errno, sys, threading\nfrom ser_jax import door\ndef main(argv):\n{textwrap.indent(body, "    ")}\n'
-    command = [sys.executable, '-c', code + 'door.run(main)', *flags]
+    code = f'import errno, sys, threading\nfrom ser_jax import cli\ndef main(argv):\n{textwrap.indent(body, "    ")}\n'
+    command = [sys.executable, '-c', code + 'cli.run(main)', *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -86,7 +86,7 @@ def test_nothing_follows_the_line_of_an_error():
 
 def test_a_reader_that_has_ended_is_no_error():
     done = subprocess.run(
-        f'{sys.executable} -c "from ser_jax import door; door.run(lambda _: print(*range(10**6)))" | head -c 10',
+        f'{sys.executable} -c "from ser_jax import cli; cli.run(lambda _: print(*range(10**6)))" | head -c 10',
         shell=True, cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stderr == '' and done.stdout == '0 1 2 3 4 '

@@ -1,8 +1,9 @@
 """Any sound file as float32 samples at the rate you ask for: the one loader of builders, prediction and the app.
 
-It takes any rate, width (8 to 64 bit) and channel count; stereo files of two equal channels; chunks before `data` (FLLR)
-and after it (LIST, bext, _PMX); headers of streams that never learned their length; joined files; a constant offset.
-It refuses, in one line that names the file, what is missing, empty, cut, damaged or no sound at all.
+It takes any rate, width (8 to 64 bit) and channel count; stereo files of two equal channels; chunks
+before `data` (FLLR) and after it (LIST, bext, _PMX); headers of streams that never learned their
+length; joined files; a constant offset. It refuses, in one line that names the file, what is
+missing, empty, cut, damaged or no sound at all.
 """
 
 import io
@@ -20,22 +21,28 @@ from ser_jax.audio.containers.streams import Fault, Link, damaged, truncated
 from ser_jax.contract import InputError
 
 MEDIA = (  # decoded by FFmpeg, see `ser_jax.audio.containers.media`
-    '.m4a', '.m4b', '.mp4', '.m4v', '.mov', '.3gp', '.3g2', '.aac', '.webm', '.mka', '.mkv', '.amr', '.awb', '.wma', '.spx',
+    '.m4a', '.m4b', '.mp4', '.m4v', '.mov', '.3gp', '.3g2', '.aac', '.webm', '.mka', '.mkv',
+    '.amr', '.awb', '.wma', '.spx',
 )  # fmt: skip
 SUFFIXES = (  # what is decoded: by libsndfile, and by FFmpeg
-    '.wav', '.wave', '.bwf', '.rf64', '.w64', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.mp2', '.mpga', '.aif', '.aiff',
-    '.aifc', '.au', '.snd', '.caf', '.sph', '.nist', *MEDIA,
+    '.wav', '.wave', '.bwf', '.rf64', '.w64', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.mp2',
+    '.mpga', '.aif', '.aiff', '.aifc', '.au', '.snd', '.caf', '.sph', '.nist', *MEDIA,
 )  # fmt: skip
 OFFSET = 1e-3  # a mean beyond this is an offset of the recording chain, not speech
 QUIET = 2 / 32768  # a signal that spans no more than two 16-bit steps is silent
-LOUD = 16.0  # float files exceed full scale a little; beyond this they hold integers
-_OVERFLOW = 2.0**31  # beyond the integers of any format; its power overflows in features
 
 _POINTER = b'version https://git-lfs'
 _BLOCK = 1 << 22  # samples read at once
-_LOGGED = ('SVX', 'MAT4', 'WVE', 'HTK')  # containers of which libsndfile's log shows that they were cut
+_LOGGED = (
+    'SVX',
+    'MAT4',
+    'WVE',
+    'HTK',
+)  # containers of which libsndfile's log shows that they were cut
 _UNCHECKED = ('AVR', 'MAT5', 'MPC2K', 'SD2', 'SDS', 'VOC', 'XI')
-_FLAC_ERRORS = range(157, 163)  # libsndfile's SFE_FLAC_*: a lost frame, a checksum that does not match
+_FLAC_ERRORS = range(
+    157, 163
+)  # libsndfile's SFE_FLAC_*: a lost frame, a checksum that does not match
 
 
 class SoundError(InputError):
@@ -103,7 +110,9 @@ def prepare(samples: np.ndarray, from_hz: int, rate_hz: int = 16000) -> np.ndarr
     return resample(samples, from_hz, rate_hz)
 
 
-def at_rate(file: str | os.PathLike | BinaryIO, rate_hz: int = 16000, name: str | None = None) -> np.ndarray:
+def at_rate(
+    file: str | os.PathLike | BinaryIO, rate_hz: int = 16000, name: str | None = None
+) -> np.ndarray:
     """A sound file as mono float32 [T] at `rate_hz`, without offset; any format, rate and channel count.
 
     Raises:
@@ -114,24 +123,13 @@ def at_rate(file: str | os.PathLike | BinaryIO, rate_hz: int = 16000, name: str 
 
 
 def defect(samples: np.ndarray) -> str | None:
-    """Return the fault of decoded samples, [T] or [T, channels], or None if they are usable.
-
-    One of 'empty', 'not finite' (or so large that their power overflows), 'out of range' (integers stored as floats),
-    'silent', 'silent after mixing down' (channels that cancel).
-    """
+    """Return 'empty', 'not finite' or 'silent' where [T] or [T, channels] hold nothing to use, else None."""
     if not samples.size:
         return 'empty'
     low, high = samples.min(axis=0), samples.max(axis=0)
-    peak = max(-low.min(), high.max())
-    if not peak < _OVERFLOW:  # also NaN
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return 'not finite'
-    if peak > LOUD:
-        return 'out of range'
-    if (high - low).max() <= QUIET:
-        return 'silent'
-    if samples.ndim > 1 and samples.shape[1] > 1 and np.ptp(mono(samples)) <= QUIET:
-        return 'silent after mixing down'
-    return None
+    return 'silent' if (high - low).max() <= QUIET else None
 
 
 def int16(samples: np.ndarray) -> np.ndarray:
@@ -143,9 +141,14 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
     if not content:
         raise Fault('empty', 'is empty (0 bytes); copy or download it again')
     if content.startswith(_POINTER):
-        raise Fault('undecodable', 'is a pointer of git LFS, not the sound itself; fetch it with `git lfs pull`')
+        raise Fault(
+            'undecodable',
+            'is a pointer of git LFS, not the sound itself; fetch it with `git lfs pull`',
+        )
     if container := boxes.kind(content):
-        return _joined([media.decode(part, container, name) for part in boxes.parts(content, container)])
+        return _joined(
+            [media.decode(part, container, name) for part in boxes.parts(content, container)]
+        )
     links = formats.links(content)
     if container := formats.foreign(content):
         return _joined([media.decode(link.content, container, name) for link in links])
@@ -167,7 +170,7 @@ def _samples(link: Link) -> tuple[np.ndarray, int]:
     """All samples of a stream and their rate."""
     samples, sound = _blocks(link.content)
     if len(samples) < link.frames and link.counted:
-        # The decoder estimated the length; with a count it reads on, without the delay that it has at the beginning.
+        # The decoder estimated the length; with a count it reads on, and drops its initial delay.
         more, _ = _blocks(link.counted())
         samples = np.concatenate([samples, more[len(samples) - link.lag :]])
     if len(samples) < link.frames:
@@ -180,7 +183,7 @@ def _samples(link: Link) -> tuple[np.ndarray, int]:
 
 
 class _Forward(soundfile.SoundFile):
-    """A sound that is read once from its beginning to its end, whatever length its header announces."""
+    """A sound read once from beginning to end, whatever length its header announces."""
 
     def seekable(self) -> bool:
         return False
@@ -190,29 +193,33 @@ class _Content(io.BytesIO):
     """Bytes in which damaged headers cannot seek to a place before the first."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}[
+            whence
+        ]
         return super().seek(max(0, start + offset))
 
 
 def _check_rare(sound: soundfile.SoundFile) -> None:
-    """Raise if a sound in one of libsndfile's rarer containers is cut, or its container cannot show that."""
+    """Raise if a sound in a rarer container is cut, or the container cannot show that."""
     if sound.format in _UNCHECKED:
-        raise Fault('undecodable', f'is {sound.format_info}, in which a cut goes unnoticed; convert it to wav')
+        raise Fault(
+            'undecodable',
+            f'is {sound.format_info}, in which a cut goes unnoticed; convert it to wav',
+        )
     if sound.format in _LOGGED and re.search(r'should be|truncated', sound.extra_info):
         raise truncated('its header announces more')
 
 
 def _blocks(content: bytes) -> tuple[np.ndarray, soundfile.SoundFile]:
-    """What libsndfile decodes, int16 of 16-bit files and float32 of others, and the file it came from."""
+    """Samples, int16 of 16-bit files and float32 of others, and the file they came from."""
     blocks = []
     try:
         with _Forward(_Content(content)) as sound:
             _check_rare(sound)
             dtype = 'int16' if sound.subtype == 'PCM_16' else 'float32'
             left, most = sound.frames, max(1, _BLOCK // sound.channels)
-            while not blocks or (left and len(blocks[-1]) == size):
-                size = min(left, most)
-                blocks.append(sound.read(size, dtype))
+            while not blocks or (left and len(blocks[-1]) == most):
+                blocks.append(sound.read(min(left, most), dtype))
                 left -= len(blocks[-1])
     except (soundfile.SoundFileError, ValueError, TypeError) as e:
         if getattr(e, 'code', 0) in _FLAC_ERRORS:

@@ -4,14 +4,13 @@ import numpy as np
 
 from ser_jax.audio import wav
 
+OVERFLOW = 2.0**31  # beyond the integers of any format; the power of such samples is not finite
 LOUDEST = 4.0  # coding and resampling overshoot full scale by less than these 12 dB
 CANCELLED = 1e-3  # share of the channels' power; opposite channels leave less of it in their mean
 
 
-def checked(
-    samples: np.ndarray, from_hz: int, rate_hz: int | None, source: str
-) -> np.ndarray:
-    """Samples as they are stored: mono at `rate_hz`, or as they are where that is None.
+def checked(samples: np.ndarray, from_hz: int, rate_hz: int | None, source: str) -> np.ndarray:
+    """Return samples as features take them: mono at `rate_hz`, or unchanged where that is None.
 
     Raises:
       wav.SoundError: they are empty, not finite, out of range or silent, as decoded or at any later
@@ -20,10 +19,10 @@ def checked(
     _judge(samples, '', source)
     peak = float(np.abs(samples).max())
     if peak > LOUDEST or (peak > 1 and np.array_equal(samples, np.rint(samples))):
-        reason = (
-            f'samples reach {peak:.6g} where at most 1 is expected: integers stored as floats, '
-            'or a damaged file'
-        )
+        reach = f'samples reach {peak:.6g} where at most 1 is expected'
+        if peak > OVERFLOW:
+            raise wav.SoundError(source, 'not finite', f'not finite as features: {reach}')
+        reason = f'{reach}: integers stored as floats, or a damaged file'
         raise wav.SoundError(source, 'out of range', reason)
     if samples.ndim > 1:
         mixed = wav.mono(samples)

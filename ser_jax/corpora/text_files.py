@@ -125,5 +125,5 @@ def _of_tar(path: Path, name: re.Pattern) -> Iterator[Document]:
                 hidden = any(part.startswith('._') for part in member.name.split('/'))
                 if member.isfile() and not hidden and (match := name.search(source)):
                     yield Document(source, match, archive.extractfile(member).read())
-    except lzma.LZMAError as e:
+    except (lzma.LZMAError, TypeError, ValueError) as e:  # tarfile's own slips on damaged headers
         raise tarfile.ReadError(str(e)) from e

@@ -15,21 +15,30 @@ PCM = {
 }  # fmt: skip
 PACKED = {
     'wav_gsm': ('WAV', 'GSM610'), 'wav_ima': ('WAV', 'IMA_ADPCM'), 'wav_ms': ('WAV', 'MS_ADPCM'),
-    'wav_g721': ('WAV', 'G721_32'), 'wav_nms': ('WAV', 'NMS_ADPCM_16'), 'au_g721': ('AU', 'G721_32'),
+    'wav_g721': ('WAV', 'G721_32'), 'wav_nms': ('WAV', 'NMS_ADPCM_16'),
+    'au_g721': ('AU', 'G721_32'),
     'au_g723': ('AU', 'G723_24'), 'aiff_ima': ('AIFF', 'IMA_ADPCM'), 'aiff_gsm': ('AIFF', 'GSM610'),
     'w64_gsm': ('W64', 'GSM610'), 'caf_alac': ('CAF', 'ALAC_16'), 'mp3': ('MP3', 'MPEG_LAYER_III'),
 }  # fmt: skip
 CHECKED = {  # by checksums
-    'flac': ('FLAC', 'PCM_16'), 'flac24': ('FLAC', 'PCM_24'), 'ogg': ('OGG', 'VORBIS'), 'opus': ('OGG', 'OPUS'),
+    'flac': ('FLAC', 'PCM_16'), 'flac24': ('FLAC', 'PCM_24'), 'ogg': ('OGG', 'VORBIS'),
+    'opus': ('OGG', 'OPUS'),
 }  # fmt: skip
 MEDIA = {  # codec, container, rate, options
-    'm4a': ('aac', 'ipod', 44100, {}), 'mov': ('aac', 'mov', 44100, {}), '3gp': ('aac', '3gp', 44100, {}),
+    'm4a': ('aac', 'ipod', 44100, {}), 'mov': ('aac', 'mov', 44100, {}),
+    '3gp': ('aac', '3gp', 44100, {}),
     'mp4_fragments': ('aac', 'mp4', 44100, {'movflags': 'frag_keyframe+empty_moov'}),
     'webm': ('libopus', 'webm', 48000, {}), 'webm_live': ('libopus', 'webm', 48000, {'live': '1'}),
-    'mka': ('aac', 'matroska', 44100, {}), 'aac': ('aac', 'adts', 44100, {}), 'wma': ('wmav2', 'asf', 44100, {}),
+    'mka': ('aac', 'matroska', 44100, {}), 'aac': ('aac', 'adts', 44100, {}),
+    'wma': ('wmav2', 'asf', 44100, {}),
     'amr': ('libopencore_amrnb', 'amr', 8000, {}),
 }  # fmt: skip
-NO_LENGTH = ('aac', 'amr', 'webm_live', 'mp4_fragments')  # streams: what is cut between two frames is whole
+NO_LENGTH = (
+    'aac',
+    'amr',
+    'webm_live',
+    'mp4_fragments',
+)  # streams: what is cut between two frames is whole
 ALL = (*PCM, *PACKED, *CHECKED, *MEDIA)
 
 
@@ -58,7 +67,9 @@ def sound(name: str) -> bytes:
     return written(kind, subtype, tone(rate_hz), rate_hz)
 
 
-def muxed(tracks: list[np.ndarray], rate_hz: int, codec: str, container: str, options=None) -> bytes:
+def muxed(
+    tracks: list[np.ndarray], rate_hz: int, codec: str, container: str, options=None
+) -> bytes:
     """A media file with an audio stream a track, as FFmpeg writes it."""
     import av
 
@@ -70,7 +81,9 @@ def muxed(tracks: list[np.ndarray], rate_hz: int, codec: str, container: str, op
             formats = [f.name for f in stream.codec_context.codec.audio_formats]
             stream.format = form = next(f for f in ('s16', 'fltp') if f in formats)
         for stream, samples in zip(streams, tracks, strict=True):
-            values = samples[None] if form == 'fltp' else np.rint(samples * 32767).astype(np.int16)[None]
+            values = (
+                samples[None] if form == 'fltp' else np.rint(samples * 32767).astype(np.int16)[None]
+            )
             for at in range(0, len(samples), 1024):
                 piece = np.ascontiguousarray(values[:, at : at + 1024])
                 frame = av.AudioFrame.from_ndarray(piece, format=form, layout='mono')

@@ -253,8 +253,8 @@ def test_building_needs_no_tensorflow(tmp_path):
     code = f"""
 import sys
 sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
-import corpus_test
-assert len(corpus_test.build({str(tmp_path)!r}, corpus_test.several(3))[0]) == 3
+import builder_test
+assert len(builder_test.build({str(tmp_path)!r}, builder_test.several(3))[0]) == 3
 assert not {{'tensorflow', 'torch'}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)

@@ -45,7 +45,7 @@ def test_threads_take_turns():
 def test_another_process_and_its_forked_copies_say_the_same():
     script = (
         'import hashlib, os\n'
-        'from ser_jax.audio import espeak\n'
+        'from ser_jax.corpora import espeak\n'
         'def say():\n'
         '    samples, _ = espeak.speak("Who moved the blue box?", "en+f2")\n'
         '    print(hashlib.sha256(samples).hexdigest(), flush=True)\n'
@@ -150,7 +150,7 @@ def test_an_interrupted_call_leaves_no_samples_for_the_next(monkeypatch):
 
 @pytest.mark.parametrize('end', ['', 'os._exit(0)', 'os.kill(os.getpid(), signal.SIGKILL)'])
 def test_the_worker_ends_with_its_caller(end):
-    script = f'import os, signal\nfrom ser_jax.audio import espeak\nespeak.speak("Hello.")\n{end}\n'
+    script = f'import os, signal\nfrom ser_jax.corpora import espeak\nespeak.speak("Hello.")\n{end}\n'
     # The worker holds our end of stderr open as long as it lives, so `run` returns only after both have ended.
     out = subprocess.run([sys.executable, '-c', script], stderr=subprocess.PIPE, timeout=60)
     assert out.returncode == (-signal.SIGKILL if 'SIGKILL' in end else 0)

@@ -37,7 +37,7 @@ def opposite(difference: float, dtype_step: float = 0.0) -> np.ndarray:
 
 # name -> (samples, rate, kind, what the reason holds)
 BAD = {
-    'spike': (spike(1e30), 16000, 'out of range', '1e\\+30'),
+    'spike': (spike(1e30), 16000, 'not finite', '1e\\+30'),
     'inf': (spike(np.inf), 16000, 'not finite', ''),
     'integers': (sound(2) * 32768, 16000, 'out of range', 'integers stored as floats'),
     'small_integers': (np.rint(3 * tone(5, 16000) * 4), 16000, 'out of range', 'reach 4 '),

@@ -175,9 +175,9 @@ def test_a_performance_is_the_same_in_any_order_and_process(heard):
     assert {line.id: hashlib.sha256(synthetic_script.perform(line)[0]).hexdigest() for line in reversed(lines)} == expected
     script = (
         'import hashlib, sys\n'
-        'from ser_jax.data import acting\n'
-        'for line in acting.script():\n'
-        '    if line.id in sys.argv: print(line.id, hashlib.sha256(acting.perform(line)[0]).hexdigest())\n'
+        'from ser_jax.corpora import synthetic_script\n'
+        'for line in synthetic_script.script():\n'
+        '    if line.id in sys.argv: print(line.id, hashlib.sha256(synthetic_script.perform(line)[0]).hexdigest())\n'
     )
     command = [sys.executable, '-c', script, *expected]
     out = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

@@ -1,6 +1,7 @@
-"""Structure of the files that phones and browsers record (mp4, webm, 3gp, amr, aac, wma): complete or cut, how many joined.
+"""Structure of the files that phones and browsers record: mp4, webm, 3gp, amr, aac, wma.
 
-Only heads are read here; PyAV decodes (`ser_jax.audio.containers.media`), and reads a cut file as if it were whole.
+Only heads are read here, to find cut and joined files: PyAV, which decodes them
+(`ser_jax.audio.containers.media`), reads a cut file as if it were whole.
 """
 
 import struct
@@ -10,11 +11,24 @@ from ser_jax.audio.containers.streams import Fault, after_tags, damaged, truncat
 _EBML = b'\x1a\x45\xdf\xa3'
 _ASF = bytes.fromhex('3026b2758e66cf11a6d900aa0062ce6c')
 _MP4 = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'pnot')
-_ANYWHERE = (*_MP4, b'moof', b'mfra', b'sidx', b'ssix', b'styp', b'uuid', b'meta', b'udta', b'emsg', b'prft', b'pdin')
+_ANYWHERE = (
+    *_MP4,
+    b'moof',
+    b'mfra',
+    b'sidx',
+    b'ssix',
+    b'styp',
+    b'uuid',
+    b'meta',
+    b'udta',
+    b'emsg',
+    b'prft',
+    b'pdin',
+)
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _ELEMENTS = {  # what a Segment and a Cluster hold
-    _SEGMENT, _CLUSTER, 0x1A45DFA3, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469,
-    0xEC, 0xBF, 0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0x5854, 0xAF,
+    _SEGMENT, _CLUSTER, 0x1A45DFA3, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1254C367,
+    0x1043A770, 0x1941A469, 0xEC, 0xBF, 0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0x5854, 0xAF,
 }  # fmt: skip
 _AMR = {
     b'#!AMR\n': (13, 14, 16, 18, 20, 21, 27, 32, 6, 7, 6, 6, 1, 1, 1, 1),
@@ -42,7 +56,9 @@ def parts(content: bytes, container: str) -> list[bytes]:
     Raises:
       Fault: it ends within an element, lacks one, or bytes belong to no element.
     """
-    starts = {'mp4': _boxes, 'webm': _elements, 'wma': _objects, 'amr': _speech, 'aac': _adts}[container](content)
+    starts = {'mp4': _boxes, 'webm': _elements, 'wma': _objects, 'amr': _speech, 'aac': _adts}[
+        container
+    ](content)
     if len(starts) == 1:
         return [content]
     return [content[a:b] for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
@@ -68,7 +84,9 @@ def _boxes(content: bytes) -> list[int]:
         elif not size:
             size = len(content) - at
         if at + size > len(content):
-            raise truncated(f'{at + size - len(content)} bytes of its {name.decode()} box are missing')
+            raise truncated(
+                f'{at + size - len(content)} bytes of its {name.decode()} box are missing'
+            )
         if size < 8:
             raise damaged(f'no box begins at byte {at}')
         seen.append(name)
@@ -111,7 +129,7 @@ def _elements(content: bytes) -> list[int]:
 
 
 def _vint(content: bytes, at: int, keep: bool = False) -> tuple[int | None, int]:
-    """A number of Matroska (None = unknown) and the position behind it, 0 if the file ends within."""
+    """A number of Matroska (None = unknown) and the position after it; 0 if it is cut."""
     first = content[at] if at < len(content) else 0
     length = 9 - first.bit_length()
     if length > 8 or at + length > len(content):
@@ -162,7 +180,9 @@ def _speech(content: bytes) -> list[int]:
 
 
 def _is_adts(content: bytes, at: int) -> bool:
-    return content[at : at + 1] == b'\xff' and at + 1 < len(content) and content[at + 1] & 0xF6 == 0xF0
+    return (
+        content[at : at + 1] == b'\xff' and at + 1 < len(content) and content[at + 1] & 0xF6 == 0xF0
+    )
 
 
 def _adts(content: bytes) -> list[int]:
@@ -170,9 +190,15 @@ def _adts(content: bytes) -> list[int]:
     while (at := after_tags(content, at)) < len(content):
         if not _is_adts(content, at):
             cut = len(content) - at < 2
-            raise truncated('its last frame is cut') if cut else damaged(f'no frame begins at byte {at}')
+            raise (
+                truncated('its last frame is cut')
+                if cut
+                else damaged(f'no frame begins at byte {at}')
+            )
         size = (
-            (content[at + 3] & 3) << 11 | content[at + 4] << 3 | content[at + 5] >> 5 if at + 6 <= len(content) else 7
+            (content[at + 3] & 3) << 11 | content[at + 4] << 3 | content[at + 5] >> 5
+            if at + 6 <= len(content)
+            else 7
         )
         if size < 7:
             raise damaged(f'no frame begins at byte {at}')

@@ -1,7 +1,8 @@
-"""Chunked containers (wav, rf64, w64, aiff, caf) and the headers of au and NIST files: announced against real lengths.
+"""Announced against real lengths of wav, rf64, w64, aiff, caf, au and NIST files.
 
-Headers of streams that never learned their length, of recorders that never updated it and of files joined by `cat` are
-rewritten, so that a decoder reads everything; a file that is shorter than announced is truncated.
+Headers of streams that never learned their length, of recorders that never updated it and of files
+joined by `cat` are rewritten, so that a decoder reads everything; a file that is shorter than
+announced is truncated.
 """
 
 import re
@@ -11,13 +12,14 @@ from ser_jax.audio.containers import headers
 from ser_jax.audio.containers.streams import SLACK_BYTES, Fault, Link, after_tags, damaged, truncated
 
 _STARTS = re.compile(
-    rb'RIF[FX].{4}WAVE|RF64.{4}WAVE|riff.{12}.{8}wave|FORM.{4}AIF[FC]|caff\x00\x01|\.snd\x00\x00|dns\..\x00\x00\x00',
+    rb'RIF[FX].{4}WAVE|RF64.{4}WAVE|riff.{12}.{8}wave|FORM.{4}AIF[FC]|caff\x00\x01|'
+    rb'\.snd\x00\x00|dns\..\x00\x00\x00',
     re.DOTALL,
 )
 _METADATA = re.compile(
-    rb'LIST|bext|_PMX|iXML|fact|cue |smpl|junk|JUNK|PAD |FLLR|inst|plst|acid|afsp|DISP|axml|chna|cart|umid|PEAK|'
-    rb'[iI][dD]3 |minf|elm1|regn|levl|strc|r64m|NAME|AUTH|\(c\) |ANNO|COMT|APPL|MARK|INST|MIDI|AESD|info|strg|free|'
-    rb'mark|uuid|pakt|kuki|chan'
+    rb'LIST|bext|_PMX|iXML|fact|cue |smpl|junk|JUNK|PAD |FLLR|inst|plst|acid|afsp|DISP|axml|'
+    rb'chna|cart|umid|PEAK|[iI][dD]3 |minf|elm1|regn|levl|strc|r64m|NAME|AUTH|\(c\) |ANNO|COMT|APPL|'
+    rb'MARK|INST|MIDI|AESD|info|strg|free|mark|uuid|pakt|kuki|chan'
 )
 
 
@@ -51,8 +53,10 @@ def links(content: bytes) -> list[Link]:
     return found
 
 
-def _extent(content: bytes, sound: headers.Header, form: headers.Format | None) -> tuple[int, int, int]:
-    """The ends of the samples, of the chunks behind them and of tags behind these, where the next stream begins."""
+def _extent(
+    content: bytes, sound: headers.Header, form: headers.Format | None
+) -> tuple[int, int, int]:
+    """The ends of the samples, of the chunks after them and of the tags after these."""
     held = len(content)
     if sound.size is None or (form and not sound.size and held - sound.start > 8):
         if form and sound.size == 0 and (tail := _tail(content, sound.start, form)):
@@ -60,7 +64,7 @@ def _extent(content: bytes, sound: headers.Header, form: headers.Format | None) 
         return _up_to_next(content, sound.start)
     end = sound.start + sound.size
     if end > held:
-        # Some writers count their own header into the data; then the outer size shows that nothing is missing.
+        # Some writers count their own header into the data; then the outer size is right.
         if sound.whole and end - held <= SLACK_BYTES:
             return held, held, held
         raise truncated(f'{end - held} bytes of sound are missing')
@@ -68,7 +72,10 @@ def _extent(content: bytes, sound: headers.Header, form: headers.Format | None) 
         if tail := _tail(content, at, form):
             return end, *tail
     if not sound.fields:
-        raise Fault('truncated', 'its header announces fewer samples than follow; write it again, e.g. as wav')
+        raise Fault(
+            'truncated',
+            'its header announces fewer samples than follow; write it again, e.g. as wav',
+        )
     return _up_to_next(content, end)
 
 
@@ -80,7 +87,7 @@ def _up_to_next(content: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _tail(content: bytes, at: int, form: headers.Format | None) -> tuple[int, int] | None:
-    """The ends of chunks and of tags and padding from a position on; None if sound follows instead."""
+    """The ends of chunks and of tags and padding from a position on; None if sound follows."""
     last = at
     while True:
         at = after_tags(content, at)

@@ -7,7 +7,9 @@ import numpy as np
 
 from ser_jax.audio.containers.streams import Link, id3v2_bytes
 
-_START = re.compile(rb'fLaC[\x00\x80]\x00\x00\x22')  # the marker and the head of STREAMINFO, always 34 bytes
+_START = re.compile(
+    rb'fLaC[\x00\x80]\x00\x00\x22'
+)  # the marker and the head of STREAMINFO, always 34 bytes
 _TOTAL = 21  # offset of the byte whose lower half begins the 36-bit number of samples
 
 
@@ -33,7 +35,12 @@ def _link(content: bytes, at: int) -> Link:
 def _without_total(content: bytes, at: int) -> bytes:
     """The same stream of unknown length, which a decoder reads to its end."""
     return b''.join(
-        (content[: at + _TOTAL], bytes([content[at + _TOTAL] & 0xF0]), bytes(4), content[at + _TOTAL + 5 :])
+        (
+            content[: at + _TOTAL],
+            bytes([content[at + _TOTAL] & 0xF0]),
+            bytes(4),
+            content[at + _TOTAL + 5 :],
+        )
     )
 
 
@@ -43,7 +50,9 @@ def matches(samples: np.ndarray, subtype: str, md5: bytes) -> bool:
     if not bits:
         return True
     if samples.dtype == np.int16:
-        return hashlib.md5(np.ascontiguousarray(samples, '<i2'), usedforsecurity=False).digest() == md5
+        return (
+            hashlib.md5(np.ascontiguousarray(samples, '<i2'), usedforsecurity=False).digest() == md5
+        )
     whole = np.ascontiguousarray(samples * np.float32(1 << (bits - 1))).astype('<i4')
     packed = whole.view(np.uint8).reshape(-1, 4)[:, : bits // 8]
     return hashlib.md5(np.ascontiguousarray(packed), usedforsecurity=False).digest() == md5

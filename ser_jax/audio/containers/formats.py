@@ -24,8 +24,13 @@ def links(content: bytes) -> list[Link]:
 
 
 def foreign(content: bytes) -> str:
-    """The name of a container or codec that libsndfile does not decode and FFmpeg does; '' for others."""
-    if content[:4] == b'caff' and headers.codec(content) not in (b'lpcm', b'ulaw', b'alaw', b'alac'):
+    """The name of a container whose codec FFmpeg decodes and libsndfile does not; '' for others."""
+    if content[:4] == b'caff' and headers.codec(content) not in (
+        b'lpcm',
+        b'ulaw',
+        b'alaw',
+        b'alac',
+    ):
         return 'caf'
     if content[:4] == b'OggS' and ogg.codec(content).startswith(b'Speex'):
         return 'ogg'

@@ -1,4 +1,4 @@
-"""Headers of wav, rf64, w64, aiff, caf, au and NIST files: the samples that they announce and the fields that do so."""
+"""Headers of wav, rf64, w64, aiff, caf, au and NIST files: the samples that they announce."""
 
 import re
 import struct
@@ -7,9 +7,22 @@ from typing import NamedTuple
 
 from ser_jax.audio.containers.streams import SLACK_BYTES, damaged, truncated
 
-_STREAMED_BYTES = 0x7FFFF000  # 32-bit sizes from here on, and 0, mean that a pipe did not know its length
+_STREAMED_BYTES = (
+    0x7FFFF000  # 32-bit sizes from here on, and 0, mean that a pipe did not know its length
+)
 _LONG = 1 << 62  # 64-bit sizes from here on likewise
-_AIFF_PLAIN = (b'NONE', b'sowt', b'twos', b'raw ', b'fl32', b'FL32', b'fl64', b'FL64', b'in24', b'in32')
+_AIFF_PLAIN = (
+    b'NONE',
+    b'sowt',
+    b'twos',
+    b'raw ',
+    b'fl32',
+    b'FL32',
+    b'fl64',
+    b'FL64',
+    b'in24',
+    b'in32',
+)
 _AIFF_BLOCKS = {b'GSM ': (33, 160), b'ima4': (34, 64)}  # bytes and frames
 
 
@@ -61,7 +74,7 @@ class Header(NamedTuple):
 
 
 def read(content: bytes) -> tuple[Header | None, Format | None]:
-    """The header of a sound, None if it describes no samples, and the format of its chunks, None if it has none."""
+    """The header of a sound (None without samples) and the format of its chunks, if any."""
     magic = content[:4]
     if magic in (b'RIFF', b'RF64'):
         return _riff(content, _LITTLE, '<'), _LITTLE
@@ -107,7 +120,9 @@ def _riff(content: bytes, form: Format, order: str) -> Header | None:
         counts = [(long_size + 16, '<Q')]
         if size == 0xFFFFFFFF:
             outer, size = struct.unpack_from('<QQ', content, long_size)
-            size = None if not size or size >= _LONG or (size >= 0xFFFFFFFF and size > held) else size
+            size = (
+                None if not size or size >= _LONG or (size >= 0xFFFFFFFF and size > held) else size
+            )
         else:
             fields.append((start - 4, '<I', 0))
     if size is not None and size >= _STREAMED_BYTES and size > held:
@@ -153,9 +168,22 @@ def _aiff(content: bytes) -> Header | None:
             packing = _AIFF_BLOCKS.get(packed, (0, 1))
             count_at = chunk.start + 2
         elif chunk.id == b'SSND':
-            start = chunk.start + 8 + (struct.unpack_from('>I', content, chunk.start)[0] if chunk.size >= 8 else 0)
-            size = None if chunk.size >= _STREAMED_BYTES or not chunk.size else max(0, chunk.end - start)
-            if block and size is not None and count * block > size and chunk.end >= len(content) - SLACK_BYTES:
+            start = (
+                chunk.start
+                + 8
+                + (struct.unpack_from('>I', content, chunk.start)[0] if chunk.size >= 8 else 0)
+            )
+            size = (
+                None
+                if chunk.size >= _STREAMED_BYTES or not chunk.size
+                else max(0, chunk.end - start)
+            )
+            if (
+                block
+                and size is not None
+                and count * block > size
+                and chunk.end >= len(content) - SLACK_BYTES
+            ):
                 raise truncated(f'{count * block - size} bytes of sound are missing')
             fields = [(4, '>I', start - 8), (chunk.start - 4, '>I', start - chunk.start)]
             layout = (block, 1) if block else packing
@@ -168,12 +196,16 @@ def _caf(content: bytes) -> Header | None:
     desc, data, table = (found.get(name) for name in (b'desc', b'data', b'pakt'))
     if not desc or not data:
         return None
-    block, frames = struct.unpack_from('>II', content.ljust(desc.start + 24, b'\0'), desc.start + 16)
+    block, frames = struct.unpack_from(
+        '>II', content.ljust(desc.start + 24, b'\0'), desc.start + 16
+    )
     least = 0
     if table and table.start + 16 <= len(content):
         least = max(0, struct.unpack_from('>q', content, table.start + 8)[0])
     size = None if data.size < 4 else data.size - 4  # behind the number of edits
-    return Header(data.start + 4, size, [(data.start - 8, '>q', 4)], block, frames or 1, least=least)
+    return Header(
+        data.start + 4, size, [(data.start - 8, '>q', 4)], block, frames or 1, least=least
+    )
 
 
 def _au(content: bytes) -> Header:

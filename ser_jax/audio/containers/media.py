@@ -1,4 +1,4 @@
-"""AAC, AMR, Opus in webm and other sounds of phones and browsers, decoded by FFmpeg through PyAV (`ser_jax[media]`)."""
+"""Sounds of phones and browsers (AAC, AMR, Opus in webm), decoded by PyAV (`ser_jax[media]`)."""
 
 import io
 import logging
@@ -15,7 +15,7 @@ _SCALE = {'u8': 2**7, 's16': 2**15, 's32': 2**31}
 def decode(content: bytes, container: str, name: str) -> tuple[np.ndarray, int]:
     """Samples, float32 [T] or [T, channels], and rate of the audio stream of a media file.
 
-    Of several audio streams the one that FFmpeg ranks best is decoded, and a warning names the others.
+    Of several audio streams the one that FFmpeg ranks best is decoded; a warning counts them.
 
     Raises:
       Fault: PyAV is not installed, the file has no audio stream, is cut or damaged.
@@ -24,27 +24,36 @@ def decode(content: bytes, container: str, name: str) -> tuple[np.ndarray, int]:
         import av
     except ImportError as e:
         raise Fault(
-            'undecodable', f"is {container}, which PyAV decodes; install it with: pip install 'ser_jax[media]'"
+            'undecodable',
+            f"is {container}, which PyAV decodes; install it with: pip install 'ser_jax[media]'",
         ) from e
     try:
-        # Tags in other encodings are no reason to refuse a sound.
-        with av.open(io.BytesIO(content), metadata_errors='ignore') as opened:
+        with av.open(io.BytesIO(content), **_lenient(av.__version__)) as opened:
             stream = opened.streams.best('audio')
             if stream is None:
                 raise boxes.unsupported(f'{container} without an audio stream')
             if (streams := len(opened.streams.audio)) > 1:
                 which = opened.streams.audio.index(stream) + 1
-                logging.getLogger(__name__).warning('%s: audio stream %d of %d is read', name, which, streams)
+                logging.getLogger(__name__).warning(
+                    '%s: audio stream %d of %d is read', name, which, streams
+                )
             return _whole(*_frames(opened, stream), _announced_s(opened, stream, container), stream)
     except (av.error.FFmpegError, EOFError) as e:
         raise damaged(f'FFmpeg: {e.strerror or e}') from e
+
+
+def _lenient(version: str) -> dict[str, str]:
+    """Arguments to open files whose tags are not UTF-8; PyAV 19 needs and takes none."""
+    return {} if int(version.split('.')[0]) >= 19 else {'metadata_errors': 'ignore'}
 
 
 def _announced_s(opened, stream, container: str) -> float:
     """Seconds that the header announces; 0 where it announces none or FFmpeg only estimates."""
     if container == 'mp4':
         return float(stream.duration * stream.time_base) if stream.duration else 0.0
-    if container in ('webm', 'wma') and len(opened.streams) == 1:  # of all streams, a longer video's too
+    if (
+        container in ('webm', 'wma') and len(opened.streams) == 1
+    ):  # of all streams, a longer video's too
         return (opened.duration or 0) / 1e6
     return 0.0
 
@@ -53,7 +62,9 @@ def _whole(samples: np.ndarray, rate_hz: int, announced_s: float, stream) -> tup
     """Decoded samples without what an encoder adds at the end, if none are missing."""
     if announced_s:
         length = round(announced_s * rate_hz)
-        padding = 3 * max(stream.codec_context.frame_size or 0, 1024)  # of the encoder, before and after the sound
+        padding = 3 * max(
+            stream.codec_context.frame_size or 0, 1024
+        )  # of the encoder, before and after the sound
         if len(samples) < length - padding:
             raise truncated(f'{len(samples) / rate_hz:.2f} of {announced_s:.2f} s are there')
         samples = samples[:length] if len(samples) < length + padding else samples
@@ -71,7 +82,9 @@ def _frames(opened, stream) -> tuple[np.ndarray, int]:
         if frame.pts is not None:
             now_s = float(frame.pts * frame.time_base)
             if expected_s is not None and now_s - expected_s > _GAP_S:
-                raise truncated(f'{now_s - expected_s:.2f} s are missing after {count / rate_hz:.2f} s')
+                raise truncated(
+                    f'{now_s - expected_s:.2f} s are missing after {count / rate_hz:.2f} s'
+                )
             expected_s = now_s + len(values) / rate_hz
         count += len(values)
         blocks.append(values)

@@ -1,4 +1,4 @@
-"""Frames of MPEG audio (mp1, mp2, mp3), counted by their headers alone, and the tags that announce their number."""
+"""Frames of MPEG audio (mp1, mp2, mp3), counted by their headers, and tags with their number."""
 
 import functools
 import struct
@@ -7,7 +7,11 @@ from typing import NamedTuple
 from ser_jax.audio.containers.streams import Link, after_tags, damaged, truncated
 
 _DECODER_DELAY = 529  # samples by which a decoder lags; gapless playing removes them at the end
-_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits
+_RATES = {
+    3: (44100, 48000, 32000),
+    2: (22050, 24000, 16000),
+    0: (11025, 12000, 8000),
+}  # by version bits
 _HIGH = {  # kbit/s of MPEG-1 by layer bits (3 = layer I)
     3: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     2: (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -32,7 +36,7 @@ class Kind(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Consecutive frames of one kind. `info`: bytes of the frame that holds no sound but announces the others."""
+    """Consecutive frames of one kind. `info`: the frame that announces them, without sound."""
 
     kind: Kind
     start: int
@@ -43,7 +47,7 @@ class _Run(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def frame(head: bytes) -> tuple[Kind, int] | None:
-    """The kind and the bytes of the frame that four bytes begin; None if they begin none. Free format has 0 bytes."""
+    """The kind and size of the frame that four bytes begin, or None. Free format has size 0."""
     if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -61,7 +65,7 @@ def frame(head: bytes) -> tuple[Kind, int] | None:
 
 
 def links(content: bytes) -> list[Link]:
-    """The streams of an MPEG audio file or of several joined ones, with the number of samples that they hold.
+    """The streams of an MPEG audio file or of several joined ones, with their numbers of samples.
 
     Raises:
       Fault: the last frame is cut, frames are missing, or bytes between frames belong to none.
@@ -93,12 +97,16 @@ def _runs(content: bytes) -> list[_Run] | None:
         at = after_tags(content, run.end)
         if at == run.end and at < len(content) and frame(bytes(content[at : at + 4])) is None:
             cut = 0 < len(content) - at < 4
-            raise truncated('its last frame is cut') if cut else damaged(f'no frame begins at byte {at}')
+            raise (
+                truncated('its last frame is cut')
+                if cut
+                else damaged(f'no frame begins at byte {at}')
+            )
     return runs
 
 
 def _run(content: bytes, start: int, kind: Kind, size: int) -> _Run:
-    """The frames from one position on, up to another kind, the announcement of another stream, a gap or the end."""
+    """The frames from a position up to another kind, another stream, a gap or the end."""
     info = bytes(content[start : start + size]) if _tag(content, start, kind) else b''
     at, count = start + size, 0 if info else 1
     while at < len(content):
@@ -123,7 +131,7 @@ def _tag(content: bytes, at: int, kind: Kind) -> bool:
 
 
 def _announced(run: _Run) -> tuple[int, int, int]:
-    """What the first frame announces: frames, bytes, samples that gapless decoding removes; 0 = not said."""
+    """Announced frames, bytes, and samples that gapless decoding removes; 0 = not announced."""
     info, at = run.info, _tag_offset(run.kind)
     if info[36:40] == b'VBRI':
         size, count = struct.unpack_from('>II', info, 46)

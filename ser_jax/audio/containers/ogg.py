@@ -7,7 +7,9 @@ from typing import NamedTuple
 from ser_jax.audio.containers.streams import Link, after_tags, damaged, truncated
 
 _REVERSED = bytes(int(f'{i:08b}'[::-1], 2) for i in range(256))
-_HEAD = struct.Struct('<4sBBqIIIB')  # capture pattern, version, flags, granule, serial, sequence, checksum, segments
+_HEAD = struct.Struct(
+    '<4sBBqIIIB'
+)  # capture pattern, version, flags, granule, serial, sequence, checksum, segments
 _BEGINS, _ENDS = 2, 4
 
 
@@ -72,6 +74,6 @@ def _pages(content: bytes):
 
 
 def _crc(page: bytes) -> int:
-    """CRC-32 as Ogg has it, most significant bit first, by zlib's, which has the least significant first."""
+    """CRC-32 with the most significant bit first, by zlib's, which has the least significant first."""
     reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f'{reflected:032b}'[::-1], 2)

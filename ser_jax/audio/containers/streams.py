@@ -1,4 +1,4 @@
-"""Common ground of the container modules: one decodable stream, a fault of a file, and trailing bytes."""
+"""Parts that container modules share: a decodable stream, a fault of a file, trailing bytes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ SLACK_BYTES = 64  # trailing bytes too few for a header and for a millisecond of
 
 
 class Fault(Exception):
-    """A file that cannot be decoded whole. `kind`: truncated | undecodable; `reason`: a clause for the message."""
+    """A file that cannot be decoded whole. `kind`: truncated | undecodable | empty."""
 
     def __init__(self, kind: str, reason: str):
         super().__init__(reason)
@@ -20,8 +20,8 @@ class Link(NamedTuple):
     Attributes:
       content: a whole file in memory.
       frames: the fewest frames it must give.
-      counted: returns `content` with a header that holds the counted number of frames, for decoders that
-        believe the header; None where there is no such header.
+      counted: returns `content` with the counted number of frames in its header, for decoders
+        that believe it; None where there is no such header.
       lag: samples of the decoder's own delay that `counted` makes it remove at the beginning.
       md5: checksum of the decoded integers, if the file carries one.
     """
@@ -53,7 +53,7 @@ def id3v2_bytes(content: bytes, at: int) -> int:
 
 
 def tag_bytes(content: bytes, at: int) -> int:
-    """Length of the tag (ID3v1, ID3v2, APE, Lyrics3) at a position, also of a cut one; 0 if there is none."""
+    """Length of the tag (ID3v1, ID3v2, APE, Lyrics3) at a position, also of a cut one, or 0."""
     if size := id3v2_bytes(content, at):
         return min(size, len(content) - at)
     head = content[at : at + 32]
@@ -61,7 +61,9 @@ def tag_bytes(content: bytes, at: int) -> int:
         return min(227 if head[3:4] == b'+' else 128, len(content) - at)
     if head[:8] == b'APETAGEX' and len(head) >= 24:
         is_header = head[23] & 0x20
-        return min(32 + (int.from_bytes(head[12:16], 'little') if is_header else 0), len(content) - at)
+        return min(
+            32 + (int.from_bytes(head[12:16], 'little') if is_header else 0), len(content) - at
+        )
     if head[:11] == b'LYRICSBEGIN':
         end = max(content.find(b'LYRICS200', at), content.find(b'LYRICSEND', at))
         return end + 9 - at if end >= 0 else 0

@@ -1,0 +1,226 @@
+"""Prediction for all that lies in folders: the builders' rules, finite answers, one-line errors."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import types
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_jax import predict, train
+from ser_jax.audio import wav
+from ser_jax.contract import InputError
+from ser_jax.corpora import audio_files
+from tests.audio.sound_files import sound
+from tests.conftest import small_config, tone
+
+ROOT = pathlib.Path(__file__).parents[1]
+HALVES = predict.Answer(np.array([0.5, 0.5]), [(0.0, 1.0, np.array([0.5, 0.5]))])
+
+
+def listener(answer: predict.Answer = HALVES):
+    """Stands in for a trained run."""
+
+    def hear(samples, text=''):
+        assert np.isfinite(samples).all()
+        return answer
+
+    hear.rate_hz = 16000
+    return hear
+
+
+@pytest.fixture
+def folder(tmp_path) -> pathlib.Path:
+    """A phone's folder: a voice, hidden twins, trash, a linked folder, a zip, a video, notes."""
+    root = tmp_path / 'phone'
+    for name in (
+        'voice.wav',
+        '._voice.wav',
+        '__MACOSX/._voice.wav',
+        '.Trashes/old.wav',
+        'a/b/deep.W64',
+        'a/tune.caf',
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        suffix = pathlib.Path(name).suffix.lower()[1:]
+        (root / name).write_bytes(sound(suffix))
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'linked.flac').write_bytes(sound('flac'))
+    (root / 'link').symlink_to(tmp_path / 'elsewhere')
+    with zipfile.ZipFile(root / 'more.zip', 'w') as archive:
+        archive.writestr('zipped.wav', sound('wav'))
+        archive.writestr('read.me', 'no sound')
+    (root / 'memo.m4a').write_bytes(b'as a phone records')
+    for name in ('a.txt', 'b.txt', 'song.mid'):
+        (root / name).write_text('no sound')
+    return root
+
+
+def test_folders_are_searched_by_the_builders_rules_and_the_rest_is_counted(folder, capsys):
+    found = predict.sound_files([str(folder)])
+    assert [a.source for a in found] == [a.source for a in audio_files.audio_files(folder)]
+    names = [pathlib.Path(a.source.replace(':', '/')).name for a in found]
+    assert sorted(names) == [
+        'deep.W64',
+        'linked.flac',
+        'memo.m4a',
+        'tune.caf',
+        'voice.wav',
+        'zipped.wav',
+    ]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f'{folder}: 4 files passed over: 2 .txt, 1 .me, 1 .mid'
+    for audio in found:
+        if not audio.source.endswith('m4a'):
+            assert predict.predict_file(listener(), audio) is HALVES
+
+
+def test_a_zip_and_a_file_of_any_suffix_can_be_named(folder, tmp_path):
+    assert len(predict.sound_files([str(folder / 'more.zip')])) == 1
+    odd = tmp_path / 'voice.dat'
+    odd.write_bytes(sound('ogg'))
+    (only,) = predict.sound_files([str(odd), str(odd)])  # twice, heard once
+    assert predict.predict_file(listener(), only) is HALVES
+
+
+def test_every_suffix_that_is_searched_for_is_named_in_the_refusal(tmp_path):
+    (tmp_path / 'a.txt').write_text('x')
+    with pytest.raises(InputError, match=r'holds no recording \(found 1 .txt\).*\.w64.*\.webm'):
+        predict.sound_files([str(tmp_path)])
+    assert {'.m4a', '.webm', '.mp4', '.caf', '.rf64', '.w64', '.amr', '.3gp', '.wma'} < set(
+        wav.SUFFIXES
+    )
+
+
+@pytest.mark.parametrize(
+    'samples, says',
+    [
+        (np.stack([tone(0, 0, 0), -tone(0, 0, 0)], 1), 'silent after mixing down'),
+        (np.where(np.arange(16000) == 500, 1e30, 0.1), 'not finite'),
+        (np.where(np.arange(16000) == 500, np.inf, 0.1), 'not finite'),
+        (np.where(np.arange(16000) == 500, np.nan, 0.1), 'not finite'),
+        (tone(0, 0, 0) * 32768, 'integers stored as floats'),
+        (np.zeros(16000), 'silent'),
+        (np.zeros(0), 'empty'),
+    ],
+)
+def test_samples_without_a_usable_sound_are_named(tmp_path, samples, says):
+    soundfile.write(tmp_path / 'x.wav', samples.astype(np.float32), 16000, subtype='FLOAT')
+    with pytest.raises(InputError, match=says) as e:
+        predict.predict_file(listener(), tmp_path / 'x.wav')
+    assert str(e.value).startswith(f'{tmp_path / "x.wav"}: ')
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_an_answer_that_is_not_finite_is_a_failure(tmp_path, bad):
+    (tmp_path / 'x.wav').write_bytes(sound('wav'))
+    whole = HALVES._replace(probabilities=np.array([0.5, bad]))
+    window = HALVES._replace(windows=[(0.0, 1.0, np.array([bad, 0.5]))])
+    for answer in (whole, window):
+        with pytest.raises(InputError, match=r'x\.wav: the answer is not finite'):
+            predict.predict_file(listener(answer), tmp_path / 'x.wav')
+        with pytest.raises(ValueError):
+            predict.write(tmp_path / 'x.json', {'x': answer}, ['sad', 'happy'])
+
+
+NAMES = [
+    'plain.wav',
+    'two\nlines.wav',
+    'tab\there.wav',
+    os.fsdecode(b'caf\xe9.wav'),
+    'naïve — 声.wav',
+    'esc\x1b[2J.wav',
+]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_odd_names_are_printed_on_one_line_and_written(tmp_path, name, capsys):
+    answers = {name: HALVES}
+    for path in (tmp_path / 'a.json', tmp_path / 'a.csv'):
+        predict.write(path, answers, ['sad', 'happy'])
+    assert json.loads((tmp_path / 'a.json').read_text())[0]['file'] == name
+    shown = predict.printable(name)
+    assert shown.isprintable() and shown.encode() and len(shown.splitlines()) == 1
+    assert shown == name or name != 'plain.wav'
+
+
+@pytest.mark.parametrize('window_s', [float('nan'), float('inf'), -float('inf'), 1e9, -1, 0.0001])
+def test_windows_out_of_range_are_refused(window_s):
+    with pytest.raises(InputError, match=r'--window_s=.* expected 0 .* or 0\.1 to 3600 seconds'):
+        predict.check_window(window_s)
+    with pytest.raises(InputError):
+        predict.Predictor(types.SimpleNamespace(finished=[]), window_s=window_s)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_work(tmp_path):
+    (tmp_path / 'folder.json').mkdir()
+    (tmp_path / 'kept.csv').write_text('kept')
+    for name in (
+        'folder.json',
+        'x' * 300 + '.json',
+        'nowhere/x.json',
+        'x.xlsx',
+        'x' * 300 + '/y.csv',
+    ):
+        with pytest.raises(InputError, match='--output='):
+            predict.check_output(tmp_path / name)
+    for name in ('kept.csv', 'new.json'):
+        predict.check_output(tmp_path / name)
+    assert (tmp_path / 'kept.csv').read_text() == 'kept' and not (tmp_path / 'new.json').exists()
+
+
+@pytest.fixture(scope='module')
+def run(data_dir, tmp_path_factory) -> pathlib.Path:
+    """A run of one epoch."""
+    c = small_config(data_dir)
+    c.train.epochs, c.members.folds, c.members.seeds = 1, 3, (0,)
+    directory = tmp_path_factory.mktemp('runs') / 'x'
+    train.train(c, directory)
+    return directory
+
+
+def verb(*given, **environment) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, '-m', 'ser_jax.predict', *given],
+        cwd=ROOT,
+        capture_output=True,
+        env=os.environ | environment,
+    )
+    assert b'Traceback' not in done.stderr, done.stderr.decode()
+    return done
+
+
+def test_a_folder_of_odd_names_and_faults_gives_answers_and_one_line_each(run, tmp_path):
+    inside = tmp_path / 'in'
+    inside.mkdir()
+    for name in NAMES:
+        (inside / name).write_bytes(sound('wav'))
+    soundfile.write(inside / 'inverted.wav', np.stack([tone(0, 0, 0), -tone(0, 0, 0)], 1), 16000)
+    (inside / 'cut\n.mp3').write_bytes(sound('mp3')[:-100])
+    output = tmp_path / 'a.json'
+    done = verb(f'--run={run}', f'--output={output}', str(inside), PYTHONIOENCODING='utf-8')
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == len(NAMES)
+    lines = done.stderr.decode().splitlines()
+    assert len(lines) == 3 and '2 of 8' in lines[-1], lines
+    answers = json.loads(output.read_text(), parse_constant=pytest.fail)
+    names = [audio_files.readable(name) for name in NAMES]
+    assert sorted(pathlib.Path(a['file']).name for a in answers) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    'flag', [b'--window_s=nan', b'--window_s=-1', b'--window_s=x', b'--text=\xff\xfe']
+)
+def test_odd_flags_are_one_line(run, tmp_path, flag):
+    (tmp_path / 'x.wav').write_bytes(sound('wav'))
+    done = verb(f'--run={run}', flag, str(tmp_path / 'x.wav'))
+    assert (
+        done.returncode == 2
+        and len(done.stderr.splitlines()) == 1
+        and done.stderr.startswith(b'error: ')
+    )
