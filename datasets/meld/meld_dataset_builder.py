@@ -3,7 +3,7 @@
 import re
 
 from ser_jax import emotions
-from ser_jax.corpora import audio_files, builder, text_files
+from ser_jax.corpora import builder, text_files
 
 from . import sent_emo
 
@@ -16,10 +16,14 @@ CHORUS = re.compile(r'\b(?:all|both|everyone|everybody)\b|\band\b|[,&/]', re.IGN
 SEXES = {
     'Rachel': 'female', 'Monica': 'female', 'Phoebe': 'female', 'Joey': 'male', 'Chandler': 'male', 'Ross': 'male',
 }  # fmt: skip
+EXTRACT = (  # libsndfile, which decodes here, reads no mp4
+    'find . -name "dia*.mp4" -exec sh -c '
+    '\'ffmpeg -nostdin -loglevel error -y -i "$1" -vn -ac 1 -ar 16000 "${1%.mp4}.wav"\' _ {} \\;'
+)
 
 
 class Builder(builder.CorpusBuilder):
-    """The audio of the clips, from mp4 or extracted beforehand, with the published tables."""
+    """The sound of the clips, extracted beforehand, with the published tables."""
 
     TITLE = 'MELD, Poria et al. (2019)'
     EMOTIONS = ('neutral', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
@@ -27,13 +31,17 @@ class Builder(builder.CorpusBuilder):
     LICENSE = 'tables GPL-3.0; the clips are of a television series, all rights with its owners: research only'
     RESEARCH_ONLY = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get MELD.Raw.tar.gz from https://affective-meld.github.io, unpack it and the three archives in '
-        "it, pip install -e '.[media]' for its mp4 and give the folder that holds it all as --manual_dir=FOLDER"
+        'get MELD.Raw.tar.gz from https://affective-meld.github.io, unpack it and the three archives in it, extract the '
+        'sound of the clips (datasets/meld/README.md) and give the folder that holds it all as --manual_dir=FOLDER'
     )
 
     def recordings(self, dl_manager):
         folder = self.manual_dir(dl_manager)
-        audio = audio_files.without_videos(self.audio(dl_manager, NAME, 'train_splits/dia0_utt0.mp4'))
+        if folder and re.search(r'\.(mp4|m4a)\b', seen := builder.seen(folder)) and not _clips(folder):
+            raise builder.InputError(
+                f'{folder} holds {seen}, and mp4 or m4a cannot be decoded here; extract wav, with ffmpeg: {EXTRACT}'
+            )
+        audio = self.audio(dl_manager, NAME, 'train_splits/dia0_utt0.wav')
         rows, faults = sent_emo.rows(text_files.documents(folder, TABLE))
         yield from faults
         if not rows:
@@ -71,3 +79,7 @@ class Builder(builder.CorpusBuilder):
             )
         for split, dialog, turn in sorted(rows.keys() - here):
             yield builder.Skipped(f'{split}/dia{dialog}_utt{turn}', 'ignored', f'in the {split} table, but no such clip')
+
+
+def _clips(folder) -> bool:
+    return any(NAME.match(a.stem) for a in builder.audio_files(folder))

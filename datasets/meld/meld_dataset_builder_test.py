@@ -1,4 +1,4 @@
-"""MELD from generated noise and invented lines: clips meet their lines by split, dialog and turn; mp4 is read where it is alone."""
+"""MELD from generated noise and invented lines: clips meet their lines by split, dialog and turn; mp4 alone is refused."""
 
 import csv
 import json
@@ -12,7 +12,6 @@ import tensorflow_datasets as tfds
 from ser_jax import build
 from ser_jax.contract import InputError
 from ser_jax.data import utterances
-from tests.audio.sound_files import sound
 
 HERE = pathlib.Path(__file__).parent
 DUMMY = HERE / 'dummy_data'
@@ -93,16 +92,19 @@ def test_published_gaps_and_a_broken_clip_are_tolerated(tmp_path, monkeypatch):
     assert len(opened) == 7 and [s['kind'] for s in report['skipped']] == ['empty']
 
 
-def test_videos_are_read_where_nothing_was_extracted(tmp_path):
-    """The clips of the archives are mp4."""
-    copy = shutil.copytree(DUMMY, tmp_path / 'in')
-    (copy / 'train_splits' / 'dia0_utt0.wav').unlink()
-    (copy / 'train_splits' / 'dia0_utt0.mp4').write_bytes(sound('m4a'))
-    opened, _ = prepared(tmp_path / 'out', copy)
-    assert 'train/dia0_utt0' in set(opened.id)
-    (copy / 'train_splits' / 'dia0_utt0.mp4').write_bytes(sound('m4a')[:-200])
-    with pytest.raises(InputError, match=r'1 of 8 files are bad.*dia0_utt0\.mp4'):
-        prepared(tmp_path / 'out2', copy)
+def test_a_folder_of_videos_says_how_to_extract_their_sound(tmp_path):
+    (tmp_path / 'train_splits').mkdir()
+    shutil.copy(DUMMY / 'train_sent_emo.csv', tmp_path)
+    for kind in ('mp4', 'm4a'):
+        (tmp_path / 'train_splits' / f'dia0_utt0.{kind}').write_bytes(b'no sound')
+        with pytest.raises(
+            InputError, match=rf'1 \.{kind}.*cannot be decoded here; extract wav.*ffmpeg -nostdin'
+        ) as e:
+            prepared(tmp_path / 'out', tmp_path)
+        assert '\n' not in str(e.value)
+        (tmp_path / 'train_splits' / f'dia0_utt0.{kind}').unlink()
+    module = __import__(Builder.__module__, fromlist=['x'])
+    assert module.EXTRACT in (HERE / 'README.md').read_text()
 
 
 @pytest.mark.parametrize(

@@ -51,14 +51,6 @@ def audio_files(root: str | os.PathLike) -> list[Audio]:
     return sorted((_audio(*found, root) for found in walk(root) if _is_audio(found[1])), key=lambda a: a.source)
 
 
-def without_videos(audio: list[Audio]) -> list[Audio]:
-    """Drop the videos and phone recordings beside which their audio was extracted under the same name."""
-    parts = {a.source: a.source.lower().rpartition('.') for a in audio}
-    is_media = {source: '.' + suffix in wav.MEDIA for source, (_, _, suffix) in parts.items()}
-    extracted = {stem for source, (stem, _, _) in parts.items() if not is_media[source]}
-    return [a for a in audio if not (is_media[a.source] and parts[a.source][0] in extracted)]
-
-
 def strangers(root: str | os.PathLike) -> list[str]:
     """Where the files under a folder are that are no sound, sorted."""
     place = lambda at: str(at) if isinstance(at, Path) else at.filename
