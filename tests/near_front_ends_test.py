@@ -50,7 +50,7 @@ def begun(folder, source: str, normalize: str, variants=()) -> str:
     config.features.source, config.features.normalize = source, normalize
     config.model = ConfigDict(NETWORKS.get(source, CONV))
     run = assemble.open_run(config)
-    workdir.describe(run, folder / f'run_{normalize}')
+    workdir.write(workdir.describe(run, folder / f'run_{normalize}'), folder / f'run_{normalize}')
     return str(folder / f'run_{normalize}')
 
 
