@@ -34,7 +34,7 @@ LOUD = 16.0  # float files exceed full scale a little; beyond this they hold int
 _OVERFLOW = 2.0**31  # beyond the integers of any format; its power overflows in features
 
 _POINTER = b'version https://git-lfs'
-_BLOCK = 1 << 22  # samples read at once
+_BLOCK = 1 << 26  # samples read at once: an hour at 16 kHz without a copy
 _LOGGED = (
     'SVX',
     'MAT4',
