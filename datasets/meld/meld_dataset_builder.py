@@ -16,14 +16,10 @@ CHORUS = re.compile(r'\b(?:all|both|everyone|everybody)\b|\band\b|[,&/]', re.IGN
 SEXES = {
     'Rachel': 'female', 'Monica': 'female', 'Phoebe': 'female', 'Joey': 'male', 'Chandler': 'male', 'Ross': 'male',
 }  # fmt: skip
-EXTRACT = (  # libsndfile, which decodes here, reads no mp4
-    'find . -name "dia*.mp4" -exec sh -c '
-    '\'ffmpeg -nostdin -loglevel error -y -i "$1" -vn -ac 1 -ar 16000 "${1%.mp4}.wav"\' _ {} \\;'
-)
 
 
 class Builder(builder.CorpusBuilder):
-    """The sound of the clips, extracted beforehand, with the published tables."""
+    """The sound of the clips, or what was extracted from them beforehand, with the published tables."""
 
     TITLE = 'MELD, Poria et al. (2019)'
     EMOTIONS = ('neutral', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
@@ -31,16 +27,12 @@ class Builder(builder.CorpusBuilder):
     LICENSE = 'tables GPL-3.0; the clips are of a television series, all rights with its owners: research only'
     RESEARCH_ONLY = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get MELD.Raw.tar.gz from https://affective-meld.github.io, unpack it and the three archives in it, extract the '
-        'sound of the clips (datasets/meld/README.md) and give the folder that holds it all as --manual_dir=FOLDER'
+        'get MELD.Raw.tar.gz from https://affective-meld.github.io, unpack it and the three archives in it, and give the '
+        "folder that holds it all as --manual_dir=FOLDER; clips need PyAV (pip install 'ser_jax[media]')"
     )
 
     def recordings(self, dl_manager):
         folder = self.manual_dir(dl_manager)
-        if folder and re.search(r'\.(mp4|m4a)\b', seen := builder.seen(folder)) and not _clips(folder):
-            raise builder.InputError(
-                f'{folder} holds {seen}, and mp4 or m4a cannot be decoded here; extract wav, with ffmpeg: {EXTRACT}'
-            )
         audio = self.audio(dl_manager, NAME, 'train_splits/dia0_utt0.wav')
         rows, faults = sent_emo.rows(text_files.documents(folder, TABLE))
         yield from faults
@@ -49,8 +41,11 @@ class Builder(builder.CorpusBuilder):
                 f'{folder} holds clips but none of train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv, where '
                 'their emotions are; put these beside them'
             )
-        here = set()
+        here, extracted = set(), {a.source.removesuffix('.wav') for a in audio}
         for sound in audio:
+            if sound.source.endswith('.mp4') and sound.source.removesuffix('.mp4') in extracted:
+                yield builder.Skipped(sound.source, 'ignored', 'a clip whose sound was extracted beside it')
+                continue
             where = SPLIT.findall((folder.name + sound.source.removeprefix(str(folder))).lower())
             parts = NAME.fullmatch(sound.stem)
             key = (where[-1], *map(int, parts.groups())) if parts and where else None
@@ -79,7 +74,3 @@ class Builder(builder.CorpusBuilder):
             )
         for split, dialog, turn in sorted(rows.keys() - here):
             yield builder.Skipped(f'{split}/dia{dialog}_utt{turn}', 'ignored', f'in the {split} table, but no such clip')
-
-
-def _clips(folder) -> bool:
-    return any(NAME.match(a.stem) for a in builder.audio_files(folder))

@@ -1,4 +1,4 @@
-"""MELD from generated noise and invented lines: clips meet their lines by split, dialog and turn; mp4 alone is refused."""
+"""MELD from generated noise and invented lines: clips meet their lines by split, dialog and turn."""
 
 import csv
 import json
@@ -7,11 +7,13 @@ import shutil
 import zipfile
 
 import pytest
+import soundfile
 import tensorflow_datasets as tfds
 
 from ser_jax import build
 from ser_jax.contract import InputError
 from ser_jax.data import utterances
+from tests.audio.sound_files import muxed
 
 HERE = pathlib.Path(__file__).parent
 DUMMY = HERE / 'dummy_data'
@@ -43,6 +45,7 @@ def test_utterances_are_read_as_published(tmp_path):
     assert of('text')['dev/dia0_utt1'] == 'It was damp…'
     assert set(opened.emotion) == set(Builder.EMOTIONS) and set(opened.channel) == {'speech'}
     assert not report['skipped'] and report['ignored'] == {
+        'a clip whose sound was extracted beside it': 1,
         'no line in the tables': 1,
         'not a MELD name, or in no folder named for its split': 1,
         'several voices at once': 1,
@@ -92,19 +95,15 @@ def test_published_gaps_and_a_broken_clip_are_tolerated(tmp_path, monkeypatch):
     assert len(opened) == 7 and [s['kind'] for s in report['skipped']] == ['empty']
 
 
-def test_a_folder_of_videos_says_how_to_extract_their_sound(tmp_path):
-    (tmp_path / 'train_splits').mkdir()
-    shutil.copy(DUMMY / 'train_sent_emo.csv', tmp_path)
-    for kind in ('mp4', 'm4a'):
-        (tmp_path / 'train_splits' / f'dia0_utt0.{kind}').write_bytes(b'no sound')
-        with pytest.raises(
-            InputError, match=rf'1 \.{kind}.*cannot be decoded here; extract wav.*ffmpeg -nostdin'
-        ) as e:
-            prepared(tmp_path / 'out', tmp_path)
-        assert '\n' not in str(e.value)
-        (tmp_path / 'train_splits' / f'dia0_utt0.{kind}').unlink()
-    module = __import__(Builder.__module__, fromlist=['x'])
-    assert module.EXTRACT in (HERE / 'README.md').read_text()
+def test_clips_are_decoded_where_nothing_was_extracted(tmp_path):
+    pytest.importorskip('av')
+    copy = shutil.copytree(DUMMY, tmp_path / 'in')
+    samples, rate_hz = soundfile.read(copy / 'train_splits' / 'dia0_utt0.wav', dtype='float32')
+    (copy / 'train_splits' / 'dia0_utt0.wav').unlink()
+    clip = muxed([samples], rate_hz, 'aac', 'mp4')
+    (copy / 'train_splits' / 'dia0_utt0.mp4').write_bytes(clip)
+    opened, report = prepared(tmp_path / 'out', copy)
+    assert 'train/dia0_utt0' in set(opened.id) and not report['skipped']
 
 
 @pytest.mark.parametrize(

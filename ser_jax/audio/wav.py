@@ -32,7 +32,7 @@ OFFSET = 1e-3  # a mean beyond this is an offset of the recording chain, not spe
 QUIET = 2 / 32768  # a signal that spans no more than two 16-bit steps is silent
 
 _POINTER = b'version https://git-lfs'
-_BLOCK = 1 << 22  # samples read at once
+_BLOCK = 1 << 26  # samples read at once: an hour at 16 kHz without a copy
 _LOGGED = (
     'SVX',
     'MAT4',
