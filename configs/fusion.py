@@ -10,7 +10,7 @@ people. The audio trunk is that of conv_bilstm; audio-only and text-only scores 
 training. Only the first of four folds is trained, for a first run in minutes;
 `--config.members.only=()` trains all.
 
-Score (synthetic; 1 of 4 folds, 288 utterances of 3 voices outside of the training side, 1 seed):
+Score (synthetic; 1 of 4 folds, 288 utterances of 3 speakers outside of the training side, 1 seed):
 UAR fused 0.694, audio 0.507, text 0.524; fused - audio +0.188, 95 % interval by speaker [+0.146,
 +0.219], fused - text +0.170 [+0.167, +0.177]. Earlier versions, which round otherwise, scored 0.694
 to 0.719: two points are noise here. With three speakers the interval is too narrow: train all folds

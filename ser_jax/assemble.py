@@ -102,7 +102,7 @@ def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: L
             "set features.normalize='none' and the augment knobs to 0"
         )
     decisive = [_arguments(config), config.train.bfloat16, learner.begins_with()]
-    name = json.dumps(decisive, sort_keys=True, default=str)  # JSON, as a config read from its file has lists for tuples
+    name = json.dumps(decisive, sort_keys=True, default=str)  # a stored config has lists for tuples
     steps = front_ends.layout(config.features.source).steps
     return derived.frozen_activations(opened, steps, name, learner.frozen, config.data.resident_gb)
 

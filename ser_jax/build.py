@@ -123,7 +123,7 @@ def _build(args, path: pathlib.Path) -> None:
     debug = dataclasses.replace(args.debug, overwrite=False)
     args_of_one = dataclasses.replace(
         args, positional_datasets=[str(path)], datasets=[], debug=debug,
-        generation=dataclasses.replace(generation, num_processes=1),  # there is one dataset to build
+        generation=dataclasses.replace(generation, num_processes=1),  # there is one to build
     )  # fmt: skip
     where = place(cls, args.paths.data_dir, config)
     what = f'{cls.name} ({config})'
@@ -165,7 +165,7 @@ def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
     if (where / schema.FINGERPRINT).exists():
         examples = shards.verify(where)
     elif (builder := cls(data_dir=args.paths.data_dir, config=config)).is_prepared():
-        examples = builder.info.splits.total_num_examples  # another file format, without fingerprint
+        examples = builder.info.splits.total_num_examples  # other formats: no fingerprint
     else:
         raise InputError(
             f'{where} is there but holds no complete shards; remove it, or build it with --overwrite'

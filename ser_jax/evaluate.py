@@ -61,7 +61,7 @@ def evaluate_run(
     trained.check_build(built.fingerprints, config.data.dir)
     own = assemble.labeled(config, built)
     trained.check_build(own.fingerprints, config.data.dir)  # including texts
-    if len(own.facts) == len(trained.corpora):  # choose answers from the same classes as in training
+    if len(own.facts) == len(trained.corpora):  # same answer classes as in training
         own = dataclasses.replace(own, facts=tuple(trained.corpora))
     if config.data.texts and config.data.texts not in trained.environment['fingerprints']:
         say(

@@ -176,7 +176,7 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
     scores = _validate(run, group, group.learner.candidate(state))
     uar, loss = (np.array(x) for x in zip(*scores, strict=True))
     merit = {'uar': uar, 'loss': -loss, 'last': np.full(len(names), float(epoch))}
-    merit = merit[run.config.train.select].astype(np.float32)  # the state's dtype, so that ties compare equal
+    merit = merit[run.config.train.select].astype(np.float32)  # as in the state: ties are equal
     if run.config.train.select != 'last':  # scores of a few speakers vary between epochs
         before = np.where(np.isnan(host['recent']), merit, host['recent'])
         merit = before + (merit - before) / np.float32(run.config.train.select_over)

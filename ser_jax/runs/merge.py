@@ -108,7 +108,7 @@ def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], e
         files[run_files.INVENTORY] = found
     run_files.write(whole, files)
     records = [r for p in pieces for r in run_files.history(p.directory) if r['member'] in everyone]
-    records.sort(key=lambda r: everyone.index(r['member']))  # stable: each member's records keep their order
+    records.sort(key=lambda r: everyone.index(r['member']))  # stable: members keep their order
     run_files.replace(whole / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in records))
 
 
