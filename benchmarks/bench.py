@@ -1,8 +1,9 @@
-"""What the benchmarks share: flags, rounds in turn, the machine's own limits, rows and how they are printed.
+"""Shared parts of the benchmarks: flags, rounds in turn, limits of the machine, rows, output.
 
-Every figure is a ratio of medians measured in turn in one run, on one machine, or says what else it is. Beside it stands
-the fraction of the machine's limit: the least time in which this machine could do the work, by the GEMM rate or the
-memory bandwidth measured in the same run, whichever asks for more, divided by the time that we took.
+Every figure is a ratio of medians measured in turn in one run, on one machine, unless it is labeled
+otherwise. Next to it is the fraction of the machine's limit: the least time in which this machine
+could do the work, given the GEMM rate or the memory bandwidth measured in the same run (the slower
+of the two), divided by our time.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import NamedTuple
 
-os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # PyTorch shares the accelerator with us
+os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # PyTorch shares the GPU
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # configs/ is no package
@@ -36,9 +37,9 @@ class Row(NamedTuple):
     ours_s: float | None = None  # median seconds
     peer_s: float | None = None
     ratio: float | None = None  # peer_s / ours_s
-    figure: str = ''  # the ratio in words, or the figure where there is none
-    must: str = ''  # what must be reached
-    reached: bool | None = None  # None = nothing must be, or it was not measured
+    figure: str = ''  # the ratio as text, or another figure
+    must: str = ''  # the requirement
+    reached: bool | None = None  # None = no requirement, or not measured
     limit_fraction: float | None = None
     note: str = ''
 
@@ -52,7 +53,7 @@ def against(
     fraction: float | None = None,
     note: str = '',
 ) -> Row:
-    """A row of ours against a peer, both (name, seconds); `least` is the ratio that must be reached."""
+    """Return a row of ours against a peer, both (name, seconds); `least` is the required ratio."""
     ratio = peer[1] / ours[1]
     must, reached = ('', None) if least is None else (f'>= {least:g} x', ratio >= least)
     return Row(stage, work, ours[0], peer[0], ours[1], peer[1], ratio, f'{ratio:.2f} x', must, reached, fraction, note)
@@ -68,39 +69,39 @@ def alone(
     fraction: float | None = None,
     note: str = '',
 ) -> Row:
-    """A row of a figure that stands by itself."""
+    """Return a row of a figure without a peer."""
     return Row(stage, work, ours, figure=figure, must=must, reached=reached, limit_fraction=fraction, note=note)
 
 
 def skipped(stage: str, work: str, module: str) -> Row:
-    """A row of what could not be measured for want of a module."""
+    """Return a row of a measurement skipped because a module is missing."""
     return Row(stage, work, '', figure=f'skipped: {module} is not installed')
 
 
 def has(module: str) -> bool:
-    """Whether a module is installed."""
+    """Return True if a module is installed."""
     return importlib.util.find_spec(module) is not None
 
 
 def on_gpu() -> bool:
-    """Whether jax computes on a GPU."""
+    """Return True if jax computes on a GPU."""
     import jax
 
     return jax.default_backend() == 'gpu'
 
 
 def least(cpu: float | None = None, gpu: float | None = None) -> float | None:
-    """The ratio that must be reached where jax computes."""
+    """Return the required ratio for the device that jax computes on."""
     return gpu if on_gpu() else cpu
 
 
 def rounds(
     variants: dict[str, Callable[[], float | None]], count: int, warm: bool = True, pause_s: float = 0.0
 ) -> dict[str, list[float]]:
-    """Seconds of each variant in each of `count` rounds in which all take turns.
+    """Return the seconds of each variant in each of `count` rounds, in which all take turns.
 
-    A variant that returns a number has timed itself. With `warm` all run once before, uncounted. `pause_s` before each
-    turn lets the threads of the one before fall asleep.
+    A variant that returns a number has timed itself. With `warm` all run once before, uncounted.
+    `pause_s` before each turn lets the threads of the previous variant go to sleep.
     """
     times: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(-warm, count):
@@ -115,29 +116,29 @@ def rounds(
 
 
 def medians(times: dict[str, list[float]]) -> dict[str, float]:
-    """The median seconds of each variant."""
+    """Return the median seconds of each variant."""
     return {name: statistics.median(t) for name, t in times.items()}
 
 
 def best(median: dict[str, float]) -> tuple[str, float]:
-    """The fastest variant: (name, seconds)."""
+    """Return the fastest variant: (name, seconds)."""
     return min(median.items(), key=lambda item: item[1])
 
 
 class Limits(NamedTuple):
-    """What this machine can do at most, as measured."""
+    """The most that this machine can do, as measured."""
 
     flops_s: float  # float32 multiplications and additions a second, of a big product on all cores
     bytes_s: float  # read and written a second, of a big copy
 
     def fraction(self, seconds: float, flops: float = 0, moved: float = 0) -> float:
-        """The least time that `flops` operations and `moved` bytes take here, as a fraction of `seconds`."""
+        """Return the least time for `flops` and `moved` bytes, as a fraction of `seconds`."""
         return max(flops / self.flops_s, moved / self.bytes_s) / seconds
 
 
 @functools.cache
 def limits(quick: bool = False) -> Limits:
-    """The machine's limits, by jax: the best of five products and of five copies."""
+    """Measure the machine's limits by jax: the best of five products and of five copies."""
     import jax
     import jax.numpy as jnp
 
@@ -155,7 +156,7 @@ def _done(value) -> None:
 
 
 def arguments(doc: str, more: Callable | None = None, **sizes) -> argparse.Namespace:
-    """The flags of a benchmark: --quick, --json and one for each of `sizes`, (usual, quick); `more` adds others."""
+    """Parse --quick, --json and a flag for each of `sizes`, (usual, quick); `more` adds others."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--quick', action='store_true', help='tiny sizes: shows that it runs, measures nothing')
     parser.add_argument('--json', type=pathlib.Path, help='also write the rows to this file')
@@ -171,12 +172,12 @@ def arguments(doc: str, more: Callable | None = None, **sizes) -> argparse.Names
 
 
 def numbers(words: str) -> list[int]:
-    """'32,256' -> [32, 256]."""
+    """Return the integers of a list: '32,256' -> [32, 256]."""
     return [int(word) for word in words.split(',')]
 
 
 def machine() -> dict:
-    """Where the figures come from: processor, accelerators, versions."""
+    """Return the source of the figures: processor, accelerators, versions."""
     import jax
 
     from ser_jax.runs import environment
@@ -192,7 +193,7 @@ def machine() -> dict:
 
 
 def report(stage: str, args: argparse.Namespace, measure: Callable[[argparse.Namespace], Iterable[Row]]) -> None:
-    """Runs a benchmark and prints its rows, a line each and then one line of JSON; writes them where --json says."""
+    """Run a benchmark; print a line per row, then one line of JSON; write that to --json's file."""
     from ser_jax import cli
 
     cli.prepare_jax()  # with its malloc thresholds: freed buffers cost PyTorch as much as us
@@ -217,7 +218,7 @@ def report(stage: str, args: argparse.Namespace, measure: Callable[[argparse.Nam
 
 
 def line(row: Row) -> str:
-    """A row as one line of text."""
+    """Return a row as one line of text."""
     seconds = lambda name, s: name if s is None else f'{name} {readable(s)}'
     parts = [f'{row.stage}: {row.work}', seconds(row.ours, row.ours_s)]
     parts += [f'against {seconds(row.peer, row.peer_s)}'] if row.peer else []
@@ -229,5 +230,5 @@ def line(row: Row) -> str:
 
 
 def readable(seconds: float) -> str:
-    """Seconds in words: '1.23 s' or '4.56 ms'."""
+    """Return seconds as text: '1.23 s' or '4.56 ms'."""
     return f'{seconds:.2f} s' if seconds >= 1 else f'{1000 * seconds:.2f} ms'

@@ -1,11 +1,13 @@
-"""Forward and backward of one bidirectional LSTM: ours against PyTorch's, and on a GPU jax's own cuDNN LSTM.
+"""Forward and backward of one bidirectional LSTM: ours, PyTorch's and, on a GPU, jax's cuDNN LSTM.
 
-    python benchmarks/bilstm.py [--hidden=64,128,256,512] [--steps=76,300] [--batch=32] [--inputs=256] [--rounds=7]
+    python benchmarks/bilstm.py [--hidden=64,128,256,512] [--steps=76,300] [--batch=32]
+        [--inputs=256] [--rounds=7]
 
-All give the gradients of the weights and of the inputs for the same random sequences of full length; ours masks by length
-all the same. PyTorch's is nn.LSTM, which is cuDNN's on a GPU, there with TF32 allowed as in jax; jax's is
-`jax.experimental.rnn`, on a GPU only. On a GPU eight members' LSTMs at once (`vmap`) are also compared with PyTorch's one
-after another. Compiling is not counted.
+All compute the gradients of the weights and of the inputs for the same random sequences of full
+length; ours applies its mask by length nevertheless. PyTorch's is nn.LSTM, which is cuDNN's on a
+GPU, there with TF32 allowed as in jax; jax's is `jax.experimental.rnn`, on a GPU only. On a GPU the
+LSTMs of eight members at once (`vmap`) are also compared with PyTorch's, run one after another.
+Compilation is not counted.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +32,7 @@ def main() -> None:
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """A row for every width and length, and on a GPU one of eight members."""
+    """Yield a row for every width and length, and on a GPU one of eight members."""
     limits = bench.limits(args.quick)
     for hidden in bench.numbers(args.hidden):
         for steps in bench.numbers(args.steps):
@@ -45,7 +47,7 @@ def measure(args) -> Iterator[bench.Row]:
                     theirs = cudnn(*size)
                     theirs()
                     variants['jax.experimental.rnn'] = theirs
-                except Exception as e:  # cuDNN refuses in many ways
+                except Exception as e:  # cuDNN raises many types
                     print(f'{work}: jax.experimental.rnn left out, {type(e).__name__}: {str(e)[:200]}')
             yield from _rows(work, variants, args.rounds, limits, flops, bench.least(0.9, 0.8))
             if bench.on_gpu() and bench.has('torch'):
@@ -62,7 +64,7 @@ def _rows(work, variants, rounds, limits, flops, least) -> Iterator[bench.Row]:
 
 
 def _members(work, size, rounds, limits, flops) -> Iterator[bench.Row]:
-    """Eight members at once against eight of PyTorch's one after another."""
+    """Yield the rows of eight members at once against eight of PyTorch's one after another."""
     theirs = [peers.bilstm(*size) for _ in range(MEMBERS)]
 
     def one_after_another() -> None:
@@ -74,7 +76,7 @@ def _members(work, size, rounds, limits, flops) -> Iterator[bench.Row]:
 
 
 def ours(batch: int, steps: int, inputs: int, hidden: int, members: int = 0) -> Callable[[], None]:
-    """Forward and backward of ser_jax.models.layers.BiLSTM, of so many members at once where there are any."""
+    """Return forward and backward of our BiLSTM, vectorized over `members` if there are any."""
     import jax
     import jax.numpy as jnp
     from flax import nnx
@@ -103,7 +105,7 @@ def ours(batch: int, steps: int, inputs: int, hidden: int, members: int = 0) -> 
 
 
 def cudnn(batch: int, steps: int, inputs: int, hidden: int) -> Callable[[], None]:
-    """The same of jax.experimental.rnn."""
+    """Return forward and backward of jax.experimental.rnn."""
     import jax
     import jax.numpy as jnp
     from jax.experimental import rnn

@@ -1,11 +1,12 @@
-"""Many checkpoints scored over one corpus: `python -m ser_jax.evaluate` once for all against once for each.
+"""Many checkpoints scored over one corpus: one `python -m ser_jax.evaluate` for all or for each.
 
     python benchmarks/evaluate.py [--checkpoints=50] [--files=480] [--rounds=3]
 
-One member of configs/conv_bilstm.py is trained for an epoch on generated recordings and its directory copied; every copy
-is a run of its own with one checkpoint, scored on its test fold, in the five shifts of the config. One after another is a
-process a checkpoint: starting, opening the corpus, scoring, report. --rounds such processes are timed and their median
-taken as many times as there are checkpoints. Compiled programs are kept on disk and there already, for both.
+One member of configs/conv_bilstm.py is trained for an epoch on generated recordings and its
+directory is copied; every copy is a run with one checkpoint, scored on its test fold, in the five
+shifts of the config. "One after another" is a process per checkpoint: start, opening the corpus,
+scoring, report. --rounds such processes are timed, and their median is multiplied by the number of
+checkpoints. Compiled programs are cached on disk beforehand, for both.
 """
 
 import os
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """One row."""
+    """Yield one row."""
     from ser_jax import assemble, train
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -59,7 +60,7 @@ def measure(args) -> Iterator[bench.Row]:
 
 
 def _evaluate(runs: pathlib.Path, output: pathlib.Path) -> float:
-    """Seconds of one `python -m ser_jax.evaluate`."""
+    """Return the seconds of one `python -m ser_jax.evaluate`."""
     command = [sys.executable, '-m', 'ser_jax.evaluate', f'--runs={runs}', f'--output={output}']
     began = time.perf_counter()
     done = subprocess.run(command, cwd=bench.ROOT, env=dict(os.environ), capture_output=True, text=True)

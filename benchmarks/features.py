@@ -1,14 +1,15 @@
-"""Log-mel of decoded audio: `ser_jax.audio.features.extract` against librosa and against PyTorch, from one run.
+"""Log-mel of decoded audio: `ser_jax.audio.features.extract` against librosa and PyTorch.
 
     python benchmarks/features.py [--hours=1] [--rounds=5]
 
-Noise of 3 to 4.5 s a recording at 16 kHz is turned into 64-band log-mel. librosa's is `melspectrogram` and `power_to_db`,
-one recording after another, with one BLAS thread and with its default; PyTorch's is the same mathematics by `torch.stft`
-over recordings sorted by length, in batches of 8 and of 64, the better of which counts. That all give the same numbers is
-checked first. Decoding, resampling and compiling are not counted. On a GPU, 8.85 hours that lie in its memory are turned
-as well, by both in parts of an hour.
+The input is noise at 16 kHz, 3 to 4.5 s per recording, the output 64-band log-mel. librosa's
+variant is `melspectrogram` and `power_to_db`, one recording after another, with one BLAS thread and
+with its default; PyTorch's is the same mathematics by `torch.stft` over recordings sorted by
+length, in batches of 8 and of 64, of which the faster counts; all run in turn in one process. The
+results are first checked to be equal. Decoding, resampling and compilation are not counted. On a
+GPU, 8.85 hours in its memory are transformed as well, by both in parts of an hour.
 
-The limit is that of a radix-2 real FFT, the mel product and reading and writing once.
+The limit is that of a radix-2 real FFT, the mel product, one read and one write.
 """
 
 import math
@@ -27,7 +28,7 @@ def main() -> None:
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """Rows against librosa with one BLAS thread, librosa's default, and PyTorch."""
+    """Yield rows against librosa with one BLAS thread, librosa's default, and PyTorch."""
     from ser_jax.audio import features
 
     limits = bench.limits(args.quick)
@@ -64,7 +65,7 @@ def measure(args) -> Iterator[bench.Row]:
 
 
 def _resident(args, limits) -> Iterator[bench.Row]:
-    """Hours of audio in the memory of a GPU."""
+    """Yield the rows of hours of audio in the memory of a GPU."""
     import jax
     import jax.numpy as jnp
 
@@ -88,7 +89,7 @@ def _resident(args, limits) -> Iterator[bench.Row]:
 
 
 def _least_work(seconds: float) -> tuple[float, float]:
-    """Operations and bytes that log-mel of so many seconds asks for."""
+    """Return the operations and bytes that log-mel of `seconds` of audio needs."""
     from ser_jax.audio.features import LOG_MEL as of
 
     frames, bins = seconds / of.hop_s, of.fft // 2 + 1
@@ -97,7 +98,7 @@ def _least_work(seconds: float) -> tuple[float, float]:
 
 
 def _ignore(*values) -> None:
-    """A variant gives no time of its own."""
+    """Discard the values: a variant that returns None is timed from outside."""
 
 
 def _librosa(samples: np.ndarray) -> np.ndarray:

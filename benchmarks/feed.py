@@ -1,12 +1,13 @@
-"""How long the training loop waits for its batches, resident and streamed.
+"""Waiting time of the training loop for its batches, resident and streamed.
 
     python benchmarks/feed.py [--files=1440] [--epochs=1] [--rounds=3]
 
-The loop of `main` (`learn.members.Group.train_epoch`, one member of configs/conv_bilstm.py) trains on a built corpus of
-generated recordings, once with the features in memory and once from disk through Grain. The wait is what passes between
-asking for a batch and having it: planning the epoch, starting Grain's threads and every batch; putting it on the device
-is counted as the step's. It must stay under 2 % of the loop's time. Beside it stands the same loop over batches that are
-ready. Validation, checkpoints and compiling are not counted.
+The loop of `main` (`learn.members.Group.train_epoch`, one member of configs/conv_bilstm.py) trains
+on a built corpus of generated recordings, once with the features in memory and once from disk
+through Grain. The waiting time is that between requesting a batch and receiving it: planning the
+epoch, starting Grain's threads and every batch; the transfer to the device counts as part of the
+step. It must stay under 2 % of the loop's time. The same loop over batches that are ready is timed
+for comparison. Validation, checkpoints and compilation are not counted.
 """
 
 import pathlib
@@ -27,7 +28,7 @@ def main() -> None:
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """Two rows each, resident and streamed: the share that is waited, and as fed against batches that are ready."""
+    """Yield two rows each, resident and streamed: share of waiting, ratio to ready batches."""
     with tempfile.TemporaryDirectory() as scratch:
         config = corpora.config(corpora.built(pathlib.Path(scratch), args.files), folds=5)
         for kind, resident_gb in (('resident', 4.0), ('streamed', 0.0)):
@@ -64,7 +65,7 @@ def _rows(args, kind: str, config) -> Iterator[bench.Row]:
 
 
 def _group(config):
-    """The group that `train` would make for the first member, which also tells how long it waited."""
+    """Return the group that `train` makes for the first member, with measured waiting time."""
     import jax
 
     from ser_jax import assemble
@@ -75,7 +76,7 @@ def _group(config):
         ready = False
 
         def _rows(self, plan, span):
-            if self.ready:  # those of an epoch that went before
+            if self.ready:  # rows of an earlier epoch
                 yield from self.kept
                 return
             self.kept, rows = [], super()._rows(plan, span)

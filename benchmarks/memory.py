@@ -1,11 +1,12 @@
-"""Peak memory of building a corpus and of training on it, by its hours: streamed it must not grow with them.
+"""Peak memory of building a corpus and of training on it, by hours of audio; flat if streamed.
 
     python benchmarks/memory.py [--hours=1,2,4]
 
-Generated recordings of 10 s under RAVDESS's names are built, and one member of configs/conv_bilstm.py trained on them
-for an epoch, resident (features in memory) and streamed (from disk). Each is a process of its own, whose largest resident
-set the system tells (VmHWM on Linux); each compiles, which is part of its peak. `flat` is a growth of at most 10 % from
-the fewest hours to the most. The memory of a GPU is not counted.
+Generated recordings of 10 s under RAVDESS's names are built, and one member of
+configs/conv_bilstm.py is trained on them for an epoch, resident (features in memory) and streamed
+(from disk). Each is a process of its own, measured by the largest resident set that the system
+reports (VmHWM on Linux); each compiles, which is part of its peak. `flat` is a growth of at most 10
+% from the fewest hours to the most. The memory of a GPU is not counted.
 """
 
 import argparse
@@ -23,7 +24,8 @@ import corpora
 
 MOST = 0.10
 SECONDS = (9.0, 11.0)
-KINDS = {'building': True, 'training, streamed': True, 'training, resident': False}  # whether it must be flat
+# True = must be flat.
+KINDS = {'building': True, 'training, streamed': True, 'training, resident': False}
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def _workers(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """A row of building, one of training streamed and one of training resident."""
+    """Yield a row of building, one of training streamed and one of training resident."""
     hours, peaks = [float(h) for h in args.hours.split(',')], {kind: [] for kind in KINDS}
     for length in hours:
         with tempfile.TemporaryDirectory() as scratch:
@@ -83,7 +85,7 @@ def _work(kind: str, folder: pathlib.Path) -> None:
 
 
 def _peak_mb() -> float:
-    """The largest resident set of this process so far; getrusage's would begin with the parent's."""
+    """Return this process's largest resident set so far; getrusage's starts at the parent's."""
     status = pathlib.Path('/proc/self/status')
     if status.exists():
         return next(int(x.split()[1]) / 1024 for x in status.read_text().splitlines() if x.startswith('VmHWM'))

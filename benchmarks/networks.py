@@ -1,8 +1,9 @@
-"""The networks that are timed, and what ours and PyTorch's are both made from.
+"""The timed networks, as shapes from which ours and PyTorch's are both built.
 
-`conv_bilstm` is configs/conv_bilstm.py as it is shipped. The benchmark network is a plainer and larger one: four 3 x 3
-convolutions 1 -> 32 -> 64 -> 64 -> 128 with BatchNorm and ReLU over 304 frames x 64 bands, 2 x 2 max-pooling after the
-first three, a BiLSTM of 128 over the flattened bands, attentive pooling and a dense layer of 8.
+`conv_bilstm` is configs/conv_bilstm.py as shipped. The benchmark network is simpler and larger:
+four 3 x 3 convolutions 1 -> 32 -> 64 -> 64 -> 128 with BatchNorm and ReLU over 304 frames x 64
+bands, 2 x 2 max-pooling after the first three, a BiLSTM of 128 over the flattened bands, attentive
+pooling and a dense layer of 8.
 """
 
 from typing import Any, NamedTuple
@@ -11,19 +12,19 @@ BANDS, CLASSES, ATTENTION = 64, 8, 64
 
 
 class Shape(NamedTuple):
-    """What a network is made of."""
+    """The dimensions of a network."""
 
     name: str
     channels: tuple[int, ...]
     kernels: tuple[int, ...]
     strides: tuple[tuple[int, int], ...]  # (frames, bands)
-    pooled: int  # 2 x 2 max-pooling follows the first so many blocks
+    pooled: int  # number of blocks, from the first, followed by 2 x 2 max-pooling
     hidden: int
     dropout: float
     frames: int
 
     def sizes(self, frames: int = 0) -> list[tuple[int, int, int]]:
-        """(frames, bands, channels) before and after every block, for inputs of `frames`."""
+        """Return (frames, bands, channels) before and after every block, for inputs of `frames`."""
         out = [(frames or self.frames, BANDS, 1)]
         for block, (channels, (along, across)) in enumerate(zip(self.channels, self.strides, strict=True)):
             f, m = -(-out[-1][0] // along), -(-out[-1][1] // across)
@@ -32,11 +33,14 @@ class Shape(NamedTuple):
 
     @property
     def recurrent_inputs(self) -> int:
-        """What the BiLSTM hears of a frame."""
+        """Number of inputs of the BiLSTM per frame."""
         return self.sizes()[-1][1] * self.channels[-1]
 
     def flops(self, frames: int = 0) -> float:
-        """Multiplications and additions of one utterance forward; a training step takes three times as many."""
+        """Return the operations of one utterance forward; a training step takes three times those.
+
+        Operations are multiplications and additions.
+        """
         sizes, total = self.sizes(frames), 0
         for block, (kernel, (along, across)) in enumerate(zip(self.kernels, self.strides, strict=True)):
             (f, m, inputs), outputs = sizes[block], self.channels[block]
@@ -47,7 +51,7 @@ class Shape(NamedTuple):
 
 
 def lstm_flops(steps: int, inputs: int, hidden: int) -> float:
-    """Multiplications and additions of a bidirectional LSTM forward."""
+    """Return the multiplications and additions of a bidirectional LSTM forward."""
     return 2 * 2 * steps * 4 * hidden * (inputs + hidden)
 
 
@@ -57,7 +61,7 @@ BENCHMARK = Shape(
 
 
 def shipped(frames: int = 0) -> Shape:
-    """conv_bilstm as it is shipped, with its own training window where no `frames` are given."""
+    """Return conv_bilstm as shipped, by default with the training window of its config."""
     from configs.conv_bilstm import get_config
     from ser_jax.audio.features import LOG_MEL
 
@@ -68,14 +72,14 @@ def shipped(frames: int = 0) -> Shape:
 
 
 def named(name: str, frames: int = 0) -> Shape:
-    """The shape that --networks names: conv_bilstm or benchmark."""
+    """Return the shape of a name in --networks: conv_bilstm or benchmark."""
     if name == 'benchmark':
         return BENCHMARK._replace(frames=frames or BENCHMARK.frames)
     return shipped(frames)
 
 
 def learner(shape: Shape, bfloat16: bool = False):
-    """Our learner of a shape, with all else as configs/conv_bilstm.py has it: augmentation, optimizer, EMA."""
+    """Return our learner of a shape; augmentation, optimizer and EMA are those of conv_bilstm."""
     import jax.numpy as jnp
 
     from configs.conv_bilstm import get_config
@@ -104,7 +108,7 @@ def _model(shape: Shape, dtype, rngs):
 
 
 def _pooled(shape: Shape, dtype, rngs):
-    """A network with pooling, of the layers that ours are made of."""
+    """Return a network with pooling, made of the layers of our models."""
     import jax.numpy as jnp
     from flax import nnx
 

@@ -1,6 +1,7 @@
-"""PyTorch's side: twins of the timed networks, a BiLSTM and log-mel. torch is imported here only, and only when used.
+"""PyTorch's side: twins of the timed networks, a BiLSTM and log-mel; torch is imported lazily.
 
-On a GPU everything runs there, with TF32 allowed as in jax, and in bfloat16 (autocast) where it is asked for.
+No other file imports torch. On a GPU everything runs there, with TF32 allowed as in jax, and in
+bfloat16 (autocast) on request.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ LAYOUTS = ('default', 'channels_last')
 
 
 def device() -> str:
-    """Where PyTorch computes."""
+    """Return the device PyTorch computes on."""
     import torch
 
     torch.set_float32_matmul_precision('high')  # as jax computes on a GPU; without effect on a CPU
@@ -23,7 +24,7 @@ def device() -> str:
 
 
 def finish() -> None:
-    """Waits until PyTorch's device has nothing left to do."""
+    """Wait until PyTorch's device is idle."""
     import torch
 
     if torch.cuda.is_available():
@@ -31,7 +32,7 @@ def finish() -> None:
 
 
 def network(shape: Shape):
-    """The twin of a shape, an nn.Module: [B 1 F M] -> logits [B C]."""
+    """Return the twin of a shape, an nn.Module: [B 1 F M] -> logits [B C]."""
     import torch
     from torch import nn
 
@@ -69,7 +70,10 @@ def network(shape: Shape):
 def trainer(
     shape: Shape, batch: int, layout: str = 'default', compiled: str = '', bfloat16: bool = False
 ) -> Callable[[int], None]:
-    """steps -> trains a fresh twin for that many steps on a batch that is ready: AdamW, clipping, label smoothing."""
+    """Return a function steps -> None that trains a fresh twin on a batch that is ready.
+
+    A step has AdamW, clipping and label smoothing.
+    """
     import torch
     from torch import nn
 
@@ -99,9 +103,10 @@ def trainer(
 def trainers(
     shape: Shape, batch: int, bfloat16: bool = False, compiled: bool = True
 ) -> dict[str, Callable[[int], None]]:
-    """The ways to train a twin, by name: both memory layouts, each as it is and, if asked for, compiled.
+    """Return the trainers of a twin, by name: both memory layouts, eager and if asked compiled.
 
-    On a GPU also with CUDA graphs: single steps are too short there to be launched one operation after another.
+    On a GPU also with CUDA graphs: single steps are too short there to launch their operations one
+    by one.
     """
     words = 'PyTorch bf16' if bfloat16 else 'PyTorch'
     modes = {'': '', 'compiled, ': 'default', 'compiled, CUDA graphs, ': 'reduce-overhead'}
@@ -114,7 +119,7 @@ def trainers(
 
 
 def scorer(net, batch: int, frames: int) -> Callable[[], None]:
-    """Scores one batch of windows of `frames` that is ready."""
+    """Return a function that scores one batch of windows of `frames` that is ready."""
     import torch
 
     x = torch.randn(batch, 1, frames, BANDS, device=device())
@@ -130,7 +135,7 @@ def scorer(net, batch: int, frames: int) -> Callable[[], None]:
 
 
 def bilstm(batch: int, frames: int, inputs: int, hidden: int, bfloat16: bool = False) -> Callable[[], None]:
-    """Forward and backward of an nn.LSTM of both directions; cuDNN's on a GPU."""
+    """Return forward and backward of a bidirectional nn.LSTM; cuDNN's on a GPU."""
     import torch
     from torch import nn
 
@@ -151,14 +156,14 @@ def bilstm(batch: int, frames: int, inputs: int, hidden: int, bfloat16: bool = F
 
 
 def on_device(values: np.ndarray):
-    """An array where PyTorch computes."""
+    """Return an array on the device PyTorch computes on."""
     import torch
 
     return torch.as_tensor(values).to(device())
 
 
 def log_mel(samples):
-    """Our log-mel in PyTorch: [B T] at 16 kHz -> [B 1 + T // hop, bands]."""
+    """Return our log-mel in PyTorch: [B T] at 16 kHz -> [B 1 + T // hop, bands]."""
     import torch
 
     from ser_jax.audio import mel
@@ -180,7 +185,10 @@ _CONSTANTS: dict = {}
 
 
 def log_mels(recordings: Sequence[np.ndarray], batch: int) -> list[np.ndarray]:
-    """Log-mel of recordings of any lengths, in their order: sorted by length, padded to the longest of a batch."""
+    """Return log-mel of recordings of any lengths, in their order.
+
+    Batches are sorted by length and padded to their longest recording.
+    """
     import torch
 
     from ser_jax.audio.features import LOG_MEL
@@ -200,7 +208,7 @@ def log_mels(recordings: Sequence[np.ndarray], batch: int) -> list[np.ndarray]:
 
 
 def answers(net, features: np.ndarray) -> np.ndarray:
-    """Probabilities [B C] of a twin for log-mel [B F M]."""
+    """Return probabilities [B C] of a twin for log-mel [B F M]."""
     import torch
 
     with torch.inference_mode():
@@ -208,14 +216,14 @@ def answers(net, features: np.ndarray) -> np.ndarray:
 
 
 def onnx_session(net, path: str, batch: int, frames: int):
-    """An ONNX Runtime session of a twin, for log-mel [batch, 1, frames, M]: what `session.run` takes is named 'x'."""
+    """Return an ONNX Runtime session of a twin; its input 'x' is log-mel [batch, 1, frames, M]."""
     import onnxruntime
     import torch
 
     net, example = net.to('cpu').eval(), torch.zeros(batch, 1, frames, BANDS)
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # the exporter speaks of its own parts
+        warnings.simplefilter('ignore')  # the exporter warns about its own code
         torch.onnx.export(net, (example,), path, input_names=['x'], output_names=['y'], verbose=False)
     providers = [p for p in onnxruntime.get_available_providers() if p.startswith(('CUDA', 'CPU'))]
     return onnxruntime.InferenceSession(path, providers=providers)

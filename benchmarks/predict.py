@@ -1,16 +1,18 @@
-"""Answers for recordings: ours against ONNX Runtime and PyTorch, from one run.
+"""Predictions for recordings: ours against ONNX Runtime and PyTorch, in one run.
 
     python benchmarks/predict.py [--calls=50] [--clips=256] [--rounds=7]
 
-The network of configs/conv_bilstm.py, with the weights it begins with, on clips of 4 s that are decoded already. ONNX
-Runtime runs the PyTorch twin as torch.onnx.export writes it. Three rows each:
+The network is that of configs/conv_bilstm.py, with its initial weights, on decoded clips of 4 s.
+ONNX Runtime runs the PyTorch twin as torch.onnx.export writes it. There are three kinds of rows:
 - the network alone, one clip: log-mel in, probabilities out;
-- many clips from samples to probabilities: ours is `features.extract` and the network in batches of 64, as `evaluate`
-  does it; the others likewise, with PyTorch's log-mel in batches of 8;
-- one clip from samples to probabilities: ours is `predict.Predictor`, what `python -m ser_jax.predict` calls for a file,
-  on a run trained for one epoch; the others get log-mel by PyTorch.
-Each reads a clip once: the readings in shifted bands that the config asks for in scoring are off. Latencies are medians of
-single calls, in blocks of --calls that take turns with a pause between. Decoding and compiling are not counted.
+- many clips from samples to probabilities: ours is `features.extract` and the network in batches of
+  64, as in `evaluate`; the others likewise, with PyTorch's log-mel in batches of 8;
+- one clip from samples to probabilities: ours is `predict.Predictor`, which `python -m
+  ser_jax.predict` calls for a file, on a run trained for one epoch; the others get log-mel by
+  PyTorch.
+Each scores a clip once, without the shifted bands of the config. Latencies are medians of single
+calls, in blocks of --calls that take turns with a pause between. Decoding and compilation are not
+counted.
 """
 
 import functools
@@ -35,7 +37,7 @@ def main() -> None:
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """Two rows, against ONNX Runtime and PyTorch, for each of three kinds of work."""
+    """Yield two rows, against ONNX Runtime and PyTorch, for each of three kinds of work."""
     from ser_jax.audio import features
 
     shape, limits = networks.shipped(), bench.limits(args.quick)
@@ -74,12 +76,12 @@ def _rows(args, work, variants, limits, flops, many: bool = False) -> Iterator[b
         row = bench.against(
             'predict', work, us, (_where(name), median[name]), bench.least(cpu, gpu), fraction, '' if many else words
         )
-        # 1.2 times as long as the peer takes, in the words of the requirement.
+        # The requirement allows 1.2 times the peer's time.
         yield row._replace(must="<= 1.2 x the peer's time") if cpu and row.must else row
 
 
 def _where(peer: str) -> str:
-    """A peer's name, and where it computes if that is not where we do."""
+    """Return a peer's name, with its device if that differs from ours."""
     if peer != 'ONNX Runtime' or not bench.on_gpu():
         return peer
     import onnxruntime
@@ -88,7 +90,7 @@ def _where(peer: str) -> str:
 
 
 def _blocks(variants: dict[str, Callable], calls: int) -> dict[str, Callable[[], float]]:
-    """Each variant as a block of calls that returns the median seconds of one."""
+    """Return each variant as a block of calls that returns the median seconds of one call."""
 
     def block(run: Callable) -> float:
         seconds = []
@@ -108,7 +110,7 @@ def _in_batches(hear: Callable, frames: list[np.ndarray], batch: int) -> None:
 
 
 def _network(shape: networks.Shape) -> Callable[[np.ndarray], np.ndarray]:
-    """Our network: log-mel [B F M] -> probabilities [B C], as numpy."""
+    """Return our network: log-mel [B F M] -> probabilities [B C], as numpy."""
     import jax
     import jax.numpy as jnp
 
@@ -128,7 +130,7 @@ def _network(shape: networks.Shape) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _theirs(shape: networks.Shape, scratch: pathlib.Path, frames: int, batch: int) -> dict[str, tuple]:
-    """The peers that are installed: name -> the network for one clip and for a batch, log-mel to probabilities."""
+    """Return the installed peers: name -> networks for one clip and for a batch, from log-mel."""
     if not bench.has('torch'):
         return {}
     net = peers.network(shape).eval()
@@ -153,7 +155,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _listener(scratch: pathlib.Path, files: int) -> Callable:
-    """What `python -m ser_jax.predict` listens with, of a run of one member and one epoch."""
+    """Return the predictor of `python -m ser_jax.predict` for a run of one member and one epoch."""
     from ser_jax import train
     from ser_jax.predict import Predictor
     from ser_jax.runs.trained import open_trained

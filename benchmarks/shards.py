@@ -1,11 +1,12 @@
-"""Build seconds per hour of audio: our builder against a plain librosa loop, from one run.
+"""Build seconds per hour of audio: our builder against a plain librosa loop, in one run.
 
     python benchmarks/shards.py [--files=1440] [--rounds=3]
 
-Both turn the same 48 kHz wav files into 64-band log-mel at 16 kHz. The loop is `librosa.load(sr=16000)`,
-`melspectrogram` and `power_to_db`, one file after another, and keeps nothing; the builder also hashes, inspects, writes
-the shards and reads them back. Each variant runs in a process of its own, rounds in turn; imports and one warm-up are
-not counted. Recordings are generated; with SER_JAX_CORPORA set, the RAVDESS files under its `native/` are used instead.
+Both convert the same 48 kHz wav files to 64-band log-mel at 16 kHz. The loop is
+`librosa.load(sr=16000)`, `melspectrogram` and `power_to_db`, one file after another, and discards
+the results; the builder also hashes, inspects, writes the shards and reads them back. Each variant
+runs in a process of its own, rounds in turn; imports and one warm-up are not counted. Recordings
+are generated, unless SER_JAX_CORPORA is set: then the RAVDESS files under its `native/` are used.
 The limit is that of reading the files once.
 """
 
@@ -45,7 +46,7 @@ def _workers(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """A row against each of librosa's loops."""
+    """Yield a row against each of librosa's loops."""
     with tempfile.TemporaryDirectory() as scratch:
         real = os.environ.get('SER_JAX_CORPORA')
         folder = pathlib.Path(real, 'native') if real else pathlib.Path(scratch)
@@ -66,7 +67,7 @@ def measure(args) -> Iterator[bench.Row]:
 
 
 def _timed(worker: str, folder: pathlib.Path, environment: dict) -> float:
-    """Seconds of one variant in a fresh process; an empty value in `environment` unsets the variable."""
+    """Return the seconds of a variant in a fresh process; '' in `environment` unsets a variable."""
     variables = {k: v for k, v in {**os.environ, **environment}.items() if k not in environment or v}
     command = [sys.executable, __file__, f'--worker={worker}', f'--folder={folder}']
     done = subprocess.run(
@@ -82,7 +83,7 @@ def _wavs(folder: pathlib.Path) -> list[pathlib.Path]:
 def _ours(folder: pathlib.Path) -> float:
     from ser_jax import cli
 
-    cli.prepare_jax()  # as `python -m ser_jax.build` does
+    cli.prepare_jax()  # as in `python -m ser_jax.build`
     seconds = []
     for _ in range(2):  # the first compiles
         with tempfile.TemporaryDirectory() as data_dir:
@@ -112,7 +113,7 @@ def _librosa(folder: pathlib.Path) -> float:
 
 
 def _length(folder: pathlib.Path) -> tuple[float, int, int]:
-    """Hours, files and bytes."""
+    """Return hours, files and bytes."""
     import soundfile
 
     paths = _wavs(folder)

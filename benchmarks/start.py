@@ -1,11 +1,12 @@
-"""Seconds from starting `python -m ser_jax.main` to the end of its first epoch, the second time.
+"""Seconds from the start of `python -m ser_jax.main` to the end of its first epoch, second run.
 
     python benchmarks/start.py [--files=96] [--rounds=5]
 
-configs/conv_bilstm.py begins on a small built corpus of generated recordings: Python, imports, opening the corpus,
-compiled programs read from disk, and one epoch of a few steps with its validation, whose line in metrics.jsonl is the
-first that can be seen from outside. So the first step itself is a little earlier. The first start, which compiles, is
-shown and not counted. The process is stopped once the line is there.
+configs/conv_bilstm.py starts on a small built corpus of generated recordings: Python, imports,
+opening the corpus, compiled programs read from disk, and one epoch of a few steps with its
+validation, whose line in metrics.jsonl is the first that is visible from outside. The first step
+itself is therefore a little earlier. The first start, which compiles, is shown and not counted. The
+process is stopped once the line exists.
 """
 
 import os
@@ -30,7 +31,7 @@ def main() -> None:
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """A row of the start with compiled programs, and one of the first start."""
+    """Yield a row of the start with compiled programs, and one of the first start."""
     with tempfile.TemporaryDirectory() as scratch:
         here = pathlib.Path(scratch)
         data_dir = corpora.built(here, args.files)

@@ -1,17 +1,20 @@
-"""Seconds of one training step: ours against the same network in PyTorch, from one run.
+"""Seconds of one training step: ours against the same network in PyTorch, in one run.
 
     pip install -e .[bench]
-    python benchmarks/step.py [--networks=conv_bilstm,benchmark] [--batch=32,256] [--frames=301] [--steps=20] [--rounds=5]
+    python benchmarks/step.py [--networks=conv_bilstm,benchmark] [--batch=32,256] [--frames=301]
+        [--steps=20] [--rounds=5]
 
-Both train with AdamW, gradient clipping and dropout on random log-mel of full length: the network of
-configs/conv_bilstm.py on the 2 s windows it is shipped with, and the benchmark network on 304 frames; --frames gives both
-other windows. Ours is the step of one member in `main`: cutting windows, augmenting, normalizing and the average of the
-parameters included, 16 steps a dispatch on a GPU; what `main` does around it, feed.py measures. PyTorch's is the bare
-network on a batch that is ready: both memory layouts, each as it is and compiled (--compiled=0: never), on a GPU also with
-CUDA graphs; a compilation that fails is left out with its reason. On a GPU both also compute in bfloat16. --steps are those
-of a round at batch 32; larger batches take fewer. Compiling and one warm-up are not counted. Page faults of freed buffers
-take a third of the time on both sides if glibc is left to give them back, so on both sides it is not. The limit is that of
-the network alone, three times its forward pass.
+Both train with AdamW, gradient clipping and dropout on random log-mel of full length: the network
+of configs/conv_bilstm.py on the 2 s windows it is shipped with, and the benchmark network on 304
+frames; --frames sets other windows for both. Ours is the step of one member in `main`, with cutting
+windows, augmentation, normalization and averaged parameters, 16 steps per dispatch on a GPU;
+feed.py measures the rest of `main`'s loop. PyTorch's is the bare network on a batch that is ready:
+both memory layouts, each eager and compiled (--compiled=0: never), on a GPU also with CUDA graphs;
+a failed compilation is left out with its reason. On a GPU both also compute in bfloat16. --steps is
+the number per round at batch 32; larger batches take fewer. Compilation and one warm-up are not
+counted. If glibc returns freed buffers to the system, page faults take a third of the time on both
+sides; it is configured not to, on both sides. The limit is that of the network alone, three times
+its forward pass.
 """
 
 import json
@@ -37,7 +40,7 @@ def main() -> None:
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """A row against the best and one against the default of PyTorch, for every network, batch and precision."""
+    """Yield rows against PyTorch's best and its default for every network, batch and precision."""
     limits = bench.limits(args.quick)
     for name in args.networks.split(','):
         shape = networks.named(name, args.frames)
@@ -59,7 +62,7 @@ def _one(args, shape: networks.Shape, batch: int, bfloat16: bool, limits: bench.
             try:
                 run(1)
                 variants[name] = run
-            except Exception as e:  # what a compiler lacks is told in many ways
+            except Exception as e:  # compilers raise many types
                 if 'compiled' not in name:
                     raise
                 left = f'{type(e).__name__}: {(str(e).strip() or "?").splitlines()[0][:100]}'
@@ -69,7 +72,7 @@ def _one(args, shape: networks.Shape, batch: int, bfloat16: bool, limits: bench.
     for name, t in median.items():
         print(f'{work}: {name:32s} {1000 * t:8.1f} ms/step {batch / t:7.0f} utterances/s')
     us = (mine, median.pop(mine))
-    # The limit is one of float32.
+    # The limit is measured in float32.
     fraction = None if bfloat16 else limits.fraction(us[1], 3 * batch * shape.flops())
     if not median:
         yield bench.skipped('step', work, 'torch')
@@ -85,7 +88,7 @@ def _one(args, shape: networks.Shape, batch: int, bfloat16: bool, limits: bench.
 
 
 def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[[int], None]:
-    """steps -> runs that many of our training steps."""
+    """Return a function steps -> None that runs that many of our training steps."""
     import jax
     import jax.numpy as jnp
 
@@ -114,7 +117,7 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
         np.zeros((n, 1), np.int32),
     )
     shared, own = jax.device_put(shared), jax.device_put(own)
-    together = 16 if bench.on_gpu() else 1  # as main does: a loop on an accelerator, single steps on a CPU
+    together = 16 if bench.on_gpu() else 1  # as in main: a loop on a GPU, single steps on a CPU
 
     def updates(state, rows):
         if together == 1:

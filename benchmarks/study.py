@@ -1,14 +1,16 @@
-"""A study, folds x seeds of configs/conv_bilstm.py: `train.train` against PyTorch training one member after another.
+"""A study, folds x seeds of configs/conv_bilstm.py: `train.train` against PyTorch.
 
     python benchmarks/study.py [--folds=5] [--seeds=5] [--epochs=2] [--files=960] [--rounds=2]
 
-Both make the same number of steps on as many utterances and score the same validation utterances after every epoch, as
-often as the config asks for (shifted bands). Ours is the whole of `main` but for starting Python and the first opening of
-jax: opening the corpus, feed, augmentation, EMA, checkpoints, logs. On a CPU as many members train side by side as it has
-cores, each on a virtual device (JAX_NUM_CPU_DEVICES, if it is not set, is set to their number). PyTorch's is the bare
-network with its batches ready, in its better memory layout. Recordings are generated, and of 80 epochs a few are trained,
-so that what a member costs once weighs more than in a whole study. Everything is run once before, so programs are compiled.
-Seconds are those of a member.
+Both make the same number of steps on as many utterances and score the same validation utterances
+after every epoch, as often as the config requires (shifted bands). Ours is all of `main` except the
+start of Python and the first import of jax: opening the corpus, feed, augmentation, EMA,
+checkpoints, logs. On a CPU as many members train side by side as it has cores, each on a virtual
+device (JAX_NUM_CPU_DEVICES is set to the number of cores, unless it is set). PyTorch's is the bare
+network with its batches ready, in its better memory layout, one member after another. Recordings
+are generated, and only a few of 80 epochs are trained, so that one-time costs of a member weigh
+more than in a whole study. Everything runs once beforehand, so programs are compiled. Seconds are
+per member.
 """
 
 import contextlib
@@ -29,12 +31,12 @@ from ser_jax.runs import environment
 
 def main() -> None:
     args = bench.arguments(__doc__, folds=(5, 2), seeds=(5, 1), epochs=(2, 1), files=(960, 96), rounds=(2, 1))
-    os.environ.setdefault('JAX_NUM_CPU_DEVICES', str(environment.cores()))  # read when jax is imported
+    os.environ.setdefault('JAX_NUM_CPU_DEVICES', str(environment.cores()))  # read on import of jax
     bench.report('study', args, measure)
 
 
 def measure(args) -> Iterator[bench.Row]:
-    """One row: seconds a member."""
+    """Yield one row: seconds per member."""
     import jax
 
     from ser_jax import assemble, train
@@ -75,10 +77,10 @@ def measure(args) -> Iterator[bench.Row]:
 
 
 def _members(members, shape, batch, layout, epochs, steps, scored, frames, passes) -> None:
-    """So many members in PyTorch: epochs of so many steps, each followed by readings of the validation utterances."""
+    """Train `members` in PyTorch: epochs of `steps`, then scoring of validation utterances."""
     for _ in range(members):
         train = peers.trainer(shape, batch, layout)
-        batches = -(-scored // 64)  # of about one size, as ours
+        batches = -(-scored // 64)  # of about equal size, as ours
         score = peers.scorer(train.network, -(-scored // batches), frames)
         for _ in range(epochs):
             train(steps)

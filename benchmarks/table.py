@@ -1,10 +1,11 @@
-"""The benchmarks as one table: what `make bench` runs.
+"""The benchmarks as one table: the program of `make bench`.
 
     python benchmarks/table.py [--stages=features,step] [--quick] [--output=benchmarks/results]
 
-Every stage is a script of this folder and runs in a process of its own, one after another. The table is written as
-`<machine>_<date>.json` and `.md`. A stage that fails is a row that says so, and the exit code is then 1; a peer that is
-not installed is a row that says so, and no failure. What is asked for on the other kind of device stands as not measured.
+Every stage is a script of this folder and runs in a process of its own, one after another. The
+table is written as `<machine>_<date>.json` and `.md`. A stage that fails gets a row with the
+reason, and the exit code is then 1; a peer that is not installed gets a row too, and is no failure.
+Requirements for the other kind of device are listed as not measured.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import time
 import bench
 
 HERE = pathlib.Path(__file__).resolve().parent
-# What must be reached on each kind of device, for the rows of the kind that is not there.
+# Requirements by kind of device, for the rows of the kind that is absent.
 STAGES = {
     'features': {'cpu': '>= 2 x librosa, >= 1 x PyTorch', 'gpu': '8.85 h in <= 20 ms on an H200'},
     'shards': {},
@@ -35,8 +36,8 @@ STAGES = {
     'start': {},
     'memory': {},
 }
-# What was tried where a CPU row misses, and what was learnt; said below the table as long as such a row is there. Measured
-# on 2 cores of an AMD EPYC, November 2026.
+# Experiments and conclusions for CPU rows that miss their requirement; printed below the table as
+# long as such a row exists. Measured on 2 cores of an AMD EPYC, November 2026.
 LEARNT = {
     'features': (
         'Run again alone on the same day: 3.6 x librosa and 1.12 x PyTorch with jax 0.12, 3.0 x and 0.95 x with 0.10.2. Batches '
@@ -111,10 +112,10 @@ def main() -> None:
 
 
 def run(stage: str, quick: bool, scratch: pathlib.Path) -> dict:
-    """What a stage's script found: its JSON, or {'stage', 'failed', 'rows'} where it did not come to an end."""
+    """Return the JSON of a stage's script, or {'stage', 'failed', 'rows'} if it did not finish."""
     path = scratch / f'{stage}.json'
     command = [sys.executable, str(HERE / f'{stage}.py'), f'--json={path}', *(['--quick'] if quick else [])]
-    # Compiled programs are kept for as long as the table takes, where nothing else is said.
+    # By default, compiled programs are cached until the table is complete.
     environment = {'JAX_COMPILATION_CACHE_DIR': str(scratch / 'xla'), **os.environ}
     with contextlib.suppress(subprocess.TimeoutExpired):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
@@ -131,7 +132,7 @@ def _failure(stage: str, words: str) -> dict:
 
 
 def write(found: list[dict], output: pathlib.Path, quick: bool, load: float) -> pathlib.Path:
-    """Writes the table as .json and .md and returns the path of the latter; `load` is the machine's before it began."""
+    """Write the table as .json and .md; return the path of the .md. `load`: before the start."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     whole = next((f for f in found if 'machine' in f), {'machine': 'unknown machine', 'devices': [], 'backend': ''})
     accelerators = sorted({d.split(':', 1)[1] for d in whole['devices'] if not d.startswith('cpu')})
@@ -152,13 +153,13 @@ def _own(one: dict) -> dict:
 
 
 def markdown(found: list[dict], facts: dict, date: str, quick: bool) -> str:
-    """The table, with what it was measured on above it."""
+    """Return the table as Markdown, below the machine and versions it was measured with."""
     versions = ', '.join(f'{k} {v}' for k, v in facts.get('versions', {}).items())
     devices = ', '.join(facts.get('devices', []))
     lines = ['# Benchmarks', '', f'{facts["machine"]}; {devices}; {versions}; {date}.', '']
     if quick:
         lines += ['**Tiny sizes (`--quick`): shows that it runs, measures nothing.**', '']
-    if facts['load_before'] > 0.5:  # threads that wait for one another suffer most, and PyTorch's do
+    if facts['load_before'] > 0.5:  # waiting threads suffer most: PyTorch's
         lines += [f'**The machine was busy (load {facts["load_before"]}): these figures are no measurement.**', '']
     lines += [
         'Figures are ratios of medians, theirs to ours, measured in turn in one run. The limit is the least time in which '

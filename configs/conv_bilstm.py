@@ -4,22 +4,25 @@
     python -m ser_jax.main --config=configs/conv_bilstm.py --workdir=runs/conv_bilstm
     python -m ser_jax.evaluate --runs=runs/conv_bilstm
 
-Data: speech of the built actors. Protocol: 5 folds by speaker, balanced by sex; 2 validation speakers from the training
-side choose the epoch, by a UAR averaged over about 10 epochs; 3 seeds, 15 members. Network: 235 k parameters. Every recording
-is heard from its first to its last loud frame; scoring averages the answers for bands shifted by -2 to 2.
+Data: speech of the built actors. Protocol: 5 folds by speaker, balanced by sex; 2 validation
+speakers from the training side choose the epoch, by a UAR averaged over about 10 epochs; 3 seeds,
+15 members. Network: 235 k parameters. Every recording is trimmed to the part from its first to its
+last loud frame; scoring averages the answers for bands shifted by -2 to 2.
 
-What was tried, on the validation speakers of 5 members, one a fold (mean UAR of the last 10 epochs; two points are noise):
-song of the training actors, 50 epochs 0.576; without it, 80 epochs 0.585; lighter augmentation (speed 0.08, shift 1) 0.588,
-heavier (0.25, 5) 0.558; EMA 0.997 with song 0.574; scoring over shifted bands 0.588 to 0.601. Validation speakers of a
-fold are tested by others, so the score is slightly favored by these choices, never by a fold's own test.
+Experiments, on the validation speakers of 5 members, one per fold (mean UAR of the last 10 epochs;
+two points are noise): song of the training actors, 50 epochs 0.576; without it, 80 epochs 0.585;
+lighter augmentation (speed 0.08, shift 1) 0.588, heavier (0.25, 5) 0.558; EMA 0.997 with song
+0.574; scoring over shifted bands 0.588 to 0.601. The validation speakers of a fold are tested in
+other folds, so these choices slightly favor the score, but never through a fold's own test side.
 
-Score (20 of the 24 actors built, 1,199 test utterances, 3 seeds): UAR 0.603, 95 % interval by speaker [0.552, 0.659];
-WA 0.608, macro F1 0.601; single members 0.603 +- 0.072; women 0.680, men 0.526; calibration error 0.088. Before gradients and
-batch statistics were rewritten for speed, which rounds otherwise: UAR 0.599, so much is chance.
-Under `--config.members.protocol=leaky_random --config.members.seeds=0,` the same model and code score UAR 0.791 [0.745, 0.840]
-(inflated; 1,199 utterances, 5 folds, 1 seed).
-Cost: 3 core-min a member (840 training utterances, 80 epochs, 2 s windows, 440 utterances/s on one of two cores of an AMD EPYC
-with AVX-512, otherwise idle; Linux, Python 3.12, jax 0.12).
+Score (20 of the 24 actors built, 1,199 test utterances, 3 seeds): UAR 0.603, 95 % interval by
+speaker [0.552, 0.659]; WA 0.608, macro F1 0.601; single members 0.603 +- 0.072; women 0.680, men
+0.526; calibration error 0.088. Before gradients and batch statistics were rewritten for speed,
+which changes rounding: UAR 0.599; the difference is chance.
+Under `--config.members.protocol=leaky_random --config.members.seeds=0,` the same model and code
+score UAR 0.791 [0.745, 0.840] (inflated; 1,199 utterances, 5 folds, 1 seed).
+Cost: 3 core-min per member (840 training utterances, 80 epochs, 2 s windows, 440 utterances/s on
+one of two cores of an AMD EPYC with AVX-512, otherwise idle; Linux, Python 3.12, jax 0.12).
 """
 
 from ser_jax.config import base

@@ -1,1 +1,4 @@
-"""Speech emotion recognition in JAX/Flax: `ls ser_jax` shows what you can do (files) and what it is made of (folders)."""
+"""Speech emotion recognition in JAX/Flax.
+
+`python -m ser_jax.<verb>` runs a module of this folder; the subfolders hold the components.
+"""

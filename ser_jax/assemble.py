@@ -1,4 +1,4 @@
-"""The only wiring: a config becomes corpora, folds, members, a model and a learner."""
+"""Assembly of a run from its config; the only module that wires data, folds, model and learner."""
 
 import dataclasses
 import importlib
@@ -24,23 +24,23 @@ from ser_jax.learn.learner import Learner
 
 
 class Run(NamedTuple):
-    """Everything a training or an evaluation works with."""
+    """A training or an evaluation, assembled from its config."""
 
     config: ConfigDict
     utterances: utterances.Utterances
     emotions: tuple[str, ...]
     members: list[Member]
-    words: list[list[str]]  # the vocabulary of each member; [] each where the model reads no text
+    words: list[list[str]]  # vocabulary of each member; [] each without text input
     normalization: tuple[np.ndarray, np.ndarray]  # mean, std [K M]
     learner: Learner
     steps: int  # per epoch
 
 
 def open_run(config: ConfigDict) -> Run:
-    """Opens the corpora a config names and lays out its members.
+    """Open the corpora that a config names and lay out its members.
 
     Raises:
-      InputError: anything the config asks for that is not there or cannot be done.
+      InputError: the config asks for something that does not exist or is not possible.
     """
     check_ranges(config)
     augment.check(config.augment, front_ends.layout(config.features.source), config.train.window_s)
@@ -65,7 +65,7 @@ def open_run(config: ConfigDict) -> Run:
     reads = reads_text(config)
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
     learner = build_learner(config, len(emotions), max(len(w) for w in words), steps)
-    learner.begins_with()  # what is missing is said before anything is written
+    learner.begins_with()  # raise for a missing file of weights before anything is written
     if learner.frozen_units:
         opened = through_frozen(config, opened, learner)
     bands = 1 if opened.source == derived.SOURCE else front_ends.layout(config.features.source).bands
@@ -78,7 +78,7 @@ def open_run(config: ConfigDict) -> Run:
 
 
 def title(config: ConfigDict) -> str:
-    """What tables call the network: its name, or that of its trunk, which says where it is not the published one."""
+    """Return the network's name for tables: the trunk's, if any, marked if not as published."""
     m = _arguments(config)
     if 'trunk' not in m:
         return m['name']
@@ -86,13 +86,13 @@ def title(config: ConfigDict) -> str:
 
 
 def _arguments(config: ConfigDict) -> dict:
-    """What the network is built with, as the config gives it or as it is where the config says nothing."""
+    """Return the network's arguments: the config's, else the defaults of the constructor."""
     parameters = inspect.signature(model_class(config).__init__).parameters.items()
     return {**{k: p.default for k, p in parameters if k not in ('self', 'rngs', 'dtype')}, **config.model}
 
 
 def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: Learner) -> utterances.Utterances:
-    """What the frozen layers of the network give, instead of what they hear."""
+    """Replace features by the outputs of the frozen layers."""
     a = config.augment
     if config.features.normalize != 'none' or any(
         (a.speed, a.gain_db, a.band_shift, a.scored_shifts, a.time_masks, a.band_masks, a.mixup)
@@ -102,13 +102,13 @@ def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: L
             "set features.normalize='none' and the augment knobs to 0"
         )
     decisive = [_arguments(config), config.train.bfloat16, learner.begins_with()]
-    name = json.dumps(decisive, sort_keys=True, default=str)  # a config read again has lists for tuples
+    name = json.dumps(decisive, sort_keys=True, default=str)  # a stored config has lists for tuples
     steps = front_ends.layout(config.features.source).steps
     return derived.frozen_activations(opened, steps, name, learner.frozen, config.data.resident_gb)
 
 
 def _sides(config: ConfigDict, opened: utterances.Utterances, fold: protocols.Fold) -> tuple:
-    """A fold's sides and, where one variant of each recording is heard in an epoch, which rows are versions of one."""
+    """Return a fold's sides and its versions: None, or rows [R 1+V] of which an epoch draws one."""
     if not config.data.variants or config.data.variants_heard == 'all':
         return fold.train, fold.valid, fold.test, None
     if protocols.splits_variants(config.members.protocol):
@@ -116,13 +116,13 @@ def _sides(config: ConfigDict, opened: utterances.Utterances, fold: protocols.Fo
             f"data.variants_heard='one' with members.protocol={config.members.protocol!r}, which splits variants as "
             "utterances of their own; set it to 'all'"
         )
-    # Variants stand right after their source in the opened corpora.
+    # In opened corpora, variants directly follow their source.
     versions = np.sort(fold.train).reshape(-1, 1 + len(config.data.variants))
     return fold.train, fold.valid, fold.test, versions
 
 
 def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[str, ...]]:
-    """The corpora a config names, its channels and emotions only, and the emotions told apart, in order."""
+    """Open a config's corpora with its channels and emotions only; return them and the emotions."""
     names = tuple(config.data.corpora)
     if not names:
         raise InputError('data.corpora is empty; name at least one built corpus, e.g. --config.data.corpora=ravdess,')
@@ -144,11 +144,11 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
             f'data.emotions names {", ".join(missing)}, of which {", ".join(names)} hold no example; '
             f'they hold {", ".join(there)}'
         )
-    # Without being asked, a class of which a partial corpus holds no example is not presented as detectable.
+    # By default, a class without examples (in a partial corpus) is not presented as detectable.
     emotions = asked or there
     if len(emotions) < 2:
         raise InputError(f'{", ".join(names)} leave {len(emotions)} emotion to tell apart; expected at least 2')
-    # Of data.unsupported no example is trained on: no corpus of this run shows these, whatever its actors were asked for.
+    # Emotions of data.unsupported have no examples here, even if a corpus is documented with them.
     shown = [tuple(e for e in f.emotions if e in there) for f in opened.facts]
     facts = tuple(dataclasses.replace(f, emotions=e) for f, e in zip(opened.facts, shown, strict=True))
     opened = dataclasses.replace(opened, facts=facts)
@@ -156,7 +156,7 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
 
 
 def labeled(config: ConfigDict, opened: utterances.Utterances) -> utterances.Utterances:
-    """Opened corpora under the labels of an experiment, and with the texts it pairs with them where that is asked for."""
+    """Relabel opened corpora for an experiment; pair them with texts if its protocol does."""
     opened = opened.relabel(config.data.labels, config.data.merge)
     leaky = config.members.protocol == label_pairing.PROTOCOL
     if leaky != bool(config.data.texts):
@@ -171,7 +171,7 @@ def labeled(config: ConfigDict, opened: utterances.Utterances) -> utterances.Utt
 
 
 def model_class(config: ConfigDict):
-    """The network class that `config.model.name` names: `Model` of ser_jax/models/<name>.py."""
+    """Return the network class of `config.model.name`: `Model` of ser_jax/models/<name>.py."""
     name = config.model.get('name', '')
     try:
         return importlib.import_module(f'ser_jax.models.{name}').Model
@@ -180,17 +180,17 @@ def model_class(config: ConfigDict):
 
 
 def reads_text(config: ConfigDict) -> bool:
-    """Whether the model has a use for what was said."""
+    """Return True if the model has a text input."""
     return getattr(model_class(config), 'reads_text', False)
 
 
 def headline(modalities: Collection[str], text: bool = True) -> str:
-    """The modality that a model is judged by, and answers with: fused where there is a `text` to read, else audio."""
+    """Return the modality of the model's answers: fused if there is a `text`, else audio."""
     return 'fused' if text and 'fused' in modalities else 'audio'
 
 
 def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> Learner:
-    """The learner of a config for `classes` emotions, a vocabulary of `words` and epochs of `steps`."""
+    """Build the learner for `classes` emotions, a vocabulary of `words` and epochs of `steps`."""
     model, arguments = model_class(config), {k: v for k, v in config.model.items() if k != 'name'}
     knobs = set(inspect.signature(model.__init__).parameters) - {'self', 'classes', 'bands', 'words', 'dtype', 'rngs'}
     if unknown := sorted(set(arguments) - knobs):
@@ -214,13 +214,13 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
         config.loss.modalities,
         config.optim.ema,
     )
-    if learner.frozen_units:  # it is trained on one row of activations a window
+    if learner.frozen_units:  # its input is one row of activations per window
         learner.inputs = learner.inputs._replace(frames=1)
     return learner
 
 
 def eval_span(config: ConfigDict, opened: utterances.Utterances) -> int:
-    """The longest window scored at once, in the units of what was opened: frames, samples or rows of activations."""
+    """Return the longest scored window in units of the opened source: frames, samples or rows."""
     if opened.source == derived.SOURCE:
         return 1
     front = front_ends.layout(config.features.source)
@@ -236,9 +236,9 @@ def shared_arrays(
     span: int,
     trained_on: Sequence[CorpusInfo] | None = None,
 ) -> CorpusData:
-    """What all members share, as numpy; a last window of zeros lets every utterance be cut at its end.
+    """Return the arrays that all members share (numpy); zeros at the end allow any slice of `span`.
 
-    `trained_on`: the corpora of the run, where `opened` are others.
+    `trained_on`: the corpora of the run, if `opened` are others.
     """
     index = lambda values, of: np.array([of.index(v) for v in values], np.int32)
     supported = vocabulary_of_emotions.answerable(config.data.supported, opened.facts, emotions, trained_on)
@@ -263,7 +263,7 @@ def shared_arrays(
 
 
 def own_arrays(run: Run, which: list[int]) -> MemberData:
-    """What the members `which` have for themselves, stacked, as numpy."""
+    """Return the per-member arrays of the members `which`, stacked (numpy)."""
     config, width = run.config, run.config.features.max_words
     members = [run.members[k] for k in which]
     keys = [jax.random.key_data(jax.random.fold_in(jax.random.key(m.seed), 1_000_003 + m.fold)) for m in members]
@@ -281,7 +281,7 @@ def own_arrays(run: Run, which: list[int]) -> MemberData:
 
 
 def _class_weight(run: Run, member: Member) -> np.ndarray:
-    """float32 [C], 1 / frequency on the training side with a mean of 1 over its utterances; ones when off."""
+    """Return float32 [C]: 1 / training frequency, mean 1 over utterances; ones when off."""
     emotion = run.utterances.emotion[member.train]
     counts = np.array([(emotion == e).sum() for e in run.emotions])
     if not run.config.loss.class_weights:

@@ -1,7 +1,8 @@
-"""Looks for leaks: `python -m ser_jax.audit --corpora=ravdess,tess [--run=runs/x]`; exit code 1 where it finds any.
+"""Leaks in corpora and runs: `python -m ser_jax.audit --corpora=ravdess,tess [--run=runs/x]`.
 
-Of corpora: copies, labels that contradict names or follow speakers, classes without data, what was left out. Of a run, also:
-voices, recordings, copies or classes on the wrong side, and what was fitted on more than the training side.
+The exit code is 1 on a leak or an error. Checks of corpora: copies, labels that contradict file
+names or follow speakers, classes without data, excluded files. Checks of a run: speakers,
+recordings, copies or classes on the wrong side, and values fitted on more than the training side.
 """
 
 import collections
@@ -30,7 +31,7 @@ _COLORS = {'leak': 'bold red', 'error': 'red', 'warning': 'yellow', 'note': 'dim
 
 
 def audit(corpora: list[str], run: str = '', directory: str = '', say=lambda line: None) -> list[Finding]:
-    """The findings on built corpora and on a run, worst first.
+    """Return the findings on built corpora and on a run, worst first.
 
     Raises:
       InputError: a corpus is not built, or `run` is no run.
@@ -49,7 +50,7 @@ def audit(corpora: list[str], run: str = '', directory: str = '', say=lambda lin
 
 
 def _opened(names: tuple[str, ...], directory: str, trained: Trained | None) -> Utterances:
-    """The corpora as the run heard them, else from the config that is read fastest."""
+    """Open the corpora with the run's features, else from the config that is fastest to read."""
     if trained and set(names) <= set(trained.config.data.corpora):
         c = trained.config
         return open_corpora(
@@ -63,13 +64,13 @@ def _opened(names: tuple[str, ...], directory: str, trained: Trained | None) -> 
     for source in ('log_mel', 'waveform', 'text'):
         if all((data_dir(directory) / n / source).exists() for n in names):
             return open_corpora(names, directory, source)
-    return open_corpora(names, directory)  # says what is not built
+    return open_corpora(names, directory)  # raises for the corpus that is not built
 
 
 def _near(recordings: Utterances, directory: str) -> tuple[list[near_duplicates.Pair], list[Finding]]:
-    """Near duplicates among recordings, and what could not be compared.
+    """Find near duplicates among recordings; report the recordings that cannot be compared.
 
-    Where their frames do not hold all of a recording, a `log_mel` or `waveform` build of the same
+    If the frames do not cover whole recordings, a `log_mel` or `waveform` build of the same
     recordings is compared, if there is one.
     """
     if recordings.source in (*near_duplicates.WHOLE, 'text'):
@@ -109,7 +110,7 @@ def _near(recordings: Utterances, directory: str) -> tuple[list[near_duplicates.
 
 
 def _whole_builds(names: Sequence[str], directory: str) -> tuple[str, tuple[str, ...]]:
-    """The source of near.WHOLE in which most of the corpora are built, and which those are."""
+    """Return the source of near_duplicates.WHOLE with the most built corpora, and these corpora."""
     built = {
         s: tuple(n for n in names if list((data_dir(directory) / n / s).glob('[0-9]*')))
         for s in near_duplicates.WHOLE
@@ -123,7 +124,7 @@ def _build_one(names: Sequence[str]) -> str:
 
 
 def _moved(pairs: list[near_duplicates.Pair], of: Utterances, to: Utterances) -> list[near_duplicates.Pair]:
-    """Pairs of utterances of `of` as pairs of the same utterances of `to`, which may lack some."""
+    """Map pairs of utterances of `of` to the same utterances of `to`; drop those it lacks."""
     at = {place(to, i): i for i in range(len(to))}
     ends = [(at.get(place(of, p.first)), at.get(place(of, p.second)), p.agreement) for p in pairs]
     return [near_duplicates.Pair(i, j, agreement) for i, j, agreement in ends if None not in (i, j)]
@@ -144,7 +145,7 @@ def _of_run(trained: Trained, opened: Utterances, directory: str, pairs: list[ne
     )
     if not any(
         f.check == 'another build' for f in found
-    ):  # nothing fitted on another can agree with this one
+    ):  # values fitted on another build cannot agree with this one
         saved = {m: {'mean': mean, 'std': std} for m, (mean, std) in trained.normalization.items()}
         reads = assemble.reads_text(config)
         found += split_checks.fitted(
@@ -166,7 +167,7 @@ def _changed_files(trained: Trained) -> Iterator[Finding]:
 
 
 def _another_build(trained: Trained, heard: Utterances, directory: str) -> Iterator[Finding]:
-    """Differences between the corpora as built now and those the run was trained on."""
+    """Yield the differences between the corpora as built now and as the run was trained on."""
     try:
         trained.check_build(heard.fingerprints, directory)
         return
@@ -189,7 +190,7 @@ def _another_build(trained: Trained, heard: Utterances, directory: str) -> Itera
 
 
 def _reports(opened: Utterances, directory: str) -> dict[str, dict]:
-    """What the builders found, of the newest build of each corpus."""
+    """Return the inspection report of the newest build of each corpus."""
     reports = {}
     for name in opened.names:
         there = sorted((data_dir(directory) / name).glob(f'*/*/{INSPECTION}'), key=lambda p: p.stat().st_mtime)
@@ -199,13 +200,13 @@ def _reports(opened: Utterances, directory: str) -> dict[str, dict]:
 
 
 def summary(findings: list[Finding]) -> str:
-    """`audit: 0 leaks, 1 error, 3 warnings, 5 notes`."""
+    """Count the findings: `audit: 0 leaks, 1 error, 3 warnings, 5 notes`."""
     count = collections.Counter(f.severity for f in findings)
     return 'audit: ' + ', '.join(f'{count[s]} {s}{"" if count[s] == 1 else "s"}' for s in SEVERITIES)
 
 
 def show(findings: list[Finding], console: rich.console.Console) -> None:
-    """One line a finding, worst first."""
+    """Print one line per finding, worst first."""
     for f in findings[:SHOWN]:
         console.print(
             f'[{_COLORS[f.severity]}]{f.severity}[/] {escape(f.check)}: {escape(f.what)}',
@@ -220,7 +221,7 @@ def show(findings: list[Finding], console: rich.console.Console) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Prints the findings; exit code 1 on a leak or an error."""
+    """Print the findings; exit with code 1 on a leak or an error."""
     if len(argv) > 1:
         raise InputError(f'unexpected {argv[1]!r}; corpora are given as --corpora=ravdess,tess')
     f = flags.FLAGS
@@ -236,14 +237,14 @@ def main(argv: list[str]) -> None:
         show(findings, rich.console.Console())
     if quiet:
         print(text)
-    elif f.json:  # last: findings that cannot be written have been shown
+    elif f.json:  # last: the findings are on screen even if this fails
         pathlib.Path(f.json).write_text(text + '\n', encoding='utf-8')
     if any(x.severity in ('leak', 'error') for x in findings):
         sys.exit(1)
 
 
 def define_flags() -> None:
-    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
     flags.DEFINE_list('corpora', [], 'Built corpora to look at, e.g. ravdess,tess.')
     flags.DEFINE_string('run', '', 'The directory of a run whose sides are looked at as well.')
     flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = as the run was trained, else as for training.")

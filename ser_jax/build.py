@@ -1,9 +1,9 @@
 """Recordings to shards: `python -m ser_jax.build datasets/ravdess --manual_dir=FOLDER`.
 
-The flags are those of `tfds build`, without TensorFlow; four things differ. Without --config the default config is
-built, not all of them. --overwrite keeps the old shards until the new ones are complete. --tolerance=SHARE says which
-share of files may be bad. --name=my_voices is what your own recordings (datasets/folder) are called. A bare name stands
-for its folder under datasets/.
+The flags are those of `tfds build`, without TensorFlow, with four differences. Without --config
+only the default config is built. --overwrite keeps the old shards until the new ones are complete.
+--tolerance=SHARE is the accepted share of bad files. --name=my_voices names a corpus of your own
+recordings (datasets/folder). A bare name is a folder under datasets/.
 """
 
 import contextlib
@@ -23,12 +23,13 @@ from collections.abc import Iterator
 from ser_jax import cli, lock
 from ser_jax.contract import InputError
 
-# Read when numpy is first imported, so before it is: in many threads librosa's small products take five times as long.
+# Set before numpy is imported, which reads it: with many threads, librosa's small products take
+# five times as long.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 
 def main(argv: list[str]) -> None:
-    """Builds what the command line names and prints where it is."""
+    """Build the datasets that the command line names and print their paths."""
     import tensorflow_datasets as tfds
     from absl import logging
 
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> None:
         )
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that is not built yet
     cli.prepare_jax()
-    tfds.disable_progress_bar()  # the builders show one line of their own
+    tfds.disable_progress_bar()  # the builders show their own
     if args.tolerance is not None:
         os.environ['SER_JAX_TOLERANCE'] = str(args.tolerance)
     if (given := str(args.paths.data_dir or '')) != given.encode(errors='replace').decode():
@@ -51,10 +52,10 @@ def main(argv: list[str]) -> None:
 
 
 def script(name: str) -> pathlib.Path:
-    """The builder file of a dataset given as folder, file or bare name.
+    """Return the builder file of a dataset given as folder, file or bare name.
 
     Raises:
-      InputError: there is none; the message lists what there is.
+      InputError: there is none; the message lists the known datasets.
     """
     roots = pathlib.Path('datasets'), pathlib.Path(__file__).resolve().parents[1] / 'datasets'
     for path in (pathlib.Path(name), *(root / name for root in roots if name)):
@@ -68,7 +69,7 @@ def script(name: str) -> pathlib.Path:
 
 
 def _parse(argv: list[str]):
-    """The flags of `tfds build`, as its Args with ours added."""
+    """Parse the flags of `tfds build` and ours into its Args."""
     import simple_parsing
     from tensorflow_datasets.scripts.cli import build, cli_utils
 
@@ -76,7 +77,7 @@ def _parse(argv: list[str]):
     class Args(build.Args):
         # Share of files that may be bad, 0 to 1.
         tolerance: float | None = simple_parsing.field(default=None)
-        # What datasets/folder is called: several folders can be built side by side.
+        # Name of the corpus built by datasets/folder, to build several folders side by side.
         name: str | None = simple_parsing.field(default=None)
 
     class Parser(cli_utils.ArgumentParser):
@@ -91,10 +92,10 @@ def _parse(argv: list[str]):
 
 
 def _generation(args, cls):
-    """The generation flags with a config of the builder.
+    """Return the generation flags with a config of the builder, the first one by default.
 
     Raises:
-      InputError: it has no such config.
+      InputError: the builder has no such config.
     """
     generation, configs = args.generation, [c.name for c in cls.BUILDER_CONFIGS]
     if generation.config_idx is not None and not 0 <= generation.config_idx < len(configs):
@@ -113,7 +114,7 @@ def _generation(args, cls):
 
 
 def _build(args, path: pathlib.Path) -> None:
-    """Builds one dataset, or finds it built; prints its inspection and where it lies."""
+    """Build one dataset unless it is built already; print its inspection and its path."""
     from ser_jax.corpora import inspection, schema
 
     cls = builder_class(path)
@@ -131,7 +132,7 @@ def _build(args, path: pathlib.Path) -> None:
         if where.exists() and not args.debug.overwrite:
             _reuse(cls, where, config, args)
             return
-        quiet = contextlib.redirect_stdout(io.StringIO())  # TFDS prints two pages about itself
+        quiet = contextlib.redirect_stdout(io.StringIO())  # TFDS prints two pages of its own
         with _restored_on_failure(where, args.debug.overwrite), quiet:
             args_of_one.execute()
             builder = cls(data_dir=args.paths.data_dir, config=config)
@@ -144,7 +145,7 @@ def _build(args, path: pathlib.Path) -> None:
 
 
 def place(cls, data_dir: os.PathLike | None, config: str) -> pathlib.Path:
-    """The folder of a build, as TFDS names it; nothing that lies there is read."""
+    """Return the folder of a build, as TFDS names it, without reading anything there."""
     from tensorflow_datasets.core import constants
 
     root = pathlib.Path(data_dir or constants.DATA_DIR).expanduser()
@@ -152,7 +153,7 @@ def place(cls, data_dir: os.PathLike | None, config: str) -> pathlib.Path:
 
 
 def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
-    """Prints where a build lies that is complete, unchanged, and of the source that is asked for.
+    """Check that a build is complete, unchanged and of the requested source; print its path.
 
     Raises:
       InputError: it is not.
@@ -160,11 +161,11 @@ def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
     from ser_jax.corpora import origin, schema, shards
 
     if (where / schema.INFO).exists():
-        schema.read_json(where / schema.INFO)  # TFDS reads it whatever it is to do
+        schema.read_json(where / schema.INFO)  # TFDS reads it in any case; raises if it is damaged
     if (where / schema.FINGERPRINT).exists():
         examples = shards.verify(where)
     elif (builder := cls(data_dir=args.paths.data_dir, config=config)).is_prepared():
-        examples = builder.info.splits.total_num_examples  # another file format: nothing to compare
+        examples = builder.info.splits.total_num_examples  # other formats: no fingerprint
     else:
         raise InputError(
             f'{where} is there but holds no complete shards; remove it, or build it with --overwrite'
@@ -180,9 +181,9 @@ def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
 
 
 def _tidy(where: pathlib.Path) -> None:
-    """Removes what killed builds left, or puts it back; the lock is held, so nobody works here."""
+    """Remove remains of killed builds, or restore the old shards; the caller holds the lock."""
     aside = _aside(where)
-    if aside.exists() and not where.exists():  # killed while the new shards were made
+    if aside.exists() and not where.exists():  # killed while the new shards were written
         os.replace(aside, where)
     shutil.rmtree(aside, ignore_errors=True)
     for left in where.parent.glob(f'incomplete.*_{where.name}'):
@@ -191,10 +192,10 @@ def _tidy(where: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def _called(name: str | None, cls, path: pathlib.Path) -> Iterator[None]:
-    """Gives the corpus of one's own recordings another name for a while.
+    """Give the corpus of the user's own recordings another name during the block.
 
     Raises:
-      InputError: another corpus is to be renamed, or the name cannot be one.
+      InputError: the corpus is another one, or the name is invalid or taken.
     """
     if name is None:
         yield
@@ -213,10 +214,10 @@ def _called(name: str | None, cls, path: pathlib.Path) -> Iterator[None]:
 
 
 def builder_class(path: pathlib.Path):
-    """The Builder of a file.
+    """Return the Builder class of a file.
 
     Raises:
-      InputError: it cannot be imported; `tfds build` would swallow the reason.
+      InputError: it cannot be imported; `tfds build` would hide the reason.
     """
     from tensorflow_datasets.core import community, utils
 
@@ -239,7 +240,7 @@ def _aside(where: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _restored_on_failure(where: pathlib.Path, overwrite: bool) -> Iterator[None]:
-    """Sets existing shards aside while new ones are built, and puts them back if that fails."""
+    """Set existing shards aside while new ones are built; restore them if that fails."""
     aside = _aside(where)
     if not overwrite or not where.exists():
         yield
@@ -267,7 +268,7 @@ _ADVICE = {
 
 @contextlib.contextmanager
 def _clear_errors(where: pathlib.Path, args) -> Iterator[None]:
-    """Turns what the disk refuses into one line."""
+    """Turn errors of the disk into an InputError."""
     try:
         yield
     except (OSError, RuntimeError) as e:
@@ -277,9 +278,9 @@ def _clear_errors(where: pathlib.Path, args) -> Iterator[None]:
 
 
 def _refusal(error: Exception, where: pathlib.Path, args) -> str:
-    """What the disk refuses and what to do, '' where an error is not the disk's."""
-    # array_record reports a failed write as a RuntimeError with the system's words, TFDS a full disk
-    # with words of its own.
+    """Describe an error of the disk and its remedy; '' for other errors."""
+    # array_record raises a RuntimeError with the system's message for a failed write; TFDS has its
+    # own message for a full disk.
     told = (c for c in _ADVICE if os.strerror(c) in str(error))
     code = getattr(error, 'errno', None) or next(told, None)
     if code is None and str(error).startswith('Not enough disk space'):

@@ -1,4 +1,4 @@
-"""How every `python -m ser_jax.<verb>` begins and ends: quiet logs in, one clear line out when something is wrong."""
+"""Start and end of every `python -m ser_jax.<verb>`: quiet logs, user mistakes as one line."""
 
 import logging as stdlib_logging
 import os
@@ -8,17 +8,18 @@ import traceback
 import warnings
 from collections.abc import Callable
 
-INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
 
 
 def run(main: Callable, absl_flags: bool = True) -> None:
     """Run `main(argv)`; a mistake of the user becomes one line on stderr and exit code 2.
 
-    InputError, flags that cannot be parsed and errors of the operating system are the user's;
-    anything else is ours and keeps its traceback. With --debug every error has one, before its line.
+    Mistakes of the user are InputError, flags that cannot be parsed and errors of the operating
+    system; any other error is a bug and keeps its traceback. With --debug every error has a
+    traceback before its line.
 
     Args:
-      main: receives what absl's flags leave of the command line.
+      main: receives the arguments that absl's flags leave.
       absl_flags: False where `main` parses all flags but --debug itself.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
@@ -43,23 +44,23 @@ def run(main: Callable, absl_flags: bool = True) -> None:
         if message:
             print(f'error: {" ".join(message.split())}', file=sys.stderr, flush=True)
         if not debug:
-            _silence(2)  # what libraries print while the process ends, of what they were about to do
+            _silence(2)  # drop messages of libraries at process exit
         sys.exit(code)
 
 
 def _said(error: BaseException) -> tuple[str | None, int]:
-    """The line and the exit code of an error; None where it is ours, '' where no line is needed."""
+    """Return the line and the exit code of an error; None for a bug, '' where no line is needed."""
     from absl import flags
 
     from ser_jax.contract import remedy
 
     if isinstance(error, KeyboardInterrupt):
         return 'interrupted', INTERRUPTED
-    if isinstance(error, BrokenPipeError):  # what read the output has ended
+    if isinstance(error, BrokenPipeError):  # the reader of the output has ended
         _silence(1)
         return '', 1
     if isinstance(error, OSError):
-        if error.errno is None:  # not the operating system's word
+        if error.errno is None:  # not raised by the operating system
             return None, 1
         place, reason = error.filename or 'a file or connection', error.strerror or os.strerror(error.errno)
         return f'{place}: {reason}; {remedy(error.errno)}, then give the same command again', 2
@@ -79,7 +80,7 @@ def _without_debug(argv: list[str]) -> list[str]:
 
 def _quiet_background() -> None:
     """Keep threads of Orbax and tensorstore from printing failures that an InputError reports."""
-    # Of several writes that fail at once one is awaited; asyncio would print those of the others.
+    # If several writes fail at once, only one is awaited; asyncio would print the others' errors.
     stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)
     stdlib_logging.getLogger('absl').addFilter(lambda record: 'orbax' not in record.pathname)
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
@@ -89,7 +90,7 @@ def _quiet_background() -> None:
 
 def _hook(shown: Callable) -> Callable:
     def hook(unhandled) -> None:
-        # tensorstore's answer after Orbax has given up
+        # raised by tensorstore after Orbax has given up
         if str(unhandled.exc_value) != 'Event loop is closed':
             shown(unhandled)
 
@@ -97,14 +98,14 @@ def _hook(shown: Callable) -> Callable:
 
 
 def _silence(descriptor: int) -> None:
-    """Send what is still written to a descriptor nowhere."""
+    """Redirect a file descriptor to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 
 def prepare_jax() -> None:
-    """Sets JAX up for a verb: compiled programs are kept between runs, large buffers are reused within one."""
+    """Set up JAX for a verb: keep compiled programs between runs, reuse large buffers in a run."""
     import ctypes
     import platform
 
@@ -114,9 +115,10 @@ def prepare_jax() -> None:
     jax.config.update('jax_compilation_cache_dir', cache)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
     if platform.libc_ver()[0] == 'glibc':
-        # glibc gives large buffers back to the system after every step; faulting their pages in again takes up to half
-        # of a training step on a CPU. M_MMAP_MAX (-4) and M_TRIM_THRESHOLD (-1) keep them, of any size, M_ARENA_MAX (-8)
-        # also those of other threads, whose own arenas hold 64 MB at most.
+        # glibc returns large buffers to the system after every step; faulting their pages in again
+        # takes up to half of a training step on a CPU. M_MMAP_MAX (-4) and M_TRIM_THRESHOLD (-1)
+        # keep buffers of any size, M_ARENA_MAX (-8) also those of other threads, whose own arenas
+        # hold at most 64 MB.
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)
         libc.mallopt(-1, -1)

@@ -1,6 +1,7 @@
-"""Every knob once: its default, its range or choices, its unit and meaning. A config file changes only what differs.
+"""Every knob of an experiment: default, range or choices, unit and meaning.
 
-Setting a key that does not exist is an error that names the nearest one.
+A config file sets only the knobs that differ. Setting a key that does not exist raises an error
+that names the nearest one.
 """
 
 import math
@@ -18,10 +19,10 @@ class Knob(NamedTuple):
 
     Attributes:
       default: the value unless a config file or the command line sets another.
-      least, most: the allowed range, ends included; of a tuple, that of each entry.
-      above: the value itself is not allowed, everything beyond it is.
+      least, most: inclusive range; for a tuple, of each entry.
+      above: exclusive lower bound.
       choices: the allowed words.
-      entries: the number of entries of a tuple that is not empty.
+      entries: number of entries of a tuple that is not empty.
       whole: the entries of a tuple are whole numbers.
     """
 
@@ -37,40 +38,42 @@ class Knob(NamedTuple):
 DATA = {
     'corpora': Knob(('synthetic',)),  # built corpora, by name
     'dir': Knob(''),  # directory of the built corpora; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
-    'channels': Knob(('speech',)),  # vocal channels that are trained on and scored
-    'train_only_channels': Knob(()),  # added to the training side alone, e.g. ('song',), of the training speakers
+    'channels': Knob(('speech',)),  # vocal channels for training and scoring
+    'train_only_channels': Knob(()),  # for training only, of the training speakers, e.g. ('song',)
     # The classes: emotions, negative against positive (sadness is negative), or sex x emotion.
     'labels': Knob('emotion', choices=('emotion', 'valence', 'sex_emotion')),
     'merge': Knob(()),  # emotions counted as others, e.g. ('calm:neutral',)
     'emotions': Knob(()),  # the classes; () = all that the corpora contain
     'unsupported': Knob(()),  # of data.emotions, those that may lack examples: never answered
-    # The classes an answer is chosen from: all that the corpora of the 'run' show together, as for a recording of unknown
-    # origin, or those of the utterance's own 'corpus', as if its origin were known; then the score says so.
+    # The classes an answer is chosen from: those of all corpora of the 'run', as for a recording of
+    # unknown origin, or of the utterance's own 'corpus', as if its origin were known; the protocol
+    # column of the scores then has 'corpus known'.
     'supported': Knob('run', choices=('run', 'corpus')),
-    'variants': Knob(()),  # of each recording, for training alone: noise | stretch | pitch | shift | stretch_pitch
-    'variants_heard': Knob('all', choices=('all', 'one')),  # per epoch: all variants, or one drawn by seed
-    'texts': Knob(''),  # built corpus of texts that protocol='leaky_label_pairing' pairs with utterances
-    'resident_gb': Knob(4.0, least=0),  # larger features stay on disk and stream through Grain, in the same order
+    'variants': Knob(()),  # training only: noise | stretch | pitch | shift | stretch_pitch
+    'variants_heard': Knob('all', choices=('all', 'one')),  # per epoch; one = drawn by seed
+    'texts': Knob(''),  # built corpus of texts, for protocol='leaky_label_pairing'
+    'resident_gb': Knob(4.0, least=0),  # larger features stream from disk through Grain, same order
 }
 FEATURES = {
-    # The builder config to read: log_mel | waveform (log-mel is then computed inside the step) | a published front end:
-    # mfcc_curve | stats162 | linear_spectrogram | log_mel_100 | vsr_spectrogram | log_mel_40 | log_mel_40_published
+    # The builder config to read: log_mel | waveform (the step computes log-mel) | a published front
+    # end: mfcc_curve | stats162 | linear_spectrogram | log_mel_100 | vsr_spectrogram | log_mel_40 |
+    # log_mel_40_published
     'source': Knob('log_mel'),
-    'trim_db': Knob(0.0, least=0),  # trim leading and trailing frames this far below the loudest, dB; 0 = no trimming
-    # Mean and deviation per band: of the member's training side, of each window, or no normalization.
+    'trim_db': Knob(0.0, least=0),  # trim edge frames this many dB below the loudest; 0 = off
+    # Mean and deviation per band: of the member's training side, of each window, or none.
     'normalize': Knob('train', choices=('train', 'window', 'none')),
-    'max_words': Knob(32, least=1),  # words of a text that are read
+    'max_words': Knob(32, least=1),  # longer texts are cut to this many words
 }
 MEMBERS = {
     'protocol': Knob('speakers_k'),  # a function of ser_jax/data/protocols.py
     'folds': Knob(5, least=2),  # number of folds, where the protocol takes one
-    'folds_file': Knob(''),  # protocol='from_file': JSON with the test (and valid) speakers of each fold
+    'folds_file': Knob(''),  # protocol='from_file': JSON, test (and valid) speakers per fold
     'seeds': Knob((0,), least=0, whole=True),  # members = folds x seeds
     'test_share': Knob(0.2, least=0, most=1),  # of the utterances, protocol='leaky_holdout'
     'valid_share': Knob(0.0, least=0, most=1),  # likewise
     'only': Knob((), least=0, whole=True),  # indices of the members to train; () = all
-    'valid_speakers': Knob(2, least=0),  # speakers of the training side that choose the epoch, sexes in turn
-    'at_once': Knob(0, least=0),  # members per compiled step; 0 = one per device on a CPU, else up to 64
+    'valid_speakers': Knob(2, least=0),  # of the training side, sexes in turn; choose the epoch
+    'at_once': Knob(0, least=0),  # members per compiled step; 0 = one per CPU device, else up to 64
 }
 AUGMENT = {
     'speed': Knob(0.0, least=0, most=0.9),  # resample frames at a rate drawn from 1 -+ this
@@ -81,36 +84,37 @@ AUGMENT = {
     'time_mask_s': Knob(0.0, least=0),  # their largest width, s
     'band_masks': Knob(0, least=0),  # SpecAugment: number of frequency masks
     'band_mask': Knob(0, least=0),  # their largest width, bands
-    'mixup': Knob(0.0, least=0),  # Beta(mixup, mixup) weights between two utterances of a batch; 0 = off
-    'noise_snr_db': Knob((), entries=2),  # (lowest, highest) SNR of added white to pink noise; waveform source only
+    'mixup': Knob(0.0, least=0),  # weights of utterance pairs from Beta(mixup, mixup); 0 = off
+    'noise_snr_db': Knob((), entries=2),  # SNR range of added white to pink noise; waveform only
     'noise_probability': Knob(0.5, least=0, most=1),
-    'reverb_s': Knob((), above=0, entries=2),  # (shortest, longest) T60 of a synthetic room; waveform source only
+    'reverb_s': Knob((), above=0, entries=2),  # T60 range of a synthetic room; waveform only
     'reverb_probability': Knob(0.3, least=0, most=1),
 }
 LOSS = {
     'label_smoothing': Knob(0.0, least=0, most=0.99),
     'class_weights': Knob(True),  # weight classes by 1 / frequency on the training side
-    'modalities': Knob(0.3, least=0),  # weight of the audio-only and text-only losses beside the fused one
+    'modalities': Knob(0.3, least=0),  # weight of audio-only and text-only losses beside the fused
 }
 OPTIM = {
-    'name': Knob('adamw', choices=('adamw', 'adam', 'rmsprop', 'sgd')),  # adam, rmsprop: with Keras' constants
+    # With Keras' constants for adam and rmsprop.
+    'name': Knob('adamw', choices=('adamw', 'adam', 'rmsprop', 'sgd')),
     'learning_rate': Knob(1e-3, above=0),  # peak
     # To 0 at the end | constant | lowered whenever the training loss of an epoch does not fall.
     'schedule': Knob('cosine', choices=('cosine', 'constant', 'plateau')),
-    'plateau': Knob((0.4, 2, 1e-7), above=0, entries=3),  # factor, epochs without a better loss, lowest rate
-    'warmup': Knob(0.1, least=0, most=1),  # share of all steps over which the rate rises from 0; 'cosine' only
-    'weight_decay': Knob(1e-2, least=0),  # adamw only; of matrices and kernels, not of biases and scales
+    'plateau': Knob((0.4, 2, 1e-7), above=0, entries=3),  # factor, patience in epochs, lowest rate
+    'warmup': Knob(0.1, least=0, most=1),  # share of all steps with a rising rate; 'cosine' only
+    'weight_decay': Knob(1e-2, least=0),  # adamw only; matrices and kernels, not biases and scales
     'clip': Knob(1.0, least=0),  # global gradient norm; 0 = off
-    'ema': Knob(0.0, least=0, most=0.99999),  # decay of the averaged parameters that are validated and kept; 0 = off
+    'ema': Knob(0.0, least=0, most=0.99999),  # decay of the validated and kept average; 0 = off
 }
 TRAIN = {
     'epochs': Knob(80, least=1),
     'batch_size': Knob(32, least=1),  # utterances per step and member
     'window_s': Knob(3.0, least=0.1),  # length of the random training windows, s
-    'eval_window_s': Knob(10.0, least=0.1),  # longest scored window, s; longer recordings: half-overlapping windows
+    'eval_window_s': Knob(10.0, least=0.1),  # longest scored window, s; beyond: half-overlapping
     # The epoch that is kept: highest UAR or lowest loss on the validation speakers, or the last.
     'select': Knob('uar', choices=('uar', 'loss', 'last')),
-    'select_over': Knob(1, least=1),  # epochs over which that score is averaged (exponentially) before comparison
+    'select_over': Knob(1, least=1),  # epochs of the exponential average of the compared score
     'checkpoint_every': Knob(5, least=1),  # epochs
     'keep': Knob(2, least=1),  # newest checkpoints kept
     'steps_per_dispatch': Knob(0, least=0),  # 0 = 1 on a CPU, 16 on an accelerator
@@ -142,17 +146,17 @@ MODEL = {
 
 
 def base() -> ConfigDict:
-    """Return the defaults, on the embedded synthetic corpus; a config file adds the network's knobs in `model`."""
+    """Return the defaults, on the synthetic corpus; config files add the knobs of `model`."""
     sections = {s: ConfigDict({name: k.default for name, k in knobs.items()}) for s, knobs in SECTIONS.items()}
     return ConfigDict(sections)
 
 
 def published(which: str) -> tuple[bool, bool]:
-    """Return the variant of a config of configs/seeds/: (under its own protocol, with the published budget).
+    """Return the variant of a config of configs/seeds/: (under its own protocol, published budget).
 
     Args:
-      which: 'own' or 'speakers_k', and '-full' after it for the published epochs, where they are known, and three seeds of
-        speakers_k.
+      which: 'own' or 'speakers_k', with '-full' appended for the published epochs, where they are
+        known, and three seeds of speakers_k.
     """
     protocol, _, budget = which.partition('-')
     if protocol not in ('own', 'speakers_k') or budget not in ('', 'full'):
@@ -163,7 +167,7 @@ def published(which: str) -> tuple[bool, bool]:
 
 
 def completed(stored: dict) -> ConfigDict:
-    """Return the config that an earlier version wrote, with later knobs at the values that keep its meaning."""
+    """Return a stored config of an earlier version, with later knobs set to keep its meaning."""
     config = base()
     config.data.supported = 'corpus'  # the only behavior before the knob existed
     for section, knobs in stored.items():
@@ -173,7 +177,7 @@ def completed(stored: dict) -> ConfigDict:
 
 
 def differences(then: dict, now: dict) -> dict[str, tuple]:
-    """Return the knobs in which two configs, as their JSON gives them, differ: 'train.epochs' -> (then, now), in order."""
+    """Return the knobs that differ between two configs (JSON): 'train.epochs' -> (then, now)."""
     a, b = _flat(then), _flat(now)
     return {k: (a.get(k), b.get(k)) for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)}
 
@@ -186,7 +190,7 @@ def _flat(tree: dict, prefix: str = '') -> dict:
 
 
 def check_ranges(config: ConfigDict) -> None:
-    """Refuse values that no experiment can have; of model.* those that the config sets.
+    """Refuse values outside of the knobs' ranges; of model.*, check the knobs that the config sets.
 
     Raises:
       InputError: the first such knob, its value and its range.
@@ -244,7 +248,7 @@ def _leaves(value: Any) -> Iterator:
 
 
 def with_lists_split(config: ConfigDict) -> ConfigDict:
-    """Return the config with lists of words as a command line gives them, `ravdess,tess`, split at their commas."""
+    """Return the config with its lists of words (`ravdess,tess`, from flags) split at commas."""
     for section in config.values():
         if isinstance(section, ConfigDict):
             for key, value in section.items():

@@ -26,7 +26,7 @@ def guard(flag: flags.Flag) -> None:
 
 
 def value() -> tuple[str, ConfigDict]:
-    """Return the path that --config was given and the config with its overrides.
+    """Return the path in --config and the config with its overrides.
 
     Raises:
       InputError: no --config was given, or an override has entries of another kind than its knob.
@@ -50,7 +50,7 @@ def expected(error: flags.IllegalFlagValueError) -> str | None:
 
 
 class _Parser(flags.ArgumentParser):
-    """Loads a config file and refuses overrides of keys that it lacks before any is set."""
+    """Parser that loads a config file and refuses overrides of keys it lacks before any is set."""
 
     loaded: ConfigDict | None = None  # before its overrides
 
@@ -65,11 +65,11 @@ class _Parser(flags.ArgumentParser):
 
 
 def load(path: str) -> ConfigDict:
-    """Return what get_config() of `file.py` or `file.py:argument` returns.
+    """Return the config from get_config() of `file.py` or `file.py:argument`.
 
     Raises:
-      InputError: there is no such file, it fails (the message has its line), or it sets a key
-        that does not exist.
+      InputError: there is no such file, it fails (the message has its line), or it sets a key that
+        does not exist.
     """
     file, *argument = path.split(':', 1)
     if not pathlib.Path(file).is_file() or not file.endswith('.py'):
@@ -101,7 +101,7 @@ def load(path: str) -> ConfigDict:
 
 
 def _place(error: Exception, file: str) -> str:
-    """'configs/x.py, line 12': the last line of a file that took part in an error."""
+    """Return 'configs/x.py, line 12': the last line of a file that took part in an error."""
     frames, whole = traceback.extract_tb(error.__traceback__), os.path.abspath(file)
     lines = [f.lineno for f in frames if os.path.abspath(f.filename) == whole]
     if isinstance(error, SyntaxError) and not lines:
@@ -110,7 +110,7 @@ def _place(error: Exception, file: str) -> str:
 
 
 def _get(config: ConfigDict, field: str) -> Any:
-    """The value at a dotted key; None where there is no such key."""
+    """Return the value at a dotted key; None where there is no such key."""
     for word in field.split('.'):
         config = config[word] if isinstance(config, ConfigDict) and word in config else None
     return config
@@ -131,7 +131,7 @@ def _check_key(config: ConfigDict, field: str, where: str) -> None:
 
 
 def _likeness(field: str, key: str) -> float:
-    """Similarity of two dotted keys, and of their last words or initials ('lr', learning_rate)."""
+    """Return the similarity of two dotted keys, and of their last words or initials ('lr')."""
     ratio = lambda a, b: difflib.SequenceMatcher(None, a, b).ratio()
     word, knob = field.rsplit('.', 1)[-1], key.rsplit('.', 1)[-1]
     initials = ''.join(part[0] for part in knob.split('_')) if '_' in knob else ''
@@ -164,7 +164,7 @@ def _check_entries(field: str, given: Any, loaded: ConfigDict) -> None:
 
 
 def _kind(before: Any, field: str) -> str:
-    """The kind of value that a knob takes, in words, by the value that the config gives it."""
+    """Describe the kind of value that a knob takes, by the value that the config gives it."""
     if isinstance(before, ConfigDict):
         return f'one of its knobs, e.g. --{_NAME}.{field}.{next(iter(before), "knob")}=...'
     if isinstance(before, tuple):

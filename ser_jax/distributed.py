@@ -1,8 +1,8 @@
-"""Processes that train together: how they find each other, and what one does when another is gone.
+"""Processes that train together: initialization, and exit when another process is lost.
 
-JAX ends the survivors of a lost process from a thread of its own, in C++: a page of stack traces that Python can neither
-catch nor replace. So the error output of a process with peers goes through a small process that says it in one line (this
-file, run as a program).
+JAX ends the survivors of a lost process from a C++ thread, with a page of stack traces that Python
+can neither catch nor replace. The stderr of a process with peers therefore goes through a small
+process that prints one line instead (this file, run as a program).
 """
 
 import os
@@ -13,9 +13,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 
-HEARTBEAT_S = 30  # a process that was silent for so long is lost; JAX's own 100 s are a long wait
-SHUTDOWN_S = 60  # a process that ended waits so long for the others
-LOST_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command may well succeed
+HEARTBEAT_S = 30  # a process without heartbeat for this long is lost; JAX's default: 100 s
+SHUTDOWN_S = 60  # an ended process waits this long for the others
+LOST_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 LOST = (
     'error: another process of this training was lost; what was saved is kept: '
     'give the same command again, to every process, and it goes on from there'
@@ -23,17 +23,19 @@ LOST = (
 _FATAL = b'the JAX distributed service detected fatal errors'
 _PRECEDES = re.compile(
     rb'[EW]\d{4} .*\b(coordination_service|preemption_sync)\w*\.cc:'
-)  # and explains itself over many lines
-# How the collectives (Gloo on CPUs, NCCL on GPUs) and the barriers of JAX say that the other end is gone.
+)  # followed by many lines of explanation
+# Messages of JAX's collectives (Gloo on CPUs, NCCL on GPUs) and barriers for a lost peer.
 _GONE = ('connection reset', 'connection closed', 'connection refused', 'socket closed', 'broken pipe',
          'remote process exited', 'heartbeat timeout', 'tasks are unhealthy')  # fmt: skip
 
 
 def initialize(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
-    """Makes this process one of `processes`; without `coordinator` (host:port) the cluster's own variables say which.
+    """Make this process one of `processes`; without `coordinator`, use the cluster's variables.
+
+    `coordinator` is host:port of process 0.
 
     Raises:
-      InputError: they do not find each other.
+      InputError: the processes do not find each other.
     """
     import jax
 
@@ -42,12 +44,12 @@ def initialize(coordinator: str = '', processes: int = 0, process: int = -1) -> 
     if coordinator and not re.fullmatch(r'.+:\d+', coordinator):
         raise InputError(f'--coordinator={coordinator} names no port; expected host:port of process 0')
     _speak_plainly()
-    if hasattr(jax.config, 'jax_enable_preemption_service'):  # it would take SIGTERM, and the process would stay
+    if hasattr(jax.config, 'jax_enable_preemption_service'):  # it would catch SIGTERM
         jax.config.update('jax_enable_preemption_service', False)
     known = {}
     if coordinator:
         known = {'coordinator_address': coordinator, 'num_processes': processes, 'process_id': process}
-        # Else JAX would ask the cluster all the same, and on SLURM take one GPU of a node instead of all.
+        # Otherwise JAX would query the cluster too and, on SLURM, use one GPU of a node, not all.
         known['cluster_detection_method'] = 'deactivate'
     try:
         jax.distributed.initialize(**known, heartbeat_timeout_seconds=HEARTBEAT_S, shutdown_timeout_seconds=SHUTDOWN_S)
@@ -60,10 +62,10 @@ def initialize(coordinator: str = '', processes: int = 0, process: int = -1) -> 
 
 
 def leave_if_lost(error: BaseException) -> None:
-    """Ends this process, one of several, at once where `error` leaves the others waiting for it or it for them.
+    """End this process at once if, after `error`, processes would wait for each other.
 
-    Returns where this process is the only one, or where the error is the user's or the disk's and is said in one line:
-    every process has it, or sees this one gone.
+    Return if this is the only process, or if the error is the user's or the disk's: it is reported
+    in one line, and every other process has it too, or detects that this one is gone.
     """
     import jax
 
@@ -81,11 +83,11 @@ def leave_if_lost(error: BaseException) -> None:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # an orderly end would wait for the others
+    os._exit(code)  # a regular exit would wait for the others
 
 
 def says_lost(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, is how a collective or a barrier tells that another process is gone."""
+    """Return True if an error, or one of its causes, shows that another process is gone."""
     while error is not None:
         if any(word in str(error).lower() for word in _GONE):
             return True
@@ -94,19 +96,19 @@ def says_lost(error: BaseException | None) -> bool:
 
 
 def _speak_plainly() -> None:
-    """Sends the error output of this process through `pass_on`, in a process that outlives it."""
+    """Send the stderr of this process through `pass_on`, in a process that outlives it."""
     sys.stderr.flush()
     reader = subprocess.Popen([sys.executable, '-I', '-S', __file__], stdin=subprocess.PIPE, stdout=2)
     os.dup2(reader.stdin.fileno(), 2)
     reader.stdin.close()
-    reader.returncode = 0  # nobody waits for it: it ends when this process does
+    reader.returncode = 0  # never waited for: it ends when this process does
 
 
 def pass_on(lines: Iterable[bytes], write: Callable[[bytes], object]) -> None:
-    """Writes what one process says; where it says that another is lost, `LOST` stands for all that is said of it."""
+    """Copy lines to `write`; from the first sign of a lost process on, write only `LOST`."""
     held, lost = [], False
     for line in lines:
-        if lost:  # read on: a full pipe would keep the process from ending
+        if lost:  # keep reading: a full pipe would keep the process from ending
             continue
         if lost := _FATAL in line or LOST.encode() in line:
             write(f'{LOST}\n'.encode())
@@ -119,6 +121,7 @@ def pass_on(lines: Iterable[bytes], write: Callable[[bytes], object]) -> None:
 
 
 if __name__ == '__main__':
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the process, whose end is this one's
+    # Signals are meant for the parent; this process ends after it.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.SIG_IGN)
     pass_on(sys.stdin.buffer, lambda said: os.write(1, said))

@@ -1,7 +1,8 @@
-"""Shows what corpora hold: `python -m ser_jax.eda --corpora=ravdess,tess` → one page, figures for print, tables.
+"""Corpora explored: `python -m ser_jax.eda --corpora=ravdess,tess` → page, figures, tables.
 
-Counts, lengths, rates, levels and words come from `log_mel` shards, else `waveform`, else `text` ones; waves and spectrograms
-from `native` shards if they are built, else from `waveform` ones. Corpora of texts get counts and words.
+Counts, lengths, rates, levels and words come from `log_mel` shards, else from `waveform`, else from
+`text`; waves and spectrograms from `native` shards, else from `waveform`. Corpora of texts get
+counts and words. The figures are for print.
 """
 
 import pathlib
@@ -20,16 +21,17 @@ from ser_jax.report import exploration
 def explore(
     names: Sequence[str], output: pathlib.Path, data_dir: str = '', channels: Sequence[str] = ()
 ) -> list[Utterances]:
-    """Writes eda.html, figures/ and tables/ to `output` and returns the opened corpora.
+    """Write eda.html, figures/ and tables/ to `output` and return the opened corpora.
 
     Args:
-      names: built corpora. channels: only utterances of these are looked at; () = all.
+      names: built corpora.
+      channels: vocal channels of the utterances to use; () = all.
 
     Raises:
-      InputError: a corpus is not built or damaged, or nothing of it is left.
+      InputError: a corpus is not built or damaged, or has no utterance of these channels.
     """
     corpora = [open_corpus(name, data_dir, channels) for name in names]
-    output.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the work is done
+    output.mkdir(parents=True, exist_ok=True)  # raises before the work if it is not writable
     looks = [look(u, data_dir) for u in corpora]
     tables = statistics.tables(corpora) | {'sheets': exemplars.shown([e for found in looks for e in found.found])}
     exploration.write(output, corpora, tables, looks, statistics.COVERED)
@@ -37,7 +39,7 @@ def explore(
 
 
 def open_corpus(name: str, data_dir: str = '', channels: Sequence[str] = ()) -> Utterances:
-    """One corpus from the config that is read fastest: log_mel, else waveform, else text."""
+    """Open a corpus from the config that is fastest to read: log_mel, else waveform, else text."""
     there = [c for c in ('log_mel', 'waveform', 'text') if c in exemplars.built(name, data_dir)]
     corpus = open_corpora([name], data_dir, there[0] if there else 'log_mel')
     if not channels:
@@ -49,7 +51,7 @@ def open_corpus(name: str, data_dir: str = '', channels: Sequence[str] = ()) -> 
 
 
 def look(corpus: Utterances, data_dir: str = '') -> exploration.Look:
-    """The recordings of one corpus that the page shows, before and after augmentation."""
+    """Return the recordings of one corpus for the page, before and after augmentation."""
     name, notes = corpus.names[0], statistics.notes(corpus)
     if not (corpus.seconds > 0).any():
         return exploration.Look((), (), (), '', notes, '', '')
@@ -66,7 +68,7 @@ def look(corpus: Utterances, data_dir: str = '') -> exploration.Look:
 
 
 def main(argv: list[str]) -> None:
-    """Looks, writes, says where."""
+    """Explore the corpora, print their totals and the paths of the results."""
     if argv[1:]:
         raise InputError(f'unexpected argument {argv[1]!r}; corpora are given as --corpora=')
     names, channels = flags.FLAGS.corpora, flags.FLAGS.channels
@@ -85,7 +87,7 @@ def main(argv: list[str]) -> None:
 
 
 def _line(row: dict) -> str:
-    """One corpus in one line."""
+    """Describe one corpus in one line."""
     words = [f'{row["utterances"]:,} utterances', f'{row["emotions"]} emotions', f'{row["speakers"]:,} speakers']
     if row['recordings']:
         words += [f'{row["hours"]:.2f} hours', f'median {row["seconds_median"]:.2f} s, {row["level_db_median"]:.1f} dB']
@@ -96,7 +98,7 @@ def _line(row: dict) -> str:
 
 
 def define_flags() -> None:
-    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
     flags.DEFINE_list('corpora', [], 'Built corpora to look at, e.g. ravdess,tess.')
     flags.DEFINE_list('channels', [], "Only these vocal channels, e.g. speech; '' = all.")
     flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets.")

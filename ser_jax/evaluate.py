@@ -1,8 +1,8 @@
-"""Scores trained runs: `python -m ser_jax.evaluate --runs='runs/*' [--corpora=…]` → one table, predictions, report.
+"""Scores of runs: `python -m ser_jax.evaluate --runs='runs/*' [--corpora=…]` → table and report.
 
-By itself a run is scored on what its own folds hold out. With --corpora it is scored on other built corpora too, by
-every member (protocol `cross_corpus`); corpora that a run was trained on are scored on its folds alone. With --merge the
-runs are pieces of one (`members.only`), put together before they are scored.
+By default a run is scored on the test sides of its own folds. With --corpora every member is scored
+on other built corpora too (protocol `cross_corpus`); corpora that a run was trained on are scored
+on its folds only. With --merge the runs are pieces of one (`members.only`), merged before scoring.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from ser_jax.scoring import scores as scoring
 
 
 def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print) -> pa.Table:
-    """The predictions of all finished members of all runs: one row per (run, member, modality, utterance).
+    """Return the predictions of all finished members, a row per (run, member, modality, utterance).
 
     Raises:
       InputError: a corpus is not built or is another build than the run's, a kept model is damaged,
@@ -43,7 +43,7 @@ def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str
 def evaluate_run(
     trained: Trained, opened: dict, corpora: Sequence[str] = (), data_dir: str = '', say=print
 ) -> pa.Table:
-    """As `evaluate`, for one run; `opened` keeps corpora open from run to run."""
+    """Return the predictions of one run, like `evaluate`; `opened` caches corpora between runs."""
     config = trained.config.copy_and_resolve_references()
     config.data.dir = data_dir or config.data.dir
     if waiting := [m for m in trained.folds if m not in trained.finished]:
@@ -60,8 +60,8 @@ def evaluate_run(
     built = opens(tuple(config.data.corpora), tuple(config.data.variants))
     trained.check_build(built.fingerprints, config.data.dir)
     own = assemble.labeled(config, built)
-    trained.check_build(own.fingerprints, config.data.dir)  # of texts too
-    if len(own.facts) == len(trained.corpora):  # an answer is chosen from what it was in training
+    trained.check_build(own.fingerprints, config.data.dir)  # including texts
+    if len(own.facts) == len(trained.corpora):  # same answer classes as in training
         own = dataclasses.replace(own, facts=tuple(trained.corpora))
     if config.data.texts and config.data.texts not in trained.environment['fingerprints']:
         say(
@@ -80,7 +80,7 @@ def evaluate_run(
 
 
 def _unknown(trained: Trained, own: Utterances, other: Utterances, say) -> Utterances:
-    """The utterances of another corpus that share no recording and no speaker with `own`."""
+    """Drop the utterances of another corpus that share a recording or a speaker with `own`."""
     known, heard = split_checks.shared(own, other)
     name, others = other.names[0], int((heard & ~known).sum())
     run = trained.directory
@@ -93,13 +93,13 @@ def _unknown(trained: Trained, own: Utterances, other: Utterances, say) -> Utter
 
 
 def _through_frozen(trained: Trained, config, utterances: Utterances) -> Utterances:
-    """What was computed once for training, where there is such a thing and the weights are still those; else as it is."""
+    """Return the frozen layers' cached activations if the weights are unchanged, else the input."""
     if not trained.learner.frozen_units:
         return utterances
     try:
         if trained.learner.begins_with() != trained.environment.get('begins_with'):
             return utterances
-    except InputError:  # the file is gone: the run has all that is needed
+    except InputError:  # no file of weights: the run holds all parameters
         return utterances
     return assemble.through_frozen(
         config, utterances.select(trained.takes(utterances)), trained.learner
@@ -107,7 +107,7 @@ def _through_frozen(trained: Trained, config, utterances: Utterances) -> Utteran
 
 
 def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -> Iterator[pa.Table]:
-    """The rows of one run on its own test folds, or (`crossed`) on a whole corpus it never heard."""
+    """Yield the rows of one run on its own test sides, or (`crossed`) on a whole other corpus."""
     known = np.isin(utterances.emotion, trained.emotions)
     if crossed:
         spoken = known & np.isin(utterances.channel, list(config.data.channels))
@@ -126,11 +126,11 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
     chosen, everything = (
         answerable(by, utterances.facts, trained.emotions, trained.corpora) for by in (config.data.supported, 'run')
     )
-    if (chosen != everything).any():  # the score assumes more than a stranger's recording gives
+    if (chosen != everything).any():  # the score assumes that the corpus is known
         protocol += ', corpus known'
     members = _members(trained, utterances, crossed)
     at_once = scored_at_once(len(members))
-    made: dict[int, Group] = {}  # what is compiled and shared serves all members
+    made: dict[int, Group] = {}  # compiled programs and shared arrays serve all members
     for i in range(0, len(members), at_once):
         some = members[i : i + at_once]
         for member, prediction in zip(some, _predict(trained, config, utterances, some, made), strict=True):
@@ -143,10 +143,10 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
 
 
 def _members(trained: Trained, utterances: Utterances, crossed: bool) -> list[Member]:
-    """The finished members with what each is tested on: its test side or, `crossed`, everything.
+    """Return the finished members, each with its test side or, `crossed`, all utterances as test.
 
     Raises:
-      InputError: an utterance is not there, or a member learnt a speaker it is tested on.
+      InputError: an utterance is missing, or a member was trained on a speaker it is tested on.
     """
     place = {
         f'{utterances.names[c]}/{i}': n for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))
@@ -170,7 +170,7 @@ def _members(trained: Trained, utterances: Utterances, crossed: bool) -> list[Me
 def _check_sides(
     trained: Trained, member: str, tested: np.ndarray, place: dict[str, int], speaker: np.ndarray
 ) -> None:
-    """Refuse a member that learnt a voice it is tested on, unless its protocol names the leak."""
+    """Refuse a member trained on a speaker it is tested on, unless its protocol names the leak."""
     if protocols.is_leaky(trained.protocol):
         return
     learnt = {
@@ -191,16 +191,16 @@ def _predict(trained: Trained, config, utterances: Utterances, members: list[Mem
     names, span = [m.name for m in members], assemble.eval_span(config, utterances)
     own, size = trained.own(names, utterances.text), len(members)
     if size not in made:
-        made.clear()  # the corpus is on the devices once
+        made.clear()  # at most one copy of the corpus on the devices
         shared = assemble.shared_arrays(config, utterances, trained.emotions, span, trained.corpora)
-        mesh = device_mesh(size, 1)  # scoring divides members only
+        mesh = device_mesh(size, 1)  # scoring shards members only
         made[size] = Group(trained.learner, members, own, shared, utterances, mesh, batch_size=1, steps=1)
     group = made[size] = made[size].regroup(members, own)
     return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
 
 
 def _rows(trained: Trained, utterances: Utterances, member: Member, said: Prediction, protocol: str) -> pa.Table:
-    """One member's answers as rows of the table of predictions."""
+    """Return one member's predictions as rows of the table."""
     at, parts = said.utterance, []
     for modality, probabilities in said.probabilities.items():
         same = lambda value: np.full(len(at), value)
@@ -228,7 +228,7 @@ def _rows(trained: Trained, utterances: Utterances, member: Member, said: Predic
 
 
 def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
-    """The directory of the run of which `directories` hold the pieces, made or renewed; beside them by default."""
+    """Merge the pieces in `directories`; return the merged run, by default beside them."""
     given = flags.FLAGS.output
     whole = (
         pathlib.Path(given)
@@ -241,7 +241,7 @@ def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
 
 
 def main(argv: list[str]) -> None:
-    """Scores, shows, writes."""
+    """Score the runs, print the table, write the results."""
     if argv[1:]:
         raise InputError(f'unexpected argument {argv[1]!r}; runs are given as --runs=')
     directories = find_runs(flags.FLAGS.runs)
@@ -278,7 +278,7 @@ def main(argv: list[str]) -> None:
 
 
 def define_flags() -> None:
-    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
     flags.DEFINE_list('runs', [], "Directories of trained runs; globs like 'runs/*' are expanded.")
     flags.DEFINE_list('corpora', [], 'Built corpora to score on as well, e.g. ravdess,synthetic.')
     flags.DEFINE_bool(

@@ -1,4 +1,7 @@
-"""Trains: `python -m ser_jax.main --config=configs/conv_bilstm.py --workdir=runs/x [--config.any.knob=value]`."""
+"""Training of a config, from the beginning or from its last checkpoint.
+
+python -m ser_jax.main --config=configs/conv_bilstm.py --workdir=runs/x [--config.any.knob=value]
+"""
 
 import pathlib
 
@@ -17,7 +20,7 @@ _CLUSTER = flags.DEFINE_bool('cluster', False, 'Find the other processes by the 
 
 
 def main(argv: list[str]) -> None:
-    """Flags, devices, one call."""
+    """Parse the flags, set up the devices, train."""
     from ser_jax.contract import InputError
 
     if argv[1:]:

@@ -1,8 +1,9 @@
-"""The published systems, each under its own protocol and speaker-independently: `python -m ser_jax.reproduce [--full]`.
+"""Published systems, reproduced: `python -m ser_jax.reproduce [--full]`.
 
-Every run is a training of configs/seeds/ like any other, in a process of its own under --output; what is finished is not
-trained again, what was interrupted goes on. At the end: one table on screen, `published.md`, `published.json`, and the
-report of all runs.
+Each system is trained under its own protocol and speaker-independently. Every run is an ordinary
+training of configs/seeds/, in a process of its own under --output; finished runs are not trained
+again, interrupted ones resume. The results are one table on screen, `published.md`,
+`published.json`, and the report of all runs.
 """
 
 import json
@@ -33,10 +34,13 @@ class System(NamedTuple):
     """A published system.
 
     Attributes:
-      name: of its config. corpora: what it is trained on here. sources: the builder config it reads under its own protocol
-        and speaker-independently. trunk: whose weights it begins with.
-      claim: what was published, with what it was measured on. budget: what it was trained for.
-      why: what that number is worth.
+      name: name of its config.
+      corpora: corpora it is trained on here.
+      sources: builder configs it reads under its own protocol and speaker-independently.
+      claim: the published result and the data it was measured on.
+      budget: the published length of training.
+      why: the worth of that result.
+      trunk: network whose pretrained weights it begins with.
     """
 
     name: str
@@ -100,7 +104,7 @@ SYSTEMS = (
 
 
 def missing(systems: list[System], root: pathlib.Path) -> list[str]:
-    """The commands that build what the systems read and is not there."""
+    """Return the commands for the builds that the systems read and that do not exist."""
     commands = {}
     where = '' if root == data_dir('').absolute() else f' --data_dir={root}'
     for s in systems:
@@ -113,7 +117,7 @@ def missing(systems: list[System], root: pathlib.Path) -> list[str]:
 
 
 def plan(systems: list[System], full: bool) -> list[tuple[System, str, bool]]:
-    """(system, which, ready) in the order in which they run; a system whose weights are missing is not ready."""
+    """Return (system, which, ready) in the order of the runs; ready = its weights are there."""
     budget = '-full' if full else ''
     return [
         (s, which + budget, not s.trunk or weights.find(s.trunk) is not None)
@@ -123,7 +127,7 @@ def plan(systems: list[System], full: bool) -> list[tuple[System, str, bool]]:
 
 
 def train(system: System, which: str, output: pathlib.Path, root: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """Trains one run, or goes on with it; returns its directory and its exit code, which it has explained itself."""
+    """Train or resume one run; return its directory and its exit code, which it explains itself."""
     directory = output / f'{system.name}_{which.replace("-", "_")}'
     command = [
         sys.executable, '-m', 'ser_jax.main', f'--config={CONFIGS / system.name}.py:{which}', f'--workdir={directory}',
@@ -133,7 +137,7 @@ def train(system: System, which: str, output: pathlib.Path, root: pathlib.Path) 
 
 
 def pooled(predictions: pa.Table) -> pa.Table:
-    """The predictions of one run with all its corpora as one, so that it has one score."""
+    """Return the predictions of one run with all its corpora as one, so that it has one score."""
     corpora = list(dict.fromkeys(predictions['corpus'].to_pylist()))
     if len(corpora) == 1:
         return predictions
@@ -144,13 +148,14 @@ def pooled(predictions: pa.Table) -> pa.Table:
 
 
 def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pathlib.Path) -> list[dict[str, str]]:
-    """Trains and scores the systems that can be; writes the table and the report to `output`.
+    """Train and score the systems that are ready; write the table and the report to `output`.
 
     Returns:
-      A row a system, as `report.published.lines` makes them; systems that were not asked for keep the row they had.
+      One row per system, as `report.published.lines` makes them; other systems keep their row.
 
     Raises:
-      InputError: builds are missing (with the commands); or, once all others are scored, a training ended with an error.
+      InputError: builds are missing (with the commands), or a training failed (raised once all
+        others are scored).
     """
     ready = [s for s in systems if not s.trunk or weights.find(s.trunk) is not None]
     if commands := missing(ready, root):
@@ -160,7 +165,7 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
     rows: dict[str, dict] = {s.name: {'system': s} for s in systems}
     done, failed = [], []
     for system, which, there in plan(systems, full):
-        if there:  # all are trained before one is scored: this process would keep the accelerator from them
+        if there:  # train all before scoring: this process would occupy the accelerator
             started = time.monotonic()
             directory, code = train(system, which, output, root)
             minutes = (time.monotonic() - started) / 60
@@ -204,7 +209,7 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
 
 
 def _before(path: pathlib.Path) -> list[dict[str, str]]:
-    """The lines of an earlier table, read before anything is trained."""
+    """Return the lines of an earlier table, read before anything is trained."""
     try:
         lines = json.loads(path.read_text()) if path.exists() else []
     except ValueError as e:
@@ -217,13 +222,13 @@ def _before(path: pathlib.Path) -> list[dict[str, str]]:
 
 
 def training(config: ConfigDict) -> str:
-    """How long and how fast a run learns, and on what scale, as far as systems differ in it."""
+    """Describe the epochs, the optimizer and the feature scale, in which systems differ."""
     scale = {'none': 'features as they are'}.get(config.features.normalize, 'features normalized')
     return f'{config.train.epochs} epochs, {config.optim.name} {config.optim.learning_rate:g}, {scale}'
 
 
 def main(argv: list[str]) -> None:
-    """Trains, scores, shows."""
+    """Train and score the systems, print the table."""
     f = flags.FLAGS
     if argv[1:]:
         raise InputError(f'unexpected argument {argv[1]!r}; systems are given as --systems=')
@@ -242,7 +247,7 @@ def main(argv: list[str]) -> None:
 
 
 def define_flags() -> None:
-    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
     flags.DEFINE_list('systems', [], f'Which; all by default: {", ".join(s.name for s in SYSTEMS)}.')
     flags.DEFINE_bool(
         'full', False, 'The published epochs where they are known, and three seeds speaker-independently.'

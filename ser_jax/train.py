@@ -1,4 +1,4 @@
-"""A run, told from top to bottom: members in groups, epochs, validation, checkpoints, what is kept."""
+"""Training of a run: groups of members, epochs, validation, checkpoints, kept variables."""
 
 import collections
 import contextlib
@@ -23,26 +23,26 @@ from ser_jax.scoring import metrics
 
 
 class _Training(NamedTuple):
-    """What stays the same from group to group."""
+    """The parts of a training that are the same for all groups."""
 
     run: assemble.Run
     groups: list[list[int]]  # indices of members
     workdir: pathlib.Path
-    files: dict[str, Any]  # what the run's files say of it
+    files: dict[str, Any]  # content of the run's files, by name
     book: logbook.Logbook
-    made: dict[int, Group]  # by size
+    made: dict[int, Group]  # group size -> group
     say: Callable[[str], None]
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Trains every member of `config`, or goes on where `workdir` stands.
+    """Train every member of `config`, or resume from the state in `workdir`.
 
-    Leaves in `workdir`: config.json, environment.json, folds.json, normalization.json, vocabulary.json, metrics.jsonl,
-    tensorboard/, checkpoints/ and best/<member>/. A kept model that is removed is trained again.
+    Leaves in `workdir`: config.json, environment.json, folds.json, normalization.json,
+    vocabulary.json, metrics.jsonl, tensorboard/, checkpoints/ and best/<member>/. A kept model that
+    was removed is trained again.
 
     Raises:
-      InputError: what the user gave cannot be trained, or `workdir` belongs to another config or
-        is in use.
+      InputError: the config cannot be trained, or `workdir` belongs to another config or is in use.
     """
     workdir = pathlib.Path(workdir).absolute()
     first = jax.process_index() == 0
@@ -56,17 +56,17 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def _train(config: ConfigDict, workdir: pathlib.Path, say: Callable[[str], None]) -> None:
-    """As `train`, in a directory that no other process works in."""
+    """Train as in `train`, in a directory that no other process works in."""
     config = directory.settle(config, workdir)
     run = assemble.open_run(config)
     directory.decide_at_once(run)
     which = _chosen(run)
     groups = [which[i : i + config.members.at_once] for i in range(0, len(which), config.members.at_once)]
     for group in groups:
-        device_mesh(len(group), config.train.batch_size)  # what no device can hold is said before anything is written
+        device_mesh(len(group), config.train.batch_size)  # raises before anything is written
     _warn(run, len(which), say)
     files, first = directory.describe(run, workdir), jax.process_index() == 0
-    # A folder without config.json is not taken for a run.
+    # A folder without config.json is no run yet: write its files before the first checkpoint.
     if first and not (workdir / 'config.json').exists():
         directory.write(files, workdir)
     book = logbook.Logbook(workdir, config.train.tensorboard, writes=first)
@@ -84,7 +84,7 @@ def _train(config: ConfigDict, workdir: pathlib.Path, say: Callable[[str], None]
 
 
 def _go_through(training: _Training, order: list[int], directory_of_states: pathlib.Path) -> None:
-    """Trains the groups `order`, or goes on at their checkpoints; writes what members keep."""
+    """Train the groups `order`, or resume from their checkpoints; write the kept variables."""
     run, groups, workdir, files, book, made, say = training
     epochs, first = run.config.train.epochs, jax.process_index() == 0
     checkpoints = progress = None
@@ -93,14 +93,14 @@ def _go_through(training: _Training, order: list[int], directory_of_states: path
         like = lambda number: _group(run, groups[order[(number - 1) // epochs]], made).init()
         restored = checkpoints.restore(like, say, distributed.says_lost)
         if first:
-            directory.write(files, workdir)  # only now: a refused run is left as it is
+            directory.write(files, workdir)  # only now: a refused run stays as it is
         done, state = restored or (0, None)
         if restored:
             say(
                 f'going on from checkpoint {done}: epoch {(done - 1) % epochs + 1} of {epochs}, '
                 f'group {order[(done - 1) // epochs] + 1} of {len(groups)}'
             )
-        # The turn to go on with; what it kept is written (again) at its end.
+        # The turn to resume; its kept variables are written (again) at its end.
         current = max(0, done - 1) // epochs
         turn = {run.members[k].name: t for t, g in enumerate(order) for k in groups[g]}
         book.rewind(
@@ -119,7 +119,7 @@ def _go_through(training: _Training, order: list[int], directory_of_states: path
                 done += 1
                 if (epoch + 1) % run.config.train.checkpoint_every == 0 or epoch + 1 == epochs:
                     checkpoints.save(done, state)
-            checkpoints.wait()  # what is kept is final only once it would be resumed from
+            checkpoints.wait()  # kept variables are final only once a resume would begin here
             _keep(group, state, workdir, book)
             state = None
     finally:
@@ -129,14 +129,14 @@ def _go_through(training: _Training, order: list[int], directory_of_states: path
 
 
 def _lost(training: _Training) -> list[int]:
-    """The groups that ended and of which a kept model is missing; the same in every process."""
+    """Return the ended groups that lack a kept model; the same on every process."""
     kept = lambda k: (training.workdir / 'best' / training.run.members[k].name / 'about.json').exists()
     there = np.array([all(kept(k) for k in group) for group in training.groups])
     return np.flatnonzero(~multihost_utils.broadcast_one_to_all(there)).tolist()
 
 
 def _warn(run: assemble.Run, members: int, say: Callable[[str], None]) -> None:
-    """Names numbers that can be and are most likely not meant."""
+    """Report values that are valid but most likely not intended."""
     at_once, batch = run.config.members.at_once, run.config.train.batch_size
     if at_once > len(run.members):
         say(f'members.at_once={at_once} is more than the {len(run.members)} members of this run: all share a step')
@@ -149,7 +149,7 @@ def _warn(run: assemble.Run, members: int, say: Callable[[str], None]) -> None:
 
 
 def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, checkpoints):
-    """One epoch of one group: train, validate, mark the best, write it down."""
+    """Run one epoch of one group: train, validate, mark the best state, write the records."""
     names = [m.name for m in group.members]
     label = names[0] if len(names) == 1 else f'{len(names)} members'
     for steps, state in zip(group.dispatches, group.train_epoch(state, epoch), strict=True):
@@ -176,12 +176,12 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
     scores = _validate(run, group, group.learner.candidate(state))
     uar, loss = (np.array(x) for x in zip(*scores, strict=True))
     merit = {'uar': uar, 'loss': -loss, 'last': np.full(len(names), float(epoch))}
-    merit = merit[run.config.train.select].astype(np.float32)  # as the state keeps it: equals must be equal
-    if run.config.train.select != 'last':  # a few speakers' score jumps from epoch to epoch
+    merit = merit[run.config.train.select].astype(np.float32)  # as in the state: ties are equal
+    if run.config.train.select != 'last':  # scores of a few speakers vary between epochs
         before = np.where(np.isnan(host['recent']), merit, host['recent'])
         merit = before + (merit - before) / np.float32(run.config.train.select_over)
     rate = np.broadcast_to(host['rate'], len(names))
-    # Of equals the later epoch is kept: the learning rate falls, so it is the more settled one.
+    # Of equal scores the later epoch is kept, because the learning rate has fallen since.
     state = group.keep(state, merit >= host['best'], merit, epoch + 1)
     for k, name in enumerate(names):
         book.write(
@@ -207,7 +207,7 @@ def _rounded(value: float) -> float | None:
 
 
 def _validate(run: assemble.Run, group: Group, variables) -> list[tuple[float, float]]:
-    """(UAR, loss) of each member on its validation speakers; nan where it has none."""
+    """Return (UAR, loss) of each member on its validation speakers; nan where it has none."""
     if not len(group.members[0].valid):
         return [(float('nan'), float('nan'))] * len(group.members)
     span = assemble.eval_span(run.config, run.utterances)
@@ -216,7 +216,7 @@ def _validate(run: assemble.Run, group: Group, variables) -> list[tuple[float, f
 
 
 def score(run: assemble.Run, prediction: Prediction) -> tuple[float, float]:
-    """(UAR, mean negative log-likelihood) of a member's own reading of some utterances."""
+    """Return (UAR, mean negative log-likelihood) of a member's predictions."""
     probabilities = prediction.probabilities[assemble.headline(prediction.probabilities)]
     truth = np.array([run.emotions.index(e) for e in run.utterances.emotion[prediction.utterance]])
     uar = metrics.scores(metrics.confusion(truth, probabilities.argmax(1), len(run.emotions)))['uar']
@@ -224,7 +224,7 @@ def score(run: assemble.Run, prediction: Prediction) -> tuple[float, float]:
 
 
 def _keep(group: Group, state, workdir: pathlib.Path, book) -> None:
-    """Writes the kept variables of a finished group, member by member; those already written stay."""
+    """Write the kept variables of a finished group, member by member; skip existing ones."""
     best = group.host(state.best)
     about = group.host({'score': state.best_score, 'epoch': state.best_epoch})
     for k, member in enumerate(group.members):
@@ -235,12 +235,12 @@ def _keep(group: Group, state, workdir: pathlib.Path, book) -> None:
 
 
 def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group:
-    """The group of the members `which`; groups of one size share what is compiled."""
+    """Return the group of the members `which`; groups of one size share compiled programs."""
     members, own = [run.members[k] for k in which], assemble.own_arrays(run, which)
     if len(which) in made:
         made[len(which)] = made[len(which)].regroup(members, own)
     else:
-        made.clear()  # the corpus is on the devices once
+        made.clear()  # at most one copy of the corpus on the devices
         config = run.config
         span = max(assemble.eval_span(config, run.utterances), run.learner.inputs.span)
         per_dispatch = config.train.steps_per_dispatch or (1 if jax.default_backend() == 'cpu' else 16)
@@ -259,7 +259,7 @@ def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group
 
 
 def _chosen(run: assemble.Run) -> list[int]:
-    """Indices of the members to train here."""
+    """Return the indices of the members to train."""
     for knob in ('seeds', 'only'):
         counts = collections.Counter(run.config.members[knob])
         if twice := [k for k, n in counts.items() if n > 1]:
@@ -271,5 +271,5 @@ def _chosen(run: assemble.Run) -> list[int]:
     return only
 
 
-if __name__ == '__main__':  # the command is main's: whoever runs this file means to train
+if __name__ == '__main__':  # the command is ser_jax.main; run it for this file too
     runpy.run_module('ser_jax.main', run_name='__main__', alter_sys=True)

@@ -1,8 +1,9 @@
-"""Fetches pretrained trunks: `python -m ser_jax.weights densenet201 [--from=FILE|URL] [--dir=FOLDER]`.
+"""Pretrained trunks: `python -m ser_jax.weights densenet201 [--from=FILE|URL] [--dir=FOLDER]`.
 
-A file is continued where a download broke, checked against the published checksum, and imported once, so that every tensor
-is known to have its place. --from names a mirror of Keras' file, or a file that is already here: Keras' .h5, or
-timm's .safetensors. Without a name it lists the trunks and whether their weights are there.
+A broken download is resumed, and a file is checked against the published checksum and imported
+once, to verify that every tensor has its place. --from names a mirror of Keras' file or a local
+file: Keras' .h5 or timm's .safetensors. Without a name, the trunks are listed with their files of
+weights.
 """
 
 import os
@@ -18,15 +19,16 @@ from ser_jax.models import backbones, weights
 
 
 def get(name: str, source: str = '', where: str | os.PathLike = '', say=lambda line: None) -> pathlib.Path:
-    """The file of weights of a trunk, in its folder and with every tensor in its place.
+    """Fetch and verify the weights of a trunk; return the path of the file.
 
     Args:
-      source: '' = where Keras publishes it; the URL of a mirror of that file; or a file.
+      source: '' = the URL where Keras publishes it; the URL of a mirror of that file; or a file.
       where: the folder; '' = `models.weights.folder`.
-      say: hears what is done.
+      say: receives one line about the imported file.
 
     Raises:
-      InputError: no such trunk, no network, a wrong checksum, or a file that does not fit the trunk.
+      InputError: no such trunk, no network, a wrong checksum, or a file that does not fit the
+        trunk.
     """
     trunk = backbones.by_name(name)
     folder = pathlib.Path(where).expanduser() if where else weights.folder()
@@ -39,7 +41,7 @@ def get(name: str, source: str = '', where: str | os.PathLike = '', say=lambda l
         raise InputError(f'{url} is no mirror of {published.name}; download it yourself and give --from=FILE')
     archive = download.Archive(url, published.size, published.md5)
     if archive.name != path.name and path.is_file():
-        os.replace(path, folder / archive.name)  # checked like one that comes under the mirror's name
+        os.replace(path, folder / archive.name)  # checked like a file downloaded from the mirror
     found = download.fetch(archive, folder, f'or download {published.name} elsewhere and give --from=FILE')
     os.replace(found, path)
     say(_account(trunk, name, path))
@@ -47,7 +49,7 @@ def get(name: str, source: str = '', where: str | os.PathLike = '', say=lambda l
 
 
 def _adopt(trunk, name: str, given: pathlib.Path, folder: pathlib.Path, say) -> pathlib.Path:
-    """Checks a file and puts a copy of it where it is looked for."""
+    """Verify a file and copy it to the folder of weights."""
     if not given.is_file():
         raise InputError(f'--from={given} is no file; expected a .h5 of Keras, a .safetensors of timm, or a URL')
     account = _account(trunk, name, given)
@@ -62,7 +64,7 @@ def _adopt(trunk, name: str, given: pathlib.Path, folder: pathlib.Path, say) -> 
 
 
 def _account(trunk, name: str, path: pathlib.Path) -> str:
-    """Imports a file; says what was in it."""
+    """Import a file and describe its tensors."""
     backbone = trunk(style='torch' if path.suffix == '.safetensors' else 'keras')
     tensors = weights.load(backbone, path)
     numbers = sum(v[...].size for *_, v in backbone.weights())
@@ -70,7 +72,7 @@ def _account(trunk, name: str, path: pathlib.Path) -> str:
 
 
 def listing(where: str | os.PathLike = '') -> list[str]:
-    """A line a trunk: its name, whose weights are there, and where, or the command that brings them."""
+    """Return the lines of each trunk: its files of weights, or the command that fetches them."""
     lines = []
     for name in backbones.BACKBONES:
         there = [(s, p) for s in ('keras', 'torch') if (p := weights.find(name, s, where or None))]
@@ -81,7 +83,7 @@ def listing(where: str | os.PathLike = '') -> list[str]:
 
 
 def main(argv: list[str]) -> None:
-    """Prints what there is, or where the file lies that was fetched."""
+    """Print the known trunks, or the paths of the fetched files."""
     f = flags.FLAGS
     source, where = f['from'].value, f.dir
     if len(argv) == 1:
@@ -101,7 +103,7 @@ def main(argv: list[str]) -> None:
 
 
 def define_flags() -> None:
-    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
     flags.DEFINE_string('from', '', 'A file, or the URL of a mirror, to take the weights from.')
     flags.DEFINE_string('dir', '', f"Where they lie; '' = {weights.FOLDER}.")
 

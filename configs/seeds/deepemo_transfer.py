@@ -1,15 +1,18 @@
-"""DeepEmo's transfer model: a convolution from one channel to three, a frozen InceptionV3, one dense layer.
+r"""DeepEmo's transfer model: a convolution from 1 to 3 channels, frozen InceptionV3, a dense layer.
 
     pip install -e '.[weights]'
     python -m ser_jax.weights inception_v3
-    python -m ser_jax.main --config=configs/seeds/deepemo_transfer.py:own --workdir=runs/seeds/deepemo_transfer_own
+    python -m ser_jax.main --config=configs/seeds/deepemo_transfer.py:own \
+        --workdir=runs/seeds/deepemo_transfer_own
 
-`own` is the published split, a random tenth; the picture is the magnitude of 1553 x 257 without logarithm. 14,373 parameters
-are trained, as published; what the frozen trunk would say is not cached, because the first convolution before it learns.
+`own` is the published split, a random tenth; the input image is the magnitude of 1553 x 257 without
+logarithm. 14,373 parameters are trained, as published; the outputs of the frozen trunk are not
+cached, because the first convolution before it is trained.
 
-Score: not measured, it needs ImageNet weights; the path was run on random ones. Published: accuracy about 0.70, n not stated.
-When measured, UAR with its interval belongs here.
-Cost: not measured; every step goes through all of InceptionV3, so on 2 cores expect hours rather than min.
+Score: not measured, as it needs ImageNet weights; the code was run on random weights. Published:
+accuracy about 0.70, n not stated. Once measured, UAR with its interval belongs here.
+Cost: not measured; every step goes through all of InceptionV3, so on 2 cores expect hours rather
+than min.
 """
 
 from ser_jax.config import base, published

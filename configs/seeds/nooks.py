@@ -1,16 +1,18 @@
-"""Nooks, "Speech Sentiment Analysis with CNNs & LSTMs": ten names, four convolution blocks and a BiLSTM.
+"""Nooks, "Speech Sentiment Analysis with CNNs & LSTMs": ten classes, 4 convolution blocks, BiLSTM.
 
     python -m ser_jax.main --config=configs/seeds/nooks.py:own --workdir=runs/seeds/nooks_own
 
-Two of the ten names, boredom and trusting, have no examples: they stay on the head and are masked wherever an answer is
-given. `own` is the split by position in each actor's sorted files: it trains on no disgust and no surprise and tests
-hardly anything else, so that at most 2 of 9 test clips can be right; its front end is the published one, a bank laid out for
-16 kHz over 48 kHz recordings, power without logarithm. `speakers_k` hears a correct log-mel of 40 bands. Layer widths,
-optimizer and epochs were not published; they are ours.
+Two of the ten classes, boredom and trusting, have no examples: the network keeps their outputs,
+which are masked in every answer. `own` is the split by position in each actor's sorted files: its
+training side has no disgust and no surprise and its test side hardly anything else, so that at most
+2 of 9 test clips can be right; its front end is the published one, a bank laid out for 16 kHz over
+48 kHz recordings, power without logarithm. `speakers_k` uses a correct log-mel of 40 bands. Layer
+widths, optimizer and epochs were not published; they are ours.
 
-Score (20 of RAVDESS's 24 actors, 1 seed). `own`, 4 epochs, n = 180: accuracy 0.000 inflated, with no interval to speak of;
-published precision 0.87, recall 0.85, F1 0.86, n not stated, which its split does not allow. `speakers_k`, 20 epochs, 3
-folds, n = 1,199: UAR 0.456, 95 % interval by speaker [0.405, 0.508], accuracy 0.468.
+Score (20 of RAVDESS's 24 actors, 1 seed). `own`, 4 epochs, n = 180: accuracy 0.000 inflated, with
+no meaningful interval; published precision 0.87, recall 0.85, F1 0.86, n not stated, which its
+split does not allow. `speakers_k`, 20 epochs, 3 folds, n = 1,199: UAR 0.456, 95 % interval by
+speaker [0.405, 0.508], accuracy 0.468.
 Cost: `own` 2 min, `speakers_k` 6 min (2 cores of an AMD EPYC, jax 0.10.2).
 """
 

@@ -1,21 +1,24 @@
-"""STSaM (basecoder0/STSaM_Demo): happy against sad from a 216-step curve and a text, fused by their decisions.
+r"""STSaM (basecoder0/STSaM_Demo): happy / sad from a 216-step curve and a text, fused by decisions.
 
     python -m ser_jax.main --config=configs/seeds/stsam.py:own --workdir=runs/seeds/stsam_own
-    python -m ser_jax.main --config=configs/seeds/stsam.py:speakers_k --workdir=runs/seeds/stsam_speakers_k
+    python -m ser_jax.main --config=configs/seeds/stsam.py:speakers_k \
+        --workdir=runs/seeds/stsam_speakers_k
 
-`own` pairs each utterance with an IMDb review of its label (`leaky_label_pairing`): the text then carries the answer, and
-voices stand on both sides. `speakers_k` reads what was said, which in these corpora says nothing about the emotion.
-462,571 parameters, as published (`--config.model.reader=rnn` reads the text by two recurrent layers instead). `own-full`
-is the published budget, 250 epochs at 1e-5 without normalization, under which little is learnt in a quick run; otherwise
-features are normalized and the rate is 3e-4, over 30 epochs (`own`), 60 (`speakers_k`) and 250 (`speakers_k-full`). At 1e-3 the
-training loss of `speakers_k` does not fall. Each branch's own answer is what the last layer makes of it beside a branch that
-says nothing.
+`own` pairs each utterance with an IMDb review of its label (`leaky_label_pairing`): the text then
+carries the answer, and speakers are on both sides. `speakers_k` uses the spoken text, which in
+these corpora is independent of the emotion. 462,571 parameters, as published
+(`--config.model.reader=rnn` encodes the text by two recurrent layers instead). `own-full` is the
+published budget, 250 epochs at 1e-5 without normalization, which trains little in a quick run;
+otherwise features are normalized and the rate is 3e-4, over 30 epochs (`own`), 60 (`speakers_k`)
+and 250 (`speakers_k-full`). At 1e-3 the training loss of `speakers_k` does not fall. The answer of
+a branch alone is the output of the last layer with the other branch neutral.
 
-Score (20 of RAVDESS's 24 actors, speech and song; 3 of SAVEE's 4 speakers; 1 seed). `own`, n = 59: accuracy 0.797, 95 %
-interval by speaker [0.696, 0.897], UAR 0.781 inflated, text alone 0.630, audio alone 0.755; published 0.671 and 0.726,
-n = 73. `speakers_k`, 3 folds, n = 713: UAR 0.697 [0.645, 0.753], audio alone 0.697, text alone 0.500 (chance 0.5).
-A 44.1 kHz front end on 16 kHz recordings: against their native originals the curve moves by 0.042 (RAVDESS) and 0.006
-(SAVEE) of its spread.
+Score (20 of RAVDESS's 24 actors, speech and song; 3 of SAVEE's 4 speakers; 1 seed). `own`, n = 59:
+accuracy 0.797, 95 % interval by speaker [0.696, 0.897], UAR 0.781 inflated, text alone 0.630, audio
+alone 0.755; published 0.671 and 0.726, n = 73. `speakers_k`, 3 folds, n = 713: UAR 0.697 [0.645,
+0.753], audio alone 0.697, text alone 0.500 (chance 0.5).
+A 44.1 kHz front end on 16 kHz recordings: against their native originals the curve moves by 0.042
+(RAVDESS) and 0.006 (SAVEE) of its spread.
 Cost: `own` 1 min, `speakers_k` 3 min (2 cores of an AMD EPYC, jax 0.10.2).
 """
 

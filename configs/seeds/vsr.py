@@ -1,17 +1,21 @@
-"""VSR (hamhochoisg/vsr-voice-sentimental-recognition): negative against positive from 4 s pictures, DenseNet201.
+"""VSR (hamhochoisg/vsr-voice-sentimental-recognition): negative / positive, 4 s images, DenseNet.
 
     pip install -e '.[weights]'
     python -m ser_jax.weights densenet201
     python -m ser_jax.main --config=configs/seeds/vsr.py:own --workdir=runs/seeds/vsr_own
 
-Windows of 4 s, the tail included, as pictures of 128 mels; anger, disgust, fear and sadness are negative, the rest positive.
-774,914 parameters are trained, as published; what stands before them is computed once a window and kept on disk.
-`--config.model.weights=none --config.model.width=0.25` trains a narrower trunk from scratch instead, under its own name.
+Windows of 4 s, the tail included, as images of 128 mels; anger, disgust, fear and sadness are
+negative, the rest positive. The trunk is DenseNet201. 774,914 parameters are trained, as published;
+the outputs of the layers before them are computed once per window and cached on disk.
+`--config.model.weights=none --config.model.width=0.25` trains a narrower trunk from scratch
+instead, under its own name.
 
-Score: not measured, it needs ImageNet weights; the path was run on random ones (SAVEE). Published: validation loss 0.967,
-n not stated, above ln 2. When measured, UAR, AUC and calibration with their interval belong here.
-A 16 kHz source: the pictures move by 0.036 (RAVDESS) and 0.012 (SAVEE) of their spread.
-Cost: not measured in full; 517 frozen windows take 1.5 min, once (2 cores of an AMD EPYC, jax 0.10.2).
+Score: not measured, as it needs ImageNet weights; the code was run on random weights (SAVEE).
+Published: validation loss 0.967, n not stated, above ln 2. Once measured, UAR, AUC and calibration
+with their interval belong here.
+Effect of a 16 kHz source: the images move by 0.036 (RAVDESS) and 0.012 (SAVEE) of their spread.
+Cost: not measured in full; 517 frozen windows take 1.5 min, once (2 cores of an AMD EPYC, jax
+0.10.2).
 """
 
 from ser_jax.config import base, published

@@ -1,7 +1,7 @@
-"""Checkpoints: the newest states of a running training (Orbax, written in the background), and what each member kept.
+"""Checkpoints of a running training (Orbax, asynchronous) and the kept variables of each member.
 
-checkpoints/<n>/   the state of the group in training after n epochs of all groups, for `resume`
-best/<member>/     the kept variables of a finished member, for evaluate and predict
+checkpoints/<n>/   state of the group in training after n epochs over all groups, for `resume`
+best/<member>/     kept variables of a finished member, for evaluate and predict
 """
 
 import errno
@@ -20,10 +20,10 @@ from jax.experimental import multihost_utils
 
 from ser_jax.contract import InputError, os_error_code, remedy
 
-WRITING = '.writing'  # ends the name of what is not yet whole
-FORMAT = 1  # of the states; a later one gives other meanings to the same names
+WRITING = '.writing'  # suffix of incomplete files and folders
+FORMAT = 1  # of the states; raised when the same names change their meaning
 
-# How tensorstore and the system say that something is in the way which tells nothing of the files.
+# Errors of tensorstore and the system that pass and are no sign of damaged files.
 _PASSING = ('resource_exhausted', 'resource exhausted', 'permission_denied', 'permission denied', 'unavailable', 'out of memory',
             'too many open files', 'stale file handle', 'input/output error')  # fmt: skip
 
@@ -40,16 +40,17 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handler)
 
     def save(self, number: int, state: Any) -> None:
-        """Begins to write `state`; returns once it is copied off the devices.
+        """Start writing `state`; return once it is copied off the devices.
 
         Raises:
-          InputError: the previous write failed, e.g. on a full disk; says which checkpoint is still good.
+          InputError: the previous write failed, e.g. on a full disk; the message names the newest
+            intact checkpoint.
         """
         arguments = ocp.args.StandardSave(_plain(state))
         self._checked(lambda: self._manager.save(number, args=arguments, custom_metadata={'format': FORMAT}))
 
     def wait(self) -> None:
-        """Returns when everything begun is on disk."""
+        """Wait until all started writes are on disk."""
         self._checked(self._manager.wait_until_finished)
 
     def restore(
@@ -58,18 +59,20 @@ class Checkpoints:
         say: Callable[[str], None],
         says_lost: Callable[[Exception], bool] = lambda error: False,
     ) -> tuple[int, Any] | None:
-        """The newest state that can be read and its number; None when there is none.
+        """Return the number and content of the newest readable state; None without checkpoints.
 
-        A damaged one is named through `say`, moved aside and the one before it used. States of
-        another structure are left where they are.
+        A damaged checkpoint is reported through `say` and moved aside, and the one before it is
+        used. States of another structure stay where they are.
 
         Args:
-          template: number -> a state of the same shapes on the devices that shall hold it.
-          says_lost: whether an error is how another process's end shows, which tells nothing of the files.
+          template: number -> a state of the same shapes on the target devices.
+          say: receives one line for each damaged checkpoint.
+          says_lost: error -> True if it shows the end of another process, which is no sign of
+            damaged files.
 
         Raises:
-          InputError: there are checkpoints and none can be read, one cannot be read for now, or
-            all hold states of another structure (nothing is moved then).
+          InputError: no checkpoint can be read, one is unreadable for now, or all hold states of
+            another structure (nothing is moved then).
         """
         numbers = sorted(self._manager.all_steps(), reverse=True)
         others: dict[int, str] = {}  # number -> how its structure differs
@@ -82,7 +85,7 @@ class Checkpoints:
             if _anywhere(bool(problem)):
                 self._move_aside(number, problem or 'as another process found', say)
                 continue
-            # A run's structure does not change: what differs from this one is damaged.
+            # The structure of a run is constant, so newer states that differ from it are damaged.
             for newer, differs in others.items():
                 self._move_aside(newer, differs, say)
             return number, state
@@ -100,7 +103,7 @@ class Checkpoints:
         return None
 
     def newest(self) -> str:
-        """Which checkpoint is the newest that is whole, in words."""
+        """Return a message that names the newest complete checkpoint."""
         self.wait()
         numbers = self._manager.all_steps()
         return (
@@ -113,11 +116,11 @@ class Checkpoints:
         self._checked(self._manager.close)
 
     def _difference(self, number: int, expected: dict[str, Any]) -> str:
-        """How the arrays of a checkpoint differ from the expected ones; '' = equal or unreadable."""
+        """Describe how a checkpoint's arrays differ from `expected`; '' = equal or unreadable."""
         try:
             metadata = self._manager.metadata(number)
             stored = {k: (tuple(m.shape), str(np.dtype(m.dtype))) for k, m in metadata.item_metadata.tree.items()}
-        except Exception:  # Orbax raises many kinds for damaged files; reading the arrays tells which
+        except Exception:  # Orbax raises many types for damaged files; `_read` reports them
             return ''
         written = (metadata.custom_metadata or {}).get('format', 1)
         if written != FORMAT:
@@ -125,14 +128,14 @@ class Checkpoints:
         return difference(stored, {k: (x.shape, str(x.dtype)) for k, x in expected.items()})
 
     def _read(self, number: int, like: Any, says_lost: Callable[[Exception], bool]) -> tuple[Any, str]:
-        """(a state, '') or (None, its damage).
+        """Return (state, '') or (None, a description of its damage).
 
         Raises:
-          InputError: it cannot be read for now, which tells nothing of the file.
+          InputError: the checkpoint is unreadable for now, which is no sign of damage.
         """
         try:
             plain = self._manager.restore(number, args=ocp.args.StandardRestore(_plain(like)))
-        except Exception as e:  # Orbax and tensorstore raise many kinds for damaged files
+        except Exception as e:  # Orbax and tensorstore raise many types for damaged files
             if isinstance(e, MemoryError) or says_lost(e) or any(w in str(e).lower() for w in _PASSING):
                 raise InputError(
                     f'checkpoint {number} in {self.directory} cannot be read for now ({_first_line(e)}); it was left as it '
@@ -153,7 +156,7 @@ class Checkpoints:
     def _checked(self, act: Callable):
         try:
             return act()
-        except Exception as e:  # Orbax and tensorstore give the system's errors as many kinds
+        except Exception as e:  # Orbax and tensorstore wrap the system's errors in many types
             if (code := os_error_code(e)) is None:
                 raise
             whole = [int(p.name) for p in self.directory.glob('*') if p.name.isdigit()]
@@ -165,7 +168,7 @@ class Checkpoints:
 
 
 def difference(stored: dict[str, tuple], expected: dict[str, tuple]) -> str:
-    """Return how names, shapes and dtypes of stored arrays differ from the expected, '' = nowhere."""
+    """Describe how stored names, shapes and dtypes differ from the expected; '' = not at all."""
     parts = []
     for names, words in (
         (sorted(stored.keys() - expected.keys()), 'has'),
@@ -184,7 +187,7 @@ def difference(stored: dict[str, tuple], expected: dict[str, tuple]) -> str:
 
 
 def _anywhere(happened: bool) -> bool:
-    """Whether it happened to any of the processes."""
+    """Return True on all processes if `happened` is True on any of them."""
     return bool(np.any(multihost_utils.process_allgather(np.array(happened))))
 
 
@@ -193,15 +196,15 @@ def _first_line(e: Exception) -> str:
 
 
 def _plain(tree: Any) -> dict[str, Any]:
-    """A state as a flat dict by path: a checkpoint can be read without our classes or Optax's."""
+    """Return a state as a flat dict by path, readable without the classes of ser_jax or Optax."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
-    """Writes one member's kept variables (flat dicts), their checksum and `about`; atomic, replaces.
+    """Write one member's kept variables (flat dicts), their checksum and `about`; atomic, replaces.
 
     Raises:
-      InputError: they cannot be written.
+      InputError: the files cannot be written.
     """
     directory = pathlib.Path(directory).absolute()
     fresh = directory.with_name(directory.name + WRITING)
@@ -214,7 +217,7 @@ def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
             if directory.exists():
                 shutil.rmtree(directory)
             fresh.rename(directory)
-    except Exception as e:  # Orbax and tensorstore give the system's errors as many kinds
+    except Exception as e:  # Orbax and tensorstore wrap the system's errors in many types
         if (code := os_error_code(e)) is None:
             raise
         raise InputError(
@@ -223,11 +226,11 @@ def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
 
 
 def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
-    """One member's kept variables as {'params': {...}, 'stats': {...}} (numpy) and its `about`.
+    """Return one member's kept variables {'params': ..., 'stats': ...} (numpy) and its `about`.
 
     Raises:
-      InputError: there is none, it cannot be read, or it is damaged: its numbers are not those
-        that were written, or not finite.
+      InputError: they do not exist, cannot be read, or are damaged: another checksum than written,
+        or values that are not finite.
     """
     directory = pathlib.Path(directory).absolute()
     if not (directory / 'about.json').exists():
@@ -242,8 +245,8 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
             like = jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), shapes)
             variables = checkpointer.restore(directory, like)
         found = checksum(variables)
-        written = about.get('sha256', found)  # runs of the first version have none
-    except Exception as e:  # Orbax and tensorstore raise many kinds for damaged files
+        written = about.get('sha256', found)  # runs of the first version have no checksum
+    except Exception as e:  # Orbax and tensorstore raise many types for damaged files
         code = os_error_code(e)
         if isinstance(e, MemoryError) or code not in (None, errno.ENOENT, errno.EIO):
             reason = os.strerror(code) if code else 'out of memory'

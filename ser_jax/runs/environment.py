@@ -1,4 +1,4 @@
-"""Where a number came from: versions, devices, machine."""
+"""Environment of a run: versions, devices and machine behind its numbers."""
 
 import os
 import platform
@@ -10,10 +10,10 @@ PACKAGES = ('ser_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'te
 
 
 def describe() -> dict:
-    """Python, package versions, devices and processor of this process.
+    """Return the Python and package versions, devices and processor of this process.
 
     Raises:
-      InputError: a package is not installed, most likely this one, run from its folder.
+      InputError: a package is not installed, most likely ser_jax itself, run from its folder.
     """
     import jax
 
@@ -31,7 +31,7 @@ def describe() -> dict:
 
 
 def machine() -> str:
-    """The processor's name and how many cores this process may use."""
+    """Return the processor's name, the number of cores this process may use, and the system."""
     name = platform.processor() or platform.machine()
     try:
         with open('/proc/cpuinfo') as f:
@@ -42,5 +42,5 @@ def machine() -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Inventory of a run's utterances (sound, label, speaker, text), to compare with another build."""
+"""Inventory of a run's utterances (audio, label, speaker, text), to compare with another build."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from ser_jax.data.utterances import Utterances
 from ser_jax.explore.corpus_checks import Finding, place
 
-_CHANGES = {  # column -> what changed, in an audit
+_CHANGES = {  # column -> its noun in findings
     'source_sha256': 'sound',
     'emotion': 'label',
     'speaker': 'speaker',
@@ -30,12 +30,12 @@ def inventory(u: Utterances) -> dict[str, list[str]]:
 def changes(
     then: Mapping[str, Sequence[str]], u: Utterances, of_run: np.ndarray
 ) -> Iterator[Finding]:
-    """Yield the differences between what a run was trained on and another build of its corpora.
+    """Yield the differences between the build a run was trained on and another build.
 
     Args:
       then: the run's `inventory`.
       u: the other build under the run's labels.
-      of_run: bool [N], the utterances that such a run takes today.
+      of_run: bool [N], the utterances of `u` that the run would use now.
     """
     now = inventory(u)
     at = {name: i for i, name in enumerate(now['utterance'])}

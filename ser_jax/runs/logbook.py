@@ -1,4 +1,4 @@
-"""What a training writes as it goes: metrics.jsonl always, TensorBoard on request, one progress line on a terminal."""
+"""Records of a running training: metrics.jsonl, optional TensorBoard files, a progress line."""
 
 import json
 import pathlib
@@ -22,10 +22,10 @@ class Logbook:
         self._writes, self._shows, self._board = writes, writes and tensorboard, None
 
     def rewind(self, is_past) -> None:
-        """Drops the records where `is_past(record)` is False: those after the checkpoint of a resume.
+        """Drop the records for which `is_past` is False: those after the checkpoint resumed from.
 
-        TensorBoard's files are written anew from the records that stay: its own way to drop steps
-        drops them of all members.
+        TensorBoard's files are rewritten from the remaining records, because its own purge drops
+        steps of all members.
         """
         if not self._writes or not self.path.exists():
             return
@@ -42,7 +42,7 @@ class Logbook:
                 self._show(record)
 
     def write(self, record: dict) -> None:
-        """Appends one record."""
+        """Append one record."""
         if not self._writes:
             return
         with writing(self.path), self.path.open('a') as f:
@@ -72,7 +72,10 @@ class Logbook:
 
 
 def read(path: pathlib.Path) -> list[dict]:
-    """The records of a metrics.jsonl; [] where there is none. A last line cut off by a kill is left out."""
+    """Return the records of a metrics.jsonl; [] if it does not exist.
+
+    Lines that are not JSON, such as a last line cut off by a kill, are skipped.
+    """
     path, records = pathlib.Path(path), []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -83,9 +86,10 @@ def read(path: pathlib.Path) -> list[dict]:
 
 
 class Progress:
-    """One line that says where a training is: loss, UAR, utterances a second, time left.
+    """Progress line of a training: loss, UAR, utterances per second, time left.
 
-    On a terminal the line renews itself; elsewhere (a log file, CI) a line is printed every `every_s` seconds.
+    On a terminal the line is updated in place; elsewhere (a log file, CI) one is printed every
+    `every_s` seconds.
     """
 
     def __init__(self, total_steps: int, done_steps: int = 0, shows: bool = True, every_s: float = 30.0):
@@ -93,7 +97,7 @@ class Progress:
         self._every_s, self._shows, self._heard = every_s, shows, 0
         self._total, self._first, self._done = total_steps, done_steps, done_steps
         self._began = self._last = time.monotonic()
-        self.note = ''  # what the last epoch came to, shown behind the words
+        self.note = ''  # scores of the last epoch, shown after `words`
         self._bar = None
         if shows and self.console.is_terminal:
             self._bar = rich.progress.Progress(
@@ -106,7 +110,7 @@ class Progress:
             self._bar.start()
 
     def advance(self, steps: int, utterances: int, words: str) -> None:
-        """`steps` more are done, in which `utterances` were heard; `words` say how it goes."""
+        """Count `steps` more over `utterances`; show `words` with the speed and the time left."""
         self._done, self._heard = self._done + steps, self._heard + utterances
         now = time.monotonic()
         passed = max(now - self._began, 1e-9)

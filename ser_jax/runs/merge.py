@@ -1,4 +1,4 @@
-"""A run trained in pieces (`members.only`), each in a directory of its own, put together as the one run that it is."""
+"""Merge of a run trained in pieces (`members.only`), each in a directory of its own."""
 
 import json
 import pathlib
@@ -10,11 +10,11 @@ from ser_jax.config import differences
 from ser_jax.contract import InputError
 from ser_jax.runs import run_files
 
-_MARK = 'merged.json'  # which member came from which piece; only a folder with it is written over
+_MARK = 'merged.json'  # member -> its piece; only a folder with this file is overwritten
 
 
 class Piece(NamedTuple):
-    """What one directory holds of the run."""
+    """One directory's part of the run."""
 
     directory: pathlib.Path
     files: dict[str, Any]  # name -> content of <name>.json
@@ -22,15 +22,16 @@ class Piece(NamedTuple):
 
 
 def merge(directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callable[[str], None] = print) -> None:
-    """Makes `whole` a run's directory with every finished member of the pieces; again, when more have finished.
+    """Write all finished members of the pieces to `whole` as one run; repeat it to add later ones.
 
-    It holds what one training of all members would have left, except checkpoints and TensorBoard's files; what a member
-    learnt of its training side (normalization, vocabulary) is taken from the piece that trained it. Missing members are
-    named through `say`.
+    `whole` gets the files that one training of all members would leave, except checkpoints and
+    TensorBoard's. The values fitted on a member's training side (normalization, vocabulary) come
+    from the piece that trained it. Missing members are reported through `say`.
 
     Raises:
-      InputError: the pieces are not of one run (their configs differ in more than members.only, their corpora are other
-        builds, their folds others), two hold the same member, none holds any, or `whole` is something else.
+      InputError: the pieces do not belong to one run (configs that differ in more than
+        members.only, other builds of the corpora, other folds), two hold the same member, none
+        holds any, or `whole` holds other files.
     """
     whole = pathlib.Path(whole)
     if whole.exists() and not (whole / _MARK).exists() and (not whole.is_dir() or any(whole.iterdir())):
@@ -102,15 +103,15 @@ def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], e
         files['environment'] = {**files['environment'], 'other_pieces': others}
     inventories = (
         run_files.read_inventory(p.directory) for p in pieces
-    )  # equal builds and folds: any is all's
+    )  # equal builds and folds, so all inventories are equal
     if found := next(filter(None, inventories), None):
         files[run_files.INVENTORY] = found
     run_files.write(whole, files)
     records = [r for p in pieces for r in run_files.history(p.directory) if r['member'] in everyone]
-    records.sort(key=lambda r: everyone.index(r['member']))  # a member's own stay in their order
+    records.sort(key=lambda r: everyone.index(r['member']))  # stable: members keep their order
     run_files.replace(whole / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in records))
 
 
 def _other(first: dict, this: dict) -> dict:
-    """What a piece's environment says otherwise than the first one's."""
+    """Return the entries of a piece's environment that differ from the first one's."""
     return {k: v for k, v in this.items() if first.get(k) != v}

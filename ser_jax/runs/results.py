@@ -1,4 +1,4 @@
-"""Results of an evaluation: their folder, settled before anything is scored, and their files."""
+"""Results of an evaluation: their files, and their folder, checked before anything is scored."""
 
 import os
 import pathlib
@@ -22,7 +22,7 @@ def common_folder(directories: Sequence[pathlib.Path]) -> pathlib.Path:
     """Return the folder that holds all `directories`, relative if it is in the working directory.
 
     Raises:
-      InputError: they have nothing in common but the root of the file system, or not even that.
+      InputError: they have no folder in common, or only the root of the file system.
     """
     absolute = [os.path.abspath(d) for d in directories]
     try:
@@ -41,7 +41,7 @@ def folder(output: str, directories: Sequence[pathlib.Path]) -> pathlib.Path:
     """Return the folder for the results of `directories`: `output`, else the one that holds them.
 
     Raises:
-      InputError: there is no such folder, or nothing can be written to it.
+      InputError: the folder is not writable, or one of FILES is a folder there.
     """
     place = (
         pathlib.Path(output).expanduser()
@@ -77,11 +77,11 @@ def write(
 ) -> None:
     """Write FILES to `output`, and MODEL_CARD.md to every run.
 
-    The card of a run that cannot be written goes to `output`, which `say` is told. `published`, a
-    table of what others published, stands first in the report.
+    The card of a run that is not writable goes to `output`, reported through `say`. `published`, a
+    table of published results (HTML), comes first in the report.
 
     Raises:
-      InputError: something cannot be written to `output`.
+      InputError: a file cannot be written to `output`.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)

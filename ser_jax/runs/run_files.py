@@ -1,6 +1,6 @@
-"""JSON files of a run's directory: written with their checksums, read whole or refused in one line.
+"""JSON files of a run's directory: written with checksums, validated when read.
 
-A file is refused where it is missing, cut, garbled, of another form than training writes, or was
+A file is refused if it is missing, truncated, corrupt, of another form than training writes, or
 changed since. Runs of earlier versions have no checksums; of their files only the form is checked.
 """
 
@@ -18,7 +18,7 @@ from ser_jax.contract import InputError
 from ser_jax.runs import logbook
 
 FILES = ('config', 'environment', 'folds', 'normalization', 'vocabulary', 'corpora')
-INVENTORY = 'utterances'  # of `data.inventory`; runs of earlier versions have none
+INVENTORY = 'utterances'  # `runs.inventory`; runs of earlier versions have none
 CHECKSUMS = 'checksums.json'
 _INDENTED = ('config', 'environment')
 _MEMBER = re.compile(r'fold\d+_seed\d+')
@@ -44,7 +44,7 @@ _FORMS = {
 
 
 def write(directory: pathlib.Path, files: Mapping[str, Any]) -> None:
-    """Write `<name>.json` of each file and, last, the checksums of all."""
+    """Write `<name>.json` for each file, then the checksums of all."""
     checksums = {}
     for name, content in files.items():
         text = json.dumps(content, indent=1 if name in _INDENTED else None)
@@ -54,9 +54,9 @@ def write(directory: pathlib.Path, files: Mapping[str, Any]) -> None:
 
 
 def replace(path: pathlib.Path, content: str) -> None:
-    """Write a file at once, or leave it where it holds that already."""
+    """Write a file atomically; leave it untouched if it already has this content."""
     if path.exists() and path.read_bytes() == content.encode():
-        return  # no moment at which a file and its checksum differ
+        return  # so that a file and its checksum agree at any moment
     fresh = path.with_suffix('.writing')
     fresh.write_text(content, encoding='utf-8')
     fresh.rename(path)
@@ -80,10 +80,10 @@ def read(directory: pathlib.Path, checked: bool = True) -> dict[str, Any]:
 
 
 def read_inventory(directory: pathlib.Path) -> dict[str, list[str]] | None:
-    """Return the inventory of a run's utterances; None where an earlier version kept none.
+    """Return the inventory of a run's utterances; None for earlier versions, which kept none.
 
     Raises:
-      InputError: it is damaged.
+      InputError: the inventory is damaged.
     """
     if not (directory / f'{INVENTORY}.json').exists():
         return None
@@ -94,7 +94,7 @@ def read_inventory(directory: pathlib.Path) -> dict[str, list[str]] | None:
 
 
 def changed(directory: pathlib.Path) -> list[str]:
-    """Return the names of the files that are not what was written; [] for runs without checksums.
+    """Return the names of the files whose checksum differs; [] for runs without checksums.
 
     Raises:
       InputError: the checksums themselves are damaged.
@@ -111,7 +111,7 @@ def changed(directory: pathlib.Path) -> list[str]:
 
 
 def read_one(directory: pathlib.Path, name: str) -> Any:
-    """Return the content of `<name>.json`, of the form that training writes.
+    """Return the content of `<name>.json` after checking its form.
 
     Raises:
       InputError: the file is missing or damaged.
@@ -126,9 +126,9 @@ def read_one(directory: pathlib.Path, name: str) -> Any:
 
 
 def history(directory: pathlib.Path, say: Callable[[str], None] = print) -> list[dict]:
-    """Return the records of a run's metrics.jsonl; damaged lines are counted through `say`.
+    """Return the records of a run's metrics.jsonl; report the count of damaged lines through `say`.
 
-    The last line may be cut off by a kill.
+    A last line cut off by a kill does not count as damaged.
     """
     path = directory / 'metrics.jsonl'
     try:
@@ -149,7 +149,7 @@ def history(directory: pathlib.Path, say: Callable[[str], None] = print) -> list
 
 
 def _fields(record: dict) -> list[tuple[Any, Any, str]]:
-    """(value, form, name) of what is read of a record."""
+    """Return (value, form, name) of the fields of a record that are used."""
     numbers = [
         record[k]
         for k in ('train_loss', 'valid_loss', 'valid_uar', 'score')
@@ -176,7 +176,7 @@ def _damaged(directory: pathlib.Path, file: str, reason: str) -> InputError:
 
 
 def _mismatch(value: Any, form: Any, at: str) -> str:
-    """The first place where a value is not of its form, in words; '' where there is none.
+    """Describe the first value that does not match its form; '' if all match.
 
     A form is a type, [form] of a list's elements, or {key: form}, where _ANY stands for every key.
     Keys that the form does not name are accepted.
@@ -216,7 +216,7 @@ def _kind(value: Any) -> str:
 
 
 def _odd_knob(config: dict) -> str:
-    """The first knob whose value has another type than its default; unknown knobs are accepted."""
+    """Describe the first knob whose type differs from its default's; accept unknown knobs."""
     for section, defaults in base().items():
         stored = config.get(section, {})
         if not isinstance(stored, dict):
@@ -240,7 +240,7 @@ def _form_of(default: Any) -> Any:
 
 
 def _disagreement(content: dict[str, Any]) -> tuple[str, str] | None:
-    """(file, reason) where files that have the right forms cannot be those of one run."""
+    """Return (file, reason) if files of valid form contradict each other, else None."""
     folds = content['folds']
     members = list(folds['members'])
     if odd := [m for m in members if not _MEMBER.fullmatch(m)]:

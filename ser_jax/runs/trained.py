@@ -1,4 +1,4 @@
-"""A run's directory, opened: all that evaluate, predict and everything after them need."""
+"""Trained runs, opened from their directories for evaluate, predict and later verbs."""
 
 import dataclasses
 import glob
@@ -24,7 +24,7 @@ _RENEW = 'restore it from a copy of the run, or train it again'
 
 
 class Trained(NamedTuple):
-    """What a training left behind."""
+    """A run as its training left it."""
 
     directory: pathlib.Path
     config: ConfigDict
@@ -33,29 +33,29 @@ class Trained(NamedTuple):
     folds: dict[str, dict[str, list[str]]]  # member -> side -> ['corpus/id', ...]
     normalization: dict[str, tuple[np.ndarray, np.ndarray]]  # member -> mean, std [M]
     words: dict[str, list[str]]  # member -> vocabulary
-    corpora: list[CorpusInfo]  # what was trained on
-    environment: dict  # of environment.json: versions, devices, fingerprints
+    corpora: list[CorpusInfo]  # the training corpora
+    environment: dict  # environment.json: versions, devices, fingerprints
     learner: Learner
 
     @property
     def finished(self) -> list[str]:
-        """The members whose training has ended, in the run's order."""
+        """Members whose training has ended, in the run's order."""
         return [m for m in self.folds if (self.directory / 'best' / m / 'about.json').exists()]
 
     def takes(self, u: Utterances) -> np.ndarray:
-        """Return bool [N]: the utterances of the channels and emotions that the run works with."""
+        """Return bool [N]: the utterances whose channel and emotion the run uses."""
         channels = [*self.config.data.channels, *self.config.data.train_only_channels]
         return np.isin(u.emotion, self.emotions) & np.isin(u.channel, channels)
 
     def check_build(self, fingerprints: Mapping[str, str], directory: str = '') -> None:
-        """Refuse corpora that are not the build trained on, whose ids may stand for anything else.
+        """Refuse another build of the run's corpora, in which an id may name another utterance.
 
         Args:
-          fingerprints: corpus -> fingerprint of what was opened.
-          directory: where they were opened, as `data.dir` has it.
+          fingerprints: corpus -> fingerprint of the opened build.
+          directory: folder of the opened builds, in the form of `data.dir`.
 
         Raises:
-          InputError: a fingerprint is another than the run's.
+          InputError: a fingerprint differs from the run's, or the run has none.
         """
         kept = self.environment['fingerprints']
         for name, now in fingerprints.items():
@@ -82,12 +82,12 @@ class Trained(NamedTuple):
         )
 
     def variables(self, members: list[str]) -> Variables:
-        """The kept variables of `members`, stacked on a leading axis (numpy)."""
+        """Return the kept variables of `members`, stacked on a leading axis (numpy)."""
         loaded = [Variables(**checkpoint.load_best(self.directory / 'best' / m)[0]) for m in members]
         return jax.tree.map(lambda *x: np.stack(x), *loaded)
 
     def own(self, members: list[str], texts: list[str] | np.ndarray) -> MemberData:
-        """What `members` need beside their variables to read utterances that say `texts`, stacked (numpy)."""
+        """Return the other per-member arrays, for utterances with `texts`, stacked (numpy)."""
         return MemberData(
             key=np.zeros((len(members), 2), np.uint32),
             mean=np.stack([self.normalization[m][0] for m in members]),
@@ -97,17 +97,17 @@ class Trained(NamedTuple):
         )
 
     def tokens(self, members: list[str], texts: list[str] | np.ndarray) -> np.ndarray:
-        """What `members` read where utterances say `texts`: int32 [K N W]; of those that read nothing, zeros [K N 1]."""
+        """Return each member's token ids of `texts`, int32 [K N W]; zeros [K N 1] without text."""
         if not assemble.reads_text(self.config):
             return np.zeros((len(members), len(texts), 1), np.int32)
         return np.stack([text.encode(texts, self.words[m], self.config.features.max_words) for m in members])
 
 
 def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
-    """The directories that the patterns name, sorted, each once.
+    """Return the run directories that the patterns match, sorted, each once.
 
     Raises:
-      InputError: a pattern matches nothing, or nothing that was trained.
+      InputError: no pattern was given, or one matches no trained run.
     """
     if not patterns:
         raise InputError("no --runs given; e.g. --runs='runs/*'")
@@ -130,10 +130,10 @@ def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
 
 
 def open_trained(directory: pathlib.Path) -> Trained:
-    """Opens the directory of a run of which at least one member is finished.
+    """Open the directory of a run with at least one finished member.
 
     Raises:
-      InputError: it is none, or holds no finished member.
+      InputError: it is no run, or no member is finished.
     """
     trained = open_begun(directory)
     if not trained.finished:
@@ -150,7 +150,7 @@ def open_begun(directory: pathlib.Path, checked: bool = True) -> Trained:
       checked: False accepts files that were changed since training wrote them.
 
     Raises:
-      InputError: it is none, or a file of it is missing, damaged or changed.
+      InputError: it is no run, or one of its files is missing, damaged or changed.
     """
     directory = pathlib.Path(directory)
     if not (directory / 'config.json').exists():
@@ -187,7 +187,7 @@ def _learner(directory: pathlib.Path, config: ConfigDict, classes: int, words: i
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
         if (
             directory / run_files.CHECKSUMS
-        ).exists():  # they vouch for the config: the error is ours
+        ).exists():  # the checksum vouches for the config, so this is a bug
             raise
         reason = f'{type(e).__name__}: {" ".join(str(e).split())[:120]}'
         raise InputError(

@@ -1,4 +1,4 @@
-"""A run's directory before and while it trains: what it was begun with, and whether a run may go on there."""
+"""Directory of a run at the start of training: resolved config, files, checks before a resume."""
 
 import dataclasses
 import json
@@ -16,15 +16,15 @@ from ser_jax.learn.members import MOST, at_once
 from ser_jax.runs import checkpoint, environment, run_files
 from ser_jax.runs.inventory import inventory
 
-# What may change between a start and its resumption without changing what is learnt.
+# Knobs that may change between start and resume without changing the result.
 _FREE_TO_CHANGE = ('data.dir', 'data.resident_gb', 'train.keep', 'train.steps_per_dispatch', 'train.tensorboard')
 
 
 def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
-    """The config with what it leaves open decided, checked against the one `workdir` was begun with.
+    """Return the resolved config, checked against the one that `workdir` was begun with.
 
     Raises:
-      InputError: `workdir` is no folder, holds something else, or was begun with another config.
+      InputError: `workdir` is a file, holds other files, or was begun with another config.
     """
     config = config.copy_and_resolve_references()
     if workdir.exists() and not workdir.is_dir():
@@ -49,7 +49,7 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
 
 
 def decide_at_once(run: assemble.Run) -> None:
-    """Sets `members.at_once` where it is left open: on a CPU a member a device; on others 64, or all, the same on each."""
+    """Set `members.at_once` if it is 0: one per device on a CPU, else up to 64, equally divided."""
     if run.config.members.at_once:
         return
     each = jax.device_count() if jax.default_backend() == 'cpu' else MOST
@@ -57,17 +57,17 @@ def decide_at_once(run: assemble.Run) -> None:
 
 
 def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
-    """Return what a run's files say of it, by name, if `workdir` was begun with the same.
+    """Return the content of a run's files by name, checked against those in `workdir`.
 
     Raises:
-      InputError: the corpora or the folds are not those that `workdir` was begun with. Going on would score models on
-        voices that they learnt.
+      InputError: corpora, pretrained weights or folds differ from those that `workdir` was begun
+        with. A resume would score models on speakers that they were trained on.
     """
     ids = lambda at: [f'{run.utterances.names[run.utterances.corpus[i]]}/{run.utterances.id[i]}' for i in at]
     names = [m.name for m in run.members]
     mean, std = run.normalization
     files = {
-        'config': json.loads(run.config.to_json()),  # first: a folder without it is not taken for a run
+        'config': json.loads(run.config.to_json()),  # first: a folder without it is no run
         'environment': {
             **environment.describe(),
             'fingerprints': run.utterances.fingerprints,
@@ -90,7 +90,7 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def write(files: dict[str, Any], workdir: pathlib.Path) -> None:
-    """Write the files of `describe`, and remove what an earlier start was killed while writing.
+    """Write the files of `describe`; remove incomplete files that a killed start left.
 
     Raises:
       InputError: a file cannot be written.
@@ -103,10 +103,10 @@ def write(files: dict[str, Any], workdir: pathlib.Path) -> None:
 
 
 def _read(path: pathlib.Path) -> Any:
-    """The content of a run's file; None where there is none.
+    """Return the content of a run's file; None if it does not exist.
 
     Raises:
-      InputError: it is damaged.
+      InputError: the file is damaged.
     """
     if not path.exists():
         return None
