@@ -39,7 +39,7 @@ _LOGGED = (
     'WVE',
     'HTK',
 )  # containers of which libsndfile's log shows that they were cut
-_UNCHECKED = ('AVR', 'MAT5', 'MPC2K', 'SD2', 'SDS', 'VOC', 'XI')
+_UNCHECKED = ('AVR', 'IRCAM', 'MAT5', 'MPC2K', 'PAF', 'PVF', 'SD2', 'SDS', 'VOC', 'XI')  # a cut leaves no trace
 _FLAC_ERRORS = range(
     157, 163
 )  # libsndfile's SFE_FLAC_*: a lost frame, a checksum that does not match

@@ -208,3 +208,16 @@ def test_missing_files_and_folders_are_named(tmp_path):
 def test_a_wav_without_samples_is_empty_whatever_follows():
     for after in ([], [(b'LIST', b'INFO')]):
         assert wav.defect(wav.read(io.BytesIO(riff(pcm(), (b'data', b''), *after)))[0]) == 'empty'
+
+
+@pytest.mark.parametrize('kind', sorted(set(soundfile.available_formats()) - {'RAW'}))
+def test_half_a_file_is_named_in_every_format_that_can_be_written(kind, tmp_path):
+    """A format in which a cut leaves no trace is refused whole too."""
+    path, samples = tmp_path / 'x', (0.3 * np.sin(np.arange(16000) / 9)).astype(np.float32)
+    subtype = {'MPC2K': 'PCM_16', 'XI': 'DPCM_16', 'WVE': 'ALAW'}.get(kind)
+    rate_hz = {'WVE': 8000, 'MPC2K': 44100}.get(kind, 16000)
+    soundfile.write(path, samples, rate_hz, subtype=subtype, format=kind)
+    content = path.read_bytes()
+    with pytest.raises(wav.SoundError) as e:
+        wav.read(io.BytesIO(content[: len(content) // 2]), 'half')
+    assert e.value.kind in ('truncated', 'undecodable')
