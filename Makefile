@@ -1,13 +1,14 @@
 # make quickstart   from a fresh clone to a trained, evaluated speech+text model (no download of data)
 # make seeds        the published systems again: one table; make seeds-full: with their published epochs
 # make bench        every stage against what one would use instead: one table in benchmarks/results
+# make lint         ruff over all of it
 # make test         the fast tests; make test-slow: stock tfds build, whole trainings; make lock: renew requirements/*.lock
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow seeds seeds-full bench lock
+.PHONY: quickstart lint test test-slow seeds seeds-full bench lock
 
 quickstart: $(VENV)/.quickstart
 	@echo '--- 1/3 build the embedded synthetic corpus'
@@ -21,6 +22,9 @@ quickstart: $(VENV)/.quickstart
 	@echo 'report  $(RUN)/report.html (open it in a browser)'
 	@echo 'now try $(BIN)/python -m ser_jax.predict --run=$(RUN) YOUR_RECORDING.wav'
 	@echo '        $(BIN)/python -m ser_jax.build datasets/ravdess --manual_dir=FOLDER_WITH_RAVDESS'
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile

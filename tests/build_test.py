@@ -219,10 +219,10 @@ def test_errors_of_ours_keep_their_traceback(bug, tmp_path, monkeypatch):
 
 
 def test_long_paths_and_files_in_the_way_are_told(tmp_path):
-    with pytest.raises(InputError, match='File name too long.*shorter --data_dir'):
+    with pytest.raises(InputError, match=r'File name too long.*shorter --data_dir'):
         run(f'--data_dir={tmp_path / ("x" * 300)}')
     (tmp_path / 'file').write_text('')
-    with pytest.raises(InputError, match='file.*a file lies where a folder is needed'):
+    with pytest.raises(InputError, match=r'file.*a file lies where a folder is needed'):
         run(f'--data_dir={tmp_path / "file"}')
 
 
@@ -296,7 +296,7 @@ def test_a_build_does_not_answer_for_another_source(tmp_path, capsys):
     voices(tmp_path, two, '--overwrite')
     voices(tmp_path, shutil.copytree(two, tmp_path / 'moved'))  # the same files elsewhere
     own(two, 3, 'more')
-    with pytest.raises(InputError, match='held other files .2 then, 4 now.'):
+    with pytest.raises(InputError, match=r'held other files .2 then, 4 now.'):
         voices(tmp_path, two)
     with pytest.raises(InputError, match='gone does not exist'):
         voices(tmp_path, tmp_path / 'gone')

@@ -70,7 +70,7 @@ def test_a_network_trains_is_scored_and_hears_a_file_alike(config, built, source
 def test_augmentation_of_decibels_is_refused_where_there_are_none(config, built):
     config = seed_config(config, 'mfcc_curve')
     config.augment.gain_db = 3.0
-    with pytest.raises(InputError, match='augment.gain_db needs features in decibels, which these are not; set it to 0'):
+    with pytest.raises(InputError, match=r'augment.gain_db needs features in decibels, which these are not; set it to 0'):
         assemble.open_run(config)
     config.augment.gain_db, config.features.trim_db = 0.0, 40.0
     with pytest.raises(InputError, match='only log_mel and waveform are trimmed'):

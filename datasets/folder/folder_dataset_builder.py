@@ -22,7 +22,8 @@ class Builder(builder.CorpusBuilder):
             return given
         if self._given_manual_dir and given.is_file() and given.suffix.lower() != '.zip':
             raise builder.InputError(
-                f'--manual_dir={given} is neither folder, zip nor manifest ({", ".join(user_folder.MANIFESTS)}); a table is saved '
+                f'--manual_dir={given} is neither folder, zip nor manifest ({", ".join(user_folder.MANIFESTS)}); '
+                'a table is saved '
                 f'as one of these (UTF-8); {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
             )
         folder = super().manual_dir(dl_manager)

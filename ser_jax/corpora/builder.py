@@ -52,7 +52,8 @@ from ser_jax.corpora.schema import (
 
 __all__ = [
     'FACTS', 'FINGERPRINT', 'INSPECTION', 'LOG_MEL', 'NATIVE', 'PUBLISHED', 'TEXT', 'WAVEFORM', 'Archive', 'Audio',
-    'CorpusBuilder', 'FeatureConfig', 'InputError', 'PublishedCounts', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
+    'CorpusBuilder', 'FeatureConfig', 'InputError', 'PublishedCounts', 'Recording', 'Skipped', 'audio_files', 'fingerprint',
+    'seen',
 ]  # fmt: skip
 
 CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets

@@ -32,7 +32,9 @@ def folder() -> pathlib.Path:
     return pathlib.Path(os.environ.get('SER_JAX_ACTIVATIONS') or '~/.cache/ser_jax/activations').expanduser()
 
 
-def frozen_activations(utterances: Utterances, steps: int, name: str, build: Callable[[], Callable], resident_gb: float) -> Utterances:
+def frozen_activations(
+    utterances: Utterances, steps: int, name: str, build: Callable[[], Callable], resident_gb: float
+) -> Utterances:
     """The utterances with one row a window, float16 [windows, A], instead of their frames.
 
     Args:

@@ -182,7 +182,7 @@ def test_names_in_two_normal_forms_are_one_class(tmp_path):
     for field in ('speaker', 'emotion', 'label'):
         assert len({e[field] for e in examples}) == 1
     assert json.loads((folder / builder.FACTS).read_text())['emotions'] == [forms[0]]
-    with pytest.raises(InputError, match='2 of 2 files are bad, all of them .2 name conflict'):
+    with pytest.raises(InputError, match=r'2 of 2 files are bad, all of them .2 name conflict'):
         build(tmp_path / '2', [recording(name, sound(i)) for i, name in enumerate(forms)])
 
 

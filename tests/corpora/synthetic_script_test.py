@@ -90,7 +90,8 @@ def test_lexicons_are_complete_and_disjoint():
     assert len(listed) == len(set(listed))
     for slots in synthetic_script.LEXICON.values():
         assert {slot: len(ws) for slot, ws in slots.items()} == {'adjective': 6, 'verb': 3, 'noun': 3}
-    carriers = [*synthetic_script.FRAMES, *synthetic_script.PLAIN_FRAMES, *(c for cs in synthetic_script.CARRIERS.values() for c in cs)]
+    of_all = (c for cs in synthetic_script.CARRIERS.values() for c in cs)
+    carriers = [*synthetic_script.FRAMES, *synthetic_script.PLAIN_FRAMES, *of_all]
     spoken = {w for c in carriers for w in words(re.sub(r'\{\w+\}', '', c))}
     assert spoken and not spoken & set(OWNERS)
 

@@ -88,7 +88,7 @@ def test_damaged_tables_are_one_line_that_names_the_file(data_dir, tmp_path, nam
         path.unlink()
     else:
         path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match='build it again|build the corpus again') as e:
+    with pytest.raises(InputError, match=r'build it again|build the corpus again') as e:
         utterances.open_corpora(('synthetic',), str(copy))
     assert '\n' not in str(e.value) and str(path.parent) in str(e.value)
 
