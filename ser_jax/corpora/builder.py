@@ -37,17 +37,7 @@ from ser_jax.corpora.audio_files import Audio, audio_files, nested_zips, readabl
 from ser_jax.corpora.download import Archive
 from ser_jax.corpora.inspection import PublishedCounts, Skipped
 from ser_jax.corpora.schema import (
-    FACTS,
-    FINGERPRINT,
-    INSPECTION,
-    LOG_MEL,
-    NATIVE,
-    PUBLISHED,
-    TEXT,
-    WAVEFORM,
-    FeatureConfig,
-    fields,
-    fingerprint,
+    FACTS, FINGERPRINT, INSPECTION, LOG_MEL, NATIVE, PUBLISHED, TEXT, WAVEFORM, FeatureConfig, fields, fingerprint,
 )  # fmt: skip
 
 __all__ = [

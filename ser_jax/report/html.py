@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from ser_jax.report import plots
+from ser_jax.scoring.scores import Score
 
 _FONTS = "'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 _MISTAKES = 6  # confident mistakes listed per system
@@ -27,7 +28,7 @@ _MISTAKES = 6  # confident mistakes listed per system
 
 def write(
     path,
-    scores: Sequence[Any],
+    scores: Sequence[Score],
     predictions: pa.Table,
     histories: Mapping[str, Sequence[dict]] | None = None,
     environment: Mapping[str, Any] | None = None,

@@ -11,12 +11,13 @@ import jinja2
 
 from ser_jax.contract import CorpusInfo
 from ser_jax.report.html import flat, system_name
+from ser_jax.scoring.scores import Score
 
 
 def write(
     path,
     config: Mapping[str, Any],
-    scores: Sequence[Any],
+    scores: Sequence[Score],
     environment: Mapping[str, Any],
     corpora: Sequence[CorpusInfo],
     emotions: Sequence[str] = (),
@@ -51,7 +52,7 @@ def write(
     path.write_text(page, encoding='utf-8')
 
 
-def _support(scores: Sequence[Any]) -> tuple[list[str], list[tuple[str, list[int]]]]:
+def _support(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, list[int]]]]:
     """Emotions, and per corpus the test utterances of each (0: the corpus cannot show it)."""
     counts: dict[str, dict[str, int]] = {}
     for s in scores:

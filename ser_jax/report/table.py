@@ -1,15 +1,15 @@
 """Scores on the console: one row each, with protocol, interval, counts and the words that must stand beside it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from ser_jax.report.html import system_name
+from ser_jax.scoring.scores import Score
 
 
-def table(scores: Sequence[Any], title: str = '') -> Table:
+def table(scores: Sequence[Score], title: str = '') -> Table:
     """A rich table of `ser_jax.scoring.scores.Score`s; the note (inflated, synthetic) stands right below the UAR.
 
     Two lines a score, so that 80 columns hold all of it; only the first column folds.
@@ -33,7 +33,7 @@ def table(scores: Sequence[Any], title: str = '') -> Table:
     return result
 
 
-def margins(scores: Sequence[Any]) -> list[str]:
+def margins(scores: Sequence[Score]) -> list[str]:
     """One sentence per paired comparison of a fused score with another modality of the same run."""
     return [
         f'{system_name(s)} on {s.corpus} ({s.protocol}): fused - {modality} = {m.value:+.3f} '
