@@ -37,13 +37,22 @@ from ser_jax.corpora.audio_files import Audio, audio_files, nested_zips, readabl
 from ser_jax.corpora.download import Archive
 from ser_jax.corpora.inspection import PublishedCounts, Skipped
 from ser_jax.corpora.schema import (
-    FACTS, FINGERPRINT, INSPECTION, LOG_MEL, NATIVE, PUBLISHED, TEXT, WAVEFORM, FeatureConfig, fields, fingerprint,
+    FACTS,
+    FINGERPRINT,
+    INSPECTION,
+    LOG_MEL,
+    NATIVE,
+    PUBLISHED,
+    TEXT,
+    WAVEFORM,
+    FeatureConfig,
+    fields,
+    fingerprint,
 )  # fmt: skip
 
 __all__ = [
-    'FACTS', 'FINGERPRINT', 'INSPECTION', 'LOG_MEL', 'NATIVE', 'PUBLISHED', 'TEXT', 'WAVEFORM', 'Archive', 'Audio',
-    'CorpusBuilder', 'FeatureConfig', 'InputError', 'PublishedCounts', 'Recording', 'Skipped', 'audio_files', 'fingerprint',
-    'seen',
+    'LOG_MEL', 'NATIVE', 'PUBLISHED', 'TEXT', 'WAVEFORM', 'Archive', 'Audio', 'CorpusBuilder', 'FeatureConfig', 'InputError',
+    'PublishedCounts', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
 ]  # fmt: skip
 
 CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets
