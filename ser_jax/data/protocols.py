@@ -135,10 +135,7 @@ def leave_one_speaker_out(utterances, scored: np.ndarray, members) -> list[Fold]
 
 @protocol
 def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return the folds of `members.folds_file`; "valid" is optional.
-
-    The file is JSON {"test": [[speaker, ...], ...], "valid": [[speaker, ...], ...]}.
-    """
+    """Return the folds of a JSON file: {"test": [[speaker, ...], ...], "valid": (the same)}."""
     try:
         with open(members.folds_file) as f:
             lists = json.load(f)
@@ -166,10 +163,7 @@ def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return K folds by utterance, as for most published scores: inflated.
-
-    Speakers, sentences and takes are on both sides.
-    """
+    """Return K folds by utterance; speakers, sentences, takes are on both sides: inflated."""
     if not 2 <= members.folds <= len(scored):
         raise InputError(f'members.folds={members.folds} with {len(scored)} utterances; expected 2 to {len(scored)}')
     shuffled = np.random.default_rng(0).permutation(scored)
@@ -184,10 +178,7 @@ def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leaky_holdout(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return one random split by utterance, as in most published systems: inflated.
-
-    `members.test_share` is tested, `members.valid_share` validated, the rest trained on.
-    """
+    """Return one random split by utterance, as in most published systems: inflated scores."""
     shuffled = np.random.default_rng(0).permutation(scored)
     test, valid = (round(len(scored) * share) for share in (members.test_share, members.valid_share))
     if not (test and test + valid < len(scored)):
@@ -274,7 +265,8 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
         while len(valid) < members.valid_speakers:
             queues = [q for q in queues if q]
             valid.extend(q.pop(0) for q in queues[: members.valid_speakers - len(valid)])
-    side = lambda names: scored[[s in names for s in utterances.speaker[scored]]]  # isin is quadratic on strings
+    # np.isin is quadratic on strings.
+    side = lambda names: scored[[s in names for s in utterances.speaker[scored]]]
     return Fold(name, side(set(rest) - set(valid)), side(set(valid)), side(tested))
 
 
@@ -291,8 +283,7 @@ def _in_turn(speakers: list[str], corpus: dict[str, int], first: int) -> list[st
 def _with_extra(fold: Fold, extra: np.ndarray, utterances) -> Fold:
     """Add the train-only utterances of training speakers, except speakers of validation or test.
 
-    Under a leaky protocol all speakers may be on all sides: then all training speakers count. The
-    extra utterances are never scored.
+    If that leaves no speaker (leaky protocols), add those of all training speakers; never scored.
     """
     held_out = set(utterances.speaker[fold.valid]) | set(utterances.speaker[fold.test])
     allowed = set(utterances.speaker[fold.train]) - held_out or set(utterances.speaker[fold.train])

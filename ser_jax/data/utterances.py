@@ -87,7 +87,7 @@ class Utterances:
         return dataclasses.replace(self, read=lambda i: self.read(at[i]), **chosen)
 
     def relabel(self, labels: str, merge: Sequence[str]) -> 'Utterances':
-        """Return the utterances relabeled by `emotions.relabeling`, without those it does not map."""
+        """Return the utterances relabeled by `emotions.relabeling`, without those it omits."""
         new = relabeling(labels, merge, sorted({*self.emotion, *(e for f in self.facts for e in f.emotions)}))
         kept = self.select(np.isin(self.emotion, list(new)))
         words = [ordered([new[e] for e in f.emotions if e in new]) for f in self.facts]
@@ -105,7 +105,7 @@ _PER_UTTERANCE = (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squ
 
 
 def data_dir(given: str = '') -> pathlib.Path:
-    """Return the folder of built corpora: `given`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """Return the folder of built corpora: `given`, $TFDS_DATA_DIR or ~/tensorflow_datasets."""
     return pathlib.Path(given or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
 
 
