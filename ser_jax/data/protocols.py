@@ -163,7 +163,7 @@ def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return K folds by utterance; speakers, sentences, takes are on both sides: inflated."""
+    """Return K folds by utterance, as most published scores use: speakers on both sides."""
     if not 2 <= members.folds <= len(scored):
         raise InputError(f'members.folds={members.folds} with {len(scored)} utterances; expected 2 to {len(scored)}')
     shuffled = np.random.default_rng(0).permutation(scored)
