@@ -221,7 +221,7 @@ def speakers_alike(u: Utterances) -> Iterator[Finding]:
 
 
 def odd_names(corpus: str, u: Utterances, few: int = 8) -> Iterator[Finding]:
-    """Yield names with a field that nearly equals one of the few frequent values at its position."""
+    """Yield names with a field that nearly equals one of the few frequent values there."""
     fields = collections.defaultdict(lambda: collections.defaultdict(list))
     for name in u.id:
         for at, field in enumerate(re.split(r'[-_]', PurePath(str(name)).name)):

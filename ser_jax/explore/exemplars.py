@@ -40,7 +40,7 @@ class Spectrogram(NamedTuple):
         return round(self.hop_s * self.rate_hz)
 
     def __call__(self, samples):
-        """Return dB [..., 1 + T // hop, fft // 2 + 1] of [..., T]; bins run from 0 Hz to rate / 2."""
+        """Return [..., 1 + T // hop, fft // 2 + 1] dB of [..., T]; bins: 0 Hz to rate / 2."""
         window = round(self.window_s * self.rate_hz)
         return mel.decibel(mel.power_spectrogram(samples, window, self.hop, 1 << (window - 1).bit_length()), 1e-10)
 
@@ -67,7 +67,7 @@ class Example:
 
 
 class Change(NamedTuple):
-    """An augmented recording: title, log-mel dB [F, M], samples [T] at 16 kHz if it changed them."""
+    """An augmented recording: log-mel dB [F, M], and samples [T] at 16 kHz if they changed."""
 
     title: str
     mel: np.ndarray
@@ -81,7 +81,7 @@ def built(name: str, directory: str = '') -> tuple[str, ...]:
 
 
 class Sounds:
-    """The samples of a built corpus, read by index or id from `native` shards, else from `waveform` ones."""
+    """Samples of a built corpus, read by index or id from `native` or `waveform` shards."""
 
     def __init__(self, name: str, directory: str = ''):
         """Open the `native` build if there is one, else `waveform`.
@@ -217,7 +217,8 @@ def _drawn_mel(key, frames, length) -> dict:
     kept = lambda key, widest, axis: augment.mask(key, jnp.ones_like(many), 2, widest, axis) > 0
     return {
         'speed': speed, 'length': lengths, 'gain': augment.gain(keys[1], many, 10.0),
-        'shift': augment.band_shift(keys[2], many, 5), 'ramp': augment.band_shift(keys[2], bands, 5),  # shift per band
+        # The ramp of band indices, shifted by the same key, gives the size of the shift.
+        'shift': augment.band_shift(keys[2], many, 5), 'ramp': augment.band_shift(keys[2], bands, 5),
         'time': kept(keys[3], 30, 1), 'band': kept(keys[4], 10, 2),
     }  # fmt: skip
 
@@ -232,7 +233,8 @@ def changed_samples(samples: np.ndarray, key: int = 0) -> list[Change]:
     made = {'as recorded': samples}
     for title, drawn in _drawn_samples(jax.random.key(key), padded, T).items():
         sounds = np.asarray(drawn)[:, :T]
-        made[title] = sounds[((sounds - samples) ** 2).sum(1).argmax()]  # for rooms the most reverberant
+        # The largest change; for rooms, the most reverberant draw.
+        made[title] = sounds[((sounds - samples) ** 2).sum(1).argmax()]
     mels = features.extract(list(made.values()))
     return [Change(title, m, s) for (title, s), m in zip(made.items(), mels, strict=True)]
 
