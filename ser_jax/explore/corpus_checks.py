@@ -1,6 +1,6 @@
 """Checks of corpora before training; each check yields findings.
 
-They cover the mistakes of published systems: duplicate files, labels that follow the speaker or
+They cover mistakes of published systems: duplicate files, labels that follow the speaker or
 another field of the file name, sentences that give the label away, classes without recordings.
 """
 

@@ -38,7 +38,7 @@ def classes(corpus: Utterances) -> tuple[str, ...]:
 
 
 def totals(corpora: Sequence[Utterances]) -> list[dict]:
-    """Return a row per corpus: counts, hours, sampling rates, and the rate that covers most of it."""
+    """Return a row per corpus: counts, hours, sampling rates, and the rate that covers it."""
     rows = []
     for u in corpora:
         heard, sexes = u.seconds > 0, Counter(dict(zip(u.speaker, u.sex, strict=True)).values())
@@ -155,7 +155,7 @@ def frames(corpora: Sequence[Utterances]) -> list[dict]:
 def measures(corpora: Sequence[Utterances]) -> list[dict]:
     """Return mean, deviation, extremes and quantiles of every measure by corpus and emotion.
 
-    The mean of `clipped` is the mean number of clipped samples.
+    `clipped` is 0 or 1 per recording, so its mean is the share of clipped recordings.
     """
     rows = []
     for u in corpora:
