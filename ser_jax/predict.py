@@ -1,6 +1,6 @@
 """Prediction: `python -m ser_jax.predict --run=runs/x FILES|FOLDERS`.
 
-Prints the top three emotions of every recording.
+Print the top three emotions of every recording.
 """
 
 import collections
@@ -68,7 +68,10 @@ class Predictor:
         self._predict = jax.jit(self._predict_all)
 
     def __call__(self, samples: np.ndarray, text: str = '') -> Answer:
-        """Return the answer for mono samples, float32 [T] at `rate_hz`, and `text` if models read it."""
+        """Return the answer for mono samples, float32 [T] at `rate_hz`.
+
+        Models that read text also use `text` if it is given.
+        """
         values, scale = (wav.int16(samples), features.LOG_MEL.hop) if self._waveform else (None, 1)
         frames = front_ends.frames(
             self.source, samples if values is None else values
@@ -259,7 +262,7 @@ def _print(source: str, heard: Answer, emotions: Sequence[str]) -> None:
 
 
 def define_flags() -> None:
-    """Define the flags of this verb; only when it runs, so that verbs can import others."""
+    """Define the flags of this verb; only at its start, so that verbs can be imported together."""
     flags.DEFINE_string('run', None, 'The directory of a trained run.')
     flags.DEFINE_string('member', '', "One of its members, e.g. fold0_seed0; '' = the mean of all.")
     flags.DEFINE_string(

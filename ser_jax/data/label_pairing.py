@@ -31,7 +31,7 @@ def by_label(utterances: Utterances, texts: Utterances, seed: int = 0) -> Uttera
       InputError: an emotion or a text is neither negative nor positive, or there are too few texts.
     """
     train = np.flatnonzero(['test/' not in i for i in texts.id])
-    # Review files are sorted by polarity.
+    # Reviews read from files have other ids and are sorted by polarity.
     if not all(re.fullmatch(r'train/\d+', i) for i in texts.id[train]):
         train = np.random.default_rng(0).permutation(train)
     chosen = train[: len(utterances)]

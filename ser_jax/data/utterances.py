@@ -131,7 +131,8 @@ def open_corpora(
         after its source.
 
     Raises:
-      InputError: a corpus is not built (with the command that builds it), damaged, or changed since it was built.
+      InputError: a corpus is not built (the message has the command that builds it), is damaged, or
+        changed since it was built.
     """
     if source != 'text':
         front_ends.by_name(source)  # raises InputError for unknown sources

@@ -76,7 +76,7 @@ def shared(own: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
 def _equal(u: Utterances) -> list[Pair]:
     groups = collections.defaultdict(list)
     for i, content in enumerate(u.source_sha256):
-        if not variants.variant_of(u.id[i]):  # variants: found by name in `_siblings`
+        if not variants.variant_of(u.id[i]):  # `_siblings` finds variants by name
             groups[content].append(i)
     return [Pair(g[0], j, 1.0) for g in groups.values() for j in g[1:]]
 
