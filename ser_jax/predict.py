@@ -1,4 +1,7 @@
-"""Listens: `python -m ser_jax.predict --run=runs/x FILES|FOLDERS` prints the top three emotions of every recording."""
+"""Prediction: `python -m ser_jax.predict --run=runs/x FILES|FOLDERS`.
+
+Print the top three emotions of every recording.
+"""
 
 import collections
 import functools
@@ -22,20 +25,20 @@ from ser_jax.learn.inputs import CorpusData, Window
 from ser_jax.report.answers import Answer, printable, ranked, write
 from ser_jax.runs.trained import Trained, open_trained
 
-WINDOWS_S = (0.1, 3600.0)  # the lengths that --window_s takes
+WINDOWS_S = (0.1, 3600.0)  # range of --window_s
 _BATCH = 16
 
 
 class Predictor:
-    """A trained run, ready to listen.
+    """A trained run with its variables on the device, callable on recordings.
 
     Args:
       trained: the run.
-      member: one of its members; '' = the mean of all finished ones.
-      window_s: longest stretch heard at once; 0 = as the run was scored.
+      member: name of a finished member; '' = the mean of all finished members.
+      window_s: maximum window in seconds; 0 = as the run was scored.
 
     Raises:
-      InputError: there is no such finished member, or the window is out of range.
+      InputError: the run has no such finished member, or the window is out of range.
     """
 
     def __init__(self, trained: Trained, member: str = '', window_s: float = 0.0):
@@ -46,11 +49,11 @@ class Predictor:
             )
         self.trained, self.emotions = trained, trained.emotions
         self.members = [member] if member else trained.finished
-        # What every recording needs is on the device once.
+        # Transferred to the device once, for all recordings.
         self._known = jax.device_put(
             (trained.variables(self.members), trained.own(self.members, ['']))
         )
-        # No corpus it learnt from shows the other classes, so it cannot know them.
+        # Classes that no training corpus holds are masked: the model cannot have learned them.
         of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
         self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
         self._waveform = trained.config.features.source == 'waveform'
@@ -65,7 +68,10 @@ class Predictor:
         self._predict = jax.jit(self._predict_all)
 
     def __call__(self, samples: np.ndarray, text: str = '') -> Answer:
-        """What is heard in mono samples, float32 [T] at `rate_hz`. With `text`, models that read it weigh both."""
+        """Return the answer for mono samples, float32 [T] at `rate_hz`.
+
+        Models that read text also use `text` if it is given.
+        """
         values, scale = (wav.int16(samples), features.LOG_MEL.hop) if self._waveform else (None, 1)
         frames = front_ends.frames(
             self.source, samples if values is None else values
@@ -92,7 +98,10 @@ class Predictor:
         return Answer(mean, [(*t, p) for t, p in zip(times, said, strict=True)])
 
     def _batch(self, values, starts, lengths, text: str) -> np.ndarray:
-        """[n C] for windows of `values`, padded to few shapes: rows to 1 or a full batch, lengths to sixteenths."""
+        """Return probabilities [n C] of windows of `values`.
+
+        Few shapes compile: rows are padded to 1 or a full batch, lengths to sixteenths of a window.
+        """
         rows, step = 1 if len(starts) == 1 else _BATCH, max(1, self._most // 16)
         span = min(self._most, -(-int(lengths.max()) // step) * step)
         raw = np.zeros((rows, span, *values.shape[1:]), values.dtype)
@@ -105,7 +114,10 @@ class Predictor:
         return np.asarray(said[assemble.headline(said, bool(text.strip()))])[: len(starts)]
 
     def _predict_all(self, known, tokens, raw, length) -> dict[str, jax.Array]:
-        """The members' mean [B C] by modality for windows [B span ...], of which `length` [B] are real."""
+        """Return the mean over members by modality, [B C] each.
+
+        `raw` holds windows [B span ...], of which the first `length` [B] frames are not padding.
+        """
         zeros = jnp.zeros_like(length)
         shared = CorpusData(None, zeros, length, zeros, zeros, zeros, zeros, zeros, self._supported)
         row = Window(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
@@ -116,9 +128,9 @@ class Predictor:
 
 
 def check_window(window_s: float) -> None:
-    """Raise InputError unless the longest window is 0 (as the run was scored) or in WINDOWS_S."""
+    """Raise InputError unless the maximum window is 0 (as the run was scored) or in WINDOWS_S."""
     low, high = WINDOWS_S
-    if window_s and not low <= window_s <= high:  # NaN is refused too
+    if window_s and not low <= window_s <= high:  # also refuses NaN
         raise InputError(
             f'--window_s={window_s:g} came; expected 0 (as the run was scored) '
             f'or {low:g} to {high:g} seconds'
@@ -126,12 +138,12 @@ def check_window(window_s: float) -> None:
 
 
 def sound_files(given: Sequence[str]) -> list[audio_files.Audio]:
-    """The recordings named, and those in folders and zips by the builders' rules, sorted.
+    """Return the given recordings, and those in folders and zips by the builders' rules, sorted.
 
-    One line on stderr counts the files of a folder or zip that are no sounds.
+    Print the number of non-audio files of each folder or zip on stderr.
 
     Raises:
-      InputError: nothing was named, a path does not exist, or a folder holds no recording.
+      InputError: nothing is given, a path does not exist, or a folder holds no recording.
     """
     if not given:
         raise InputError('nothing to listen to; name files or folders after the flags')
@@ -147,7 +159,7 @@ def sound_files(given: Sequence[str]) -> list[audio_files.Audio]:
 
 
 def sound_file(path: pathlib.Path) -> audio_files.Audio:
-    """The recording at a path, whatever its suffix."""
+    """Return the recording at a path with any suffix."""
     return audio_files.Audio(path.stem, str(path), functools.partial(wav.read, path))
 
 
@@ -170,10 +182,10 @@ def _inside(folder: pathlib.Path) -> list[audio_files.Audio]:
 
 
 def predict_file(listener: Predictor, sound: pathlib.Path | audio_files.Audio, text: str = '') -> Answer:
-    """What is heard in a file of any format, rate, channel count and length.
+    """Return the answer for a file of any format, rate, channel count and length.
 
     Raises:
-      InputError: the file is no sound, there is nothing to hear in it, or the answer is not finite.
+      InputError: the file is not decodable or holds no signal, or a probability is not finite.
     """
     sound = sound if isinstance(sound, audio_files.Audio) else sound_file(sound)
     samples, rate_hz = sound.read()
@@ -189,7 +201,7 @@ def predict_file(listener: Predictor, sound: pathlib.Path | audio_files.Audio, t
 
 
 def check_output(path: pathlib.Path) -> None:
-    """Raise InputError unless a .json or .csv file can be written there."""
+    """Raise InputError unless `path` is a writable .json or .csv file."""
     if path.suffix not in ('.json', '.csv') or not os.path.isdir(path.absolute().parent):
         raise InputError(
             f'--output={path} must end in .json or .csv and lie in a folder that exists'
@@ -206,7 +218,7 @@ def check_output(path: pathlib.Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Answers for every recording; those that cannot be heard are named, and the exit code is then 1."""
+    """Print the answers for all recordings; report those that failed and then exit with code 1."""
     given = flags.FLAGS
     if not given.run:
         raise InputError('no --run given; e.g. --run=runs/fusion')
@@ -250,7 +262,7 @@ def _print(source: str, heard: Answer, emotions: Sequence[str]) -> None:
 
 
 def define_flags() -> None:
-    """The flags of this verb; defined only when it runs, so that verbs can be imported side by side."""
+    """Define the flags of this verb; only at its start, so that verbs can be imported together."""
     flags.DEFINE_string('run', None, 'The directory of a trained run.')
     flags.DEFINE_string('member', '', "One of its members, e.g. fold0_seed0; '' = the mean of all.")
     flags.DEFINE_string(

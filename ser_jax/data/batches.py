@@ -1,7 +1,7 @@
-"""Which utterances meet in which step, as a pure function of (member, step): there is no loader state to save.
+"""Batch plans: the utterances of every step as a pure function of (member, epoch).
 
-The resident path gathers windows on the device at these indices; the streamed path reads the same windows from disk
-through Grain, in the same order.
+There is no loader state to save. The resident path gathers windows on the device at these indices;
+the streamed path reads the same windows from disk through Grain, in the same order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,15 @@ from ser_jax.data.utterances import Utterances
 
 
 class Plan(NamedTuple):
-    """The windows of one or more batches; leading axes [..., B]."""
+    """The windows of one or more batches; every array is [..., B]."""
 
     utterance: np.ndarray  # int32, index into the utterances
     start: np.ndarray  # int32, first frame (or sample) of the window
-    weight: np.ndarray  # float32, 0 = the slot repeats an utterance only to fill the shape
+    weight: np.ndarray  # float32, 0 = the slot repeats an utterance to fill the batch
 
 
 class Member(NamedTuple):
-    """One model among those a run trains: a fold seen with one seed."""
+    """One of the models that a run trains: a fold and a seed."""
 
     name: str
     fold: int
@@ -29,11 +29,12 @@ class Member(NamedTuple):
     train: np.ndarray
     valid: np.ndarray
     test: np.ndarray
-    versions: np.ndarray | None = None  # [n, V] instead of `train`: of each row one is heard in an epoch, drawn by seed
+    # [n, V] instead of `train`: an epoch trains on one version of each row, drawn by seed.
+    versions: np.ndarray | None = None
 
 
 def steps_per_epoch(members: Sequence[Member], batch_size: int) -> int:
-    """Steps every member takes per epoch: what the largest training side needs."""
+    """Return the steps per epoch of every member: enough for the largest training side."""
     heard = lambda m: len(m.train if m.versions is None else m.versions)
     return max(-(-heard(m) // batch_size) for m in members)
 
@@ -41,15 +42,15 @@ def steps_per_epoch(members: Sequence[Member], batch_size: int) -> int:
 def epoch_plan(
     member: Member, epoch: int, batch_size: int, steps: int, length: np.ndarray, span: int, aligned: bool = False
 ) -> Plan:
-    """One epoch of a member: each training utterance once, at a random place, in random order: [steps, B].
+    """Return the plan [steps, B] of one epoch: each training utterance once, in random order.
 
-    Utterances are dealt to steps in turn, so that where there are fewer than steps * B every step lacks about equally
-    many; those slots wrap around with weight 0.
+    Utterances are dealt to steps in turn. If there are fewer than steps * B, the empty slots are
+    spread evenly over the steps; they repeat utterances with weight 0.
 
     Args:
       length: [N] lengths of all utterances.
-      span: how long a window is; longer utterances are cut at a random start, shorter ones start at 0.
-      aligned: an utterance consists of windows of `span` side by side, of which one is chosen.
+      span: length of a window; longer utterances start at a random frame, shorter ones at 0.
+      aligned: utterances are stored as adjacent windows of `span`, of which one is drawn.
     """
     random = np.random.default_rng([member.seed, member.fold, epoch])
     heard = member.train
@@ -65,7 +66,7 @@ def epoch_plan(
 
 
 class Windows(NamedTuple):
-    """Windows that together cover utterances: one each, or half-overlapping ones for long recordings."""
+    """Windows that together cover utterances; a long utterance has several."""
 
     utterance: np.ndarray  # int32 [n]
     start: np.ndarray  # int32 [n]
@@ -73,10 +74,11 @@ class Windows(NamedTuple):
 
 
 def windows(indices: np.ndarray, length: np.ndarray, most: int, aligned: bool = False) -> Windows:
-    """Covers the utterances at `indices` by windows of at most `most`, sorted by length so that batches pad little.
+    """Return windows of at most `most` that cover the utterances at `indices`.
 
-    A longer utterance gets windows of exactly `most`, half overlapping, the last one flush with its end; or side by side,
-    where it consists of such windows (`aligned`).
+    Windows are sorted by length, so that batches need little padding. An utterance longer than
+    `most` gets windows of exactly `most`, half overlapping, the last one flush with its end;
+    adjacent ones if it is stored as such windows (`aligned`).
     """
     rows = []
     for i in indices:
@@ -92,7 +94,7 @@ def windows(indices: np.ndarray, length: np.ndarray, most: int, aligned: bool = 
 
 
 def cut(utterances: Utterances, utterance: np.ndarray, start: np.ndarray, span: int) -> np.ndarray:
-    """The windows themselves, zero-padded: [..., span, M] or [..., span], read from memory or disk."""
+    """Read the windows from memory or disk, zero-padded: [..., span, M] or [..., span]."""
     pieces = [utterances.read(int(i))[s : s + span] for i, s in zip(utterance.flat, start.flat, strict=True)]
     out = np.zeros((len(pieces), span, *pieces[0].shape[1:]), pieces[0].dtype)
     for row, piece in enumerate(pieces):
@@ -101,7 +103,7 @@ def cut(utterances: Utterances, utterance: np.ndarray, start: np.ndarray, span: 
 
 
 def stream(utterances: Utterances, plans: Sequence[Plan], span: int, threads: int = 2) -> Iterator[np.ndarray]:
-    """The windows of each plan in turn, read ahead from disk by Grain's threads: arrays [..., span, M]."""
+    """Return the windows [..., span, M] of each plan in turn, prefetched by Grain's threads."""
     import grain
 
     dataset = grain.MapDataset.source(plans).map(lambda plan: cut(utterances, plan.utterance, plan.start, span))

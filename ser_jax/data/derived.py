@@ -1,7 +1,7 @@
-"""What the frozen part of a network gives for every window of a corpus, computed once and kept on disk.
+"""Cache on disk of the activations of a network's frozen part for every window of a corpus.
 
-Where nothing that is trained stands before a unit, its inputs are the same in every epoch of every member. A run hears
-them instead of the windows; predicting goes through the whole network.
+The outputs of frozen layers are the same in every epoch of every member if no trained layer
+precedes them. Training reads them instead of the windows; prediction runs the whole network.
 """
 
 import dataclasses
@@ -22,29 +22,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ser_jax.contract import InputError, writing
 from ser_jax.data.utterances import Utterances
 
-SOURCE = 'activations'  # what `Utterances.source` is then
+SOURCE = 'activations'  # `Utterances.source` of utterances with activations
 _BATCH = 16
 _WRITING = '.writing'
 
 
 def folder() -> pathlib.Path:
-    """Where activations are kept between runs: beside the compiled programs."""
+    """Return the folder of the cached activations, beside the compiled programs by default."""
     return pathlib.Path(os.environ.get('SER_JAX_ACTIVATIONS') or '~/.cache/ser_jax/activations').expanduser()
 
 
 def frozen_activations(
     utterances: Utterances, steps: int, name: str, build: Callable[[], Callable], resident_gb: float
 ) -> Utterances:
-    """The utterances with one row a window, float16 [windows, A], instead of their frames.
+    """Return the utterances with one float16 row [A] per window instead of their frames.
 
     Args:
-      utterances: of a front end whose windows of `steps` frames stand side by side.
-      name: tells apart all that the activations depend on beside the recordings: network, arguments, weights.
-      build: returns the function windows [B, steps, M] -> [B, A]; called only where nothing is kept yet.
-      resident_gb: what is more than this stays on disk.
+      utterances: utterances of a front end that stores adjacent windows of `steps` frames.
+      name: cache key of all that activations depend on except recordings: network, arguments,
+        weights.
+      build: returns the function windows [B, steps, M] -> [B, A]; called only on a cache miss.
+      resident_gb: activations larger than this stay on disk.
 
     Raises:
-      InputError: the activations are no finite numbers in float16.
+      InputError: an activation is not finite in float16.
     """
     heard = list(zip(utterances.corpus.tolist(), utterances.id.tolist(), strict=True))
     content = repr((utterances.names, sorted(utterances.fingerprints.items()), utterances.source, heard, name))
@@ -54,8 +55,8 @@ def frozen_activations(
         with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path.parent)
-            own = f'{path.stem}.{socket.gethostname()}.{os.getpid()}.'
-            with tempfile.TemporaryDirectory(_WRITING, own, path.parent) as fresh:  # of this process alone
+            own = f'{path.stem}.{socket.gethostname()}.{os.getpid()}.'  # unique to this process
+            with tempfile.TemporaryDirectory(_WRITING, own, path.parent) as fresh:
                 _write(pathlib.Path(fresh, path.name), utterances, steps, length, build())
                 digest = _sha256(pathlib.Path(fresh, path.name))
                 os.replace(pathlib.Path(fresh, path.name), path)
@@ -78,19 +79,19 @@ def frozen_activations(
 
 
 def _remove_leftovers(where: pathlib.Path) -> None:
-    """Remove what processes of this host that are gone were killed while writing."""
+    """Remove the temporary folders of processes of this host that were killed while writing."""
     for left in where.glob(f'*.{glob.escape(socket.gethostname())}.*.*{_WRITING}'):
         process = left.name.removesuffix(_WRITING).split('.')[-2]
         try:
             os.kill(int(process), 0)
         except ProcessLookupError:
             shutil.rmtree(left, ignore_errors=True)
-        except (PermissionError, ValueError):  # alive, of another user; of no process
+        except (PermissionError, ValueError):  # alive but another user's; not a process id
             continue
 
 
 def _whole(path: pathlib.Path) -> bool:
-    """True where activations are kept and are what was written; others are computed again."""
+    """Return True if the cache file exists and matches its checksum; else it is recomputed."""
     kept = path.with_suffix('.sha256')
     return path.exists() and kept.exists() and _sha256(path) == kept.read_text()
 
@@ -110,15 +111,16 @@ def _write(path: pathlib.Path, utterances: Utterances, steps: int, length: np.nd
         for start in range(0, total, _BATCH):
             chosen = places[start : start + _BATCH]
             windows = np.stack([utterances.read(i)[at : at + steps] for i, at in chosen]).astype(np.float32)
-            windows = np.pad(windows, ((0, _BATCH - len(chosen)), (0, 0), (0, 0)))  # one shape to compile
-            with np.errstate(over='ignore'):  # said below, in words
+            # Padding keeps one shape to compile.
+            windows = np.pad(windows, ((0, _BATCH - len(chosen)), (0, 0), (0, 0)))
+            with np.errstate(over='ignore'):  # reported below as an InputError
                 given = np.asarray(function(windows))[: len(chosen)].astype(np.float16)
             if not np.isfinite(given).all():
                 where = utterances.id[chosen[0][0]]
                 raise InputError(f'the frozen layers give no finite float16 numbers at {where}; check their weights')
             if rows is None:
                 rows = np.lib.format.open_memmap(path, 'w+', np.float16, (total, given.shape[1]))
-                with open(path, 'r+b') as f:  # else a full disk ends the process without a word
+                with open(path, 'r+b') as f:  # else a full disk kills the process by SIGBUS
                     if hasattr(os, 'posix_fallocate'):
                         os.posix_fallocate(f.fileno(), 0, path.stat().st_size)
             rows[start : start + len(chosen)] = given

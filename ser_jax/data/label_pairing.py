@@ -1,6 +1,7 @@
-"""Texts put beside utterances by their label, as STSaM published it: a leak, here under its name alone.
+"""Pairing of utterances with texts of the same label, as published for STSaM: a leak.
 
-A review's polarity then *is* the label of the utterance beside it, so a model that reads it is told the answer.
+The polarity of a review then *is* the label of its utterance, so a model that reads the text gets
+the answer. Only the protocol of this name may use it.
 """
 
 import dataclasses
@@ -16,20 +17,22 @@ PROTOCOL = 'leaky_label_pairing'
 
 
 def by_label(utterances: Utterances, texts: Utterances, seed: int = 0) -> Utterances:
-    """The utterances, each with a text of `texts` instead of what was said.
+    """Return the utterances, each with a text of `texts` instead of its transcript.
 
-    As published: the first texts of the training part are taken, as many as there are utterances; both are sorted by
-    polarity and shuffled by one permutation, then paired row by row. Where the polarities are not equally frequent on
-    both sides a few pairs contradict each other.
+    As published: take the first texts of the training part, as many as there are utterances; sort
+    both by polarity, shuffle both by one permutation, and pair them row by row. If the polarities
+    are not equally frequent in both, a few pairs contradict each other.
 
     Args:
-      utterances: of emotions with a valence. texts: of 'negative' and 'positive', e.g. the corpus imdb.
+      utterances: utterances whose emotions have a valence.
+      texts: utterances labeled 'negative' and 'positive', e.g. the corpus imdb.
 
     Raises:
       InputError: an emotion or a text is neither negative nor positive, or there are too few texts.
     """
     train = np.flatnonzero(['test/' not in i for i in texts.id])
-    if not all(re.fullmatch(r'train/\d+', i) for i in texts.id[train]):  # files of reviews come sorted by polarity
+    # Reviews read from files have other ids and are sorted by polarity.
+    if not all(re.fullmatch(r'train/\d+', i) for i in texts.id[train]):
         train = np.random.default_rng(0).permutation(train)
     chosen = train[: len(utterances)]
     if len(chosen) < len(utterances):
@@ -47,7 +50,7 @@ def by_label(utterances: Utterances, texts: Utterances, seed: int = 0) -> Uttera
     fingerprints = {
         **utterances.fingerprints,
         **texts.fingerprints,
-    }  # of all that a score depends on
+    }  # of all data that a score depends on
     return dataclasses.replace(utterances, text=paired, fingerprints=fingerprints)
 
 

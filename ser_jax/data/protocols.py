@@ -1,7 +1,8 @@
-"""Protocols: who is trained on, who chooses the epoch, who is tested. Speakers decide.
+"""Protocols: split utterances by speaker into training, validation (epoch selection) and test.
 
-A protocol is a function (utterances, members config) -> list of Fold. Every fold passes `check`, which refuses a voice
-on two sides; only protocols whose name begins with `leaky` may have one, and that name is printed with every number.
+A protocol is a function (utterances, scored, members config) -> list of Fold. `check` refuses folds
+with one speaker on two sides, except under protocols whose name begins with `leaky`; that name is
+printed with every score.
 """
 
 import collections
@@ -19,7 +20,7 @@ from ser_jax.corpora import file_names
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """Which utterances (indices into the opened corpora) a member trains on, validates on and is tested on."""
+    """Training, validation and test utterances of a member: indices into the opened corpora."""
 
     name: str
     train: np.ndarray
@@ -28,14 +29,14 @@ class Fold:
 
 
 def make_folds(utterances, members, train_only_channels: Sequence[str] = (), variants: Sequence[str] = ()) -> list[Fold]:
-    """The checked folds of `members.protocol`.
+    """Return the checked folds of `members.protocol`.
 
     Args:
-      utterances: `ser_jax.data.utterances.Utterances`; needs `id`, `speaker`, `sex`, `corpus`, `channel`, `emotion`,
-        `source_sha256`.
+      utterances: `ser_jax.data.utterances.Utterances`; needs `id`, `speaker`, `sex`, `corpus`,
+        `channel`, `emotion`, `source_sha256`.
       members: the `members` section of the config.
-      train_only_channels: utterances of these channels serve the training side alone, and only those of its speakers.
-      variants: names of variants that stand among the utterances, beside their sources.
+      train_only_channels: channels used for training only, and only for training speakers.
+      variants: names of the variants that `utterances` holds beside their sources.
 
     Raises:
       InputError: an unknown protocol, too few speakers, or a fold that would leak.
@@ -62,19 +63,20 @@ def make_folds(utterances, members, train_only_channels: Sequence[str] = (), var
 
 
 def is_leaky(protocol: str) -> bool:
-    """Whether a protocol lets voices stand on both sides, so that its scores are inflated."""
+    """Return True if a protocol may put one speaker on both sides, which inflates its scores."""
     return protocol.startswith('leaky')
 
 
 def splits_variants(protocol: str) -> bool:
-    """Whether a protocol deals out variants as if they were recordings of their own."""
+    """Return True if a protocol splits variants like independent recordings."""
     return hasattr(globals().get(protocol), 'splits_variants')
 
 
 def check(fold: Fold, utterances, leaky: bool = False, untrained: bool = False) -> None:
-    """Refuses a fold that has nothing to learn from, or (unless `leaky`) one voice or recording on two sides.
+    """Raise InputError if a fold has an empty side, untrained test classes, or a leak.
 
-    `untrained` lets it test classes of which it trains on no example.
+    A leak is one speaker (by label or by published file name) or recording on two sides. `leaky`
+    permits leaks, `untrained` permits test classes without training examples.
     """
     for side in ('train', 'test'):
         if not len(getattr(fold, side)):
@@ -105,19 +107,19 @@ def check(fold: Fold, utterances, leaky: bool = False, untrained: bool = False) 
 
 
 def protocol(function):
-    """Marks a function as a protocol that configs can name."""
+    """Mark a function as a protocol that configs can name."""
     function.is_protocol = True
     return function
 
 
 @protocol
 def speakers_k(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """K folds by speaker, each with its share of every sex; speakers in order are dealt to folds in turn."""
+    """Return K folds by speaker, balanced by sex; sorted speakers are dealt to folds in turn."""
     speakers = _several_speakers(utterances, scored)
     k = members.folds
     if not 2 <= k <= len(speakers):
         raise InputError(f'members.folds={k} with {len(speakers)} speakers; expected 2 to {len(speakers)}')
-    # Dealing the sexes one after another in a single turn keeps both fold sizes and sexes balanced within one.
+    # Sorting by sex before dealing keeps fold sizes and sexes balanced to within one speaker.
     order = sorted(speakers, key=lambda s: (speakers[s], s))
     fold_of = {s: i % k for i, s in enumerate(order)}
     tests = [[s for s in order if fold_of[s] == i] for i in range(k)]
@@ -126,14 +128,14 @@ def speakers_k(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leave_one_speaker_out(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """One fold a speaker."""
+    """Return one fold per speaker."""
     speakers = sorted(_several_speakers(utterances, scored))
     return [_fold(f'fold{i}', utterances, scored, [s], i, members) for i, s in enumerate(speakers)]
 
 
 @protocol
 def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Folds of `members.folds_file`: JSON {"test": [[speaker, ...], ...], "valid": [[speaker, ...], ...] (optional)}."""
+    """Return the folds of a JSON file: {"test": [[speaker, ...], ...], "valid": (the same)}."""
     try:
         with open(members.folds_file) as f:
             lists = json.load(f)
@@ -161,7 +163,7 @@ def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """K folds by utterance: voices, sentences and takes on both sides, as most published numbers have it. Inflated."""
+    """Return K folds by utterance, as most published scores use: speakers on both sides."""
     if not 2 <= members.folds <= len(scored):
         raise InputError(f'members.folds={members.folds} with {len(scored)} utterances; expected 2 to {len(scored)}')
     shuffled = np.random.default_rng(0).permutation(scored)
@@ -176,7 +178,7 @@ def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leaky_holdout(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """One random split by utterance, as most published systems have it: `test_share`, `valid_share`, the rest. Inflated."""
+    """Return one random split by utterance, as in most published systems: inflated scores."""
     shuffled = np.random.default_rng(0).permutation(scored)
     test, valid = (round(len(scored) * share) for share in (members.test_share, members.valid_share))
     if not (test and test + valid < len(scored)):
@@ -191,7 +193,7 @@ def leaky_holdout(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leaky_augmented(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """As `leaky_holdout`, but variants are split too: most of what is tested has a sibling in training. Inflated."""
+    """Split as `leaky_holdout`, variants too: most tested utterances have a sibling in training."""
     return leaky_holdout(utterances, scored, members)
 
 
@@ -200,16 +202,17 @@ leaky_augmented.splits_variants = True
 
 @protocol
 def leaky_label_pairing(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """As `leaky_holdout`, with texts paired by label (`data.pairing`): the text carries the answer. Inflated."""
+    """Split as `leaky_holdout`, with texts paired by label: the text gives the answer away."""
     return leaky_holdout(utterances, scored, members)
 
 
 @protocol
 def leaky_position(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Of each speaker's utterances in the order of their ids the first 70 % train, the next 15 % are tested.
+    """Split each speaker's utterances by id: the first 70 % train, the next 15 % test.
 
-    So a published RAVDESS data set splits its folders. The names sort by emotion: disgust and surprise are never trained
-    on, nearly all that is tested is disgust, and every voice is on all sides. The score says nothing.
+    A published RAVDESS data set splits its folders so. The names sort by emotion: disgust and
+    surprise are never trained on, nearly all test utterances are disgust, and every speaker is on
+    all sides. The score is meaningless.
     """
     train, valid, test = [], [], []
     for speaker in sorted(_speakers(utterances, scored)):
@@ -224,12 +227,12 @@ leaky_position.untrained_classes = True
 
 
 def _speakers(utterances, scored) -> dict[str, str]:
-    """Speaker -> sex of those who can be scored."""
+    """Return speaker -> sex of the scored utterances."""
     return dict(zip(utterances.speaker[scored], utterances.sex[scored], strict=True))
 
 
 def _several_speakers(utterances, scored) -> dict[str, str]:
-    """As `_speakers`, of at least two."""
+    """Return `_speakers`; raise InputError if there is only one."""
     speakers = _speakers(utterances, scored)
     if len(speakers) < 2:
         raise InputError(
@@ -240,7 +243,7 @@ def _several_speakers(utterances, scored) -> dict[str, str]:
 
 
 def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
-    """The fold that tests `test`; validation speakers are taken from the others in turn, one sex after the other."""
+    """Return the fold that tests `test`; `valid` defaults to other speakers, sexes in turn."""
     speakers = _speakers(utterances, scored)
     tested = set(test)
     rest = [s for s in sorted(speakers) if s not in tested]
@@ -254,7 +257,7 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
         corpus = dict(zip(utterances.speaker, utterances.corpus, strict=True))
         sexes = sorted({speakers[s] for s in rest})
         by_sex = [_in_turn([s for s in rest if speakers[s] == sex], corpus, i) for i, sex in enumerate(sexes)]
-        # Start at another speaker in each fold, so that no single voice chooses every member's epoch.
+        # Rotate by fold, so that no single speaker selects the epoch of every member.
         queues = [group[turn % len(group) :] + group[: turn % len(group)] for group in by_sex]
         if turn % 2:
             queues.reverse()
@@ -262,12 +265,13 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
         while len(valid) < members.valid_speakers:
             queues = [q for q in queues if q]
             valid.extend(q.pop(0) for q in queues[: members.valid_speakers - len(valid)])
-    side = lambda names: scored[[s in names for s in utterances.speaker[scored]]]  # isin is quadratic for text
+    # np.isin is quadratic on strings.
+    side = lambda names: scored[[s in names for s in utterances.speaker[scored]]]
     return Fold(name, side(set(rest) - set(valid)), side(set(valid)), side(tested))
 
 
 def _in_turn(speakers: list[str], corpus: dict[str, int], first: int) -> list[str]:
-    """The speakers of several corpora, one corpus after the other from `first` on, so that none has all the say."""
+    """Return the speakers interleaved by corpus, from `first` on, so that no corpus dominates."""
     number = max(corpus.values()) + 1
     of_corpus, nth = collections.Counter(), {}
     for s in speakers:
@@ -277,9 +281,9 @@ def _in_turn(speakers: list[str], corpus: dict[str, int], first: int) -> list[st
 
 
 def _with_extra(fold: Fold, extra: np.ndarray, utterances) -> Fold:
-    """Adds the training speakers' train-only utterances, never those of a voice heard in validation or test.
+    """Add the train-only utterances of training speakers, except speakers of validation or test.
 
-    Under a leaky protocol voices are on all sides anyway, and the extra utterances are still never scored.
+    If that leaves no speaker (leaky protocols), add those of all training speakers; never scored.
     """
     held_out = set(utterances.speaker[fold.valid]) | set(utterances.speaker[fold.test])
     allowed = set(utterances.speaker[fold.train]) - held_out or set(utterances.speaker[fold.train])
@@ -288,7 +292,7 @@ def _with_extra(fold: Fold, extra: np.ndarray, utterances) -> Fold:
 
 
 def _with_variants(fold: Fold, varied: np.ndarray, utterances) -> Fold:
-    """Adds the variants of what is trained on, and of nothing else."""
+    """Add the variants of the training utterances only."""
     name = lambda i: (utterances.corpus[i], source_of(utterances.id[i]))
     trained = {name(i) for i in fold.train}
     keep = np.array([i for i in varied if name(i) in trained], int)

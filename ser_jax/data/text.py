@@ -1,4 +1,4 @@
-"""Words to token ids, by a vocabulary that is learnt on the training side and saved with the run."""
+"""Tokenization by a word vocabulary, fitted on the training side and saved with the run."""
 
 import collections
 import re
@@ -10,19 +10,25 @@ PADDING, UNKNOWN = 0, 1
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words of a text, apostrophes kept: "Don't go!" -> ["don't", "go"]."""
+    """Return the lower-case words of a text, apostrophes kept: "Don't go!" -> ["don't", "go"]."""
     return re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+", text.lower().replace('’', "'"))
 
 
 def vocabulary(texts: Iterable[str], most: int = 20_000, at_least: int = 2) -> list[str]:
-    """The words that occur `at_least` times in `texts`, most frequent first; a word's id is its place + 2."""
+    """Return the words that occur `at_least` times, most frequent first, at most `most`.
+
+    The id of a word is its index + 2.
+    """
     counts = collections.Counter(w for t in texts for w in words(t))
     frequent = [(w, n) for w, n in counts.items() if n >= at_least]
     return [w for w, _ in sorted(frequent, key=lambda wn: (-wn[1], wn[0]))[:most]]
 
 
 def encode(texts: Sequence[str], vocabulary: Sequence[str], width: int) -> np.ndarray:
-    """Token ids int32 [B, width]: PADDING after the last word, UNKNOWN for words outside the vocabulary, cut at width."""
+    """Return token ids, int32 [B, width], truncated at `width`.
+
+    PADDING follows the last word; UNKNOWN stands for words outside the vocabulary.
+    """
     place = {w: i + 2 for i, w in enumerate(vocabulary)}
     ids = np.full((len(texts), width), PADDING, np.int32)
     for row, text in enumerate(texts):

@@ -1,7 +1,7 @@
-"""Built corpora, opened: who says what with which emotion, and the features, without TensorFlow.
+"""Opened corpora: metadata and features of their utterances, read without TensorFlow.
 
-The shards are decoded once into one flat float16 array with offsets; corpora above the memory limit stay on disk and
-are read by index.
+The shards are decoded once into one flat array with offsets; corpora above the memory limit stay on
+disk and are read by index.
 """
 
 import dataclasses
@@ -23,17 +23,21 @@ MEASURES = ('seconds', 'rate_hz', 'level_db', 'peak', 'clipped', 'silence')
 
 @dataclasses.dataclass(frozen=True)
 class Utterances:
-    """The utterances of the opened corpora, in the order of their shards, N in all.
+    """The N utterances of the opened corpora, in the order of their shards.
 
     Attributes:
-      names, facts: the corpora, in order, and what each of them is; `corpus` [N] indexes them.
-      id, speaker, sex, emotion, label, text, language, intensity, channel, source_sha256: str arrays [N].
-      seconds, rate_hz, level_db, peak, clipped, silence: [N], measured on the recordings as published, see
-        `stored.fields`.
+      names, facts: names and descriptions of the corpora, in order; `corpus` [N] indexes them.
+      id, speaker, sex, emotion, label, text, language, intensity, channel, source_sha256: str
+        arrays [N].
+      seconds, rate_hz, level_db, peak, clipped, silence: [N], measured on the recordings as
+        published, see `stored.fields`.
       length: int64 [N], frames (log_mel) or samples (waveform); 0 for texts.
-      frames: int64 [N], of the log-mel; sums, squares: float64 [N, M], of it and of its square over these, for normalization.
-      flat: all features end to end, float16 [sum of length, M] or int16 [sum of length]; None when they stay on disk.
-      offset: int64 [N], where each utterance begins in `flat`.
+      frames: int64 [N], number of log-mel frames.
+      sums, squares: float64 [N, M], sums of the log-mel and of its square over `frames`, for
+        normalization.
+      flat: concatenated features, float16 [sum of length, M] or int16 [sum of length]; None if they
+        stay on disk.
+      offset: int64 [N], start of each utterance in `flat`.
       read: utterance index -> its features, from `flat` or from disk.
       source: the builder config: a name of `audio.front_ends`, 'waveform' or 'text'.
       fingerprints: corpus -> fingerprint of its decoded content.
@@ -73,17 +77,17 @@ class Utterances:
 
     @property
     def aligned(self) -> bool:
-        """Whether what is stored of an utterance are windows of one length, side by side."""
+        """True if utterances are stored as adjacent windows of one length."""
         return self.source in front_ends.SOURCES and front_ends.layout(self.source).steps is not None
 
     def select(self, keep: np.ndarray) -> 'Utterances':
-        """The utterances where `keep` [N] is True; the features are shared, not copied."""
+        """Return the utterances where `keep` [N] is True; the features are shared, not copied."""
         at = np.flatnonzero(keep)
         chosen = {f.name: getattr(self, f.name)[at] for f in dataclasses.fields(self) if f.name in _PER_UTTERANCE}
         return dataclasses.replace(self, read=lambda i: self.read(at[i]), **chosen)
 
     def relabel(self, labels: str, merge: Sequence[str]) -> 'Utterances':
-        """The utterances under other names of emotions (`emotions.relabeling`); those without a place are left out."""
+        """Return the utterances relabeled by `emotions.relabeling`, without those it omits."""
         new = relabeling(labels, merge, sorted({*self.emotion, *(e for f in self.facts for e in f.emotions)}))
         kept = self.select(np.isin(self.emotion, list(new)))
         words = [ordered([new[e] for e in f.emotions if e in new]) for f in self.facts]
@@ -96,12 +100,12 @@ class Utterances:
         return dataclasses.replace(kept, emotion=np.array(emotion, object), facts=facts)
 
 
-_NOTHING = np.zeros((0, features.LOG_MEL.bands), np.float16)  # what is heard of a text
+_NOTHING = np.zeros((0, features.LOG_MEL.bands), np.float16)  # the features of a text
 _PER_UTTERANCE = (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares', 'offset')
 
 
 def data_dir(given: str = '') -> pathlib.Path:
-    """Where built corpora lie: `given`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """Return the folder of built corpora: `given`, $TFDS_DATA_DIR or ~/tensorflow_datasets."""
     return pathlib.Path(given or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
 
 
@@ -113,21 +117,25 @@ def open_corpora(
     trim_db: float = 0.0,
     versions: Sequence[str] = (),
 ) -> Utterances:
-    """Opens built corpora by path and checks each against its stored fingerprint.
+    """Open built corpora by path and check each against its stored fingerprint.
 
     Args:
-      names: corpora, e.g. ('ravdess',); `goemotions/ekman` is a corpus in a builder config that `source` does not name.
-      source: what is read of it, and the builder config that was built: 'log_mel' or 'waveform', or 'text' where the
-        words are enough (of any config).
-      resident_gb: above this many GB of features they stay on disk.
-      trim_db: what of each utterance is kept, see `features.heard_span`.
-      versions: of `variants.STORED`; each becomes an utterance of its own after its source, `<source>+<name>`.
+      names: corpora, e.g. ('ravdess',); `goemotions/ekman` is a corpus in a builder config other
+        than `source`.
+      source: features to read and builder config: 'log_mel', 'waveform', another front end, or
+        'text' for the words alone (of any config).
+      directory: see `data_dir`.
+      resident_gb: features larger than this stay on disk.
+      trim_db: threshold for trimming silence, see `features.heard_span`.
+      versions: names in `variants.STORED`; each version becomes an utterance `<source>+<name>`
+        after its source.
 
     Raises:
-      InputError: a corpus is not built (with the command that builds it), damaged, or changed since it was built.
+      InputError: a corpus is not built (the message has the command that builds it), is damaged, or
+        changed since it was built.
     """
     if source != 'text':
-        front_ends.by_name(source)  # refuses what nobody can train on
+        front_ends.by_name(source)  # raises InputError for unknown sources
     if not (trim_db >= 0 and np.isfinite(trim_db)):
         raise InputError(f'features.trim_db must be at least 0, got {trim_db}; 0 disables trimming')
     if trim_db and source not in ('log_mel', 'waveform', 'text'):
@@ -151,20 +159,20 @@ def open_corpora(
 
 
 def data_source(name: str, root: pathlib.Path, source: str) -> shards.Opened:
-    """One built corpus, of its newest version, read once and found to be what was built."""
+    """Open the newest version of one built corpus and check its content by its fingerprint."""
     opened = shards.opened(name, root, source)
     shards.compare(corpora.fingerprint(shards.examples(opened)), opened)
     return opened
 
 
 def _decode(names, opened, source: str, resident: bool, trim_db: float, versions: list[str]) -> Utterances:
-    """Reads every example once: metadata and normalization sums always, features where they stay resident."""
+    """Read every example once: metadata and normalization sums, and features if resident."""
     rows: dict[str, list] = {f: [] for f in (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares')}
     kept, places, fingerprints = [], [], {}
 
     def keep(example: dict, version: str, index: int, at: int) -> None:
         values, first = _NOTHING if source == 'text' else example[source], 0
-        if len(versions) > 1:  # one frame each, in the order in which they are stored
+        if len(versions) > 1:  # one frame per version, in stored order
             first = variants.STORED.ids('').index(version)
             values = values[first : first + 1]
         for field in FIELDS:
@@ -219,7 +227,7 @@ def _decode(names, opened, source: str, resident: bool, trim_db: float, versions
 
 
 def normalization(utterances: Utterances, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per band over all frames of the utterances at `indices`: float32 [M], [M]."""
+    """Return the mean and deviation per band over the frames at `indices`: float32 [M], [M]."""
     total = max(1, utterances.frames[indices].sum())
     mean = utterances.sums[indices].sum(0) / total
     var = np.maximum(utterances.squares[indices].sum(0) / total - mean**2, 0)

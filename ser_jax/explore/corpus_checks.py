@@ -1,7 +1,7 @@
-"""What may be wrong with corpora before anything is learnt from them: each check answers with findings.
+"""Checks of corpora before training; each check yields findings.
 
-Made after what published systems got wrong: files that are there twice, labels that follow the speaker or another field of
-the file name, sentences that give the label away, classes nobody recorded.
+They cover mistakes of published systems: duplicate files, labels that follow the speaker or
+another field of the file name, sentences that give the label away, classes without recordings.
 """
 
 import collections
@@ -23,7 +23,7 @@ SEVERITIES = ('leak', 'error', 'warning', 'note')
 
 
 class Finding(NamedTuple):
-    """One line of an audit: how bad, which check, what was found, what to do, and on which items."""
+    """One line of an audit: severity, check, finding, remedy and the items concerned."""
 
     severity: str
     check: str
@@ -33,10 +33,12 @@ class Finding(NamedTuple):
 
 
 def corpus_findings(u: Utterances, reports: Mapping[str, dict], pairs: Iterable[Pair]) -> Iterator[Finding]:
-    """Everything that can be said of corpora by themselves.
+    """Yield the findings of all checks of corpora.
 
     Args:
-      u: the opened corpora. reports: corpus -> its inspection.json. pairs: of `near.near_duplicates`.
+      u: the opened corpora.
+      reports: corpus -> its inspection.json.
+      pairs: pairs from `near_duplicates.near_duplicates`.
     """
     yield from same_content(u)
     yield from near_content(u, pairs)
@@ -54,12 +56,12 @@ def corpus_findings(u: Utterances, reports: Mapping[str, dict], pairs: Iterable[
 
 
 def place(u: Utterances, i: int) -> str:
-    """`corpus/id` of an utterance."""
+    """Return `corpus/id` of an utterance."""
     return f'{u.names[u.corpus[i]]}/{u.id[i]}'
 
 
 def same_content(u: Utterances) -> Iterator[Finding]:
-    """Recordings that are there more than once, sample by sample (builders keep one of each within a corpus)."""
+    """Yield recordings with equal samples (builders keep one of each within a corpus)."""
     groups = collections.defaultdict(list)
     for i, content in enumerate(u.source_sha256):
         groups[content].append(i)
@@ -68,7 +70,7 @@ def same_content(u: Utterances) -> Iterator[Finding]:
 
 
 def near_content(u: Utterances, pairs: Iterable[Pair]) -> Iterator[Finding]:
-    """Recordings that are there more than once in other samples."""
+    """Yield copies of one recording whose samples differ."""
     for i, j, agreement in pairs:
         yield _copies(u, [i, j], f'agree by {agreement:.3f}: one recording, processed')
 
@@ -84,7 +86,7 @@ def _copies(u: Utterances, group: list[int], why: str) -> Finding:
 
 
 def left_out(corpus: str, report: Mapping) -> Iterator[Finding]:
-    """What the builder skipped, by kind."""
+    """Yield the items that the builder skipped, by kind."""
     by_kind = collections.defaultdict(list)
     for s in report.get('skipped', ()):
         by_kind[s['kind']].append(f'{s["source"]}' + (f' ({s["detail"]})' if s['detail'] else ''))
@@ -98,7 +100,7 @@ def left_out(corpus: str, report: Mapping) -> Iterator[Finding]:
 
 
 def support(corpus: str, u: Utterances, emotions: tuple[str, ...], few: int = 10) -> Iterator[Finding]:
-    """Classes without data or with little, and a corpus in which everything has one label."""
+    """Yield classes with no data or fewer than `few` utterances, and corpora with one label."""
     counts = collections.Counter(u.emotion)
     if missing := [e for e in emotions if not counts[e]]:
         what = f'{corpus} was made with {", ".join(missing)}, but holds no example'
@@ -114,7 +116,10 @@ def support(corpus: str, u: Utterances, emotions: tuple[str, ...], few: int = 10
 
 
 def labels_follow_speakers(corpus: str, u: Utterances, share: float = 0.9) -> Iterator[Finding]:
-    """Labels that the speaker alone tells: sorted by speaker instead of by emotion, or one speaker a class."""
+    """Yield corpora whose labels are predictable from the speaker.
+
+    Such corpora are sorted by speaker instead of by emotion, or have one speaker per class.
+    """
     if len(set(u.speaker)) < 2 or len(set(u.emotion)) < 2:
         return
     told, most = _told_by(u.speaker, u.emotion)
@@ -127,7 +132,7 @@ def labels_follow_speakers(corpus: str, u: Utterances, share: float = 0.9) -> It
 
 
 def _told_by(clue: np.ndarray, label: np.ndarray) -> tuple[float, float]:
-    """Share of labels that are right when the most frequent one of the same clue is answered; and of all."""
+    """Return the accuracies of the most frequent label per clue and of the one overall."""
     by_clue = collections.defaultdict(collections.Counter)
     for c, e in zip(clue, label, strict=True):
         by_clue[c][e] += 1
@@ -136,9 +141,10 @@ def _told_by(clue: np.ndarray, label: np.ndarray) -> tuple[float, float]:
 
 
 def names_contradict(corpus: str, u: Utterances) -> Iterator[Finding]:
-    """Files whose published name says another emotion or another speaker than their label."""
+    """Yield files whose published name encodes another emotion or speaker than their label."""
     named = {i: n for i, n in ((i, file_names.parse(str(name))) for i, name in enumerate(u.id)) if n}
-    # Short names without a speaker (a01, sa03) could be anybody's: they count where they are most of a whole set.
+    # Short names without a speaker (a01, sa03) are ambiguous: they count only if they are the
+    # majority of a corpus and cover all SAVEE emotions.
     short = [i for i, n in named.items() if not n.speaker]
     if len(short) <= len(u) / 2 or len({named[i].label for i in short}) < len(file_names.SAVEE_EMOTIONS):
         named = {i: n for i, n in named.items() if n.speaker}
@@ -155,7 +161,12 @@ def names_contradict(corpus: str, u: Utterances) -> Iterator[Finding]:
 
 
 def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
-    """Voices by their file names against speakers by their labels: `pairs` of (voice, speaker) that occur."""
+    """Yield mismatches between speakers by file name and by label.
+
+    Args:
+      corpus: its name.
+      pairs: the (speaker by file name, speaker by label) that occur.
+    """
     speakers, voices = collections.defaultdict(set), collections.defaultdict(set)
     for voice, speaker in pairs:
         speakers[voice].add(speaker)
@@ -173,7 +184,7 @@ def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
 
 
 def voices_across(u: Utterances) -> Iterator[Finding]:
-    """Voices (by published file names) with another speaker's name in each of several corpora."""
+    """Yield speakers (by published file names) with different labels in several corpora."""
     found = collections.defaultdict(set)
     for i, name in enumerate(u.id if len(u.names) > 1 else ()):
         if (n := file_names.parse(str(name))) and n.speaker:
@@ -192,7 +203,7 @@ def voices_across(u: Utterances) -> Iterator[Finding]:
 
 
 def speakers_alike(u: Utterances) -> Iterator[Finding]:
-    """Speakers whose names differ in case, spaces, punctuation or Unicode's normal form alone."""
+    """Yield speakers whose names differ only in case, spaces, punctuation or Unicode form."""
     groups = collections.defaultdict(set)
     for speaker in map(str, u.speaker):
         groups[re.sub(r'[\W_]+', '', unicodedata.normalize('NFKD', speaker).casefold())].add(
@@ -210,7 +221,7 @@ def speakers_alike(u: Utterances) -> Iterator[Finding]:
 
 
 def odd_names(corpus: str, u: Utterances, few: int = 8) -> Iterator[Finding]:
-    """Names in which a field is nearly, but not quite, one of the few that all others have there."""
+    """Yield names with a field that nearly equals one of the few frequent values there."""
     fields = collections.defaultdict(lambda: collections.defaultdict(list))
     for name in u.id:
         for at, field in enumerate(re.split(r'[-_]', PurePath(str(name)).name)):
@@ -227,7 +238,7 @@ def odd_names(corpus: str, u: Utterances, few: int = 8) -> Iterator[Finding]:
 
 
 def texts_tell(corpus: str, u: Utterances, share: float = 0.9) -> Iterator[Finding]:
-    """Sentences that give the label away."""
+    """Yield corpora whose repeated sentences give the label away."""
     n = collections.Counter(u.text)
     repeated = np.array([bool(t) and n[t] > 1 for t in u.text])
     if repeated.sum() < 20 or len(set(u.emotion[repeated])) < 2:
@@ -241,7 +252,7 @@ def texts_tell(corpus: str, u: Utterances, share: float = 0.9) -> Iterator[Findi
 
 
 def levels(corpus: str, u: Utterances) -> Iterator[Finding]:
-    """Clipping, near-silence, and lengths out of the ordinary."""
+    """Yield clipping, near-silence and unusual durations."""
     heard = u.select(u.seconds > 0)
     if not len(heard):
         return

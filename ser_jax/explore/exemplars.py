@@ -1,4 +1,8 @@
-"""Recordings to look at: of every emotion the ones at five quantiles of length, and one before and after augmentation."""
+"""Example recordings for plots and listening.
+
+Every emotion has the recordings at five quantiles of duration; one recording is shown before and
+after augmentation.
+"""
 
 import bisect
 import contextlib
@@ -17,12 +21,15 @@ from ser_jax.data.utterances import Utterances
 from ser_jax.emotions import ordered
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
-DRAWS = 32  # an augmentation is drawn so often; shown are the draws that change most
-LONGEST_S = 5.0  # of the recording that is augmented
+DRAWS = 32  # draws per augmentation, of which those that change most are shown
+LONGEST_S = 5.0  # maximum duration of the augmented recording
 
 
 class Spectrogram(NamedTuple):
-    """Power spectrogram in dB relative to a full-scale square, 25 ms Hann windows every 10 ms; fits `features.extract`."""
+    """Front end for `features.extract`: power spectrogram in dB relative to a full-scale square.
+
+    Hann windows of 25 ms, hop 10 ms.
+    """
 
     rate_hz: int
     window_s: float = 0.025
@@ -33,18 +40,19 @@ class Spectrogram(NamedTuple):
         return round(self.hop_s * self.rate_hz)
 
     def __call__(self, samples):
-        """[..., T] -> [..., 1 + T // hop, fft // 2 + 1] dB; bins run from 0 Hz to half the rate."""
+        """Return [..., 1 + T // hop, fft // 2 + 1] dB of [..., T]; bins: 0 Hz to rate / 2."""
         window = round(self.window_s * self.rate_hz)
         return mel.decibel(mel.power_spectrogram(samples, window, self.hop, 1 << (window - 1).bit_length()), 1e-10)
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One recording at a quantile of its emotion's lengths.
+    """One recording at a quantile of the durations of its emotion.
 
     Attributes:
-      mel: float32 [F, M] dB, as in the shards. samples: float32 [T] mono at `rate_hz`; None where none are built.
-      spectrogram: float32 [F, bins] dB, 0 Hz to half of `rate_hz`; None with `samples`.
+      mel: float32 [F, M] dB, as in the shards.
+      samples: float32 [T] mono at `rate_hz`; None if the corpus has no build with samples.
+      spectrogram: float32 [F, bins] dB, 0 Hz to `rate_hz` / 2; None if `samples` is.
     """
 
     corpus: str
@@ -59,7 +67,7 @@ class Example:
 
 
 class Change(NamedTuple):
-    """What an augmentation made of a recording: a title, log-mel dB [F, M], and samples [T] at 16 kHz if it changed them."""
+    """An augmented recording: log-mel dB [F, M], and samples [T] at 16 kHz if they changed."""
 
     title: str
     mel: np.ndarray
@@ -67,37 +75,39 @@ class Change(NamedTuple):
 
 
 def built(name: str, directory: str = '') -> tuple[str, ...]:
-    """The configs of a corpus that are built, the one that is read fastest first."""
+    """Return the built configs of a corpus, the fastest to read first."""
     root = opening.data_dir(directory) / name
     return tuple(c for c in ('text', 'log_mel', 'waveform', 'native') if any((root / c).glob('[0-9]*.[0-9]*.[0-9]*')))
 
 
 class Sounds:
-    """The samples of a built corpus, read by index or id from `native` shards, else from `waveform` ones."""
+    """Samples of a built corpus, read by index or id from `native` or `waveform` shards."""
 
     def __init__(self, name: str, directory: str = ''):
-        """Open the better of the two.
+        """Open the `native` build if there is one, else `waveform`.
 
         Raises:
-          InputError: neither is built, or what is built is damaged or not what was built.
+          InputError: neither is built, or the build is damaged or fails its fingerprint.
         """
         there = built(name, directory)
         self.name, self.config = name, 'native' if 'native' in there else 'waveform'
         self._data = opening.data_source(name, opening.data_dir(directory), self.config).data
 
     def __call__(self, index: int, id: str, sha256: str = '') -> tuple[np.ndarray, int] | None:
-        """Return float32 [T] mono and its rate, of the recording `id`; None where it is not there.
+        """Return the recording `id`, float32 [T] mono, and its rate; None if it is missing.
 
         Args:
-          index: where it is looked for first.
-          sha256: of its decoded samples, as `Utterances.source_sha256` has it; '' = any.
+          index: the index tried before a search.
+          id: the id of the utterance.
+          sha256: hash of its decoded samples, as in `Utterances.source_sha256`; '' = any.
 
         Raises:
-          InputError: its record is damaged, or another sound has that id here.
+          InputError: its record is damaged, or `id` has other samples in this build.
         """
         with self._readable():
             if not (index < len(self._data) and self._id(index) == id):
-                index = bisect.bisect_left(range(len(self._data)), id, key=self._id)  # shards are in the order of ids
+                # Shards are sorted by id.
+                index = bisect.bisect_left(range(len(self._data)), id, key=self._id)
                 if index == len(self._data) or self._id(index) != id:
                     return None
             example = self._data[index]
@@ -115,7 +125,7 @@ class Sounds:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except Exception as e:  # a damaged record raises whatever its decoder does
+        except Exception as e:  # a damaged record raises any error of its decoder
             raise InputError(
                 f'corpus {self.name!r} ({self.config}) cannot be read ({type(e).__name__}: {e}); '
                 'build it again with --overwrite'
@@ -130,9 +140,9 @@ def _text(value: bytes | str) -> str:
 
 
 def examples(corpus: Utterances, sounds: Sounds | None = None) -> list[Example]:
-    """Of every emotion of one corpus, in order, the recordings nearest to five quantiles of length, each once.
+    """Return the recordings nearest to five quantiles of duration for every emotion, each once.
 
-    Spectrograms are computed together, rate by rate; without `sounds` there are log-mels alone.
+    Spectrograms are computed in one batch per rate; without `sounds` there are only log-mels.
     """
     found = []
     for emotion in ordered(corpus.emotion):
@@ -153,7 +163,11 @@ def examples(corpus: Utterances, sounds: Sounds | None = None) -> list[Example]:
 
 
 def median_recording(corpus: Utterances, sounds: Sounds | None = None) -> tuple[str, np.ndarray, np.ndarray | None]:
-    """(id, log-mel dB [F, M], samples [T] at 16 kHz or None) of the corpus's recording of median length, 5 s at most."""
+    """Return the first 5 s of the recording of median duration.
+
+    Returns:
+      (id, log-mel dB [F, M], samples [T] at 16 kHz or None without `sounds`).
+    """
     at = np.flatnonzero(corpus.seconds > 0)
     index = int(at[np.lexsort((at, corpus.seconds[at]))][len(at) // 2])
     heard = sounds and sounds(index, corpus.id[index], corpus.source_sha256[index])
@@ -162,9 +176,10 @@ def median_recording(corpus: Utterances, sounds: Sounds | None = None) -> tuple[
 
 
 def changed_mel(frames: np.ndarray, mean: np.ndarray, key: int = 0) -> list[Change]:
-    """What the log-mel augmentations make of up to 5 s of dB frames [F, M]: of some draws those that change most.
+    """Return log-mel augmentations of up to 5 s of dB frames [F, M]: the strongest of DRAWS draws.
 
-    Masks are filled with `mean` [M], the corpus's mean: zero in the normalized frames that are masked in training.
+    Masks are filled with the corpus mean, `mean` [M]: zero in the normalized frames that training
+    masks.
     """
     F, M = frames.shape
     padded = np.pad(
@@ -190,7 +205,10 @@ def changed_mel(frames: np.ndarray, mean: np.ndarray, key: int = 0) -> list[Chan
 
 @jax.jit
 def _drawn_mel(key, frames, length) -> dict:
-    """DRAWS of every log-mel augmentation of [F M] frames, of which `length` are real; one program for any corpus."""
+    """Return DRAWS draws of every log-mel augmentation of frames [F M], `length` of them unpadded.
+
+    Padded frames have one shape, so that one program serves every corpus.
+    """
     keys = jax.random.split(key, 5)
     many = jnp.repeat(frames[None], DRAWS, 0)
     most, bands = 0.2, jnp.broadcast_to(jnp.arange(frames.shape[1], dtype=jnp.float32), many[:, :1].shape)
@@ -199,26 +217,31 @@ def _drawn_mel(key, frames, length) -> dict:
     kept = lambda key, widest, axis: augment.mask(key, jnp.ones_like(many), 2, widest, axis) > 0
     return {
         'speed': speed, 'length': lengths, 'gain': augment.gain(keys[1], many, 10.0),
-        'shift': augment.band_shift(keys[2], many, 5), 'ramp': augment.band_shift(keys[2], bands, 5),  # tells by how much
+        # The ramp of band indices, shifted by the same key, gives the size of the shift.
+        'shift': augment.band_shift(keys[2], many, 5), 'ramp': augment.band_shift(keys[2], bands, 5),
         'time': kept(keys[3], 30, 1), 'band': kept(keys[4], 10, 2),
     }  # fmt: skip
 
 
 def changed_samples(samples: np.ndarray, key: int = 0) -> list[Change]:
-    """What the waveform augmentations make of up to 5 s of samples [T] at 16 kHz: noise at two levels, two rooms."""
+    """Return waveform augmentations of up to 5 s of samples [T] at 16 kHz.
+
+    Noise at two SNRs and reverberation of two rooms; the strongest of DRAWS draws each.
+    """
     T = len(samples)
     padded = np.pad(samples.astype(np.float32), (0, round(LONGEST_S * features.RATE_HZ) - T))
     made = {'as recorded': samples}
     for title, drawn in _drawn_samples(jax.random.key(key), padded, T).items():
         sounds = np.asarray(drawn)[:, :T]
-        made[title] = sounds[((sounds - samples) ** 2).sum(1).argmax()]  # of rooms the most reverberant
+        # The largest change; for rooms, the most reverberant draw.
+        made[title] = sounds[((sounds - samples) ** 2).sum(1).argmax()]
     mels = features.extract(list(made.values()))
     return [Change(title, m, s) for (title, s), m in zip(made.items(), mels, strict=True)]
 
 
 @jax.jit
 def _drawn_samples(key, samples, length) -> dict:
-    """DRAWS of every waveform augmentation of [T] samples, of which `length` are real, by what they are called."""
+    """Return title -> DRAWS waveform augmentations of samples [T], `length` of them unpadded."""
     keys, drawn = jax.random.split(key, 4), {}
     many, lengths = jnp.repeat(samples[None], DRAWS, 0), jnp.full(DRAWS, length)
     for k, snr_db in zip(keys[:2], (20.0, 5.0), strict=True):
@@ -230,12 +253,12 @@ def _drawn_samples(key, samples, length) -> dict:
 
 
 def _mel(corpus: Utterances, index: int) -> np.ndarray:
-    """The log-mel of one utterance, whatever its shards hold: float32 [F, M] dB."""
+    """Return the log-mel of one utterance of log-mel or waveform shards: float32 [F, M] dB."""
     values = corpus.read(index)
     return features.extract([values])[0] if corpus.source == 'waveform' else values.astype(np.float32)
 
 
 def shown(found: Sequence[Example]) -> list[dict]:
-    """A table of what the sheets show."""
+    """Return the table of the recordings on the sheets."""
     fields = ('corpus', 'emotion', 'quantile', 'id', 'seconds', 'rate_hz')
     return [{f: getattr(e, f) for f in fields} for e in found]

@@ -1,4 +1,4 @@
-"""What may be wrong with the sides of a run: who was heard in training and tested all the same."""
+"""Checks of the splits of a run: speakers, recordings or fitted statistics that leak."""
 
 import collections
 import re
@@ -14,7 +14,7 @@ from ser_jax.explore.corpus_checks import Finding
 from ser_jax.explore.near_duplicates import Pair
 
 SIDES = ('train', 'valid', 'test')
-_ROUNDING = 1e-3  # of a deviation: devices compute a log-mel a little differently
+_ROUNDING = 1e-3  # in deviations: log-mels differ a little between devices
 _WORDS = r'noise|noisy|stretch\w*|pitch\w*|shift\w*|speed\w*|slow|fast|gain|aug\w*|copy|orig\w*'
 _AUGMENTED = re.compile(rf'(?i)([ _.+-]+({_WORDS})[\d.]*|\s*\(\d+\))+$')
 
@@ -22,11 +22,13 @@ _AUGMENTED = re.compile(rf'(?i)([ _.+-]+({_WORDS})[\d.]*|\s*\(\d+\))+$')
 def run_findings(
     u: Utterances, protocol: str, members: Mapping[str, Mapping[str, list[str]]], pairs: Iterable[Pair]
 ) -> Iterator[Finding]:
-    """Everything that can be said of who stands on which side of a run.
+    """Yield the findings of all checks of the splits of a run.
 
     Args:
-      u: the utterances as the run was trained on them (its labels).
-      members: of folds.json: member -> side -> ['corpus/id', ...]. pairs: of `near.near_duplicates(u)`.
+      u: the utterances with the labels that the run was trained on.
+      protocol: name of its protocol.
+      members: from folds.json: member -> side -> ['corpus/id', ...].
+      pairs: pairs from `near_duplicates.near_duplicates(u)`.
     """
     if protocol.startswith('leaky'):
         yield Finding(
@@ -60,10 +62,10 @@ def run_findings(
 
 
 def shared(own: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
-    """Return two bool [N] over `other`: same recording as one of `own`, same speaker as one of `own`.
+    """Return two masks, bool [N], over `other`: recordings and speakers that are also in `own`.
 
-    Speakers are compared by their names and by file names of published corpora. A copy in other
-    samples under another name is found by `near` alone.
+    Speakers are compared by their names and by file names of published corpora. Only
+    `near_duplicates` finds a copy with other samples under another name.
     """
     voices = {*own.speaker, *file_names.voices(own.id, own.speaker)}
     pairs = zip(other.speaker, file_names.voices(other.id, other.speaker), strict=True)
@@ -74,13 +76,13 @@ def shared(own: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
 def _equal(u: Utterances) -> list[Pair]:
     groups = collections.defaultdict(list)
     for i, content in enumerate(u.source_sha256):
-        if not variants.variant_of(u.id[i]):  # which is another sound; its siblings are found by name
+        if not variants.variant_of(u.id[i]):  # `_siblings` finds variants by name
             groups[content].append(i)
     return [Pair(g[0], j, 1.0) for g in groups.values() for j in g[1:]]
 
 
 def _siblings(u: Utterances) -> list[tuple[int, int]]:
-    """Pairs whose names differ by what an augmentation or a copy adds."""
+    """Return pairs whose names differ by the suffix of an augmentation or copy."""
     groups = collections.defaultdict(list)
     for i in range(len(u)):
         groups[u.corpus[i], _AUGMENTED.sub('', variants.source_of(u.id[i]))].append(i)
@@ -88,7 +90,10 @@ def _siblings(u: Utterances) -> list[tuple[int, int]]:
 
 
 def _together(sides, what: str, of: np.ndarray, severity: str, do: str) -> Iterator[Finding]:
-    """Values of `of` that stand on the training side (validation included) and in the test of a member."""
+    """Yield the values of `of` [N] that are in training or validation and in the test of a member.
+
+    With severity 'leak', also those that are in its training and validation.
+    """
     met = collections.defaultdict(list)
     for member, side in sides.items():
         learnt = set(of[np.concatenate([side['train'], side['valid']])])
@@ -104,7 +109,7 @@ def _together(sides, what: str, of: np.ndarray, severity: str, do: str) -> Itera
 
 
 def _pairs(u: Utterances, sides, check: str, pairs: Iterable[tuple[int, int]], why: str) -> Iterator[Finding]:
-    """Pairs of which one is learnt and the other one scored."""
+    """Yield pairs whose utterances are on different sides of a member."""
     side_of = {m: {int(i): s for s in SIDES for i in of[s]} for m, of in sides.items()}
     met = []
     for i, j in pairs:
@@ -118,7 +123,7 @@ def _pairs(u: Utterances, sides, check: str, pairs: Iterable[tuple[int, int]], w
 
 
 def _classes(u: Utterances, sides) -> Iterator[Finding]:
-    """Classes tested or validated but never trained, validation that is the test, validation of other classes."""
+    """Yield untrained classes, validation that overlaps the test, and skewed validation."""
     untrained, skewed, same = [], [], []
     for member, of in sides.items():
         count = {s: collections.Counter(u.emotion[of[s]]) for s in SIDES}
@@ -155,11 +160,14 @@ def fitted(
     reads: bool,
     normalize: str = 'train',
 ) -> Iterator[Finding]:
-    """Normalization or vocabulary that is not what the training side alone gives.
+    """Yield normalizations and vocabularies that were not fitted on the training side alone.
 
     Args:
-      normalizations: member -> {'mean', 'std'}; vocabularies: member -> words, as the run saved them. reads: whether its
-        model reads text at all.
+      u: the utterances with the labels that the run was trained on.
+      members: from folds.json: member -> side -> ['corpus/id', ...].
+      normalizations: member -> {'mean', 'std'}, as the run saved them.
+      vocabularies: member -> words, as the run saved them.
+      reads: True if its model reads text.
       normalize: features.normalize; with 'none' nothing is fitted, and 0 and 1 are saved.
     """
     at = {f'{u.names[c]}/{i}': n for n, (c, i) in enumerate(zip(u.corpus, u.id, strict=True))}
@@ -167,7 +175,7 @@ def fitted(
     for member, sides in members.items():
         train = np.array([at[i] for i in sides['train'] if i in at], int)
         if len(train) < len(sides['train']):
-            continue  # other data: said elsewhere
+            continue  # other data: reported by run_findings
         mean, std = (0.0, 1.0) if normalize == 'none' else normalization(u, train)
         saved = normalizations[member]
         apart = [np.abs(saved['mean'] - mean), np.abs(saved['std'] - std)]

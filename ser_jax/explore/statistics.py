@@ -1,7 +1,8 @@
-"""What opened corpora hold, measured: counts, lengths, rates, levels and words as tables of plain rows.
+"""Tables of opened corpora: counts, durations, sampling rates, levels and words.
 
-A table is a list of dicts with equal keys, ready for a CSV file or a page. `ALL` stands for all corpora together, `ANY`
-for all emotions together; rows of texts without sound have no lengths, rates or levels.
+A table is a list of dicts with equal keys, ready for a CSV file or a page. `ALL` stands for all
+corpora together, `ANY` for all emotions together; rows of texts without audio have no durations,
+rates or levels.
 """
 
 from collections import Counter, defaultdict
@@ -17,13 +18,13 @@ from ser_jax.emotions import ordered
 
 ALL, ANY = 'all corpora', 'all'
 QUANTILES = tuple(round(0.1 * q, 1) for q in range(1, 10))
-COVERED = 0.8  # the share of recordings that a sampling rate or a number of samples is asked to cover
-USUAL_HZ = (8000, 16000, 22050, 44100, 48000)  # rates people resample to
+COVERED = 0.8  # share of recordings that a rate or length must cover
+USUAL_HZ = (8000, 16000, 22050, 44100, 48000)  # common target rates of resampling
 MEASURES = ('seconds', 'rate_hz', 'level_db', 'peak', 'silence')
 
 
 def tables(corpora: Sequence[Utterances]) -> dict[str, list[dict]]:
-    """All tables by name, each over all corpora: see the functions they come from."""
+    """Return all tables by name, each over all corpora; see the functions of this module."""
     makers = {
         'corpora': totals, 'counts': counts, 'emotions': emotions, 'speakers': speakers, 'quantiles': quantiles,
         'rates': rates, 'frames': frames, 'measures': measures, 'words': spoken,
@@ -32,12 +33,12 @@ def tables(corpora: Sequence[Utterances]) -> dict[str, list[dict]]:
 
 
 def classes(corpus: Utterances) -> tuple[str, ...]:
-    """The emotions of one corpus in the vocabulary's order: those it was made for and those it holds."""
+    """Return the emotions that a corpus declares or holds, in the order of the vocabulary."""
     return ordered([*corpus.emotion, *(e for f in corpus.facts for e in f.emotions)])
 
 
 def totals(corpora: Sequence[Utterances]) -> list[dict]:
-    """A row per corpus: how much of what it holds, its rates, and the rate that covers most of it."""
+    """Return a row per corpus: counts, hours, sampling rates, and the rate that covers it."""
     rows = []
     for u in corpora:
         heard, sexes = u.seconds > 0, Counter(dict(zip(u.speaker, u.sex, strict=True)).values())
@@ -57,7 +58,7 @@ def totals(corpora: Sequence[Utterances]) -> list[dict]:
 
 
 def counts(corpora: Sequence[Utterances]) -> list[dict]:
-    """A row per combination that occurs of corpus, emotion, sex, channel and intensity."""
+    """Return a row per combination of corpus, emotion, sex, channel and intensity that occurs."""
     rows = []
     for u in corpora:
         found = Counter(zip(u.emotion, u.sex, u.channel, u.intensity, strict=True))
@@ -70,7 +71,10 @@ def counts(corpora: Sequence[Utterances]) -> list[dict]:
 
 
 def emotions(corpora: Sequence[Utterances]) -> list[dict]:
-    """A row per corpus and emotion, also one that nobody shows: utterances, by sex, channel and intensity; speakers."""
+    """Return a row per corpus and emotion, including emotions without utterances.
+
+    Columns: utterances in all and by sex, channel and intensity; share, hours and speakers.
+    """
     rows = []
     for u in corpora:
         for e in classes(u):
@@ -87,7 +91,7 @@ def emotions(corpora: Sequence[Utterances]) -> list[dict]:
 
 
 def speakers(corpora: Sequence[Utterances]) -> list[dict]:
-    """A row per speaker: utterances, hours, and utterances of every emotion."""
+    """Return a row per speaker: utterances, hours, and utterances of every emotion."""
     known = ordered([e for u in corpora for e in classes(u)])
     rows = []
     for u in corpora:
@@ -102,9 +106,10 @@ def speakers(corpora: Sequence[Utterances]) -> list[dict]:
 
 
 def quantiles(corpora: Sequence[Utterances]) -> list[dict]:
-    """Quantiles .1 to .9 of rate, seconds and samples (at 16 kHz and as recorded), of every corpus, emotion, and of all.
+    """Return the quantiles .1 to .9 of rate, seconds and samples per corpus, emotion, and over all.
 
-    As `numpy.quantile`: linear between lengths; `lower` for rates, which are rates that occur.
+    Samples are counted at 16 kHz and as recorded. `numpy.quantile` interpolates linearly, except
+    for rates: `lower`, so that they are rates that occur.
     """
     rows = []
     for corpus, emotion, seconds, rate_hz in _recordings(corpora):
@@ -120,7 +125,7 @@ def quantiles(corpora: Sequence[Utterances]) -> list[dict]:
 
 
 def rates(corpora: Sequence[Utterances]) -> list[dict]:
-    """A row per sampling rate that occurs: how many recordings have it, and which share has it or a higher one."""
+    """Return a row per sampling rate: recordings and share at it, and share at or above it."""
     rows = []
     for corpus, emotion, _, rate_hz in _recordings(corpora):
         for rate in sorted(set(rate_hz.tolist())) if emotion == ANY else ():
@@ -132,7 +137,10 @@ def rates(corpora: Sequence[Utterances]) -> list[dict]:
 
 
 def frames(corpora: Sequence[Utterances]) -> list[dict]:
-    """A row per rate to resample to: the share recorded at it or above, and the samples that hold 50 to 100 % whole."""
+    """Return a row per target rate: share recorded at or above it, lengths that hold most whole.
+
+    `samples_q` is the length in samples that q % of the recordings do not exceed: 50, 80, 90, 100.
+    """
     rows = []
     for corpus, emotion, seconds, rate_hz in _recordings(corpora):
         for rate in sorted({*USUAL_HZ, *rate_hz.tolist()}) if emotion == ANY else ():
@@ -145,7 +153,10 @@ def frames(corpora: Sequence[Utterances]) -> list[dict]:
 
 
 def measures(corpora: Sequence[Utterances]) -> list[dict]:
-    """Mean, deviation, extremes and quantiles of every measure and emotion; `clipped` has its share as mean."""
+    """Return mean, deviation, extremes and quantiles of every measure by corpus and emotion.
+
+    `clipped` is 0 or 1 per recording, so its mean is the share of clipped recordings.
+    """
     rows = []
     for u in corpora:
         heard = u.seconds > 0
@@ -163,10 +174,11 @@ def measures(corpora: Sequence[Utterances]) -> list[dict]:
 
 
 def spoken(corpora: Sequence[Utterances]) -> list[dict]:
-    """Sentences and words of every corpus and emotion that has text.
+    """Return a row per corpus and emotion with text: numbers of sentences and words.
 
-    `sentences_only_here` are those that no other emotion of the corpus has: where they are many, the words alone tell
-    the emotion. Sentences are compared by their words, so case and punctuation do not count.
+    `sentences_only_here` counts sentences that no other emotion of the corpus has: if there are
+    many, the words alone predict the emotion. Sentences are compared by their words, so case and
+    punctuation do not count.
     """
     rows = []
     for u in corpora:
@@ -188,7 +200,7 @@ def spoken(corpora: Sequence[Utterances]) -> list[dict]:
 
 
 def notes(corpus: Utterances) -> list[str]:
-    """What of one corpus to bear in mind before training on it, in sentences: what tells its classes but emotion."""
+    """Return warnings about one corpus: missing classes, imbalance, confounders of emotion."""
     found, heard = [], corpus.seconds > 0
     number, known = Counter(corpus.emotion), [e for e in classes(corpus) if e in set(corpus.emotion)]
     if missing := [e for e in classes(corpus) if e not in number]:
@@ -238,12 +250,15 @@ def notes(corpus: Utterances) -> list[str]:
 
 
 def covering_rate(rate_hz: np.ndarray, share: float = COVERED) -> int | None:
-    """The highest rate that at least `share` of the recordings [N] reach: below it nothing of them has to be made up."""
+    """Return the highest rate that `share` of the recordings [N] reach without upsampling."""
     return max((int(r) for r in set(rate_hz.tolist()) if (rate_hz >= r).mean() >= share), default=None)
 
 
 def _recordings(corpora: Sequence[Utterances]) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """(corpus, emotion, seconds, rate_hz) of every group that has sound: per corpus and over all, whole and by emotion."""
+    """Yield (corpus, emotion, seconds, rate_hz) of every group that has audio.
+
+    Groups are each corpus and `ALL`, whole (`ANY`) and by emotion.
+    """
     parts = [(u.names[0], u.emotion, u.seconds.astype(np.float64), u.rate_hz.astype(np.int64)) for u in corpora]
     if len(parts) > 1:
         parts.insert(0, (ALL, *(np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])))
