@@ -163,7 +163,7 @@ def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return K folds by utterance, as most published scores use: speakers on both sides."""
+    """Return K folds by utterance, as most published scores use: speakers on both sides. Inflated."""
     if not 2 <= members.folds <= len(scored):
         raise InputError(f'members.folds={members.folds} with {len(scored)} utterances; expected 2 to {len(scored)}')
     shuffled = np.random.default_rng(0).permutation(scored)
@@ -178,7 +178,7 @@ def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leaky_holdout(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return one random split by utterance, as in most published systems: inflated scores."""
+    """Return one random split by utterance, as most published systems use. Inflated."""
     shuffled = np.random.default_rng(0).permutation(scored)
     test, valid = (round(len(scored) * share) for share in (members.test_share, members.valid_share))
     if not (test and test + valid < len(scored)):
@@ -193,7 +193,7 @@ def leaky_holdout(utterances, scored: np.ndarray, members) -> list[Fold]:
 
 @protocol
 def leaky_augmented(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Split as `leaky_holdout`, variants too: most tested utterances have a sibling in training."""
+    """Split as `leaky_holdout`, variants too: most tests have a sibling in training. Inflated."""
     return leaky_holdout(utterances, scored, members)
 
 
@@ -202,7 +202,7 @@ leaky_augmented.splits_variants = True
 
 @protocol
 def leaky_label_pairing(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Split as `leaky_holdout`, with texts paired by label: the text gives the answer away."""
+    """Split as `leaky_holdout`, texts paired by label: the text gives the answer away. Inflated."""
     return leaky_holdout(utterances, scored, members)
 
 
