@@ -242,13 +242,13 @@ def test_reads_that_workers_cannot_import_are_refused(tmp_path):
     script.write_text(
         'import functools\n'
         'from ser_jax.audio import wav\n'
-        'from ser_jax.data import corpus\n'
+        'from ser_jax.corpora import builder\n'
         'def read(path):\n'
         '    return wav.read(path)\n'
-        'class Builder(corpus.CorpusBuilder):\n'
+        'class Builder(builder.CorpusBuilder):\n'
         '    def recordings(self, dl_manager):\n'
         f'        for i, path in enumerate({[str(p) for p in sounds(tmp_path / "in")]}):\n'
-        "            yield corpus.Recording(id=f'u{i}', speaker='x', emotion='happy', label='H', source=path,\n"
+        "            yield builder.Recording(id=f'u{i}', speaker='x', emotion='happy', label='H', source=path,\n"
         '                                   read=functools.partial(read, path))\n'
     )
     command = ['build', str(script), f'--data_dir={tmp_path / "out"}']
