@@ -1,4 +1,4 @@
-"""What the rooms of the house hand to each other: recordings, batches, outputs, and the one kind of error users see.
+"""Types that the packages exchange: recordings, batches, outputs, and the error that users see.
 
 Axis letters, everywhere the same: B utterances, T samples, F frames, M bands, W words, D embedding, C emotions,
 K members (folds x seeds).
@@ -20,7 +20,7 @@ INTENSITIES = ('normal', 'strong', 'unknown')
 
 
 class InputError(Exception):
-    """What the user gave cannot be worked with. The message is one line: what came, what was expected, what to do."""
+    """Unusable input. The message is one line: the value given, the value expected, the remedy."""
 
 
 # What to do about an error of the operating system, by the cause it names.
@@ -99,7 +99,7 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class CorpusInfo:
-    """What a corpus is, beside its shards and in every run that used it.
+    """Description of a corpus, kept beside its shards and in every run that used it.
 
     Attributes:
       title: its name and its makers.
@@ -116,7 +116,7 @@ class CorpusInfo:
 
 
 class Batch(NamedTuple):
-    """What a model sees; loss = sum(weight * per-utterance loss) / sum(weight).
+    """Inputs and targets of a step; loss = sum(weight * per-utterance loss) / sum(weight).
 
     Everything past `length` in `features` is padding and must not change any output.
     """
@@ -134,7 +134,7 @@ class Batch(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a model says."""
+    """Outputs of a model."""
 
     logits: Any  # [B C]
     embedding: Any  # [B D]

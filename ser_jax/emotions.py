@@ -66,7 +66,7 @@ def answerable(by: str, corpora: Sequence, emotions: Sequence[str], trained_on: 
 
 
 def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[str, str]:
-    """What each of `words` is called in an experiment; a word that is missing has no place in it.
+    """Return the class of each of `words` in an experiment; missing words are left out of it.
 
     Args:
       labels: 'emotion'; 'valence': negative against positive, words of unknown valence left out; 'sex_emotion': as

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted((ROOT / 'ser_jax').rglob('*.py'))
+DOCUMENTED = [*SOURCES, *(ROOT / 'datasets').glob('*/*_builder.py'), *(ROOT / 'configs').rglob('*.py')]
 # Who may import whom, below to above; a module of the root is a room of its own. No arrow runs back up.
 NOUNS = {
     'contract': set(),
@@ -82,9 +83,16 @@ def test_rooms_are_named_for_what_they_hold_and_stay_small(path):
     assert ast.get_docstring(ast.parse(path.read_text())) or not path.read_text().strip()
 
 
-@pytest.mark.parametrize(
-    'verb', sorted(VERBS)
-)
+@pytest.mark.parametrize('path', DOCUMENTED, ids=lambda p: str(p.relative_to(ROOT)))
+def test_docstrings_begin_with_an_imperative_or_a_noun(path):
+    """No first word that only a clause can follow."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, documented)]
+    firsts = [text.split()[0] for n in nodes if (text := ast.get_docstring(n))]
+    assert not {'What', 'How', 'Whether', 'Where', 'Which', 'Who', 'Of', 'As'} & set(firsts)
+
+
+@pytest.mark.parametrize('verb', sorted(VERBS))
 def test_verbs_import_neither_tensorflow_nor_torch(verb):
     """The import graph of a verb, of opening shards and of TFDS's core, also where TensorFlow and torch are installed."""
     code = (

@@ -116,7 +116,7 @@ class _Lists(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str):
-        """What a pickle may call."""
+        """Names that a pickle may call."""
         if (wanted := f'{module}.{name}') not in self.ADMITTED:
             raise pickle.UnpicklingError(f'it asks for {wanted}, which no list of numbers needs; nothing of it was run')
         return self.ADMITTED[wanted]

@@ -1,4 +1,4 @@
-"""Which part of a recording a front end of fixed length hears: cut, padded, or in windows side by side."""
+"""Excerpts of recordings for front ends of fixed length: cut, padded, or windows side by side."""
 
 import numpy as np
 

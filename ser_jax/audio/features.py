@@ -54,7 +54,7 @@ def _jitted(extractor, samples):
 
 
 def heard_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[int, int]:
-    """Where sound begins and ends in log-mel frames [F, M]: (first, past the last) frame, with `margin` frames around.
+    """Return the (first, past the last) loud frame of log-mel frames [F, M], `margin` frames added.
 
     Sound is what lies less than `below_db` under the loudest frame's power; 0 keeps everything. Acted corpora have up to
     two seconds of room before and after the words, of another kind in each recording.

@@ -23,7 +23,7 @@ SOURCES = ('log_mel', 'waveform', *(front.name for front in PUBLISHED))
 
 
 class Layout(NamedTuple):
-    """What a front end's frames are.
+    """Shape and meaning of a front end's frames.
 
     Attributes:
       bands: M.
@@ -53,7 +53,7 @@ def by_name(source: str):
 
 
 def layout(source: str) -> Layout:
-    """What the frames of a source are."""
+    """Return the layout of a source's frames."""
     front = by_name(source)
     if front is features.LOG_MEL:
         return Layout(front.bands, None, front.hop_s, True)

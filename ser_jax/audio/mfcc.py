@@ -58,7 +58,7 @@ class MfccCurve(NamedTuple):
 
     @property
     def shape(self) -> tuple[int]:
-        """Of what a recording becomes: (216,)."""
+        """Shape of the features of a recording: (216,)."""
         return (mel.frame_count(self.samples, self.hop),)
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ class VsrSpectrogram(NamedTuple):
 
     @property
     def shape(self) -> tuple[None, int, int]:
-        """Of what a recording becomes: (None, 128, 173)."""
+        """Shape of the features of a recording: (None, 128, 173)."""
         return None, self.bands, mel.frame_count(self.samples, self.hop)
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ class Spectrogram(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of what a recording becomes: (1553, 257), or (1553, bands)."""
+        """Shape of the features of a recording: (1553, 257), or (1553, bands)."""
         return 1 + (self.samples - self.window) // self.hop, self.bands or self.fft // 2 + 1
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ class LogMel40(NamedTuple):
 
     @property
     def shape(self) -> tuple[int | None, int]:
-        """Of what a recording becomes: (None, 40), or (1251, 40) as published."""
+        """Shape of the features of a recording: (None, 40), or (1251, 40) as published."""
         return self.frames if self.published else None, self.bands
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ class Stats162(NamedTuple):
 
     @property
     def shape(self) -> tuple[int]:
-        """Of what a recording becomes: (162,)."""
+        """Shape of the features of a recording: (162,)."""
         return (1 + 12 + self.coefficients + 1 + self.bands,)
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:

@@ -85,7 +85,7 @@ CHANGES: dict[str, Change] = {
 
 
 class Variants(NamedTuple):
-    """Which variants are stored beside each recording.
+    """Variants that are stored beside each recording.
 
     Attributes:
       names: of CHANGES.

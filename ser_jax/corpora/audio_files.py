@@ -52,20 +52,20 @@ def audio_files(root: str | os.PathLike) -> list[Audio]:
 
 
 def strangers(root: str | os.PathLike) -> list[str]:
-    """Where the files under a folder are that are no sound, sorted."""
+    """Return the paths under a folder that are not audio files, sorted."""
     place = lambda at: str(at) if isinstance(at, Path) else at.filename
     found = (os.path.join(place(at), name) for at, name in walk(Path(root)) if not _is_audio(name))
     return sorted(readable(name) for name in found)
 
 
 def nested_zips(root: str | os.PathLike) -> list[str]:
-    """Where the zips are that lie in other zips, which are not opened."""
+    """Return the paths of zips inside other zips, which are not opened."""
     inside = ((at, name) for at, name in walk(Path(root)) if not isinstance(at, Path))
     return [readable(f'{at.filename}:{name}') for at, name in inside if _is_zip(name)]
 
 
 def seen(root: str | os.PathLike) -> str:
-    """What lies under a folder, for messages: '12 .mp4, 3 .txt', or 'nothing'."""
+    """Return the kinds of files under a folder for messages: '12 .mp4, 3 .txt', or 'nothing'."""
     kinds = collections.Counter(PurePosixPath(name).suffix.lower() or 'without suffix' for _, name in walk(Path(root)))
     found = ', '.join(f'{n} {readable(kind)}' for kind, n in kinds.most_common(5)) or 'nothing'
     nested = nested_zips(root)

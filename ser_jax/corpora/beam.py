@@ -58,7 +58,7 @@ class Workers:
     most: int | None = None
 
     def hear(self, do: Callable[[list], list[Inspected]], recordings: Sequence[Recording], title: str) -> list[Inspected]:
-        """What `do` hears in recordings, in their order; what it prepares of them does not travel.
+        """Return the results of `do` on recordings, in their order, without the prepared features.
 
         Raises:
           InputError: a recording cannot be sent to a worker, a worker refused it, or workers see other files.
@@ -127,7 +127,7 @@ class Workers:
         return len(starts)
 
     def _refused(self) -> str:
-        """What the first worker said that could not compute its chunk, '' if none."""
+        """Return the message of the first worker that could not compute its chunk, '' if none."""
         replies = sorted(self.folder.glob('*.compute.reply'), key=lambda p: int(p.name.split('.')[0]))
         return next((refused for p in replies if (refused := _CODER.decode(p.read_bytes())[0])), '')
 
@@ -238,7 +238,7 @@ def _unseen(path) -> str:
 
 
 def _known(failure: str, folder: Path) -> str:
-    """What a failed job says of the user's set-up, '' if nothing."""
+    """Return the message of a failed job about the user's set-up, '' if there is none."""
     if missing := re.search(r"No module named '(ser_jax|tensorflow_datasets|apache_beam)[\w.]*'", failure):
         return f'Beam workers cannot import {missing[1]}; {SEE}'
     return _unseen(folder) if re.search(rf'No such file.*{re.escape(str(folder))}', failure) else ''

@@ -1,4 +1,4 @@
-"""What every corpus shares on its way to disk: a builder only says who speaks, how, what, and where the sound is.
+"""Base of all builders: a corpus yields speakers, emotions, texts and audio files, the base the shards.
 
     from ser_jax.data import corpus
 
@@ -157,7 +157,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return info
 
     def download_and_prepare(self, **kwargs):
-        """As TFDS's, by one process at a time; raises InputError where another one is at it."""
+        """Build as TFDS does, one process at a time; raise InputError while another one builds."""
         with lock.held(self.data_dir, 'build', reenter=True):
             super().download_and_prepare(**kwargs)
 

@@ -1,4 +1,4 @@
-"""How published corpora name their files: who speaks, with which emotion, read from a name and nothing else.
+"""Naming schemes of published corpora: speaker and emotion, read from the file name alone.
 
 Builders read their corpus with these, and an audit recognizes files that turn up under other labels: names are the one
 witness that sorting into folders cannot bend.
@@ -18,7 +18,7 @@ from ser_jax.corpora.inspection import Skipped
 
 
 class FileName(NamedTuple):
-    """What a file name says. `speaker` is '' where the name alone does not tell; `label` is the corpus's own code."""
+    """Fields of a file name. `speaker` is '' where the name lacks it; `label` is the corpus's own code."""
 
     corpus: str
     speaker: str
@@ -98,7 +98,7 @@ EMODB_TEXTS = {
 
 
 def ravdess(stem: str) -> FileName | None:
-    """What a RAVDESS name says: `03-01-06-01-02-01-12`."""
+    """Parse a RAVDESS name: `03-01-06-01-02-01-12`."""
     if not (m := RAVDESS.fullmatch(stem)):
         return None
     return FileName(
@@ -114,7 +114,7 @@ def ravdess_sex(actor: int) -> str:
 
 
 def cremad(stem: str) -> FileName | None:
-    """What a CREMA-D name says: `1001_DFA_ANG_XX`."""
+    """Parse a CREMA-D name: `1001_DFA_ANG_XX`."""
     if not (m := CREMAD.fullmatch(stem)):
         return None
     intensity = {'HI': 'strong', 'LO': 'normal', 'MD': 'normal'}.get(m['level'], 'unknown')
@@ -130,7 +130,7 @@ def cremad_sex(actor: int) -> str:
 
 
 def tess(stem: str) -> FileName | None:
-    """What a TESS name says: `OAF_back_angry`."""
+    """Parse a TESS name: `OAF_back_angry`."""
     if not (m := TESS.fullmatch(stem)):
         return None
     code = m['emotion'].lower()
@@ -139,7 +139,7 @@ def tess(stem: str) -> FileName | None:
 
 
 def savee(stem: str, folder: str = '') -> FileName | None:
-    """What a SAVEE name says: `DC_a01`, or `a01` in the folder `DC`."""
+    """Parse a SAVEE name: `DC_a01`, or `a01` in the folder `DC`."""
     if not (m := SAVEE.fullmatch(stem)):
         return None
     speaker = m['speaker'] or (folder.upper() if folder.upper() in SAVEE_SPEAKERS else '')
@@ -147,7 +147,7 @@ def savee(stem: str, folder: str = '') -> FileName | None:
 
 
 def emodb(stem: str) -> FileName | None:
-    """What an EMO-DB name says: `03a01Fa`."""
+    """Parse an EMO-DB name: `03a01Fa`."""
     if not (m := EMODB.fullmatch(stem)):
         return None
     return FileName(
@@ -157,12 +157,12 @@ def emodb(stem: str) -> FileName | None:
 
 
 def emodb_sex(speaker: str) -> str:
-    """As the corpus's page lists its speakers."""
+    """Return the sex of a speaker by the list on the corpus's page."""
     return 'male' if speaker in EMODB_MEN else 'female'
 
 
 def parse(name: str) -> FileName | None:
-    """What the name of a stray file says, whichever of these corpora it comes from; None for other names.
+    """Parse the name of a file of any of these corpora; None for other names.
 
     Args:
       name: a stem, or a path whose last folder may tell the speaker.

@@ -19,7 +19,7 @@ HARMLESS = ('duplicate', 'label conflict', 'ignored')
 
 @dataclasses.dataclass(frozen=True)
 class PublishedCounts:
-    """What the published corpus holds, to say how a copy differs from it.
+    """Contents of the published corpus, to report how a copy differs from it.
 
     Attributes:
       utterances: channel -> emotion -> how many.
@@ -67,7 +67,7 @@ def sha256(samples: np.ndarray) -> str:
 
 
 def clipped(samples: np.ndarray) -> bool:
-    """Whether three samples in a row sit at full scale: a single peak is normalization, a plateau is clipping."""
+    """Return True if three samples in a row are at full scale: one peak is normalization, a plateau clipping."""
     full = np.abs(samples) >= 32766 / 32768
     return bool((full[:-2] & full[1:-1] & full[2:]).any())
 
@@ -115,7 +115,7 @@ def inspect(
 
 
 def without_duplicates(heard: Sequence[Inspected]) -> tuple[list[Inspected], list[Skipped]]:
-    """Of recordings in order, those to keep, and the rest with reasons.
+    """Return the recordings to keep, in order, and the others with reasons.
 
     Of equal sounds the first is kept. If their labels disagree nobody knows which is right, and
     none is kept. Of different sounds under one id none is kept either.

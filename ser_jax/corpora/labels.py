@@ -117,17 +117,17 @@ def key(label: str) -> str:
 
 
 def given(label: str) -> bool:
-    """Whether a label is one: not empty, nor what spreadsheets and pandas write for nothing."""
+    """Return True for a label, False for the empty values of spreadsheets and pandas."""
     return bool(key(label)) and normal(label).lower() not in _NOT_GIVEN
 
 
 def no_emotion(folder: str) -> bool:
-    """Whether a folder is a side of a split or a container by its name: train/, fold_2/, wav/."""
+    """Return True if a folder's name is a side of a split or a container: train/, fold_2/, wav/."""
     return _NO_LABEL.fullmatch(normal(folder)) is not None
 
 
 def no_speaker(name: str) -> bool:
-    """Whether a name stands for no person: a side of a split, a container, or a sex."""
+    """Return True if a name is no person's: a side of a split, a container, or a sex."""
     return _NO_SPEAKER.fullmatch(normal(name)) is not None
 
 
@@ -143,7 +143,7 @@ def speaker(name: str) -> str:
 
 
 def utf8(name: str) -> bool:
-    """Whether a name can be written: no byte of another encoding, no half of a character."""
+    """Return True if a name can be encoded: no byte of another encoding, no half of a character."""
     return not any('\ud800' <= c <= '\udfff' for c in name)
 
 

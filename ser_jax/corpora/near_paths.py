@@ -67,7 +67,7 @@ def _files(folder: Path):
 
 
 def _common(parts: list[str], name: tuple[str, ...]) -> int:
-    """How many names at the ends of two paths are alike; an equal suffix breaks a tie."""
+    """Return the number of equal names at the ends of two paths; an equal suffix breaks a tie."""
     n = 2
     for a, b in zip(parts[-2::-1], name[-2::-1], strict=False):
         if _plain(a) != _plain(b):

@@ -1,4 +1,4 @@
-"""What an utterance is on disk: the fields of every example, the ways to store its sound, a hash over the content."""
+"""Schema of the shards: fields of an example, ways to store its audio, a hash over the content."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Where recordings wait between hearing and writing: on disk, so that building needs no more memory for more hours.
+"""Spool of features on disk between inspection and writing, so that memory does not grow with hours.
 
 TFDS sorts what a builder yields in a buffer of its own. Past 1 GB that buffer needs TensorFlow, and with ids for keys it
 fails even there. Our builders yield in order, so nothing has to be sorted.
@@ -68,7 +68,7 @@ def unpacked(data: bytes) -> dict[str, np.ndarray]:
 
 
 class Queue:
-    """What TFDS's writer asks of its `Shuffler`, first in, first out. The builder sees to it that keys differ."""
+    """First-in, first-out replacement of TFDS's `Shuffler`. The builder provides distinct keys."""
 
     def __init__(self, dirpath, hash_salt, disable_shuffling: bool = False, ignore_duplicates: bool = False):
         if not disable_shuffling or ignore_duplicates:
@@ -82,7 +82,7 @@ class Queue:
 
     @property
     def num_examples(self) -> int:
-        """How many were added."""
+        """Number of added examples."""
         return len(self._kept)
 
     @property

@@ -25,7 +25,7 @@ CONDITIONS = ('match',) * 7 + ('neutral',) * 3 + ('contradict',) * 2
 
 
 class Prosody(NamedTuple):
-    """How a sentence is spoken, relative to the neutral voice of its speaker; all spreads are standard deviations."""
+    """Prosody of a sentence relative to its speaker's neutral voice; all spreads are standard deviations."""
 
     rate: float  # log2 of the ratio of speaking rates
     pitch: float  # semitones

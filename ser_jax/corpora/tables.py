@@ -66,7 +66,7 @@ def decode(content: bytes, name: str) -> str:
 
 
 def is_utf16(content: bytes) -> bool:
-    """Whether bytes are UTF-16 (or UTF-32), with or without byte order mark."""
+    """Return True if bytes are UTF-16 or UTF-32, with or without byte order mark."""
     start = content[:200]
     return start.startswith((b'\xff\xfe', b'\xfe\xff')) or start.count(0) > len(start) // 4
 

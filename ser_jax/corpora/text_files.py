@@ -60,7 +60,7 @@ def decode(content: bytes) -> str:
 
 
 def _latin_1(error: UnicodeDecodeError) -> tuple[str, int]:
-    """What bytes are that are no UTF-8: cp1252 but for the controls, which `decode` replaces."""
+    """Decode bytes that are not UTF-8 as cp1252, except the controls, which `decode` replaces."""
     return error.object[error.start : error.end].decode('latin-1'), error.end
 
 

@@ -87,7 +87,7 @@ def _tables(place: Path) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _tells(sample: str, suffix: str) -> bool:
-    """Whether a table begins with headings for paths and emotions, or a sound beside an emotion."""
+    """Return True if a table begins with headings for paths and emotions, or a file beside an emotion."""
     if suffix in ('.json', '.jsonl', '.ndjson'):
         words = [_unquoted(w) for w in re.findall(r'"(?:[^"\\]|\\.)*"', sample)]
         return _both({w for w in words if len(w) < 30}, words)

@@ -147,7 +147,7 @@ def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
 
 
 def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> int:
-    """Which folder above a file tells the emotion: -1 the nearest, -2 the one above it."""
+    """Return the level of the folder that names the emotion: -1 the nearest, -2 the one above it."""
     if not files:
         raise InputError(f'{place} holds no recording; {HELP}')
     names = {

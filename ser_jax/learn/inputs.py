@@ -12,7 +12,7 @@ from ser_jax.contract import Batch
 
 
 class CorpusData(NamedTuple):
-    """What all members of a run share, stored once on the devices; N utterances."""
+    """Data shared by all members of a run, stored once on the devices; N utterances."""
 
     flat: Any  # [sum of lengths (, M)], every utterance end to end and a window of zeros; None when streamed
     offset: Any  # [N] int32
@@ -26,7 +26,7 @@ class CorpusData(NamedTuple):
 
 
 class MemberData(NamedTuple):
-    """What a member has for itself, learnt on its training side."""
+    """Data of one member, computed on its training side."""
 
     key: Any  # PRNG key
     mean: Any  # [M]
@@ -45,7 +45,7 @@ class Window(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """How a run's windows become batches.
+    """Conversion of a run's windows to batches.
 
     Attributes:
       augment: the config's section of that name.

@@ -16,7 +16,7 @@ from ser_jax.learn.inputs import CorpusData, Inputs, MemberData, Window
 
 
 class Variables(NamedTuple):
-    """What a model is made of: flat dicts by path."""
+    """Variables of a model: flat dicts by path."""
 
     params: dict
     stats: dict
@@ -90,7 +90,7 @@ class Learner:
         )
 
     def frozen(self) -> Callable:
-        """What the units before the first trained parameter give: windows [B F M] -> [B A]."""
+        """Return the function of the units before the first trained parameter: windows [B F M] -> [B A]."""
         return self._begin(jax.random.key(0)).activations
 
     def _begin(self, key):

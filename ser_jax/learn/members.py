@@ -28,7 +28,7 @@ MOST = 64  # members that share a compiled step
 
 
 class Prediction(NamedTuple):
-    """What one member says of utterances."""
+    """Answers of one member for utterances."""
 
     utterance: np.ndarray  # int32 [n]
     probabilities: dict[str, np.ndarray]  # modality -> float32 [n, C]
@@ -128,7 +128,7 @@ class Group:
         self.own = put(rest, self.mesh, P('members'))._replace(key=keys)
 
     def regroup(self, members: Sequence[Member], own: MemberData) -> 'Group':
-        """As many other members, with everything that is compiled and shared kept."""
+        """Return a group of as many other members that shares all compiled functions and data."""
         other = copy.copy(self)
         other._seat(members, own)
         return other
@@ -166,7 +166,7 @@ class Group:
     def predict(
         self, variables: Variables, which: Sequence[np.ndarray], most: int, batch_size: int = 64
     ) -> list[Prediction]:
-        """What each member says of its utterances `which[k]`; long ones by the length-weighted mean of their windows.
+        """Predict the utterances `which[k]` of each member; windows are averaged, weighted by length.
 
         Args:
           variables: stacked [K ...].

@@ -89,7 +89,7 @@ class Model(nnx.Module):
         return Output(logits, embedding, {}, {**alone, 'fused': logits})
 
     def _present(self, batch: int, rngs):
-        """Whether each utterance's sound and text are there, [B 1] each: never neither."""
+        """Return masks of present audio and present text, [B 1] each; at least one is present."""
         if self.deterministic:
             return 1.0, 1.0
         draw = jax.random.uniform(rngs.dropout(), (batch, 1))

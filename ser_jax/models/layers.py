@@ -44,7 +44,7 @@ def _convolve(x, kernel, stride):
 
 
 def _patches(x, size, stride):
-    """What every output sees: [B F M I] -> [B F' M' size*size*I]."""
+    """Return the patch of every output: [B F M I] -> [B F' M' size*size*I]."""
     pad = size // 2
     frames, bands = -(-x.shape[1] // stride[0]), -(-x.shape[2] // stride[1])
     padded = jnp.pad(x, ((0, 0), (pad, pad + stride[0]), (pad, pad + stride[1]), (0, 0)))

@@ -36,7 +36,7 @@ class Audio(nnx.Module):
 
 
 class Perceptron(nnx.Module):
-    """Which of the words occur [B W'] -> 16 -> 16 -> one sigmoid (two classes and more alike, as published)."""
+    """Multi-hot words [B W'] -> 16 -> 16 -> one sigmoid, for any number of classes, as published."""
 
     def __init__(self, words: int, classes: int, *, rngs: nnx.Rngs):
         del classes

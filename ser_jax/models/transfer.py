@@ -90,7 +90,7 @@ class Model(nnx.Module):
             weights.load(self.trunk, weights.need(self.name, self.trunk.style))
 
     def begins_with(self) -> str:
-        """What tells apart the weights that the trunk begins with: a hash of their file, or how they are drawn.
+        """Return an identifier of the trunk's initial weights: a hash of their file, or the way they are drawn.
 
         Raises:
           InputError: the file is not there (the message says how to get it).
@@ -101,7 +101,7 @@ class Model(nnx.Module):
             return hashlib.file_digest(file, 'sha256').hexdigest()
 
     def activations(self, features):
-        """What the frozen units give for [B F M], flattened: [B A], in float16 at least; `__call__` takes it as [B 1 A].
+        """Return the frozen units' outputs for [B F M], flattened to [B A]; `__call__` takes them as [B 1 A].
 
         Raises:
           InputError: an adapter that is trained stands before them.

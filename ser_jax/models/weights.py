@@ -28,7 +28,7 @@ class Published(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the weights file."""
         return self.url.rsplit('/', 1)[-1]
 
 
@@ -66,7 +66,7 @@ _SAFETENSORS = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16':
 
 
 def folder() -> pathlib.Path:
-    """Where weights lie unless told otherwise."""
+    """Default directory of weights."""
     return pathlib.Path(os.environ.get('SER_JAX_WEIGHTS') or '~/.cache/ser_jax/weights').expanduser()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Answer(NamedTuple):
-    """What a model hears in one recording."""
+    """Answer of a model for one recording."""
 
     probabilities: np.ndarray  # [C], the length-weighted mean of the windows
     windows: list[tuple[float, float, np.ndarray]]  # (start_s, end_s, [C]), in time

@@ -22,7 +22,7 @@ _RANGE = ('min', 'q10', 'median', 'q90', 'max')
 
 
 class Look(NamedTuple):
-    """What is looked at in one corpus.
+    """Exemplars and changes shown of one corpus.
 
     Attributes:
       found: `ser_jax.explore.exemplars.Example`s; empty for texts. mels, waves: `Change`s of the recording `id`; `waves` may

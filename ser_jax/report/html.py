@@ -68,7 +68,7 @@ def write(
 
 
 def system_name(score) -> str:
-    """What a table calls the run: its folder, and its model where the folder does not say it already."""
+    """Return the name of a run in tables: its folder, and its model where the folder lacks it."""
     run = Path(score.run).name or score.run
     return run if score.config in run else f'{run} ({score.config})'
 

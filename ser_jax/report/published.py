@@ -58,21 +58,21 @@ def renewed(before: list[dict[str, str]], lines: list[dict[str, str]], order: Se
 
 
 def markdown(lines: Iterable[Mapping[str, str]]) -> str:
-    """As a table of a README."""
+    """Return a Markdown table."""
     escaped = [[c.replace('|', '\\|') for c in line.values()] for line in lines]
     head = f'| {" | ".join(COLUMNS)} |\n|{"---|" * len(COLUMNS)}\n'
     return head + ''.join(f'| {" | ".join(row)} |\n' for row in escaped)
 
 
 def html(lines: Iterable[Mapping[str, str]]) -> Markup:
-    """As a table of the report."""
+    """Return a table of the report."""
     row = lambda tag, cells: f'<tr>{"".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells)}</tr>'
     body = ''.join(row('td', [c.replace('*', '') for c in line.values()]) for line in lines)
     return Markup(f'<table><thead>{row("th", COLUMNS)}</thead><tbody>{body}</tbody></table>')
 
 
 def table(lines: Iterable[Mapping[str, str]]) -> Table:
-    """As a rich table: a line in each cell for every statement."""
+    """Return a rich table: a line in each cell for every statement."""
     result = Table(show_lines=True)
     for name in COLUMNS[:-1]:
         result.add_column(name, overflow='fold')

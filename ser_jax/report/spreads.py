@@ -56,7 +56,7 @@ def counts(classes: Sequence[str], parts: Sequence[Mapping[str, Sequence[int]]],
 
 
 def speakers(names: Sequence[str], sexes: Sequence[str], classes: Sequence[str], matrix) -> Figure:
-    """Who shows what: a column per speaker (women first), a row per class, utterances as color and, where it fits, number.
+    """Plot utterances per speaker (column, women first) and class (row) as color and, where it fits, number.
 
     Args:
       names, sexes: [P]. matrix: [P, C] counts.

@@ -1,4 +1,4 @@
-"""What answers are worth, on arrays: UAR, WA, macro precision, recall and F1, calibration, and intervals by speaker.
+"""Metrics on arrays: UAR, WA, macro precision, recall and F1, calibration, intervals by speaker.
 
 Conventions. UAR (unweighted average recall) is the mean recall over the classes that occur in the truth; precision
 and F1 are averaged over the same classes; a class that is never predicted has precision 0; WA is the share of right
@@ -30,7 +30,7 @@ class Interval(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What a run said, one row per utterance and seed (and member, where several hear the same utterance); all [N].
+    """Answers of a run, a row per utterance and seed (and member, where several test it); all [N].
 
     Attributes:
       truth, predicted: class indices. speaker: names. seed: None = one seed.
@@ -184,7 +184,7 @@ def auc_bootstrap(answers: Answers, probability, draws: int = 500, rng: int = 0)
 
 
 def reliability(probabilities, truth, bins: int = 15) -> Reliability:
-    """How often the top class is right, by how sure it was. probabilities [N, C], truth [N] class indices."""
+    """Return accuracy by confidence of the top class. probabilities [N, C], truth [N] class indices."""
     probabilities, truth = np.asarray(probabilities, float), np.asarray(truth)
     sure = probabilities.max(-1, initial=0.0)
     right = probabilities.argmax(-1) == truth
@@ -218,7 +218,7 @@ def mean(x, axis: int) -> np.ndarray:
 
 
 def _units(answers: Answers) -> tuple[np.ndarray, int, str]:
-    """What is resampled: the unit of every row [N], how many there are, and their kind."""
+    """Return the units that are resampled: the unit of every row [N], their number, and their kind."""
     names, unit = np.unique(np.asarray(answers.speaker), return_inverse=True)
     if len(names) > 1:
         return unit, len(names), 'speaker'

@@ -28,7 +28,7 @@ class Speaker(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What one run achieves on one corpus under one protocol, heard through one modality.
+    """Score of one run on one corpus under one protocol by one modality.
 
     Attributes:
       config: the model's name. classes: the emotions on the axes of `confusion`, [C, C] counts summed over seeds, rows
@@ -204,7 +204,7 @@ def _reliability(table: pa.Table) -> Reliability:
 
 
 def _auc(table: pa.Table, answers: Answers, rng: int) -> Interval | None:
-    """Of runs that tell two classes apart and were tested on both, ranked by the probability of the second."""
+    """Return the AUC of two classes, both tested, by the probability of the second."""
     words = _words(table)
     if len(words) != 2 or set(table['emotion'].to_pylist()) != set(words):
         return None

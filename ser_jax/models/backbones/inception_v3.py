@@ -174,7 +174,7 @@ class Mixed(_Numbered):
 
 
 def _source(name: str) -> str:
-    """Where a step's input comes from: `branch3x3_2a` goes on from `branch3x3_1`."""
+    """Return the name of a step's input: `branch3x3_2a` continues `branch3x3_1`."""
     if name == 'branch_pool':
         return 'pool'
     found = re.fullmatch(r'(\w+)_(\d)[ab]?', name)

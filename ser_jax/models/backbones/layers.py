@@ -1,4 +1,4 @@
-"""What the published trunks are made of: Keras' layers by Keras' names, and the chain of units they stand in.
+"""Layers of the published trunks under Keras' names, and the chain of units that holds them.
 
 Batch normalization always uses the moving statistics: both published systems call their trunk with `training=False`, also
 where they fine-tune it. Weights have the names Keras gives them (kernel, gamma, moving_mean ...), so that a path reads
@@ -138,7 +138,7 @@ class Backbone(nnx.Module):
         return (x / 255 - jnp.asarray(_MEAN)) / jnp.asarray(_STD)
 
     def torch_name(self, layer: str) -> str:
-        """What torchvision or timm call a layer of Keras' name."""
+        """Return the name that torchvision or timm give a layer of Keras' name."""
         raise NotImplementedError
 
     def weights(self) -> Iterator[tuple[str, str, str, nnx.Variable]]:
