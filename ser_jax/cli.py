@@ -32,7 +32,7 @@ def run(main: Callable, absl_flags: bool = True) -> None:
     if 'debug' not in flags.FLAGS:
         flags.DEFINE_bool('debug', False, 'Show the traceback of an error, too.')
     if not debug:
-        _quiet_background()
+        quiet_background()
     try:
         app.run(main, flags_parser=flags.FLAGS if absl_flags else _without_debug)
     except (InputError, flags.Error, OSError, KeyboardInterrupt) as e:
@@ -78,7 +78,7 @@ def _without_debug(argv: list[str]) -> list[str]:
     return [word for word in argv if word != '--debug']
 
 
-def _quiet_background() -> None:
+def quiet_background() -> None:
     """Keep threads of Orbax and tensorstore from printing failures that an InputError reports."""
     # If several writes fail at once, only one is awaited; asyncio would print the others' errors.
     stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)

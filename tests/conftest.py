@@ -9,6 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict
 
+from ser_jax import cli
 from ser_jax.config import base
 from ser_jax.contract import Recording
 from ser_jax.corpora import builder
@@ -61,6 +62,12 @@ class ToneBuilder(builder.CorpusBuilder, skip_registration=True):
                         text=f'the {WORDS.get(emotion, emotion)} of number {s}',
                         channel='song' if song else 'speech',
                     )
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _quiet_writes():
+    """As in every command: a write that Orbax gave up may report a closed event loop in a later test."""
+    cli.quiet_background()
 
 
 @pytest.fixture(scope='session')
