@@ -1,7 +1,7 @@
-"""Types that the packages exchange: recordings, batches, outputs, and the error that users see.
+"""Types shared by all packages: recordings, batches, outputs, and the only error shown to users.
 
-Axis letters, everywhere the same: B utterances, T samples, F frames, M bands, W words, D embedding, C emotions,
-K members (folds x seeds).
+Axis letters, the same everywhere: B utterances, T samples, F frames, M bands, W words, D embedding,
+C emotions, K members (folds x seeds).
 """
 
 import contextlib
@@ -15,15 +15,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SEXES = ('female', 'male', 'unknown')
-CHANNELS = ('speech', 'song', 'sound', 'text')  # sound: no speech at all; text: nothing but words
+CHANNELS = ('speech', 'song', 'sound', 'text')  # sound: audio without speech; text: no audio
 INTENSITIES = ('normal', 'strong', 'unknown')
 
 
 class InputError(Exception):
-    """Unusable input. The message is one line: the value given, the value expected, the remedy."""
+    """Unusable input from the user.
+
+    The message is one line: the value found, the value expected, the remedy.
+    """
 
 
-# What to do about an error of the operating system, by the cause it names.
+# Remedy of an operating system error, by errno.
 _REMEDIES = {
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): 'make room on the disk or give another place',
     (errno.EROFS, errno.EACCES, errno.EPERM): 'mend its permissions or give a place that can be written',
@@ -40,7 +43,7 @@ REMEDIES = {code: remedy for codes, remedy in _REMEDIES.items() for code in code
 
 
 def os_error_code(error: BaseException | None) -> int | None:
-    """Return the errno of an error, or of one that led to it, also where it stands in its text."""
+    """Return the errno of an error or of one that caused it, from its attribute or its text."""
     while error is not None:
         if isinstance(error, OSError) and error.errno:
             return error.errno
@@ -60,7 +63,7 @@ def remedy(code: int | None) -> str:
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Turn an error of the operating system in the block into one line about `path`."""
+    """Convert an OSError in the block to a one-line InputError about `path`."""
     try:
         yield
     except OSError as e:
@@ -71,17 +74,18 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One utterance of a corpus before its features are computed: what the corpus says of it, and how to hear it.
+    """One utterance of a corpus before feature extraction: its metadata and a function that reads it.
 
     Attributes:
       id: unique within the corpus and stable between builds, e.g. `03-01-06-01-02-01-12`.
       speaker: unique across corpora, e.g. `ravdess_12`.
-      emotion: a word of `ser_jax.emotions.EMOTIONS`, or the corpus's own where that has none for it.
+      emotion: a word of `ser_jax.emotions.EMOTIONS`, or the corpus's own if none of them matches.
       label: the corpus's own word or code for the emotion.
-      read: returns the decoded samples, float32 `[T]` or `[T, channels]` in [-1, 1], and their rate in Hz; None where
-        there is nothing but text.
-      source: where it came from, for messages: a path, or `archive.zip:member`.
-      text: what was said ('' where unknown); language: ISO 639-1.
+      read: function that returns the decoded samples, float32 `[T]` or `[T, channels]` in [-1, 1],
+        and their rate in Hz; None if the utterance is text only.
+      source: origin for messages: a path, or `archive.zip:member`.
+      text: transcript, '' if unknown.
+      language: ISO 639-1 code.
     """
 
     id: str
@@ -99,13 +103,13 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class CorpusInfo:
-    """Description of a corpus, kept beside its shards and in every run that used it.
+    """Facts about a corpus, stored beside its shards and in every run that used it.
 
     Attributes:
-      title: its name and its makers.
-      licence: what its makers allow, in their words.
-      research_only: they allow research and no (changed) copies.
-      emotions: what its actors were asked for; no other class is ever scored on it.
+      title: name and makers.
+      licence: terms of use in the makers' words.
+      research_only: the makers allow research but no (changed) copies.
+      emotions: emotions that its actors were asked for; no other class is ever scored on it.
     """
 
     name: str
@@ -116,29 +120,29 @@ class CorpusInfo:
 
 
 class Batch(NamedTuple):
-    """Inputs and targets of a step; loss = sum(weight * per-utterance loss) / sum(weight).
+    """Input of a model; loss = sum(weight * per-utterance loss) / sum(weight).
 
-    Everything past `length` in `features` is padding and must not change any output.
+    Frames of `features` from `length` on are padding and must not change any output.
     """
 
     features: Any  # [B F M] float32, normalized log-mel
     length: Any  # [B] int32, frames that are not padding
     text: Any  # [B W] int32 token ids, 0 = padding
-    emotion: Any  # [B C] float32, one-hot, or a mixture of two when mixup is on
+    emotion: Any  # [B C] float32, one-hot, or a mixture of two with mixup
     speaker: Any  # [B] int32
     sex: Any  # [B] int32, index into SEXES
     intensity: Any  # [B] int32, index into INTENSITIES
     corpus: Any  # [B] int32
-    supported: Any  # [B C] bool, the emotions the utterance's corpus can show
-    weight: Any  # [B] float32, 0 = a slot filled only to keep shapes equal
+    supported: Any  # [B C] bool, emotions that the utterance's corpus supports
+    weight: Any  # [B] float32, 0 = a row that only pads the batch
 
 
 class Output(NamedTuple):
-    """Outputs of a model."""
+    """Output of a model."""
 
     logits: Any  # [B C]
     embedding: Any  # [B D]
-    heads: dict  # further tasks, name -> [B ...]
+    heads: dict  # outputs of the auxiliary tasks, name -> [B ...]
     modalities: (
-        dict  # logits by modality: {'audio': [B C], 'text': [B C], 'fused': [B C]}; audio-only models: {'audio'}
+        dict  # logits [B C] of 'audio', 'text' and 'fused'; audio-only models: 'audio'
     )

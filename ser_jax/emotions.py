@@ -1,8 +1,9 @@
-"""The one emotion vocabulary: its words, what other words mean in it, their valence, and who supports which.
+"""The emotion vocabulary: its words, their synonyms and valence, and the classes a corpus supports.
 
-A corpus *supports* the emotions its actors were asked for, as its builder's EMOTIONS says. A class without support is
-masked in loss, scores and screens: no recording of it exists, so nothing can be said about detecting it. No corpus we
-know supports `trusting`; it is a word here only because published label sets name it.
+A corpus *supports* the emotions that its actors were asked for: EMOTIONS of its builder. A class
+without support is masked in loss, scores and screens: no recording of it exists, so its detection
+cannot be measured. No known corpus supports `trusting`; it is in the vocabulary only because
+published label sets name it.
 """
 
 from collections.abc import Sequence
@@ -15,14 +16,15 @@ EMOTIONS = (
     'neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised', 'boredom', 'trusting',
 )  # fmt: skip
 
-# Sadness is negative. Surprise is positive: the corpora that direct it ask for a pleasant one or leave it open.
+# Surprise is positive: the corpora that direct it ask for a pleasant one or leave it open.
+# Sadness is negative.
 VALENCE = {
     'neutral': 'positive', 'calm': 'positive', 'happy': 'positive', 'surprised': 'positive', 'trusting': 'positive',
     'sad': 'negative', 'angry': 'negative', 'fearful': 'negative', 'disgust': 'negative', 'boredom': 'negative',
     'positive': 'positive', 'negative': 'negative',
 }  # fmt: skip
 
-# Other words for ours, as corpora, folders and manifests write them.
+# Synonyms of the words in EMOTIONS, as corpora, folders and manifests write them.
 SYNONYMS = {
     'neutrality': 'neutral', 'calmness': 'calm', 'happiness': 'happy', 'joy': 'happy', 'joyful': 'happy',
     'sadness': 'sad', 'anger': 'angry', 'fear': 'fearful', 'afraid': 'fearful', 'scared': 'fearful',
@@ -33,7 +35,7 @@ SYNONYMS = {
 
 
 def word(text: str) -> str:
-    """The emotion that a label means: ours where there is one, else the label itself in lower case.
+    """Return the word of EMOTIONS that a label means, else the label itself in lower case.
 
     `Happiness` -> `happy`, `Pleasant_Surprise` -> `surprised`, `Frustration` -> `frustration`.
     """
@@ -42,23 +44,31 @@ def word(text: str) -> str:
 
 
 def ordered(words: Sequence[str]) -> tuple[str, ...]:
-    """Each of `words` once: ours in the order of EMOTIONS, then the others by name."""
+    """Return each of `words` once: those of EMOTIONS in its order, then the others by name."""
     return (*(e for e in EMOTIONS if e in words), *sorted(set(words) - set(EMOTIONS)))
 
 
 def supported(supports: Sequence[Sequence[str]], emotions: Sequence[str]) -> np.ndarray:
-    """bool [corpora, C]: which of `emotions` each corpus supports, `supports` being a list of words for each."""
+    """Return the mask of the `emotions` that each corpus supports: bool [corpora, C].
+
+    Args:
+      supports: the supported words of each corpus.
+      emotions: the C classes.
+    """
     return np.array([[e in support for e in emotions] for support in supports], bool)
 
 
 def answerable(by: str, corpora: Sequence, emotions: Sequence[str], trained_on: Sequence = ()) -> np.ndarray:
-    """Return which of `emotions` an answer for a recording of each corpus is chosen from: bool [corpora, C].
+    """Return the mask of the `emotions` allowed as predictions for each corpus: bool [corpora, C].
 
-    Never among them: a class that no corpus of the run supports, since no example of it was trained on.
+    A class that no corpus of the run supports is never allowed, since no example of it was trained on.
 
     Args:
-      by: `data.supported`: 'run' for all classes of the run, 'corpus' for those that the recording's corpus supports too.
-      corpora: `contract.CorpusInfo` of each corpus. trained_on: those of the run, where `corpora` are others.
+      by: `data.supported`: 'run' allows all classes of the run, 'corpus' only those that the
+        recording's corpus supports too.
+      corpora: `contract.CorpusInfo` of each corpus.
+      emotions: the C classes.
+      trained_on: `contract.CorpusInfo` of each corpus of the run, if `corpora` are others.
     """
     shown = supported([c.emotions for c in corpora], emotions)
     trained = supported([c.emotions for c in trained_on or corpora], emotions).any(0)
@@ -66,22 +76,23 @@ def answerable(by: str, corpora: Sequence, emotions: Sequence[str], trained_on: 
 
 
 def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[str, str]:
-    """Return the class of each of `words` in an experiment; missing words are left out of it.
+    """Return the class name of each of `words` in an experiment; words that it excludes are missing.
 
     Args:
-      labels: 'emotion'; 'valence': negative against positive, words of unknown valence left out; 'sex_emotion': as
-        'emotion', the sex is put before by who knows it.
+      labels: 'emotion'; 'valence': negative or positive, words of unknown valence are excluded;
+        'sex_emotion': as 'emotion', the caller prefixes the sex.
       merge: 'from:to' texts, e.g. ('calm:neutral',), applied before valence.
+      words: the emotions of the corpora.
 
     Raises:
-      InputError: `labels` is neither, or a merge is not written so or begins with a word that is not there.
+      InputError: `labels` is unknown, or a merge is malformed or begins with an unknown word.
     """
     if labels not in ('emotion', 'valence', 'sex_emotion'):
         raise InputError(f'data.labels={labels!r} is not known; known are emotion, valence, sex_emotion')
     new = {w: w for w in words}
     for text in merge:
         old, colon, into = (part.strip() for part in text.partition(':'))
-        if not (colon and old and into) or old not in {*new, *EMOTIONS}:  # a word of ours may be missing in a corpus
+        if not (colon and old and into) or old not in {*new, *EMOTIONS}:  # a corpus may lack some EMOTIONS
             what = f'data.merge names {old!r}' if colon else f'data.merge={text!r} is not understood'
             raise InputError(f'{what}; expected from:to, e.g. calm:neutral, of {", ".join(ordered(words))}')
         if old in new:

@@ -1,4 +1,4 @@
-"""Locks on folders that one process at a time may write, released by the kernel after a crash."""
+"""Locks on folders that only one process may write at a time; the kernel releases them in a crash."""
 
 import contextlib
 import datetime
@@ -12,7 +12,7 @@ from ser_jax.contract import InputError
 
 try:
     import fcntl
-except ImportError:  # no such locks on this system
+except ImportError:  # a system without flock
     fcntl = None
 
 _LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
@@ -20,20 +20,20 @@ _LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
 
 @contextlib.contextmanager
 def held(path: str | os.PathLike, what: str, reenter: bool = False) -> Iterator[None]:
-    """Holds the lock of `path` while the block runs: `.<name>.lock` beside it, removed at the end.
+    """Hold the lock of `path` while the block runs: `.<name>.lock` beside it, removed at the end.
 
-    The kernel releases the lock of a process that ends in any way, `kill -9` included; a lock file
-    that is left then locks nothing. Where no lock can be made (a file system without `flock`, a
-    folder that is not writable) the block runs without one.
+    The kernel releases the lock when the process ends, even by `kill -9`; a lock file left behind
+    locks nothing. If no lock can be made (a file system without `flock`, a read-only folder), the
+    block runs without one.
 
     Args:
       path: a folder or file, which need not exist.
       what: a noun for messages, e.g. 'build' or 'training'.
-      reenter: a process that holds it already goes on under its own lock; else it is refused too.
+      reenter: allow a process that already holds the lock to enter again; else it raises as well.
 
     Raises:
-      InputError: another process holds it; the message names that process, its host and the time
-        of its start.
+      InputError: another process holds the lock; the message names that process, its host and its
+        start time.
     """
     path = Path(os.path.realpath(path))
     lock = path.parent / f'.{path.name}.lock'
@@ -50,14 +50,14 @@ def held(path: str | os.PathLike, what: str, reenter: bool = False) -> Iterator[
             os.pwrite(descriptor, holder.encode(), 0)
         yield
     finally:
-        if _HELD.pop(lock, None) is not None:  # else this is a forked child, which holds nothing
+        if _HELD.pop(lock, None) is not None:  # else this is a forked child, which holds no lock
             with contextlib.suppress(OSError):
-                os.unlink(lock)  # before the release: nobody else's file is removed
+                os.unlink(lock)  # before the release: it is still this process's file
             os.close(descriptor)
 
 
 def _acquired(lock: Path, path: Path, what: str) -> int | None:
-    """The descriptor of a lock file that this process holds now, None where there are no locks."""
+    """Lock the file and return its descriptor; None if locks are not available."""
     while fcntl is not None:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def _acquired(lock: Path, path: Path, what: str) -> int | None:
             if os.path.samestat(os.fstat(descriptor), current):
                 return descriptor
         except FileNotFoundError:
-            pass  # the process before this one has just removed it
+            pass  # the previous holder has just removed it: try again
         except OSError as e:
             holder = os.pread(descriptor, 500, 0).decode(errors='replace') or what
             os.close(descriptor)
@@ -87,7 +87,7 @@ _HELD: dict[Path, int] = {}  # lock file -> its open descriptor
 
 
 def _close_in_child() -> None:
-    """A forked child keeps no lock of its parent, which it may outlive."""
+    """Close the lock files in a forked child, which may outlive its parent."""
     while _HELD:
         os.close(_HELD.popitem()[1])
 
