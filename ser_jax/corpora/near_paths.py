@@ -39,7 +39,7 @@ class NearPaths:
         return f'{there} ({why})'
 
     def _found(self, parts: list[str]) -> str:
-        """Return the file whose path has the longest common end with `parts`; '' if none or tied."""
+        """Return the path with the longest common end with `parts`, '' if there is none or a tie."""
         if self._by_name is None:
             self._by_name = collections.defaultdict(list)
             for name in _files(self.folder):
@@ -67,7 +67,7 @@ def _files(folder: Path):
 
 
 def _common(parts: list[str], name: tuple[str, ...]) -> int:
-    """Return twice the number of equal names at the ends of two paths, plus 1 for equal suffixes."""
+    """Return 2 x the number of equal names at the ends of two paths, + 1 for equal suffixes."""
     n = 2
     for a, b in zip(parts[-2::-1], name[-2::-1], strict=False):
         if _plain(a) != _plain(b):

@@ -155,7 +155,7 @@ def fingerprint(examples: Iterable[dict]) -> str:
             value = example[name].encode() if isinstance(example[name], str) else example[name]
             if isinstance(value, bytes):
                 total.update(f'{name} text {len(value)}\n'.encode() + value)
-            elif np.ndim(value) == 0:  # readers return scalars of different types with the same value
+            elif np.ndim(value) == 0:  # the type of a scalar depends on the reader
                 total.update(f'{name} {np.asarray(value).item()!r}\n'.encode())
             else:
                 array = np.asarray(value)

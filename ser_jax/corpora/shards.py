@@ -153,7 +153,7 @@ def _not_built(name: str, root: pathlib.Path, source: str, config: str) -> str:
     flags = '' if target == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
     if target is None and config in _USUAL:  # the user's own recordings, under a name
         target, flags = 'folder', f' --name={near[0] if near else corpus}{flags}'
-    # log_mel is the default config; a corpus of texts has no other than text.
+    # log_mel is the default config; a corpus of texts builds its own by default.
     flags += '' if config in ('log_mel', 'text') else f' --config={config}'
     default = pathlib.Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
     flags += f' --data_dir={root}' if root != default else ''

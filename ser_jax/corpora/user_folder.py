@@ -149,7 +149,7 @@ def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
 
 
 def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> int:
-    """Return the level of the folders named by emotion: -1 is the nearest to a file, -2 the next."""
+    """Return the level of the emotion folders: -1 is the nearest to a file, -2 the one above."""
     if not files:
         raise InputError(f'{place} holds no recording; {HELP}')
     names = {
