@@ -1,4 +1,4 @@
-"""CREMA-D: 91 actors say twelve sentences with six emotions at up to three levels (Cao et al., 2014)."""
+"""CREMA-D: 91 actors, 12 sentences, 6 emotions at up to 3 intensities (Cao et al., 2014)."""
 
 from ser_jax.corpora import builder, file_names
 
@@ -6,7 +6,7 @@ _SPEAKERS = {f'cremad_{actor}': file_names.cremad_sex(actor) for actor in range(
 
 
 class Builder(builder.CorpusBuilder):
-    """Speech, from a folder or zip that the user has."""
+    """Speech, from the user's folder or zip."""
 
     TITLE = 'CREMA-D, Cao et al. (2014)'
     EMOTIONS = tuple(file_names.CREMAD_EMOTIONS.values())
@@ -23,7 +23,7 @@ class Builder(builder.CorpusBuilder):
 
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, file_names.CREMAD, '1001_DFA_ANG_XX.wav')
-        # A clone holds beside AudioWAV what raters heard, and some of its mp3 are silent or hold other emotions.
+        # A clone also has the mp3 presented to raters; some are silent or have other emotions.
         heard = [a for a in files if a.source.lower().endswith('.mp3')]
         yield from (builder.Skipped(a.source, 'ignored', 'mp3, made for the raters') for a in heard)
         files = [a for a in files if not a.source.lower().endswith('.mp3')]

@@ -1,4 +1,4 @@
-"""EMO-DB: ten German actors say ten sentences with seven emotions, boredom among them (Burkhardt et al., 2005)."""
+"""EMO-DB: 10 German actors, 10 sentences, 7 emotions with boredom (Burkhardt et al., 2005)."""
 
 from ser_jax.corpora import builder, file_names
 
@@ -7,7 +7,7 @@ _SPEAKERS = {f'emodb_{number}': file_names.emodb_sex(number) for number in file_
 
 
 class Builder(builder.CorpusBuilder):
-    """Speech, from a folder or zip that the user has."""
+    """Speech, from the user's folder or zip."""
 
     TITLE = 'EMO-DB, Burkhardt et al. (2005)'
     EMOTIONS = tuple(file_names.EMODB_EMOTIONS.values())

@@ -1,4 +1,4 @@
-"""Somebody's own recordings, told apart by sub-folders or by a manifest."""
+"""Recordings of the user, with emotions and speakers from sub-folders or a manifest."""
 
 import pathlib
 
@@ -6,17 +6,21 @@ from ser_jax.corpora import builder, user_folder
 
 
 class Builder(builder.CorpusBuilder):
-    """Speech, from a folder, a zip or a manifest; its emotions are those that are found."""
+    """Speech, from a folder, a zip or a manifest; the emotions are those found there."""
 
     LICENSE = 'as its owner says'
     MANUAL_DOWNLOAD_INSTRUCTIONS = f'give the folder that holds your recordings as --manual_dir=FOLDER: {user_folder.HELP}'
-    TOLERANCE = 0.5  # nobody curated these: what is bad is named, and only a folder of mostly junk is refused
+    TOLERANCE = 0.5  # not curated: bad files are reported, refused only if they are most
 
     def recordings(self, dl_manager):
         yield from user_folder.recordings(self.manual_dir(dl_manager), self.name)
 
     def manual_dir(self, dl_manager):
-        """The folder, zip or manifest given."""
+        """Return the given folder, zip or manifest.
+
+        Raises:
+          InputError: none is given, or --manual_dir is another file.
+        """
         given = pathlib.Path(self._given_manual_dir or '').expanduser()
         if self._given_manual_dir and given.is_file() and given.suffix.lower() in user_folder.MANIFESTS:
             return given

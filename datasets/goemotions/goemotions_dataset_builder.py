@@ -1,4 +1,7 @@
-"""GoEmotions: 54,263 comments from Reddit, each with one or more of 27 emotions or neutral (Demszky et al., 2020)."""
+"""GoEmotions: 54,263 Reddit comments, each with one or more of 27 emotions or neutral.
+
+Demszky et al. (2020).
+"""
 
 import dataclasses
 import re
@@ -9,7 +12,7 @@ from ser_jax.corpora import builder, text_files
 
 FILE = re.compile(r'(?:^|[/:])(?:(train|dev|test)\.tsv|(?:labels|emotions)\.txt)$')
 LINE = re.compile(r'([^\t]*)\t([0-9]{1,2}(?:,[0-9]{1,2})*)\t(\S+)')  # text, numbers of labels, id
-EKMAN = {  # as the makers publish it
+EKMAN = {  # as published by the authors
     'anger': 'anger annoyance disapproval',
     'disgust': 'disgust',
     'fear': 'fear nervousness',
@@ -20,7 +23,7 @@ EKMAN = {  # as the makers publish it
 }
 EKMAN_OF = {fine: coarse for coarse, words in EKMAN.items() for fine in words.split()}
 CONFIGS = ('original', '27 emotions or neutral'), ('ekman', "Ekman's six emotions or neutral")
-# A label's number is its place here.
+# The number of a label is its index.
 LABELS = {'original': (*sorted(EKMAN_OF.keys() - {'neutral'}), 'neutral'), 'ekman': tuple(EKMAN)}
 
 
@@ -29,7 +32,7 @@ def _taxonomy(name: str, emotions_of: str) -> builder.FeatureConfig:
 
 
 class Builder(builder.CorpusBuilder):
-    """Comments that have one emotion, in either taxonomy."""
+    """Comments with exactly one emotion, in either taxonomy."""
 
     BUILDER_CONFIGS = [_taxonomy(*of) for of in CONFIGS]  # noqa: RUF012
     TITLE = 'GoEmotions, Demszky et al. (2020)'
@@ -81,7 +84,7 @@ class Builder(builder.CorpusBuilder):
             (label,) = labels
             yield builder.Recording(
                 id=f'{table.match[1]}/{name}',
-                speaker=f'goemotions_{name}',  # authors are not told: every comment is its own
+                speaker=f'goemotions_{name}',  # authors are not published: one per comment
                 emotion=emotions.word(label),
                 label=label,
                 text=text,

@@ -13,7 +13,7 @@ TRANSCRIPT = re.compile(r'(Ses\w+) \[[^\]]*\]:(.*)', re.DOTALL)
 def evaluations(
     found: Iterable[text_files.Document],
 ) -> tuple[dict[str, list[str]], list[builder.Skipped]]:
-    """Utterance -> its labels, more than one where lines differ; and the lines that are damaged."""
+    """Return labels by utterance, several if lines differ, and the damaged lines."""
     labels, faults = {}, []
     for where, line in _lines(found):
         if parts := EVALUATION.fullmatch(line):
@@ -25,7 +25,7 @@ def evaluations(
 
 
 def transcripts(found: Iterable[text_files.Document]) -> tuple[dict[str, str], list[builder.Skipped]]:
-    """Utterance -> its words, none where lines differ; and the lines that are damaged or differ."""
+    """Return texts by utterance, '' if lines differ, and the lines that are damaged or differ."""
     texts, faults = {}, []
     for where, line in _lines(found):
         if not (parts := TRANSCRIPT.fullmatch(line)):

@@ -1,4 +1,7 @@
-"""IEMOCAP: ten actors, two at a time, play scripts and improvise; what listeners heard in it (Busso et al., 2008)."""
+"""IEMOCAP: 10 actors in pairs, scripted and improvised dialogs, emotions as rated by listeners.
+
+Busso et al. (2008).
+"""
 
 import re
 
@@ -6,7 +9,8 @@ from ser_jax.corpora import builder, text_files
 
 from . import dialogs
 
-# Ses01F_impro01_M003: session, the sex of who wears the markers (not of who speaks), dialog, who speaks, turn.
+# Ses01F_impro01_M003: session, sex of the actor with the markers (not the speaker), dialog,
+# sex of the speaker, turn.
 NAME = re.compile(r'(Ses0[1-5])[FM]_(?:impro|script)\w*_([FM])\d+')
 DIALOG = re.compile(r'Ses0[1-5][FM]_(?:impro\d+|script\d+_\d+)[a-z]?')
 TEXTS = re.compile(r'[/:](?:(EmoEvaluation)|transcriptions)/Ses0[1-5][FM]_(?:impro|script)[^/]*\.txt$')
@@ -22,7 +26,7 @@ _SPEAKERS = {f'iemocap_Ses0{session}{sex}': SEXES[sex] for session in range(1, 6
 
 
 class Builder(builder.CorpusBuilder):
-    """The utterances of the dialogs, as the full release has cut them."""
+    """Utterances of the dialogs, as segmented in the full release."""
 
     TITLE = 'IEMOCAP, Busso et al. (2008)'
     EMOTIONS = tuple(EMOTIONS.values())

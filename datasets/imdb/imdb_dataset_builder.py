@@ -1,4 +1,7 @@
-"""IMDB: 50,000 film reviews, half of them praise (7 to 10 stars), half of them blame (1 to 4) (Maas et al., 2011)."""
+"""IMDB: 50,000 film reviews, half positive (7 to 10 stars), half negative (1 to 4).
+
+Maas et al. (2011).
+"""
 
 import re
 
@@ -6,7 +9,7 @@ from ser_jax.corpora import builder, text_files
 
 from . import keras_npz
 
-# A review, train/pos/0_9.txt: split, polarity (unsup: no verdict), name; or a file of Keras's copy.
+# A review, train/pos/0_9.txt: split, polarity (unsup: unlabeled), name; or a file of Keras's copy.
 FILE = re.compile(
     r'(?:^|[/:])(?:(train|test)/(pos|neg|unsup)/([^/:]+)|[^/:]+\.npz|imdb_word_index\.json)$'
 )
@@ -16,7 +19,7 @@ EMOTIONS = {'neg': 'negative', 'pos': 'positive'}
 
 
 class Builder(builder.CorpusBuilder):
-    """Reviews as files (aclImdb, unpacked or not), or as Keras has them: an npz of word numbers and their index."""
+    """Reviews as files (aclImdb, unpacked or not), or Keras's npz of word numbers and its index."""
 
     BUILDER_CONFIGS = [builder.TEXT]  # noqa: RUF012
     TITLE = 'IMDB reviews, Maas et al. (2011)'
@@ -59,7 +62,7 @@ class Builder(builder.CorpusBuilder):
 
 
 def _recording(name: str, emotion: str, label: str, text: str, source: str) -> builder.Recording:
-    """A review, which is its own author: nobody knows who wrote which."""
+    """Return a review with a speaker of its own, since authors are unknown."""
     return builder.Recording(
         id=name,
         speaker=f'imdb_{name}',

@@ -1,4 +1,4 @@
-"""Keras's copy of the IMDB reviews, imdb.npz: numbers for words, read without running what a pickle may ask for."""
+"""Reader of Keras's imdb.npz, IMDB reviews as word numbers, that runs no code of its pickles."""
 
 import io
 import json
@@ -14,30 +14,33 @@ from ser_jax.corpora.text_files import Document
 
 ARRAYS = ('x_train', 'y_train', 'x_test', 'y_test')
 SEED = 113  # of the shuffle in Keras's load_data
-START, OFFSET = 1, 3  # load_data begins each review with 1, writes 2 for words it left out, and adds 3 to all others
+START, OFFSET = 1, 3  # load_data starts reviews with 1, replaces words left out by 2, adds 3 to others
 
 
 class Review(NamedTuple):
     """One review of the file."""
 
     split: str  # train | test
-    place: int  # where Keras's load_data has it, from 0
-    text: str | int  # its words in lower case, without punctuation; or a number that is no word's
+    place: int  # index in the output of Keras's load_data
+    text: str | int  # lower case, without punctuation; or a number that is not in the index
     label: int  # 1 positive, 0 negative
 
 
 def reviews(copy: Document, found: Sequence[Document]) -> Iterator[Review]:
-    """The reviews of an npz in the order in which Keras's load_data returns them, as words.
+    """Iterate over the reviews of an npz as words, in the order of Keras's load_data.
 
-    The file has plain ranks of words in another order. One that was saved from what load_data returned (each review
-    begins with 1, ranks are 3 higher) is recognized and keeps its order; words that it left out (2) stay left out.
+    The file stores plain word ranks in another order. A file saved from the output of load_data
+    (each review begins with 1, ranks are 3 higher) is detected and keeps its order; words replaced
+    by 2 stay left out.
 
     Args:
-      found: has among it imdb_word_index.json, word -> rank from 1; one beside the copy goes first.
+      copy: the npz.
+      found: documents that include imdb_word_index.json, word -> rank from 1; the one in the
+        folder of `copy` takes precedence.
 
     Raises:
-      InputError: there is no index or more than one, an array is missing or is not made of numbers, a
-        label is neither 0 nor 1, or the file asks for code.
+      InputError: there is no index or more than one, an array is missing or not numeric, a label
+        is neither 0 nor 1, or a pickle calls functions that are not admitted.
     """
     index = _index(copy, found)
     try:
@@ -83,7 +86,7 @@ def _index(copy: Document, found: Sequence[Document]) -> Document:
 
 
 def _arrays(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of an npz, those of lists too."""
+    """Load the arrays of an npz, including arrays of lists."""
     out = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for name in ARRAYS:
@@ -99,24 +102,28 @@ def _arrays(content: bytes) -> dict[str, np.ndarray]:
 
 
 class _Lists(pickle.Unpickler):
-    """Reads arrays of lists of numbers and nothing else.
+    """Unpickler restricted to arrays of lists of numbers.
 
-    An array of lists is stored as a pickle, and a pickle may call any function of any module: numpy's allow_pickle
-    would run whatever a stranger put there. Every such call goes through `find_class`, which admits the few names that
-    an array is made of; numbers and lists need none.
+    An array of lists is stored as a pickle, and a pickle may call any function of any module, so
+    numpy's allow_pickle would run untrusted code. Every such call goes through `find_class`, which
+    admits only the names that an array needs; numbers and lists need none.
     """
 
     _RECONSTRUCT = np.zeros(0).__reduce__()[0]
     ADMITTED = {  # noqa: RUF012
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
-        'numpy.core.multiarray._reconstruct': _RECONSTRUCT,  # its place before numpy 2
+        'numpy.core.multiarray._reconstruct': _RECONSTRUCT,  # its module before numpy 2
         'numpy._core.multiarray._reconstruct': _RECONSTRUCT,
-        '_codecs.encode': lambda text, coding='latin-1': text.encode('latin-1'),  # how old pickles write bytes
+        '_codecs.encode': lambda text, coding='latin-1': text.encode('latin-1'),  # bytes in old pickles
     }
 
     def find_class(self, module: str, name: str):
-        """Names that a pickle may call."""
+        """Return an admitted function or class.
+
+        Raises:
+          pickle.UnpicklingError: the name is not admitted.
+        """
         if (wanted := f'{module}.{name}') not in self.ADMITTED:
             raise pickle.UnpicklingError(f'it asks for {wanted}, which no list of numbers needs; nothing of it was run')
         return self.ADMITTED[wanted]

@@ -1,4 +1,4 @@
-"""MELD: 13,708 utterances from the television series Friends, by those who speak in it (Poria et al., 2019)."""
+"""MELD: 13,708 utterances from the television series Friends, by speaker (Poria et al., 2019)."""
 
 import re
 
@@ -19,7 +19,7 @@ SEXES = {
 
 
 class Builder(builder.CorpusBuilder):
-    """The sound of the clips, or what was extracted from them beforehand, with the published tables."""
+    """Audio of the clips, decoded from them or extracted beforehand, with the published tables."""
 
     TITLE = 'MELD, Poria et al. (2019)'
     EMOTIONS = ('neutral', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
@@ -59,7 +59,7 @@ class Builder(builder.CorpusBuilder):
             if emotion not in self.EMOTIONS or not speaker:
                 yield builder.Skipped(sound.source, 'unknown name', f'its line in the {key[0]} table is damaged')
                 continue
-            if CHORUS.search(speaker):  # would carry voices of one side of a fold to the other
+            if CHORUS.search(speaker):  # a speaker would be on both sides of a fold
                 yield builder.Skipped(sound.source, 'ignored', 'several voices at once')
                 continue
             yield builder.Recording(

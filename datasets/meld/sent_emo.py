@@ -1,4 +1,4 @@
-"""Tables of MELD, train_sent_emo.csv and its siblings: each line by split, dialog and turn."""
+"""Tables of MELD ({train,dev,test}_sent_emo.csv): rows by split, dialog and turn."""
 
 import re
 from collections.abc import Iterable
@@ -10,13 +10,13 @@ Rows = dict[tuple[str, int, int], dict[str, str]]
 
 
 def rows(found: Iterable[text_files.Document]) -> tuple[Rows, list[builder.Skipped]]:
-    """(split, dialog, turn) -> columns of its line in the tables, and the lines that are damaged.
+    """Return the rows of the tables by (split, dialog, turn), and the damaged lines.
 
     Args:
-      found: the tables, their split in `match[1]`.
+      found: the tables, with their split in `match[1]`.
 
     Raises:
-      InputError: a table lacks a column, or two lines differ about one utterance.
+      InputError: a table lacks a column, or two lines for one utterance differ.
     """
     out, places, faults = {}, {}, []
     for table in found:

@@ -1,4 +1,4 @@
-"""Sounds that are no speech, for the class `unknown`: ESC-50 and its part ESC-10 (Piczak, 2015)."""
+"""Sounds other than speech, for the class `unknown`: ESC-50 and its part ESC-10 (Piczak, 2015)."""
 
 import csv
 import pathlib
@@ -11,7 +11,7 @@ NAME = re.compile(r'[1-5]-(?P<clip>\d+)-[A-Z](-(?P<target>\d{1,2}))?')
 
 
 class Builder(builder.CorpusBuilder):
-    """ESC's own layout (audio/ and meta/esc50.csv), or sounds in folders named by their class."""
+    """Sounds in the layout of ESC (audio/ and meta/esc50.csv), or in folders named by class."""
 
     TITLE = 'ESC-50, Piczak (2015)'
     EMOTIONS = ('unknown',)
@@ -33,7 +33,7 @@ class Builder(builder.CorpusBuilder):
             label = named.get(audio.stem) or (m['target'] if m['target'] or folder in ('', 'audio') else None) or folder
             yield builder.Recording(
                 id=audio.stem,
-                # Takes of one Freesound recording never stand on two sides.
+                # Keeps all takes of a Freesound recording on one side of a fold.
                 speaker=f'nonspeech_{m["clip"]}',
                 emotion='unknown',
                 label=re.sub(r'^\d+ - ', '', label).strip().lower().replace(' ', '_'),
@@ -45,7 +45,11 @@ class Builder(builder.CorpusBuilder):
 
 
 def _classes(place: pathlib.Path | None) -> dict[str, str]:
-    """Stem -> name of its class, by ESC's own table where it lies beside the sounds."""
+    """Return class names by stem from esc50.csv, {} if there is none.
+
+    Raises:
+      InputError: the table cannot be read.
+    """
     tables = sorted(place.rglob('esc50.csv')) if place and place.is_dir() else []
     if not tables:
         return {}

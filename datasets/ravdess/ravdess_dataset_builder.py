@@ -1,4 +1,7 @@
-"""RAVDESS: 24 actors speak, and 23 sing, two sentences with up to eight emotions (Livingstone and Russo, 2018)."""
+"""RAVDESS: 24 actors speak and 23 sing 2 sentences with up to 8 emotions.
+
+Livingstone and Russo (2018).
+"""
 
 import re
 
@@ -13,7 +16,7 @@ _FILES = 'https://zenodo.org/records/1188976/files/'
 
 
 class Builder(builder.CorpusBuilder):
-    """Speech and song, from a folder or zips that the user has, else from Zenodo."""
+    """Speech and song, from the user's folder or zips, else from Zenodo."""
 
     TITLE = 'RAVDESS, Livingstone and Russo (2018)'
     EMOTIONS = EMOTIONS
@@ -23,11 +26,11 @@ class Builder(builder.CorpusBuilder):
         'get Audio_Speech_Actors_01-24.zip and Audio_Song_Actors_01-24.zip from https://zenodo.org/records/1188976 and '
         'give the folder that holds them, unpacked or not, as --manual_dir=FOLDER'
     )
-    ARCHIVES = (  # md5 as Zenodo gives it
+    ARCHIVES = (  # md5 from Zenodo
         builder.Archive(f'{_FILES}Audio_Speech_Actors_01-24.zip', 208468073, 'bc696df654c87fed845eb13823edef8a'),
         builder.Archive(f'{_FILES}Audio_Song_Actors_01-24.zip', 225505317, '5411230427d67a21e18aa4d466e6d1b9'),
     )
-    PUBLISHED = builder.PublishedCounts(  # two statements, two repetitions, two intensities (neutral: one) of each speaker
+    PUBLISHED = builder.PublishedCounts(  # 2 statements x 2 repetitions x 2 intensities (neutral: 1)
         utterances={
             'speech': {e: 24 * (4 if e == 'neutral' else 8) for e in EMOTIONS},
             'song': {e: 23 * (4 if e == 'neutral' else 8) for e in EMOTIONS[:6]},

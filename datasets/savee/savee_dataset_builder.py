@@ -1,4 +1,7 @@
-"""SAVEE: four Englishmen say fifteen sentences per emotion, thirty neutral ones, seven emotions (Haq and Jackson, 2010)."""
+"""SAVEE: 4 Englishmen, 7 emotions, 15 sentences per emotion and 30 neutral ones.
+
+Haq and Jackson (2010).
+"""
 
 import re
 from pathlib import PurePath
@@ -9,7 +12,7 @@ _SPEAKERS = {f'savee_{name.lower()}': 'male' for name in file_names.SAVEE_SPEAKE
 
 
 class Builder(builder.CorpusBuilder):
-    """Speech, from a folder or zip that the user has: AudioData/DC/a01.wav, or flat as DC_a01.wav."""
+    """Speech, from the user's folder or zip: AudioData/DC/a01.wav, or flat as DC_a01.wav."""
 
     TITLE = 'SAVEE, Haq and Jackson (2010)'
     EMOTIONS = tuple(file_names.SAVEE_EMOTIONS.values())
@@ -27,7 +30,7 @@ class Builder(builder.CorpusBuilder):
 
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, file_names.SAVEE, 'DC/a01.wav or DC_a01.wav')
-        # The speaker's folder may be what was given itself, or a zip.
+        # The speaker's folder may be the given folder itself, or a zip.
         folder = lambda a: PurePath(re.sub(r'(?i)\.zip:', '/', a.source)).parent.name
         read = lambda a: file_names.savee(a.stem, folder(a))
         yield from file_names.recordings(files, read, r'(DC|JE|JK|KL)_|(sa|su|[adfhn])\d\d', 'SAVEE')

@@ -1,4 +1,4 @@
-"""Synthetic emotional speech: twelve eSpeak NG voices act eight emotions; made on the spot, nothing is downloaded."""
+"""Synthetic emotional speech: 12 eSpeak NG voices, 8 emotions, synthesized without a download."""
 
 import functools
 
@@ -6,7 +6,7 @@ from ser_jax.corpora import builder, synthetic_script
 
 
 class Builder(builder.CorpusBuilder):
-    """1,152 short utterances, the same on every build. Scores on them say nothing about human speech."""
+    """1,152 short utterances, identical in every build; scores do not transfer to human speech."""
 
     TITLE = 'synthetic, spoken by eSpeak NG'
     EMOTIONS = synthetic_script.EMOTIONS

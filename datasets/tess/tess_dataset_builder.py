@@ -1,10 +1,13 @@
-"""TESS: two actresses say 200 words in one carrier phrase with seven emotions (Pichora-Fuller and Dupuis, 2020)."""
+"""TESS: 2 actresses, 200 words in one carrier phrase, 7 emotions.
+
+Pichora-Fuller and Dupuis (2020).
+"""
 
 from ser_jax.corpora import builder, file_names
 
 
 class Builder(builder.CorpusBuilder):
-    """Speech, from a folder or zip that the user has."""
+    """Speech, from the user's folder or zip."""
 
     TITLE = 'TESS, Pichora-Fuller and Dupuis (2020)'
     EMOTIONS = tuple(file_names.TESS_EMOTIONS.values())

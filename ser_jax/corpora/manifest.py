@@ -1,4 +1,4 @@
-"""Manifests: tables with a line for each recording, which becomes one or a named problem."""
+"""Manifests: tables with one line per recording; a line gives a recording or a problem."""
 
 import collections
 import dataclasses
@@ -18,7 +18,7 @@ _SEXES = {
     **dict.fromkeys(('unknown', 'other', 'x', 'd', 'diverse'), 'unknown'),
     **dict.fromkeys(('n/a', 'na', 'nan', 'none', 'null', '-', '?'), 'unknown'),
 }
-# What a value may be, and what it then is; text is no channel of a recording.
+# Admitted values and the values stored for them; the channel of a recording is never text.
 _KNOWN = {
     'sex': _SEXES,
     'intensity': {
@@ -34,7 +34,7 @@ _DEFAULT = {'sex': 'unknown', 'intensity': 'unknown', 'channel': 'speech'}
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """A line that names a file that is there."""
+    """Line of a manifest whose file exists."""
 
     number: int
     row: dict[str, str]
@@ -46,11 +46,11 @@ def recordings(manifest: Path, corpus: str, meaning: labels.Labels) -> list[Reco
     """Return a recording or a problem for every line that is not blank.
 
     Args:
-      corpus: name that speakers carry.
+      corpus: prefix of the speakers.
 
     Raises:
-      InputError: the manifest cannot be taken apart, no line of it can be used, or its speakers are
-        sides of a split.
+      InputError: the manifest cannot be parsed, none of its lines can be used, or its speakers are
+        names of splits.
     """
     lines = list(columns.lines(manifest))
     if not lines:
@@ -65,7 +65,7 @@ def recordings(manifest: Path, corpus: str, meaning: labels.Labels) -> list[Reco
 
 
 def paths(manifest: Path) -> set[str]:
-    """Return the paths that the lines of a manifest name, there or not."""
+    """Return the paths in the lines of a manifest, existing or not."""
     rows = (line.values or {} for line in columns.lines(manifest))
     return {os.path.normpath(manifest.parent / row['path']) for row in rows if row.get('path')}
 
@@ -73,7 +73,7 @@ def paths(manifest: Path) -> set[str]:
 def _entries(
     manifest: Path, lines: list[tables.Line], meaning: labels.Labels
 ) -> tuple[list[_Entry], list[Skipped]]:
-    """The lines that name a file that is there, and the problems of the others."""
+    """Return the lines whose file exists, and the problems of the others."""
     near = near_paths.NearPaths(manifest.parent)
     entries, problems = [], []
     for line in lines:
@@ -94,7 +94,7 @@ def _entries(
 
 
 def _problem(row: dict[str, str]) -> tuple[str, str] | None:
-    """(kind, detail) of what makes a line useless, if anything does."""
+    """Return (kind, detail) of the first problem that rules a line out, or None."""
     for name, value in row.items():
         if name in columns.COLUMNS and (not labels.utf8(value) or '\0' in value):
             return 'bad line', f'{name} {labels.printable(value)!r} holds what is no character'
@@ -112,10 +112,10 @@ def _problem(row: dict[str, str]) -> tuple[str, str] | None:
 
 
 def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped]) -> list[_Entry]:
-    """Return the entries of known speakers, or all if no speaker is; add the others to `problems`.
+    """Return the entries with a speaker, or all if none has one; add the others to `problems`.
 
     Raises:
-      InputError: all speakers are sides of a split or the like.
+      InputError: all speakers are names of splits or the like.
     """
     named = [e for e in entries if labels.speaker(e.row.get('speaker', ''))]
     names = sorted({' '.join(e.row['speaker'].split()) for e in named})
@@ -135,7 +135,10 @@ def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped
 def _without_repeats(
     manifest: Path, entries: list[_Entry], problems: list[Skipped]
 ) -> list[_Entry]:
-    """Return the first entry of each file, none if they disagree; add others to `problems`."""
+    """Return the first entry of each file, or none if its entries conflict; report the others.
+
+    The other entries are added to `problems`.
+    """
     kept, by_file = [], collections.defaultdict(list)
     for entry in entries:
         by_file[os.path.normpath(entry.audio)].append(entry)
@@ -187,7 +190,7 @@ def _recording(entry: _Entry, manifest: Path, corpus: str) -> Recording | Skippe
 
 
 def _nothing(problems: list[Skipped]) -> str:
-    """One line on a manifest of which no line can be used."""
+    """Return the message for a manifest none of whose lines can be used."""
     kinds = collections.defaultdict(list)
     for p in problems:
         kinds[

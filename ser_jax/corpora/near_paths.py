@@ -1,4 +1,4 @@
-"""Files that a wrong path may mean: with backslashes, of another computer, in another case."""
+"""Suggestions for wrong paths: backslashes, paths of another computer, another case."""
 
 import collections
 import os
@@ -9,18 +9,18 @@ from pathlib import Path
 from ser_jax.audio import wav
 
 RULE = 'paths are relative to the manifest, with /'
-_MOST = 200_000  # files looked at; a manifest may lie in a home folder
+_MOST = 200_000  # files listed at most, as a manifest may be in a home folder
 
 
 class NearPaths:
-    """Files below a folder, by the ends of paths that name none; listed on the first question."""
+    """Index of the files below a folder by name, for paths without a file; built on first use."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self._by_name: dict[str, list[tuple[str, ...]]] | None = None
 
     def hint(self, path: str) -> str:
-        """Return the reason why no file has this path, '' if there is no telling."""
+        """Return the likely reason why no file has this path, '' if there is none."""
         parts = [p for p in re.split(r'[\\/]+', path) if p not in ('', '.')]
         found = self._found(parts)
         there = f'there is {found}' if found else ''
@@ -39,7 +39,7 @@ class NearPaths:
         return f'{there} ({why})'
 
     def _found(self, parts: list[str]) -> str:
-        """The file whose path ends most alike, unless several do."""
+        """Return the path with the longest common end with `parts`, '' if there is none or a tie."""
         if self._by_name is None:
             self._by_name = collections.defaultdict(list)
             for name in _files(self.folder):
@@ -54,7 +54,7 @@ class NearPaths:
 
 
 def _files(folder: Path):
-    """The path of each file below a folder, in parts."""
+    """Iterate over the relative paths, split into parts, of the files below a folder."""
     count = 0
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith('.'))
@@ -67,7 +67,7 @@ def _files(folder: Path):
 
 
 def _common(parts: list[str], name: tuple[str, ...]) -> int:
-    """Return the number of equal names at the ends of two paths; an equal suffix breaks a tie."""
+    """Return 2 x the number of equal names at the ends of two paths, + 1 for equal suffixes."""
     n = 2
     for a, b in zip(parts[-2::-1], name[-2::-1], strict=False):
         if _plain(a) != _plain(b):

@@ -1,4 +1,4 @@
-"""The source of a build, kept beside its shards, which answer for no other source."""
+"""Source of a build, stored beside its shards, so that a build from another source is refused."""
 
 import hashlib
 import json
@@ -9,19 +9,19 @@ from ser_jax.contract import InputError
 from ser_jax.corpora import audio_files
 from ser_jax.corpora.schema import ORIGIN, read_json
 
-_WHOLE_BYTES = 1 << 16  # of larger files two samples and the size are compared
+_WHOLE_BYTES = 1 << 16  # of larger files only the size and two samples are hashed
 _TABLES = ('.csv', '.tsv', '.json', '.jsonl', '.txt')
-_NOISE = ('Thumbs.db', 'desktop.ini')  # what Windows adds to folders that are looked at
+_NOISE = ('Thumbs.db', 'desktop.ini')  # added by Windows to folders on display
 
 
 def describe(place: Path) -> dict:
-    """A source (folder, zip or manifest): where it is, how many files it holds, a hash over them.
+    """Return the path, number of files and hash of a source (folder, zip or manifest).
 
-    The hash covers relative names, sizes, the whole of tables and small files, and of others the
-    middle and the end, which in a zip has the checksums of all members.
+    The hash covers relative names, sizes, the whole content of tables and small files, and the
+    middle and the end of other files; the end of a zip holds the checksums of all members.
 
     Raises:
-      InputError: a folder or a file cannot be read (named).
+      InputError: a folder or a file cannot be read (the message names it).
     """
     total, count = hashlib.sha256(), 0
     found = [p for p in audio_files.files(place) if p.name not in _NOISE]
@@ -53,12 +53,15 @@ def _sampled(path: Path) -> bytes:
 
 
 def compared(folder: Path, given: str | os.PathLike | None, otherwise: str) -> str:
-    """A note on a build whose source is not known, '' where it is the one that a command gives.
+    """Compare the source of a build with the given one.
 
     Args:
-      folder: of the build.
-      given: --manual_dir of the command; None compares nothing.
-      otherwise: what to do to build another source, for messages.
+      folder: folder of the build.
+      given: --manual_dir of the command; None: no comparison.
+      otherwise: instruction for building another source, for messages.
+
+    Returns:
+      '' if the sources are the same or none is given, else a note why they cannot be compared.
 
     Raises:
       InputError: the build was made from another source, or from this one when it held other files.
@@ -92,6 +95,6 @@ def compared(folder: Path, given: str | os.PathLike | None, otherwise: str) -> s
 
 
 def write(folder: Path, place: Path) -> None:
-    """Keeps the description of a source beside the shards that were made from it."""
+    """Write the description of a source beside the shards built from it."""
     text = json.dumps(describe(place), indent=1, ensure_ascii=False) + '\n'
     (folder / ORIGIN).write_text(text, encoding='utf-8')

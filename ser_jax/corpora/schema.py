@@ -1,4 +1,4 @@
-"""Schema of the shards: fields of an example, ways to store its audio, a hash over the content."""
+"""Schema of built corpora: fields of an example, builder configs that store audio, fingerprints."""
 
 import dataclasses
 import hashlib
@@ -13,22 +13,23 @@ import tensorflow_datasets as tfds
 from ser_jax.audio import features, front_ends, variants, wav
 from ser_jax.contract import InputError
 
-# Files beside the shards: a hash of their content, what was found and left out, what the corpus is
-# (contract.CorpusInfo), what it was built from. The last is TFDS's own.
+# Files beside the shards: the hash of their content, the inspection (recordings used and left out),
+# the facts (contract.CorpusInfo), the source of the build, and TFDS's own description of it.
 FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
 ORIGIN, INFO = 'origin.json', 'dataset_info.json'
 
 
 @dataclasses.dataclass(eq=False)
 class FeatureConfig(tfds.core.BuilderConfig):
-    """One way to store sound: what is on disk, and the two steps that compute it.
+    """Builder config that stores audio in one form, computed in two steps.
 
     Attributes:
       spec: returns the TFDS features that this config adds to an example.
-      rate_hz: rate of the samples that `prepare` gets, mono and judged; None: as decoded, [T] or
+      rate_hz: rate of the samples passed to `prepare`, mono and checked; None: as decoded, [T] or
         [T, channels].
-      prepare: (samples, id) -> what is kept of one recording; runs in threads.
-      finish: a list of what was prepared -> their example fields, in order; sees a whole chunk, so it can batch.
+      prepare: (samples, id) -> intermediate result of one recording; runs in threads.
+      finish: list of intermediate results -> their example fields, in order; it gets a whole
+        chunk, so it can batch.
     """
 
     spec: Callable[[], dict] = dict
@@ -99,7 +100,7 @@ TEXT = FeatureConfig(name='text', description='nothing but the fields: a corpus 
 
 
 def fields() -> dict:
-    """The TFDS features that every example has, whatever its config."""
+    """Return the TFDS features that the examples of every config have."""
     text = tfds.features.Text
     return {
         'id': text(doc='unique within the corpus, stable between builds'),
@@ -122,10 +123,10 @@ def fields() -> dict:
 
 
 def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
-    """The object in a file of a build.
+    """Load the JSON object in a file of a build.
 
     Raises:
-      InputError: the file is not there, cut or garbled, or lacks one of `keys`.
+      InputError: the file is missing, unreadable, truncated or corrupt, or lacks one of `keys`.
     """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
@@ -136,7 +137,7 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
     except OSError as e:
         reason = f'{path} cannot be read ({e.strerror})'
         raise InputError(f'{reason}; check its permissions and the disk') from e
-    except ValueError as e:  # no JSON, or no UTF-8
+    except ValueError as e:  # not JSON, or not UTF-8
         lacking = f'is damaged ({e})'
     if lacking:
         raise InputError(f'{path} {lacking}; build the corpus again with --overwrite')
@@ -144,9 +145,9 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
 
 
 def fingerprint(examples: Iterable[dict]) -> str:
-    """sha256 over the decoded content of examples, in their order: the same for the same content, whatever the files.
+    """Return the sha256 over the decoded content of examples, in order, however files store it.
 
-    Every field counts by name, type, shape and bytes; text may come as str or as bytes.
+    The hash covers the name, type, shape and bytes of every field; text may be str or bytes.
     """
     total = hashlib.sha256()
     for example in examples:
@@ -154,7 +155,7 @@ def fingerprint(examples: Iterable[dict]) -> str:
             value = example[name].encode() if isinstance(example[name], str) else example[name]
             if isinstance(value, bytes):
                 total.update(f'{name} text {len(value)}\n'.encode() + value)
-            elif np.ndim(value) == 0:  # readers differ in the type of scalars, not in their value
+            elif np.ndim(value) == 0:  # the type of a scalar depends on the reader
                 total.update(f'{name} {np.asarray(value).item()!r}\n'.encode())
             else:
                 array = np.asarray(value)

@@ -1,4 +1,4 @@
-"""Built corpora on disk: found by name, opened, compared with the fingerprint they were given."""
+"""Built corpora on disk: find them by name, open them, check their fingerprints."""
 
 import dataclasses
 import difflib
@@ -11,10 +11,10 @@ from typing import NamedTuple
 from ser_jax.contract import CorpusInfo, InputError
 from ser_jax.corpora import schema
 
-# In a checkout: the corpora there could be.
+# Builders of a checkout, i.e. the corpora that can be built.
 DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
 _CONFIGS = (schema.LOG_MEL, schema.WAVEFORM, schema.NATIVE, schema.TEXT, *schema.PUBLISHED)
-_USUAL = {c.name for c in _CONFIGS}  # of every builder of recordings
+_USUAL = {c.name for c in _CONFIGS}  # every builder of recordings has these
 AGAIN = 'build it again with --overwrite'
 _FACTS = [f.name for f in dataclasses.fields(CorpusInfo)]
 
@@ -23,10 +23,13 @@ class Opened(NamedTuple):
     """A built corpus.
 
     Attributes:
-      title: what messages call it.
+      title: its name in messages.
       data: its examples.
-      values: index -> an example's source alone: a third of the time of decoding all of it.
+      values: index -> the source field of an example, in a third of the time that decoding the
+        whole example takes.
+      bytes: size of its shards.
       fingerprint: as stored.
+      facts: description of the corpus.
     """
 
     title: str
@@ -38,15 +41,16 @@ class Opened(NamedTuple):
 
 
 def opened(name: str, root: pathlib.Path, source: str, built: str = '') -> Opened:
-    """One built corpus, of its newest version.
+    """Open the newest version of a built corpus.
 
     Args:
       name: a corpus, or `corpus/config`.
-      source: the field that is read.
-      built: the builder config that holds `source`, '' = its own.
+      source: the field to read.
+      built: the builder config that stores `source`; '': the one of the same name.
 
     Raises:
-      InputError: it is not built (with the command that builds it), or damaged (with the file).
+      InputError: the corpus is not built (the message has the command that builds it), or damaged
+        (the message names the file).
     """
     import tensorflow_datasets as tfds
 
@@ -77,10 +81,10 @@ def opened(name: str, root: pathlib.Path, source: str, built: str = '') -> Opene
 
 
 def whole(folder: pathlib.Path) -> tuple:
-    """(builder, examples) of the folder of a build, whose tables are read before anything else.
+    """Return (builder, examples) of the folder of a build, after a check of its JSON files.
 
     Raises:
-      InputError: one of its files is missing, cut or garbled (named).
+      InputError: a file is missing, truncated or corrupt (the message names it).
     """
     import tensorflow_datasets as tfds
 
@@ -91,12 +95,12 @@ def whole(folder: pathlib.Path) -> tuple:
         return builder, builder.as_data_source('train')
     except MemoryError:
         raise
-    except Exception as e:  # TFDS and array_record raise many kinds for a damaged directory
+    except Exception as e:  # TFDS and array_record raise many types for a damaged directory
         raise InputError(f'{folder} is damaged ({type(e).__name__}: {e}); {AGAIN}') from e
 
 
 def examples(opened: Opened) -> Iterator[dict]:
-    """Every example, in order.
+    """Iterate over the examples in order.
 
     Raises:
       InputError: a record is damaged.
@@ -106,13 +110,13 @@ def examples(opened: Opened) -> Iterator[dict]:
             example = opened.data[at]
         except MemoryError:
             raise
-        except Exception as e:  # a damaged record raises whatever its decoder does
+        except Exception as e:  # each decoder raises another type for a damaged record
             raise InputError(f'{opened.title} is damaged ({type(e).__name__}: {e}); {AGAIN}') from e
         yield example
 
 
 def compare(fingerprint: str, opened: Opened) -> None:
-    """Raises InputError where the content that was read is not what was built."""
+    """Raise InputError if the fingerprint of the content read differs from the stored one."""
     if fingerprint != opened.fingerprint:
         raise InputError(
             f'{opened.title} is not what was built (fingerprint {fingerprint[:12]}, stored '
@@ -121,10 +125,10 @@ def compare(fingerprint: str, opened: Opened) -> None:
 
 
 def verify(folder: pathlib.Path) -> int:
-    """Reads a build from end to end; returns the number of its examples.
+    """Read a build from end to end and return the number of its examples.
 
     Raises:
-      InputError: it is damaged, or not what was built.
+      InputError: the build is damaged, or its content does not match its fingerprint.
     """
     for name in (schema.INSPECTION, schema.FACTS):
         schema.read_json(folder / name)
@@ -136,7 +140,7 @@ def verify(folder: pathlib.Path) -> int:
 
 
 def _not_built(name: str, root: pathlib.Path, source: str, config: str) -> str:
-    """The message for a corpus that is not there, with the command that builds it."""
+    """Return the message for a corpus that is not built, with the command that builds it."""
     corpus = name.partition('/')[0]
     known = {p.parent.name for p in DATASETS.glob('*/*_dataset_builder.py')}
     there = sorted({p.name for p in root.glob('*') if p.is_dir()} | known - {corpus})
@@ -147,9 +151,9 @@ def _not_built(name: str, root: pathlib.Path, source: str, config: str) -> str:
         hint = f'; there is {", ".join(f"{corpus}/{c}" for c in configs)} to name instead'
     target = next((n for n in (corpus, *near) if n in known), None)
     flags = '' if target == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
-    if target is None and config in _USUAL:  # one's own recordings, under a name
+    if target is None and config in _USUAL:  # the user's own recordings, under a name
         target, flags = 'folder', f' --name={near[0] if near else corpus}{flags}'
-    # A corpus of texts builds its config anyway.
+    # log_mel is the default config; a corpus of texts builds its own by default.
     flags += '' if config in ('log_mel', 'text') else f' --config={config}'
     default = pathlib.Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
     flags += f' --data_dir={root}' if root != default else ''

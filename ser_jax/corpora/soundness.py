@@ -5,16 +5,16 @@ import numpy as np
 from ser_jax.audio import wav
 
 OVERFLOW = 2.0**31  # beyond the integers of any format; the power of such samples is not finite
-LOUDEST = 4.0  # coding and resampling overshoot full scale by less than these 12 dB
-CANCELLED = 1e-3  # share of the channels' power; opposite channels leave less of it in their mean
+LOUDEST = 4.0  # 12 dB; coding and resampling overshoot full scale by less
+CANCELLED = 1e-3  # the mean of opposite channels has less than this share of their power
 
 
 def checked(samples: np.ndarray, from_hz: int, rate_hz: int | None, source: str) -> np.ndarray:
-    """Return samples as features take them: mono at `rate_hz`, or unchanged where that is None.
+    """Return samples as features require them: mono at `rate_hz`, or unchanged if that is None.
 
     Raises:
-      wav.SoundError: they are empty, not finite, out of range or silent, as decoded or at any later
-        step (opposite channels, a tone that resampling removes).
+      wav.SoundError: the samples are empty, not finite, out of range or silent, as decoded or after
+        a later step (mixing opposite channels, resampling that removes a tone).
     """
     _judge(samples, '', source)
     peak = float(np.abs(samples).max())
@@ -44,7 +44,7 @@ def _judge(samples: np.ndarray, when: str, source: str) -> None:
 
 
 def flaw(stored: dict[str, np.ndarray]) -> tuple[str, str] | None:
-    """(kind, reason) of computed fields that are not finite, or the same number everywhere."""
+    """Return (kind, reason) for the first field that is not finite or is constant, or None."""
     for name, values in stored.items():
         if not np.isfinite(values).all():
             return 'not finite', f'{name} is not finite'

@@ -1,7 +1,8 @@
-"""Spool of features on disk between inspection and writing, so that memory does not grow with hours.
+"""Temporary files for examples between decoding and writing, so memory is constant in corpus size.
 
-TFDS sorts what a builder yields in a buffer of its own. Past 1 GB that buffer needs TensorFlow, and with ids for keys it
-fails even there. Our builders yield in order, so nothing has to be sorted.
+TFDS sorts the examples that a builder yields in its own buffer. Above 1 GB that buffer needs
+TensorFlow, and with ids as keys it fails even then. Our builders yield in order, so no sort is
+needed.
 """
 
 import contextlib
@@ -17,11 +18,11 @@ from tensorflow_datasets.core import shuffle
 
 
 class Kept:
-    """Bytes by key in a file of `folder` that has no name and is gone with its owner."""
+    """Mapping from keys to bytes in an unnamed file of `folder`, deleted with the object."""
 
     def __init__(self, folder):
         os.makedirs(folder, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with its owner, whatever becomes of it
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the finalizer closes it
         weakref.finalize(self, _close, self._file)
         self._places: dict[Hashable, tuple[int, int]] = {}
         self.size = 0
@@ -45,12 +46,12 @@ class Kept:
 
 
 def _close(file) -> None:
-    with contextlib.suppress(OSError):  # what a full disk did not take has been said when it was written
+    with contextlib.suppress(OSError):  # a full disk has already raised on write
         file.close()
 
 
 def packed(arrays: dict[str, np.ndarray]) -> bytes:
-    """Arrays by name as bytes: a .npy of each name and one of each array, one after another."""
+    """Serialize arrays by name: for each, the .npy of its name and then the .npy of its values."""
     sink = io.BytesIO()
     for name, array in arrays.items():
         np.save(sink, np.array(name), allow_pickle=False)
@@ -59,7 +60,7 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def unpacked(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays that were `packed`."""
+    """Return the arrays that `packed` serialized."""
     source, arrays = io.BytesIO(data), {}
     while source.tell() < len(data):
         name = np.load(source, allow_pickle=False).item()
@@ -68,7 +69,7 @@ def unpacked(data: bytes) -> dict[str, np.ndarray]:
 
 
 class Queue:
-    """First-in, first-out replacement of TFDS's `Shuffler`. The builder provides distinct keys."""
+    """First-in, first-out replacement of TFDS's `Shuffler`; the builder ensures unique keys."""
 
     def __init__(self, dirpath, hash_salt, disable_shuffling: bool = False, ignore_duplicates: bool = False):
         if not disable_shuffling or ignore_duplicates:
@@ -77,31 +78,31 @@ class Queue:
 
     @property
     def size(self) -> int:
-        """Bytes of all of them."""
+        """Total size of the examples in bytes."""
         return self._kept.size
 
     @property
     def num_examples(self) -> int:
-        """Number of added examples."""
+        """Number of examples."""
         return len(self._kept)
 
     @property
     def bucket_lengths(self) -> list[int]:
-        """All of them as one bucket."""
+        """Number of examples in each bucket; there is one bucket."""
         return [len(self._kept)]
 
     def add(self, key, data: bytes) -> None:
-        """Puts one serialized example last."""
+        """Append a serialized example."""
         self._kept[key] = data
 
     def __iter__(self) -> Iterator[tuple[Any, bytes]]:
-        """(key, example) in order."""
+        """Iterate over (key, example) in order."""
         return ((key, self._kept[key]) for key in self._kept)
 
 
 @contextlib.contextmanager
 def in_order() -> Iterator[None]:
-    """TFDS writes what it is given in the order in which it comes."""
+    """Make TFDS write examples in the order in which a builder yields them."""
     theirs, shuffle.Shuffler = shuffle.Shuffler, Queue
     try:
         yield

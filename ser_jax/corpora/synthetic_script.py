@@ -1,14 +1,16 @@
-"""The script of the embedded synthetic corpus, and its performance: who says what, with which emotion, in which voice.
+"""Script and synthesis of the embedded synthetic corpus: speakers, sentences, emotions, prosody.
 
-`script` draws lines (sentence, words' condition, prosody) from one seed; `perform` speaks one of them by eSpeak NG.
-Everything about a line follows from (seed, speaker, emotion, number) alone, so any part of the corpus can be made
-without the rest and comes out the same.
+`script` draws lines (sentence, condition of the words, prosody) from one seed; `perform`
+synthesizes a line with eSpeak NG. A line depends on (seed, speaker, emotion, number) only, so a part
+of the corpus can be generated without the rest and is identical.
 
-Prosody moves from a speaker's neutral in the directions that listeners and microphones find in acted emotion: anger,
-happiness, sadness, fear and tenderness (our calm) after Juslin & Laukka (2003, Psychological Bulletin 129(5), 770-814)
-and Scherer (2003, Speech Communication 40, 227-256); disgust and surprise after Banse & Scherer (1996, Journal of
-Personality and Social Psychology 70(3), 614-636) and the synthesis settings of Cahn (1990, Journal of the American
-Voice I/O Society 8, 1-19). The directions are theirs; the sizes, and the spread that makes emotions overlap, are ours.
+Prosody deviates from a speaker's neutral in the directions found in acted emotion by perception
+and acoustic studies: anger, happiness, sadness, fear and tenderness (our calm) after Juslin &
+Laukka (2003, Psychological Bulletin 129(5), 770-814) and Scherer (2003, Speech Communication 40,
+227-256); disgust and surprise after Banse & Scherer (1996, Journal of Personality and Social
+Psychology 70(3), 614-636) and the synthesis settings of Cahn (1990, Journal of the American Voice
+I/O Society 8, 1-19). The directions are theirs; the sizes, and the spread that makes emotions
+overlap, are ours.
 """
 
 import zlib
@@ -20,23 +22,23 @@ import numpy as np
 from ser_jax.corpora import espeak
 
 EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
-# What the words say, of every 12 sentences: the emotion of the voice, nothing, another emotion.
+# Emotion of the words in every 12 sentences: that of the prosody, none, another one.
 CONDITIONS = ('match',) * 7 + ('neutral',) * 3 + ('contradict',) * 2
 
 
 class Prosody(NamedTuple):
-    """Prosody of a sentence relative to its speaker's neutral voice; all spreads are standard deviations."""
+    """Prosody of a sentence relative to its speaker's neutral; spreads are standard deviations."""
 
     rate: float  # log2 of the ratio of speaking rates
     pitch: float  # semitones
     range: float  # log2 of the ratio of pitch ranges
     level: float  # dB
     tilt: float  # dB per octave, above 0 = brighter
-    breath: float  # dB of noise under the voice, relative to it
+    breath: float  # level of the noise in dB relative to the speech
     tremor: float  # depth of a 5 to 8 Hz modulation of loudness and pitch, 0 to 1
     pause: float  # gap between words, units of 10 ms
-    rise: float  # log odds of a sentence that ends high, as a question does
-    stress: float  # log odds of a sentence that is exclaimed
+    rise: float  # log odds of a final rise, as in a question
+    stress: float  # log odds of an exclamation
 
 
 MEANS = {  #               rate pitch range level tilt breath tremor pause rise stress
@@ -49,18 +51,18 @@ MEANS = {  #               rate pitch range level tilt breath tremor pause rise 
     'disgust': Prosody(-0.25, -1.5, +0.20, +0.0, +1.0, -28, 0.10, 0.5, -3, -1),
     'surprised': Prosody(+0.08, +4.0, +0.80, +1.5, +0.0, -30, 0.03, 0.3, +1, +1),
 }
-SPREAD = Prosody(0.11, 1.4, 0.28, 2.0, 0.65, 4.5, 0.06, 0.7, 0.0, 0.0)  # from one sentence of a speaker to the next
-HABIT = 0.5  # how far a speaker's own way of showing an emotion lies from MEANS, in units of SPREAD
+SPREAD = Prosody(0.11, 1.4, 0.28, 2.0, 0.65, 4.5, 0.06, 0.7, 0.0, 0.0)  # between sentences
+HABIT = 0.5  # deviation of a speaker's expression of an emotion from MEANS, in units of SPREAD
 
 
 class Speaker(NamedTuple):
-    """One of the twelve voices."""
+    """One of the twelve synthetic speakers."""
 
     id: str
     sex: str
-    voice: str  # of eSpeak NG: language + variant
-    pitch: float  # semitones from the variant's own
-    rate: int  # words a minute
+    voice: str  # eSpeak NG voice: language + variant
+    pitch: float  # semitones relative to the variant's
+    rate: int  # words per minute
 
 
 SPEAKERS = (
@@ -161,7 +163,7 @@ class Line(NamedTuple):
 
     id: str  # speaker, emotion and number, e.g. f1_angry_03
     speaker: Speaker
-    emotion: str  # of the voice
+    emotion: str  # of the prosody
     condition: str  # of the words: match | neutral | contradict
     text: str
     prosody: Prosody
@@ -169,9 +171,9 @@ class Line(NamedTuple):
 
 
 def script(seed: int = 0, sentences: int = 12, speakers: Sequence[Speaker] = SPEAKERS) -> list[Line]:
-    """The corpus: `sentences` lines for every speaker and emotion, in that order.
+    """Return the corpus: `sentences` lines for every speaker and emotion, in that order.
 
-    No sentence occurs twice. Line n of a speaker and emotion does not depend on how many lines are asked for.
+    No sentence occurs twice. Line n of a speaker and emotion does not depend on `sentences`.
     """
     return [line for s in speakers for line in _part(seed, s, sentences)]
 
@@ -186,7 +188,7 @@ def _part(seed: int, speaker: Speaker, sentences: int) -> list[Line]:
             others = [e for e in EMOTIONS if e != emotion]
             words_of = {'match': emotion, 'neutral': None, 'contradict': others[rng.integers(len(others))]}[condition]
             text = _sentence(rng, words_of)
-            # A sentence belongs to the speaker whom its checksum names: no two can share one, whatever the seed.
+            # The checksum of a sentence selects its speaker, so no two share one under any seed.
             while SPEAKERS[zlib.crc32(text.encode()) % len(SPEAKERS)] != speaker or text in said:
                 text = _sentence(rng, words_of)
             said.add(text)
@@ -209,7 +211,7 @@ def _sentence(rng: np.random.Generator, emotion: str | None) -> str:
 
 
 def _draw(seed: int, speaker: Speaker, emotion: str, rng: np.random.Generator) -> Prosody:
-    """Around the emotion's mean, moved by the speaker's habits, with the sentence's own deviation."""
+    """Draw prosody: the emotion's mean + the speaker's deviations + the sentence's deviation."""
     spread = np.array(SPREAD)
     own = 0.5 * _rng(seed, 'voice', speaker.id).normal(size=spread.size)
     habit = HABIT * _rng(seed, 'habit', speaker.id, emotion).normal(size=spread.size)
@@ -218,7 +220,7 @@ def _draw(seed: int, speaker: Speaker, emotion: str, rng: np.random.Generator) -
 
 
 def perform(line: Line) -> tuple[np.ndarray, int]:
-    """The line as a recording of 16 bits: float32 [T] in (-1, 1), about 1 to 4 s, and its rate in Hz.
+    """Synthesize a line: samples of 16 bits as float32 [T] in (-1, 1), about 1 to 4 s; rate in Hz.
 
     Raises:
       InputError: eSpeak NG is not installed.
@@ -242,7 +244,7 @@ def perform(line: Line) -> tuple[np.ndarray, int]:
     voice *= 10 ** ((-30 + p.level) / 20) / np.sqrt(np.mean(voice**2))
     before, after = (round(rate_hz * s) for s in rng.uniform(0.05, 0.25, 2))
     heard = np.pad(voice, (before, after))
-    # A microphone's noise, so that a pause is not digital silence.
+    # Microphone noise, so that a pause is not digital silence.
     heard += 10 ** (rng.uniform(-75, -65) / 20) * rng.standard_normal(heard.size)
     heard *= min(1, 0.99 / np.abs(heard).max())
     return (np.rint(heard * 32768) / 32768).astype(np.float32), rate_hz
@@ -253,13 +255,13 @@ def _within(setting: str, value: float) -> int:
 
 
 def _trim(voice: np.ndarray, rate_hz: int) -> np.ndarray:
-    """The voice without the silence before and after it, which eSpeak NG makes longer for slow voices."""
+    """Trim leading and trailing silence, which eSpeak NG lengthens at low rates."""
     loud = np.flatnonzero(_envelope(voice, rate_hz) > 1e-3)
     return voice[loud[0] : loud[-1] + 1]
 
 
 def _tremble(voice: np.ndarray, rate_hz: int, depth: float, trembles_hz: float, phase: float) -> np.ndarray:
-    """Loudness modulated by `depth`, pitch by up to a sixth of it."""
+    """Modulate loudness by `depth` and pitch by up to a sixth of it."""
     t = np.arange(voice.size)
     turn = 2 * np.pi * trembles_hz / rate_hz
     shift = depth / 6 / turn * (np.sin(turn * t + phase) - np.sin(phase))
@@ -267,7 +269,7 @@ def _tremble(voice: np.ndarray, rate_hz: int, depth: float, trembles_hz: float, 
 
 
 def _tilt(voice: np.ndarray, rate_hz: int, db_per_octave: float) -> np.ndarray:
-    """The spectrum turned about 500 Hz, within three octaves of it."""
+    """Tilt the spectrum about 500 Hz, up to three octaves from it."""
     size = 1 << (voice.size - 1).bit_length()  # an FFT of any other length can be 50 times slower
     octaves = np.clip(np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 1) / 500), -3, 3)
     turned = np.fft.rfft(voice, size) * np.exp(np.log(10) / 20 * db_per_octave * octaves)
@@ -275,12 +277,12 @@ def _tilt(voice: np.ndarray, rate_hz: int, db_per_octave: float) -> np.ndarray:
 
 
 def _envelope(voice: np.ndarray, rate_hz: int) -> np.ndarray:
-    """RMS over 20 ms around each sample."""
+    """Return the RMS over 20 ms around each sample."""
     half = rate_hz // 100
     power = np.cumsum(np.pad(voice**2, (half + 1, half)))
     return np.sqrt(np.maximum(power[2 * half + 1 :] - power[: -2 * half - 1], 0) / (2 * half + 1))
 
 
 def _hiss(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Noise of unit power that rises with frequency, as breath does."""
+    """Draw noise of unit power whose density rises with frequency, like that of breath."""
     return np.diff(rng.standard_normal(samples + 1)) / np.sqrt(2)

@@ -1,8 +1,8 @@
-"""Tables taken apart line by line: delimited text after RFC 4180, and JSON lines.
+"""Parsers of tables, line by line: delimited text after RFC 4180, and JSON lines.
 
-Every line that is not blank comes back once, as values or with the fault that rules it out. A
-faulty line costs itself alone: reading goes on with the next line, so a quote that is never closed
-swallows nothing.
+Each line that is not blank is yielded once, as values or with the fault that rules it out. A fault
+rules out one line only: parsing continues with the next line, so a quote that is never closed does
+not absorb the lines below it.
 
     found = tables.header(text, 'table.csv', str.lower, ('path', 'emotion'))
     for line in tables.rows(text, found):
@@ -25,9 +25,9 @@ _OPENS = re.compile(r' *"')
 
 
 class Line(NamedTuple):
-    """One line of a table: `values` by column, or else the `fault` that rules it out.
+    """One row of a table: `values` by column, or the `fault` that rules it out.
 
-    `last` is the number of its last line, as there may be line breaks within quotes; 0: the same.
+    A row with line breaks within quotes ends in line `last`; 0: it ends in line `number`.
     """
 
     number: int
@@ -37,7 +37,7 @@ class Line(NamedTuple):
 
 
 class Header(NamedTuple):
-    """First line of a delimited table: names as written, as columns, and where the rows begin."""
+    """First line of a delimited table: names as written, column names, offset of the rows."""
 
     delimiter: str
     written: tuple[str, ...]
@@ -50,7 +50,7 @@ def decode(content: bytes, name: str) -> str:
     """Return a table's text, without byte order mark.
 
     Raises:
-      InputError: it is not UTF-8 (the line is named).
+      InputError: it is not UTF-8 (the message gives the line).
     """
     if is_utf16(content):
         raise InputError(
@@ -66,7 +66,7 @@ def decode(content: bytes, name: str) -> str:
 
 
 def is_utf16(content: bytes) -> bool:
-    """Return True if bytes are UTF-16 or UTF-32, with or without byte order mark."""
+    """Return True for UTF-16 (or UTF-32), with or without byte order mark."""
     start = content[:200]
     return start.startswith((b'\xff\xfe', b'\xfe\xff')) or start.count(0) > len(start) // 4
 
@@ -75,11 +75,13 @@ def header(text: str, name: str, column: Callable[[str], str], required: Sequenc
     """Return the header by the delimiter that yields most `required` columns, then most columns.
 
     Args:
-      name: of the table, for messages.
-      column: maps a name as written to a column.
+      text: the table.
+      name: name of the table, for messages.
+      column: maps a name as written to a column name.
+      required: columns to find.
 
     Raises:
-      InputError: there is no line, or its quotes are damaged.
+      InputError: the table is empty, or a quote in the header is malformed.
     """
     candidates, fault = [], ''
     for delimiter in DELIMITERS:
@@ -87,7 +89,7 @@ def header(text: str, name: str, column: Callable[[str], str], required: Sequenc
         if first is None:
             raise InputError(f'{name} is empty')
         number, last, written, end = first
-        if last > number:  # no heading has a line break, and it may be a row that was swallowed
+        if last > number:  # a heading with a line break has probably absorbed a row
             written = 'a quote is never closed'
         if isinstance(written, str):
             fault = written  # a tab is tried first, a comma last
@@ -105,11 +107,14 @@ def header(text: str, name: str, column: Callable[[str], str], required: Sequenc
 def rows(
     text: str, found: Header, like_row: Callable[[list[str]], bool] | None = None
 ) -> Iterator[Line]:
-    """Every line below the header.
+    """Iterate over the rows below the header.
 
     Args:
-      like_row: tells a row of the table by its cells, so that a quoted value that has swallowed
-        rows is not taken for one with line breaks; by default whatever has as many cells as the header.
+      text: the table.
+      found: its header.
+      like_row: returns True if cells look like a row of the table, to distinguish a quoted value
+        that has absorbed rows from one with line breaks. Default: at least as many cells as the
+        header has, and more than one.
     """
     width = len(found.columns)
     if like_row is None:
@@ -130,7 +135,7 @@ def rows(
 
 
 def json_rows(text: str) -> Iterator[Line]:
-    """Every line of JSON lines: an object, or its fault."""
+    """Iterate over JSON lines: each is an object or a fault."""
     for number, line in enumerate(_END.split(text), 1):
         if not line.strip():
             continue
@@ -146,7 +151,7 @@ def word(value: object) -> str:
     """Return a JSON value as text.
 
     Raises:
-      ValueError: it is neither text nor a finite number.
+      ValueError: the value is neither text nor a finite number.
     """
     if isinstance(value, bool | list | dict) or (
         isinstance(value, float) and not math.isfinite(value)
@@ -227,7 +232,7 @@ def _values(
             return _unclosed(text, start, at), start
         else:
             found = plain.match(text, at)
-            # No text in a table with tabs needs quotes; most writers take them as they are.
+            # In a table with tabs no value needs quotes, and most writers keep them as characters.
             if '"' in found[0] and delimiter != '\t':
                 return _INSIDE, start
             values.append(found[0])
@@ -242,7 +247,7 @@ _INSIDE = 'a quote within a value that has none around it; write "..." with the 
 
 
 def _unclosed(text: str, start: int, at: int) -> str:
-    """The fault of a quote at `at`, in the record that begins at `start`."""
+    """Return the fault of an open quote at `at` in the record that begins at `start`."""
     below = len(_END.findall(text, start, at))
     return (
         f'a quote, opened {below} line{"s" * (below > 1)} below, is never closed'

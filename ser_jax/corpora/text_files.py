@@ -1,7 +1,8 @@
-"""Text files wherever they lie: reviews, transcripts and tables, in folders of any depth, in zips and in tars.
+"""Text files (reviews, transcripts, tables) in folders of any depth, in zips and in tars.
 
-for document in documents.of(self, dl_manager, re.compile(r'(train|test)/(pos|neg)/\\d+_\\d+\\.txt$'), 'train/pos/0_9.txt'):
-    split, polarity = document.match.groups()
+    name = re.compile(r'(train|test)/(pos|neg)/\\d+_\\d+\\.txt$')
+    for document in text_files.collect(self, dl_manager, name, 'train/pos/0_9.txt'):
+        split, polarity = document.match.groups()
 """
 
 import codecs
@@ -19,7 +20,8 @@ from ser_jax.contract import InputError
 from ser_jax.corpora import audio_files, builder, download, labels, tables
 
 TARS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
-# What cp1252 has at 0x80 to 0x9F, where Unicode has controls that no text holds: curly quotes, dashes, the ellipsis.
+# cp1252 has curly quotes, dashes and the ellipsis at 0x80 to 0x9F, where Unicode has control
+# characters that occur in no text.
 _CURLY = {c: bytes([c]).decode('cp1252', 'replace') for c in range(0x80, 0xA0)}
 
 
@@ -28,9 +30,9 @@ class Document:
     """One text file.
 
     Attributes:
-      source: where it is, `folder/file` or `archive.tar.gz:member`, with '/' on every system.
-      match: how its source matched what was looked for.
-      content: its bytes, as they are.
+      source: its path, `folder/file` or `archive.tar.gz:member`, with '/' on every system.
+      match: match of the pattern searched for in `source`.
+      content: its bytes, unchanged.
     """
 
     source: str
@@ -39,10 +41,10 @@ class Document:
 
     @property
     def text(self) -> str:
-        """The content as text, see `decode`.
+        """Content as text, see `decode`.
 
         Raises:
-          InputError: it is UTF-16.
+          InputError: the content is UTF-16.
         """
         if tables.is_utf16(self.content):
             raise InputError(f'{self.source} is UTF-16; save it as UTF-8')
@@ -50,17 +52,17 @@ class Document:
 
 
 def decode(content: bytes) -> str:
-    r"""Bytes as text: UTF-8 with or without a byte order mark, and cp1252 where a byte is no UTF-8.
+    r"""Decode UTF-8, with or without a byte order mark; bytes that are not UTF-8 are cp1252.
 
-    Curly quotes that were once cp1252 and were then stored as the controls U+0080 to U+009F come back as quotes:
-    b'there\xc2\x92s' and b'there\x92s' are both there’s. One such byte does not change how the others
-    are read.
+    cp1252 quotes that were stored as the control characters U+0080 to U+009F become quotes again:
+    b'there\xc2\x92s' and b'there\x92s' both give there’s. One such byte does not change the
+    decoding of the others.
     """
     return content.decode('utf-8-sig', 'ser_jax_latin_1').translate(_CURLY)
 
 
 def _latin_1(error: UnicodeDecodeError) -> tuple[str, int]:
-    """Decode bytes that are not UTF-8 as cp1252, except the controls, which `decode` replaces."""
+    """Decode bytes that are not UTF-8 as cp1252; `decode` then replaces the control characters."""
     return error.object[error.start : error.end].decode('latin-1'), error.end
 
 
@@ -68,13 +70,13 @@ codecs.register_error('ser_jax_latin_1', _latin_1)
 
 
 def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
-    """Every file under a folder, or in a zip, whose source `name` finds, in and out of zips and tars.
+    """Iterate over files matching `name` in a zip, or in a folder and the zips and tars below it.
 
-    The source is absolute, so that a folder's own name and those above it can be part of what `name` asks for. Tars are
-    read once, from front to end; hidden files are passed over.
+    `name` is searched for in the absolute source, so it can include the name of the folder and of
+    those above it. Tars are read once, sequentially; hidden files are skipped.
 
     Raises:
-      InputError: a file or an archive cannot be read (named).
+      InputError: a file or an archive cannot be read (the message names it).
     """
     for place, inside in audio_files.walk(Path(root).absolute()):
         path = place / inside if isinstance(place, Path) else None
@@ -91,14 +93,18 @@ def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
 def collect(
     builder: builder.CorpusBuilder, dl_manager, name: re.Pattern, example: str, otherwise: str = ''
 ) -> list[Document]:
-    """The documents of the user's folder, else of the builder's downloaded archives: `CorpusBuilder.audio` for texts.
+    """Return the documents of the user's folder, else of the builder's downloaded archives.
+
+    It is the counterpart of `CorpusBuilder.audio` for texts.
 
     Args:
-      name, example: what is looked for, see `documents`, and how it looks, for messages.
+      name: pattern of the sources, see `documents`.
+      example: a source that matches, for messages.
       otherwise: another layout that the builder reads, for messages.
 
     Raises:
-      InputError: a given folder is missing, empty, or holds no such file; nothing is given nor can be downloaded.
+      InputError: the given folder is missing, empty, or holds no such file; or no folder is given
+        and the corpus cannot be downloaded.
     """
     folder = builder.manual_dir(dl_manager)
     if folder is not None and (found := list(documents(folder, name))):
@@ -118,12 +124,12 @@ def collect(
 
 def _of_tar(path: Path, name: re.Pattern) -> Iterator[Document]:
     try:
-        # A stream: seeking in a compressed file reads it again and again.
+        # As a stream, because every seek in a compressed file reads it from the start again.
         with tarfile.open(path, 'r|*') as archive:
             for member in archive:
                 source = labels.printable(f'{path.as_posix()}:{member.name}')
                 hidden = any(part.startswith('._') for part in member.name.split('/'))
                 if member.isfile() and not hidden and (match := name.search(source)):
                     yield Document(source, match, archive.extractfile(member).read())
-    except (lzma.LZMAError, TypeError, ValueError) as e:  # tarfile's own slips on damaged headers
+    except (lzma.LZMAError, TypeError, ValueError) as e:  # bugs of tarfile on damaged headers
         raise tarfile.ReadError(str(e)) from e

@@ -1,4 +1,4 @@
-"""Tables that lie among recordings and are no manifest, though they hold what a manifest would."""
+"""Tables among recordings that have the content of a manifest but are not read as one."""
 
 import json
 import re
@@ -37,16 +37,16 @@ _EMOTIONS = {
     'emotion id', 'sentiment', 'affect', 'mood',
 }  # fmt: skip
 _HEAD = 'the columns path, emotion, speaker'
-_SAMPLE = 20_000  # bytes of a table that are looked at
+_SAMPLE = 20_000  # bytes of a table that are inspected
 
 
 def refuse(place: Path) -> None:
-    """Refuse a folder or zip with a table that names recordings and their emotions but is not read.
+    """Refuse a folder or zip with a table of recordings and their emotions that is not read.
 
-    Two sources of labels would be there, and the table may have the speakers that folders lack.
+    Labels would have two sources, and the table may have the speakers that folders lack.
 
     Raises:
-      InputError: there is one (named).
+      InputError: there is such a table (the message names it).
     """
     for source, suffix, stem, sample in _tables(place):
         what = ''
@@ -64,7 +64,7 @@ def refuse(place: Path) -> None:
 
 
 def _tables(place: Path) -> Iterator[tuple[str, str, str, str]]:
-    """(source, suffix, stem, beginning) of every table."""
+    """Iterate over (source, suffix, stem, beginning) of the tables."""
     for at, name in audio_files.walk(place):
         path = Path(name)
         suffix = path.suffix.lower()
@@ -76,7 +76,7 @@ def _tables(place: Path) -> Iterator[tuple[str, str, str, str]]:
             with at.open(name) if inside else open(at / name, 'rb') as f:
                 sample = b'' if suffix in SHEETS else f.read(_SAMPLE)
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
-            continue  # no table that could be looked into; its archive is judged by its sounds
+            continue  # cannot be inspected; reading the recordings of a damaged archive raises
         utf16 = sample.startswith((b'\xff\xfe', b'\xfe\xff'))
         yield (
             source,
@@ -87,7 +87,7 @@ def _tables(place: Path) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _tells(sample: str, suffix: str) -> bool:
-    """Return True if a table begins with headings for paths and emotions, or a file beside an emotion."""
+    """Return True if a table begins with columns, or values, of audio paths and of emotions."""
     if suffix in ('.json', '.jsonl', '.ndjson'):
         words = [_unquoted(w) for w in re.findall(r'"(?:[^"\\]|\\.)*"', sample)]
         return _both({w for w in words if len(w) < 30}, words)

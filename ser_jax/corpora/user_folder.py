@@ -1,9 +1,9 @@
-"""Somebody's own recordings: speakers and emotions by sub-folders or by a manifest.
+"""Recordings of the user: speakers and emotions from sub-folders or from a manifest.
 
 Sub-folders: `<emotion>/x.wav`, `<speaker>/<emotion>/x.wav` or `<emotion>/<speaker>/x.wav`, also in
-zips. A manifest is a CSV (comma, semicolon or tab) or JSONL with `path` and `emotion`, and what else
-is known (`manifest.py`). `emotions.json` beside them, e.g. {"Wut": "angry", "noise": null}, gives the
-meaning of labels; null leaves a label out (`labels.py`).
+zips. A manifest is a CSV (comma, semicolon or tab) or JSONL with `path`, `emotion` and optional
+columns (`manifest.py`). `emotions.json` beside them, e.g. {"Wut": "angry", "noise": null}, maps
+labels to emotions; null leaves a label out (`labels.py`).
 """
 
 import os
@@ -25,14 +25,15 @@ HELP = (
 
 
 def recordings(place: Path, corpus: str) -> Iterator[Recording | Skipped]:
-    """The recordings of a folder, a zip or a manifest, and what of it is not used.
+    """Iterate over the recordings of a folder, a zip or a manifest, and over the files not used.
 
     Args:
-      place: the folder or zip, or the manifest itself. corpus: the name that speakers carry.
+      place: the folder, zip or manifest.
+      corpus: prefix of the speakers.
 
     Raises:
-      InputError: the folders give no emotion or no speakers but sides of a split, the manifest
-        cannot be used, or a table that looks like one is not read.
+      InputError: no folder is an emotion, folders of speakers are names of splits, the manifest
+        cannot be used, or there is a table like a manifest that is not read.
     """
     given = place.is_file() and place.suffix.lower() in MANIFESTS
     table = place if given else _manifest(place)
@@ -50,7 +51,7 @@ def recordings(place: Path, corpus: str) -> Iterator[Recording | Skipped]:
 
 
 def _manifest(place: Path) -> Path | None:
-    """The manifest of a folder, in any case of letters."""
+    """Return the manifest of a folder (its name in any case), or None."""
     if not place.is_dir():
         return None
     names = {f'manifest{suffix}' for suffix in MANIFESTS}
@@ -61,7 +62,7 @@ def _manifest(place: Path) -> Path | None:
 
 
 def _strangers(place: Path, table: Path | None, meaning: labels.Labels) -> Iterator[Skipped]:
-    """The files that are no sound."""
+    """Iterate over the files that are not audio."""
     for name in strangers(place):
         path = Path(name)
         if path in (table, meaning.path):
@@ -77,7 +78,7 @@ def _strangers(place: Path, table: Path | None, meaning: labels.Labels) -> Itera
 
 
 def _unlisted(place: Path, table: Path) -> Iterator[Skipped]:
-    """The sounds that no line of a manifest names."""
+    """Iterate over the audio files that no line of a manifest names."""
     listed = manifest.paths(table)
     for audio in audio_files(place):
         if os.path.normpath(audio.source) not in listed:
@@ -89,7 +90,7 @@ def _unlisted(place: Path, table: Path) -> Iterator[Skipped]:
 def _sorted(
     files: list[Audio], place: Path, corpus: str, meaning: labels.Labels
 ) -> Iterator[Recording | Skipped]:
-    """By the names of folders."""
+    """Iterate over the recordings, with labels and speakers from the names of folders."""
     level = _emotion_level(files, place, meaning)
     nobody = 'lies in no folder of a speaker, where others do: it may be of one of those'
     speakers = _speakers(files, level, place)
@@ -120,7 +121,7 @@ def _sorted(
 
 
 def _folder(audio: Audio, level: int) -> str:
-    """The folder that is taken for the speaker: the one beside that of the emotion."""
+    """Return the name of the folder above or below that of the emotion: the speaker's folder."""
     return ''.join({-1: audio.folders[-2:-1], -2: audio.folders[-1:]}[level])
 
 
@@ -129,10 +130,11 @@ def _speaker(audio: Audio, level: int) -> str:
 
 
 def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
-    """The speakers, none if no folder is one.
+    """Return the speakers; empty if no folder is one.
 
     Raises:
-      InputError: some are sides of a split, a container or a sex: a voice may be on both sides.
+      InputError: folders are named for a split, a container or a sex: one speaker may be in
+        several of them, and so on both sides of a fold.
     """
     folders = {_folder(a, level) for a in files if len(a.folders) >= -level} - {''}
     strange = sorted(f for f in folders if labels.no_speaker(f))
@@ -147,7 +149,7 @@ def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
 
 
 def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> int:
-    """Return the level of the folder that names the emotion: -1 the nearest, -2 the one above it."""
+    """Return the level of the emotion folders: -1 is the nearest to a file, -2 the one above."""
     if not files:
         raise InputError(f'{place} holds no recording; {HELP}')
     names = {
