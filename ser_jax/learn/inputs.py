@@ -1,4 +1,4 @@
-"""From raw windows to what a model sees, inside the compiled step: cut, augment, normalize, pair with labels and text."""
+"""Batches from raw windows in the compiled step: cut, augment, normalize, add labels and text."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,8 @@ from ser_jax.contract import Batch
 class CorpusData(NamedTuple):
     """Data shared by all members of a run, stored once on the devices; N utterances."""
 
-    flat: Any  # [sum of lengths (, M)], every utterance end to end and a window of zeros; None when streamed
+    # [sum of lengths (, M)], all utterances end to end, then a window of zeros; None when streamed
+    flat: Any
     offset: Any  # [N] int32
     length: Any  # [N] int32
     emotion: Any  # [N] int32
@@ -26,7 +27,7 @@ class CorpusData(NamedTuple):
 
 
 class MemberData(NamedTuple):
-    """Data of one member, computed on its training side."""
+    """Data of one member, computed from its training utterances."""
 
     key: Any  # PRNG key
     mean: Any  # [M]
@@ -36,7 +37,7 @@ class MemberData(NamedTuple):
 
 
 class Window(NamedTuple):
-    """The windows of one step; `raw` is filled when they come from disk instead of from `CorpusData.flat`."""
+    """Windows of one step; `raw` is set if they are streamed, not cut from `CorpusData.flat`."""
 
     utterance: Any  # [B] int32
     start: Any  # [B] int32
@@ -45,15 +46,15 @@ class Window(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Conversion of a run's windows to batches.
+    """Preprocessing of a run's windows into batches.
 
     Attributes:
-      augment: the config's section of that name.
-      waveform: whether windows are int16 samples, from which log-mel is computed here.
-      per_window: normalize by each window's own statistics instead of the member's.
+      augment: the config's section `augment`.
+      waveform: True if windows are int16 samples, from which log-mel is computed here.
+      per_window: normalize by the statistics of each window instead of the member's.
       frames: length of a training window after augmentation.
-      hop_s: between two frames.
-      extractor: what computes log-mel from samples.
+      hop_s: time between two frames.
+      extractor: front end that computes log-mel from samples.
     """
 
     augment: Any
@@ -65,12 +66,15 @@ class Inputs(NamedTuple):
 
     @property
     def span(self) -> int:
-        """Length of the raw training windows: frames or samples, with room for the fastest speed."""
+        """Length of raw training windows in frames or samples, enough for the fastest speed."""
         frames = self.frames + int(self.frames * self.augment.speed) + (2 if self.augment.speed else 0)
         return (frames - 1) * self.extractor.hop if self.waveform else frames
 
     def train(self, shared: CorpusData, own: MemberData, row: Window, key) -> Batch:
-        """Return an augmented batch of random windows; empty slots have length 0, so that no statistic counts them."""
+        """Return an augmented batch of random windows.
+
+        Empty slots have length 0, so that no statistic counts them.
+        """
         a, keys = self.augment, jax.random.split(key, 8)
         frames, length = self._cut(shared, row, self.span)
         if self.waveform:
@@ -96,7 +100,10 @@ class Inputs(NamedTuple):
         return self._mix(keys[7], batch) if a.mixup else batch
 
     def evaluate(self, shared: CorpusData, own: MemberData, row: Window, span: int, shift: int = 0) -> Batch:
-        """A batch of windows of up to `span` frames (or samples), as they are but for their bands shifted by `shift`."""
+        """Return a batch of windows of up to `span` frames (or samples), without augmentation.
+
+        Only the bands are shifted, by `shift`.
+        """
         frames, length = self._cut(shared, row, span)
         if self.waveform:
             frames, length = self._log_mel(frames, length)
@@ -123,7 +130,7 @@ class Inputs(NamedTuple):
             count = jnp.maximum(length, 1)[:, None, None]
             mean = jnp.where(mask, frames, 0).sum(1, keepdims=True) / count
             var = jnp.where(mask, (frames - mean) ** 2, 0).sum(1, keepdims=True) / count
-            normal = (frames - mean) / jnp.sqrt(var + 1.0)  # 1 dB^2: silence stays silence
+            normal = (frames - mean) / jnp.sqrt(var + 1.0)  # 1 dB^2: silence is not amplified
         else:
             normal = (frames - own.mean) / own.std
         return jnp.where(mask, normal, 0)
@@ -147,7 +154,10 @@ class Inputs(NamedTuple):
         )
 
     def _mix(self, key, batch: Batch) -> Batch:
-        """Mixup: each utterance with its neighbor in the batch, sound and label alike; empty slots mix nothing in."""
+        """Mix features and label of each utterance with its neighbor's in the batch (mixup).
+
+        Empty slots are not mixed in.
+        """
         share = augment.mixup_share(key, batch.length.shape[0], self.augment.mixup)
         neighbor = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), batch)
         share = jnp.where(neighbor.weight > 0, share, 1.0)

@@ -1,6 +1,6 @@
-"""One member's learning as pure functions: init, update, predict. NNX objects live at the edge only.
+"""Training of one member as pure functions: init, update, predict; their state has no NNX objects.
 
-Parameters travel as flat dicts {'trunk/blocks/0/conv/kernel': array}: what a checkpoint holds can be read by name.
+Parameters are flat dicts {'trunk/blocks/0/conv/kernel': array}: arrays in checkpoints have names.
 """
 
 from collections.abc import Callable
@@ -16,37 +16,38 @@ from ser_jax.learn.inputs import CorpusData, Inputs, MemberData, Window
 
 
 class Variables(NamedTuple):
-    """Variables of a model: flat dicts by path."""
+    """Parameters and batch statistics of a model: flat dicts by path."""
 
     params: dict
     stats: dict
 
 
 class State(NamedTuple):
-    """One member's training, all of it: what a checkpoint holds is what resumes bitwise."""
+    """Complete training state of one member: training resumes bitwise from a checkpoint of it."""
 
     step: Any  # int32
     variables: Variables
     optimizer: Any
     average: Any  # Variables averaged over steps (EMA); () when off
-    best: Variables  # of the best epoch so far
+    best: Variables  # those of the best epoch so far
     best_score: Any  # float32
     best_epoch: Any  # int32, 1-based; 0 = none yet
-    recent: Any  # float32, the score that epochs are compared by, averaged over the last ones; nan = none yet
+    # float32, the score by which epochs are compared, averaged over the last ones; nan = none yet
+    recent: Any
     loss_sum: Any  # float32, over the epoch so far
     loss_weight: Any  # float32
     bad_step: Any  # int32, the first step whose loss was not finite; -1 = none
 
 
 class Learner:
-    """Trains and applies one network.
+    """Training and application of one network.
 
     Args:
       build: rngs -> model (an nnx.Module as `ser_jax.contract` describes it).
-      optimizer: of `ser_jax.learn.optim`.
-      inputs: how windows become batches.
+      optimizer: from `ser_jax.learn.optim`.
+      inputs: preprocessing of windows into batches.
       smoothing: label smoothing.
-      modality_weight: weight of each further modality's own loss beside that of `logits`.
+      modality_weight: weight of the loss of each further modality; that of `logits` has weight 1.
       ema: decay of the averaged variables; 0 = off.
     """
 
@@ -62,16 +63,18 @@ class Learner:
         self.build, self.optimizer, self.inputs = build, optimizer, inputs
         self.smoothing, self.modality_weight, self.ema = smoothing, modality_weight, ema
         model = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
-        self.pretrained = hasattr(model, 'pretrained')  # it begins with weights from a file: not to be traced
-        # What tells those weights apart; raises where there are none.
+        # Such a model loads weights from a file, which must not be traced.
+        self.pretrained = hasattr(model, 'pretrained')
+        # Identifies those weights; raises if the file is missing.
         self.begins_with = getattr(model, 'begins_with', str)
-        self.frozen_units = getattr(model, 'frozen_units', 0)  # where `activations` can be computed once for all
+        # The outputs of these units (`activations`) can be cached.
+        self.frozen_units = getattr(model, 'frozen_units', 0)
         self.graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
         self._names = [_paths(s) for s in states]
         self._trees = [jax.tree.structure(s) for s in states]
 
     def init(self, key) -> State:
-        """A fresh member."""
+        """Return the initial state of a member."""
         variables = self._flatten(self._begin(key))
         copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated state must not alias itself
         zero = lambda dtype: jnp.zeros((), dtype)
@@ -90,7 +93,7 @@ class Learner:
         )
 
     def frozen(self) -> Callable:
-        """Return the function of the units before the first trained parameter: windows [B F M] -> [B A]."""
+        """Return the function of the units before the first trained parameter: [B F M] -> [B A]."""
         return self._begin(jax.random.key(0)).activations
 
     def _begin(self, key):
@@ -100,7 +103,7 @@ class Learner:
         return model
 
     def update(self, state: State, own: MemberData, shared: CorpusData, row: Window) -> State:
-        """One step on one batch. Randomness depends on the member's key and the step alone."""
+        """Do one step on one batch. Randomness depends on the member's key and the step alone."""
         key, dropout = jax.random.split(jax.random.fold_in(own.key, state.step))
         batch = self.inputs.train(shared, own, row, key)
 
@@ -120,7 +123,8 @@ class Learner:
         variables = Variables(optax.apply_updates(state.variables.params, change), stats)
         average = state.average
         if self.ema:
-            # Early on the average follows closely (decay (1 + step) / (10 + step), as in TensorFlow's EMA).
+            # Decay (1 + step) / (10 + step), as in TensorFlow's EMA: in the first steps the average
+            # follows the variables closely.
             decay = jnp.minimum(self.ema, (1 + state.step) / (10 + state.step))
             average = jax.tree.map(lambda a, v: decay * a + (1 - decay) * v, average, variables)
         bad = jnp.where((state.bad_step < 0) & ~jnp.isfinite(loss), state.step, state.bad_step)
@@ -135,13 +139,14 @@ class Learner:
         )
 
     def candidate(self, state: State) -> Variables:
-        """The variables that are validated and kept: averaged where averaging is on."""
+        """Return the variables to validate and keep: the averaged ones if averaging is on."""
         return state.average if self.ema else state.variables
 
     def predict(self, variables: Variables, own: MemberData, shared: CorpusData, row: Window, span: int) -> dict[str, jax.Array]:
-        """Probabilities [B C] by modality for windows of up to `span`; unsupported classes get 0.
+        """Return probabilities [B C] by modality for windows of up to `span`.
 
-        With `augment.scored_shifts` they are the normalized geometric mean over shorter and longer vocal tracts.
+        Unsupported classes get 0. With `augment.scored_shifts` they are the normalized geometric
+        mean over band shifts, which imitate shorter and longer vocal tracts.
         """
         most = self.inputs.augment.scored_shifts
         if not most:
@@ -153,7 +158,7 @@ class Learner:
         return {name: jax.nn.softmax(sum(jnp.log(h[name]) for h in heard) / len(heard)) for name in heard[0]}
 
     def apply(self, variables: Variables, batch) -> dict[str, jax.Array]:
-        """Probabilities [B C] by modality for a batch that is ready."""
+        """Return probabilities [B C] by modality for a preprocessed batch."""
         model = self._model(variables)
         model.eval()
         output = model(batch)
@@ -179,7 +184,7 @@ class Learner:
 
 
 def _paths(state) -> list[str]:
-    """The paths of a state's leaves in the order of `jax.tree.leaves`: 'trunk/blocks/0/conv/kernel'."""
+    """Return the paths, e.g. 'trunk/blocks/0/conv/kernel', in the order of `jax.tree.leaves`."""
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     names = ['/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path) for path, _ in leaves]
     return [n.removesuffix('/value') for n in names]

@@ -1,7 +1,7 @@
-"""Members trained together: one compiled step for all of a group, sharded over (members, batch).
+"""Members trained together: one compiled step per group, sharded over (members, batch).
 
-A group is the members that share a step (`members.at_once`). Every array of state has a leading axis K; what members
-share is stored once. K = 1 goes the same way.
+A group is the members that share a step (`members.at_once`). Every array of state has a leading
+axis K; shared data are stored once. K = 1 takes the same path.
 """
 
 import copy
@@ -22,34 +22,38 @@ from ser_jax.data.utterances import Utterances
 from ser_jax.learn.inputs import CorpusData, MemberData, Window
 from ser_jax.learn.learner import Learner, State, Variables
 
-_VALUES = 1 << 23  # numbers in a batch that is scored at once; networks make many times as many of them
+# Maximum number of input values in a scored batch; activations take many times their memory.
+_VALUES = 1 << 23
 
 MOST = 64  # members that share a compiled step
 
 
 class Prediction(NamedTuple):
-    """Answers of one member for utterances."""
+    """Probabilities that one member gives to utterances."""
 
     utterance: np.ndarray  # int32 [n]
     probabilities: dict[str, np.ndarray]  # modality -> float32 [n, C]
 
 
 def at_once(members: int, each: int = MOST) -> int:
-    """Return how many of `members` share a step: at most `each`, if possible equally many a device."""
+    """Return how many of `members` share a step: at most `each`, if possible equal on all devices."""
     devices, most = jax.device_count(), min(each, members)
     return most - most % devices or most
 
 
 def scored_at_once(members: int) -> int:
-    """Return how many of `members` are scored together: on a CPU, where stacking costs more, one."""
+    """Return how many of `members` are scored together: one on a CPU, where stacking is slower."""
     return 1 if jax.default_backend() == 'cpu' else at_once(members)
 
 
 def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) -> Mesh:
-    """A mesh (members, batch) over as many devices as divide these two, along members first; the others stay idle.
+    """Return a mesh (members, batch) over as many devices as divide these two, along members first.
+
+    The remaining devices stay idle.
 
     Raises:
-      InputError: that would leave out devices of several processes, each of which must take part.
+      InputError: devices would stay idle although there are several processes, all of which must
+        take part.
     """
     devices = list(devices or jax.devices())
     divisors = lambda n: [d for d in range(1, n + 1) if n % d == 0]
@@ -68,24 +72,24 @@ def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) 
 
 
 def put(tree, mesh: Mesh, spec: P):
-    """Host arrays on the mesh; every process holds the whole array and gives its own part."""
+    """Put host arrays on the mesh; every process holds the whole array and transfers its shards."""
     sharding = NamedSharding(mesh, spec)
     return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda at: x[at]), tree)
 
 
 class Group:
-    """The members of one compiled step.
+    """Members that share one compiled step.
 
     Args:
-      learner: how one member learns.
-      members: whose states are stacked, in order.
-      own: their own data, stacked on a leading axis (numpy).
-      shared: what all members share (numpy); `flat` is None when `utterances` streams.
+      learner: training of one member.
+      members: members in the order in which their states are stacked.
+      own: data of each member, stacked on a leading axis (numpy).
+      shared: data of all members (numpy); `flat` is None when `utterances` streams.
       utterances: the opened corpora.
-      mesh: of `device_mesh`.
+      mesh: from `device_mesh`.
       batch_size: utterances per member and step.
-      steps: per epoch.
-      per_dispatch: the most training steps in one call to the device.
+      steps: steps per epoch.
+      per_dispatch: maximum number of training steps per dispatch.
     """
 
     def __init__(
@@ -103,14 +107,14 @@ class Group:
     ):
         self.learner, self.utterances, self.mesh = learner, utterances, mesh
         self.batch_size, self.steps = batch_size, steps
-        # Dispatches begun before one has ended.
+        # Maximum number of unfinished dispatches when the next one begins.
         self._ahead = 0 if jax.default_backend() == 'cpu' and mesh.size > 1 else 1
-        # Steps of each dispatch of an epoch: about equal, so that one or two programs are compiled.
+        # Steps of each dispatch of an epoch. They differ by at most 1: at most two programs compile.
         count = -(-steps // max(1, per_dispatch))
         self.dispatches = [steps // count + (i < steps % count) for i in range(count)]
         self.per_dispatch = self.dispatches[0]
         # Convolutions inside an XLA loop are 16-90 times slower on a CPU, and steps unrolled in one
-        # program round otherwise.
+        # program give other rounding errors.
         self._loops = jax.default_backend() != 'cpu'
         self.shared = put(shared, mesh, P())
         self._seat(members, own)
@@ -128,21 +132,22 @@ class Group:
         self.own = put(rest, self.mesh, P('members'))._replace(key=keys)
 
     def regroup(self, members: Sequence[Member], own: MemberData) -> 'Group':
-        """Return a group of as many other members that shares all compiled functions and data."""
+        """Return a group of as many other members that reuses compiled programs and shared data."""
         other = copy.copy(self)
         other._seat(members, own)
         return other
 
     def init(self) -> State:
-        """Fresh states [K ...]. Members are initialized one after another: some initializers hang under vmap."""
+        """Return initial states [K ...], made one by one: some initializers hang under vmap."""
         keys = [jax.random.fold_in(jax.random.key(m.seed), m.fold) for m in self.members]
         states = [jax.tree.map(np.asarray, self._init(k)) for k in keys]
         return put(jax.tree.map(lambda *x: np.stack(x), *states), self.mesh, P('members'))
 
     def train_epoch(self, state: State, epoch: int) -> Iterator[State]:
-        """Yields the state after each of `dispatches` of epoch `epoch` (0-based), which may still run.
+        """Yield the state after each of `dispatches` of an epoch (0-based), which may still run.
 
-        On an accelerator the next dispatch is got ready meanwhile. A CPU's devices could wait for one another in two at once.
+        On an accelerator the host prepares the next dispatch meanwhile. Several CPU devices run one
+        dispatch at a time: in two concurrent ones they could deadlock.
         """
         span = self.learner.inputs.span
         plans = [
@@ -166,18 +171,21 @@ class Group:
     def predict(
         self, variables: Variables, which: Sequence[np.ndarray], most: int, batch_size: int = 64
     ) -> list[Prediction]:
-        """Predict the utterances `which[k]` of each member; windows are averaged, weighted by length.
+        """Return the predictions of each member k for its utterances `which[k]`.
+
+        Long utterances get the length-weighted mean over their windows.
 
         Args:
           variables: stacked [K ...].
-          most: longest window, in frames or samples.
+          most: maximum length of a window, in frames or samples.
         """
         windows = [batches.windows(w, self.utterances.length, most, self.utterances.aligned) for w in which]
         count = max(len(w.utterance) for w in windows)
         on_a_device = len(self.members) // self.mesh.shape['members']
         values = most * math.prod(self.utterances.read(0).shape[1:]) * on_a_device
         most_at_once = min(batch_size, count, max(1, _VALUES // values))
-        # Batches of about one size, so that the last is not mostly repetition; in eighths of the largest: few shapes compile.
+        # Batches are about equal, so that the last is not mostly repeated rows. Sizes are multiples
+        # of an eighth of the largest, so that few shapes compile.
         eighth = -(-batch_size // 8)
         batch_size = -(-count // -(-count // most_at_once))
         batch_size = min(most_at_once, -(-batch_size // eighth) * eighth)
@@ -185,7 +193,7 @@ class Group:
         batch_size -= batch_size % self.mesh.shape['batch']
         outs = []
         for at in range(0, count, batch_size):
-            # Members may have different numbers of windows; the short ones repeat their last.
+            # Members with fewer windows than others repeat their last.
             chosen = [np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows]
             pieces = [batches.Windows(*(x[c] for x in w)) for w, c in zip(windows, chosen, strict=True)]
             cut = batches.Windows(*(np.stack(x) for x in zip(*pieces, strict=True)))  # [K B]
@@ -209,20 +217,20 @@ class Group:
         ]
 
     def keep(self, state: State, better: np.ndarray, score: np.ndarray, epoch: int) -> State:
-        """Marks this epoch (1-based), of `score` [K], as the best so far of the members where `better` [K]."""
+        """Mark this epoch (1-based, `score` [K]) as the best so far of members where `better` [K]."""
         host = (np.asarray(better), np.asarray(score, np.float32), np.full(len(self.members), epoch, np.int32))
         return self._keep(state, *put(host, self.mesh, P('members')))
 
     def place(self, variables: Variables) -> Variables:
-        """Stacked host variables [K ...] on the group's devices."""
+        """Put stacked host variables [K ...] on the group's devices."""
         return put(variables, self.mesh, P('members'))
 
     def host(self, tree):
-        """The same values as numpy arrays, whole on every process."""
+        """Return the values as numpy arrays, complete on every process."""
         return jax.tree.map(np.asarray, self._copy(tree))
 
     def _span(self, longest: int, most: int) -> int:
-        """Windows are padded to sixteenths of the longest: few shapes compile."""
+        """Return `longest` rounded up to a sixteenth of `most`, so that few shapes are compiled."""
         step = max(1, most // 16)
         return min(most, -(-longest // step) * step)
 
@@ -241,19 +249,20 @@ class Group:
             state = step(state, jax.tree.map(lambda x: x[0], rows))
         else:
             state = jax.lax.scan(lambda s, row: (step(s, row), None), state, rows)[0]
-        return state, state.step + 0  # the state is given away to the next dispatch; this stays to be waited for
+        # The state is donated to the next dispatch; the copy of the step remains to block on.
+        return state, state.step + 0
 
     def _predict_all(self, variables, own, shared, row, span):
         one = lambda v, o, s, r: self.learner.predict(v, o, s, r, span)
         return self._each(one, (0, 0, None, 0))(variables, own, shared, row)
 
     def _each(self, function, axes):
-        """`function` for every member of the group; `axes` as in `jax.vmap`."""
+        """Map `function` over the members of the group; `axes` as in `jax.vmap`."""
         together = jax.vmap(function, axes, spmd_axis_name=None if self.mesh.shape['members'] > 1 else 'members')
         if self.mesh.shape['members'] == 1:
             return together
-        # Members exchange nothing. Left to itself XLA gathers all of them on every device: it cannot divide the grouped
-        # convolution that stacked members make.
+        # Members exchange nothing. Without shard_map XLA gathers all of them on every device: it
+        # cannot partition the grouped convolution that stacked members become.
         specs = tuple(P('members') if axis == 0 else P() for axis in axes)
         return jax.shard_map(
             together, mesh=self.mesh, in_specs=specs, out_specs=P('members'), axis_names={'members'}, check_vma=False
@@ -270,13 +279,13 @@ class Group:
 
 
 def _single(rows: Window) -> Iterator[Window]:
-    """The steps of a dispatch one by one."""
+    """Yield the steps of a dispatch one by one."""
     for i in range(len(rows.start)):
         yield jax.tree.map(lambda x, i=i: x[i : i + 1], rows)
 
 
 def _by_utterance(windows: batches.Windows, said: dict[str, np.ndarray]) -> Prediction:
-    """Averages windows, weighted by their length, into utterances in ascending order."""
+    """Average windows, weighted by length, into utterances in ascending order."""
     utterance, place = np.unique(windows.utterance, return_inverse=True)
     total = np.bincount(place, windows.length)
     mean = {}

@@ -1,4 +1,4 @@
-"""Optimizers by name, and how fast they learn: warm-up and cosine, constant, or slower where the loss stands still."""
+"""Optimizers by name, and schedules: cosine with warm-up, constant, or reduced on a plateau."""
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ from ser_jax.contract import InputError
 
 
 def build(config, steps: int, epoch: int = 1) -> optax.GradientTransformationExtraArgs:
-    """The optimizer of the config's `optim` section for a training of `steps` steps, `epoch` of them an epoch.
+    """Return the optimizer of the config's section `optim` for `steps` steps, `epoch` per epoch.
 
     Its `update` takes the loss of the step as `value`.
 
@@ -37,7 +37,7 @@ def build(config, steps: int, epoch: int = 1) -> optax.GradientTransformationExt
 
 
 def schedule(config, steps: int) -> optax.Schedule:
-    """The learning rate at each step, before a plateau lowers it.
+    """Return the learning rate as a function of the step, before reduction on a plateau.
 
     Raises:
       InputError: an unknown `schedule`.
@@ -53,7 +53,7 @@ def schedule(config, steps: int) -> optax.Schedule:
 
 
 def used_rate(config, steps: int, step: int, optimizer):
-    """Return the learning rate of the update that ended step `step` (1-based), lowered by a plateau: a scalar, or [K].
+    """Return the learning rate of step `step` (1-based), reduced on a plateau: a scalar, or [K].
 
     Args:
       optimizer: the state of `build`'s optimizer after that step, of one member or stacked [K ...].
@@ -65,7 +65,7 @@ def used_rate(config, steps: int, step: int, optimizer):
 def decayed(params: dict) -> dict:
     """Return True for matrices, kernels and embeddings, False for biases and normalization scales.
 
-    A bias may have two axes, as that of both directions of a BiLSTM has, so its name counts too.
+    The name counts too, because the bias of both directions of a BiLSTM has two axes.
     """
     is_bias = lambda path: path[-1].key.rsplit('/', 1)[-1] in ('bias', 'scale')
     return jax.tree_util.tree_map_with_path(lambda path, x: x.ndim >= 2 and not is_bias(path), params)
