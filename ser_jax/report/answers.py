@@ -1,4 +1,4 @@
-"""Answers for recordings: the likeliest emotions in words, JSON and CSV, printable names."""
+"""Predictions for recordings: the most probable emotions as text, JSON and CSV, printable names."""
 
 import csv
 import json
@@ -10,21 +10,22 @@ import numpy as np
 
 
 class Answer(NamedTuple):
-    """Answer of a model for one recording."""
+    """Predicted class probabilities of one recording and of its windows."""
 
-    probabilities: np.ndarray  # [C], the length-weighted mean of the windows
-    windows: list[tuple[float, float, np.ndarray]]  # (start_s, end_s, [C]), in time
+    probabilities: np.ndarray  # [C], mean over the windows, weighted by length
+    windows: list[tuple[float, float, np.ndarray]]  # (start_s, end_s, [C]), in order of time
 
 
 def printable(text: str) -> str:
-    """Text with line breaks, control characters and bytes that are not UTF-8 escaped."""
+    """Return `text` with line breaks, control characters and bytes that are not UTF-8 escaped."""
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 def ranked(probabilities: np.ndarray, emotions: Sequence[str], most: int = 3) -> str:
-    """The likeliest emotions in words: 'happy 61 %, surprised 22 %, calm 9 %'; of two the verdict alone, 'negative 71 %'.
+    """Return the most probable emotions as text: 'happy 61 %, surprised 22 %, calm 9 %'.
 
-    What has no probability at all, as a class that no corpus showed, is not named.
+    With two classes the text has only the more probable one: 'negative 71 %'. Classes of
+    probability 0, such as a class without training utterances, are left out.
     """
     order = [
         i
@@ -35,7 +36,11 @@ def ranked(probabilities: np.ndarray, emotions: Sequence[str], most: int = 3) ->
 
 
 def write(path: pathlib.Path, answers: dict[str, Answer], emotions: Sequence[str]) -> None:
-    """Writes the answers as JSON (with the windows) or CSV (a line per recording and window), by the file's ending."""
+    """Write the predictions as JSON or CSV, chosen by the suffix of `path`.
+
+    JSON nests the windows in their recording. CSV has one row per recording and, if it has several
+    windows, one per window.
+    """
     row = lambda p: {e: round(float(x), 4) for e, x in zip(emotions, p, strict=True)}
     if path.suffix == '.json':
         path.write_text(
@@ -57,7 +62,7 @@ def write(path: pathlib.Path, answers: dict[str, Answer], emotions: Sequence[str
             )
         )
         return
-    # Names that are not UTF-8 cannot be written as they are.
+    # File names that are not UTF-8 cannot be encoded; backslashreplace escapes them.
     with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as f:
         table = csv.writer(f)
         table.writerow(['file', 'start_s', 'end_s', 'emotion', *emotions])

@@ -1,6 +1,7 @@
-"""eda.html, figures/*.png and tables/*.csv: what corpora hold, on one self-contained page.
+"""Exploration report of corpora: eda.html (one self-contained page), figures/*.png, tables/*.csv.
 
-Numbers come as the tables of `ser_jax.explore.statistics` and as the arrays of opened corpora; nothing is measured here.
+This module computes no statistics: its inputs are the tables of `ser_jax.explore.statistics` and
+the arrays of opened corpora.
 """
 
 import csv
@@ -16,18 +17,20 @@ from matplotlib.figure import Figure
 
 from ser_jax.report import html, sheets, spreads
 
-_DPI = 200  # of the PNG files
-_SPEAKERS = 200  # more are in the table alone
+_DPI = 200  # resolution of the PNG files
+_SPEAKERS = 200  # with more speakers there is only the table, no figure
 _RANGE = ('min', 'q10', 'median', 'q90', 'max')
 
 
 class Look(NamedTuple):
-    """Exemplars and changes shown of one corpus.
+    """Examples and notes of one corpus.
 
     Attributes:
-      found: `ser_jax.explore.exemplars.Example`s; empty for texts. mels, waves: `Change`s of the recording `id`; `waves` may
-        be empty. notes: sentences. sound: the config that the samples come from, '' where there are none, and then
-      command: what builds it, '' for texts.
+      found: `ser_jax.explore.exemplars.Example`s; empty for a text corpus.
+      mels, waves: `ser_jax.explore.exemplars.Change`s of the recording `id`; `waves` may be empty.
+      notes: sentences shown with the figures.
+      sound: builder config that the samples come from, '' if no samples are built.
+      command: command that builds the samples if `sound` is ''; '' for a text corpus.
     """
 
     found: Sequence[Any]
@@ -40,19 +43,25 @@ class Look(NamedTuple):
 
 
 class Figures:
-    """Saves figures to a folder as PNG and hands them back as inline SVG."""
+    """Writer of figures: PNG files in a folder, inline SVG as return value."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, name: str, label: str, figure: Figure) -> Markup:
-        """`name` may hold what comes from outside; `label` is what a screen reader says."""
+        """Save `figure` as PNG and return it as SVG.
+
+        Args:
+          name: file name without suffix; characters that are unsafe in one are replaced.
+          label: description for screen readers.
+        """
         file = re.sub(r'[^\w-]+', '_', name)
         with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', r'Glyph \d+')  # a name in a script that our font lacks
+            # A name may be in a script that the font lacks.
+            warnings.filterwarnings('ignore', r'Glyph \d+')
             figure.savefig(self.folder / f'{file}.png', dpi=_DPI)
-        figure.set_layout_engine('none')  # laid out once is enough for both
+        figure.set_layout_engine('none')  # the layout of the PNG serves the SVG too
         return html.svg(figure, re.sub(r'[^A-Za-z0-9]+', '-', file), label)
 
 
@@ -63,12 +72,14 @@ def write(
     looks: Sequence[Look],
     covered: float,
 ) -> None:
-    """Writes the page, its figures and tables to the folder `output`.
+    """Write the page, its figures and tables to the folder `output`.
 
     Args:
-      corpora: opened corpora (`ser_jax.data.utterances.Utterances`), one each.
-      tables: name -> rows, of `ser_jax.explore.statistics.tables`; each becomes tables/<name>.csv.
-      looks: one per corpus. covered: the share of recordings that a rate is asked to cover.
+      output: folder; created if missing.
+      corpora: opened corpora (`ser_jax.data.utterances.Utterances`), each with one corpus.
+      tables: rows by name, from `ser_jax.explore.statistics.tables`; written to tables/<name>.csv.
+      looks: one per corpus.
+      covered: share of recordings that a sampling rate must cover.
     """
     output = Path(output)
     (output / 'tables').mkdir(parents=True, exist_ok=True)
@@ -96,7 +107,10 @@ def write(
 
 
 def _compared(figures: Figures, corpora: Sequence[Any], tables: Mapping) -> dict[str, list[tuple[Markup, str]]]:
-    """Figures that hold all corpora, with their captions: `pair` of a column's width, `wide` of a page's."""
+    """Return figures that compare all corpora, with captions.
+
+    Figures in 'pair' are as wide as a column, those in 'wide' as the page.
+    """
     emotions = _ordered([r['emotion'] for r in tables['emotions']], tables)
     number = {(r['corpus'], r['emotion']): r['utterances'] for r in tables['emotions']}
     parts = {u.names[0]: [number.get((u.names[0], e), 0) for e in emotions] for u in corpora}
@@ -134,7 +148,7 @@ _RANGES = 'Dot: median; bar: the middle 80 %; line: smallest to largest. Bars of
 
 
 def _corpus(figures: Figures, index: int, u: Any, tables: Mapping, look: Look) -> dict:
-    """One corpus's section: its figures with captions, its notes, what it lacks."""
+    """Return the template variables of one corpus's section: figures with captions, facts, notes."""
     name, shown = u.names[0], []
     rows = [r for r in tables['emotions'] if r['corpus'] == name]
     emotions = [r['emotion'] for r in rows]
@@ -181,7 +195,7 @@ def _corpus(figures: Figures, index: int, u: Any, tables: Mapping, look: Look) -
 
 
 def _sheets(figures: Figures, name: str, look: Look) -> list[tuple[Markup, str]]:
-    """The sheets of one corpus with their captions, classes ten at a time."""
+    """Return the sheets of one corpus with captions, `sheets.ROWS` classes per sheet."""
     out = []
     show = lambda key, label, figure, caption: out.append((figures(key, f'{label}, {name}', figure), caption))
     classes = list(dict.fromkeys(e.emotion for e in look.found))
@@ -208,7 +222,11 @@ def _sheets(figures: Figures, name: str, look: Look) -> list[tuple[Markup, str]]
 
 
 def _parts(name: str, emotions: Sequence[str], rows: Sequence[dict]) -> dict[str, dict[str, list[int]]]:
-    """Utterances of each emotion by what is known of them: sex, channel and intensity; at least one of the two."""
+    """Return utterance counts per emotion, by sex and by channel and intensity.
+
+    A breakdown without information (all unknown, or a single group) is left out; at least one of
+    the two is returned.
+    """
     parts: dict[str, dict[str, list[int]]] = {'by sex': {}, 'by channel and intensity': {}}
     for r in (r for r in rows if r['corpus'] == name):
         both = r['channel'] if r['intensity'] == 'unknown' else f'{r["channel"]}, {r["intensity"]}'
@@ -245,13 +263,13 @@ def _grouped(emotion: np.ndarray, values: np.ndarray, order: Sequence[str]) -> d
 
 
 def _ordered(emotions: Sequence[str], tables: Mapping) -> list[str]:
-    """The emotions in the order of the columns of the table of speakers, which is the vocabulary's."""
+    """Return the emotions in vocabulary order, the column order of the table of speakers."""
     columns = list(tables['speakers'][0])
     return [e for e in columns if e in set(emotions)]
 
 
 def _write_csv(path: Path, rows: Sequence[dict]) -> None:
-    """Floats with six digits after the point; None and absent as nothing."""
+    """Write rows as CSV: floats with six decimals, None and missing keys as empty fields."""
     with path.open('w', newline='', encoding='utf-8') as f:
         writer = csv.DictWriter(f, list(dict.fromkeys(k for r in rows for k in r)), restval='')
         writer.writeheader()

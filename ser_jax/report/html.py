@@ -1,7 +1,7 @@
-"""One self-contained HTML page about a set of runs: no script, no font, no picture from anywhere else.
+"""HTML report of a set of runs: one self-contained page without scripts or external resources.
 
-Scores are shown as `ser_jax.scoring.scores.Score` holds them; nothing is measured here. Every name that comes from
-outside (runs, speakers, ids, environment) is escaped by jinja2.
+This module computes no scores: it renders `ser_jax.scoring.scores.Score`s. jinja2 escapes every
+external name (runs, speakers, ids, environment).
 """
 
 import io
@@ -35,15 +35,15 @@ def write(
     configs: Mapping[str, Mapping] | None = None,
     published: str = '',
 ) -> None:
-    """Writes the report to `path`, usually `report.html`; the folder must exist.
+    """Write the report to `path`, usually `report.html`; its folder must exist.
 
     Args:
-      scores: of `ser_jax.scoring.scores.scores_by(predictions)`.
-      predictions: the table behind them; the confident mistakes are listed from it.
-      histories: run -> records of its metrics.jsonl (see `plots.learning_curves`).
-      environment: what environment.json holds; nested mappings become dotted names.
-      configs: run -> resolved config.
-      published: a table of published systems, as `report.published.html` gives it.
+      scores: result of `ser_jax.scoring.scores.scores_by(predictions)`.
+      predictions: table that the scores were computed from; source of the confident mistakes.
+      histories: records of metrics.jsonl by run (see `plots.learning_curves`).
+      environment: content of environment.json; nested mappings become dotted names.
+      configs: resolved config by run.
+      published: table of published systems, from `report.published.html`.
     """
     histories, environment, configs = histories or {}, environment or {}, configs or {}
     names = [system_name(s) for s in scores]
@@ -68,13 +68,13 @@ def write(
 
 
 def system_name(score) -> str:
-    """Return the name of a run in tables: its folder, and its model where the folder lacks it."""
+    """Return a run's name for tables: its folder, and its model unless the folder contains it."""
     run = Path(score.run).name or score.run
     return run if score.config in run else f'{run} ({score.config})'
 
 
 def flat(tree: Mapping, prefix: str = '') -> list[tuple[str, str]]:
-    """[('a.b', 'value')] of nested mappings."""
+    """Return nested mappings as [('a.b', 'value')]."""
     rows = []
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -87,14 +87,19 @@ def flat(tree: Mapping, prefix: str = '') -> list[tuple[str, str]]:
 
 
 def svg(figure: Figure, name: str, label: str) -> Markup:
-    """The figure as an inline SVG element: text stays text, ids carry `name`, coordinates have two decimals.
+    """Return the figure as an inline SVG element.
+
+    Text stays text, ids are prefixed with `name`, coordinates have two decimals.
 
     Args:
-      name: unique on the page, letters, digits and `-`. label: what a screen reader says.
+      figure: figure to render.
+      name: unique on the page; letters, digits and `-`.
+      label: description for screen readers.
     """
     sink = io.StringIO()
     with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}), warnings.catch_warnings():
-        warnings.filterwarnings('ignore', r'Glyph \d+')  # the reader's browser has the letters that our font lacks
+        # The browser has the letters that matplotlib's font lacks.
+        warnings.filterwarnings('ignore', r'Glyph \d+')
         figure.savefig(sink, format='svg', metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None})
     text = re.sub(r'<metadata>.*?</metadata>', '', sink.getvalue(), flags=re.S)
     text = text[text.index('<svg') :]
@@ -108,11 +113,11 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
 
 
 def _systems(scores, predictions: pa.Table, histories: Mapping) -> Iterator[dict]:
-    """One section per run, corpus and protocol, with its figures."""
+    """Yield the template variables of each section: one per run, corpus and protocol."""
     groups: dict[tuple, list] = {}
     for s in scores:
         groups.setdefault((s.run, s.corpus, s.protocol), []).append(s)
-    shown = set()  # curves belong to a run; they are drawn once
+    shown = set()  # runs whose learning curves were drawn: once per run
     for number, group in enumerate(groups.values()):
         first, anchor, curves = group[0], f'system-{number}', ''
         if first.run not in shown and any(r.get('kind') == 'epoch' for r in histories.get(first.run, ())):
@@ -131,7 +136,7 @@ def _systems(scores, predictions: pa.Table, histories: Mapping) -> Iterator[dict
 
 
 def _modality(score, anchor: str) -> dict:
-    """The score with its confusion matrix and, where there are probabilities, its calibration."""
+    """Return a score with its confusion matrix and, if it has probabilities, its calibration."""
     title = f'{score.modality}, UAR {score.uar.value:.3f} {score.note}'.strip()
     confusion = plots.confusion_matrix(score.confusion, score.classes, f'confusion, {title}')
     calibration = plots.reliability_diagram(*score.reliability, f'calibration, {score.modality}')
@@ -151,7 +156,11 @@ def _speakers(score, anchor: str) -> Markup:
 
 
 def _mistakes(predictions: pa.Table, score) -> list[dict]:
-    """The utterances that every seed got wrong, the surest first: id, speaker, truth, answers, confidence, seconds."""
+    """Return the utterances that every seed misclassified, the most confident first.
+
+    Each has id, speaker, emotion (label), answers (predicted emotions), sure (mean confidence) and
+    seconds; at most `_MISTAKES` are returned.
+    """
     same = [pc.equal(predictions[k], getattr(score, k)) for k in ('run', 'corpus', 'protocol', 'modality')]
     rows = predictions.filter(pc.and_(pc.and_(same[0], same[1]), pc.and_(same[2], same[3])))
     columns = [c for c in rows.column_names if c.startswith('p_')]
@@ -172,7 +181,7 @@ def _mistakes(predictions: pa.Table, score) -> list[dict]:
 
 
 def template(name: str) -> jinja2.Template:
-    """A page's template of this folder, with the filters that pages use; what it is given is escaped."""
+    """Return a page template of this folder with its filters; it escapes its variables."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md of a run: what it is, what it learnt from, how well it does and for whom, what it must not be used for.
+"""Model card of a run (MODEL_CARD.md): model, training data, scores by group, uses to avoid.
 
 After Mitchell et al. (2019), Model Cards for Model Reporting.
 """
@@ -22,14 +22,15 @@ def write(
     corpora: Sequence[CorpusInfo],
     emotions: Sequence[str] = (),
 ) -> None:
-    """Writes the card to `path`, usually `MODEL_CARD.md` in the run's directory.
+    """Write the card to `path`, usually `MODEL_CARD.md` in the run's directory.
 
     Args:
-      config: the run's resolved config (a plain dict: data.corpora, model.name, members ...).
-      scores: `ser_jax.scoring.scores.Score`s of this run; may be empty, and the card says so.
-      environment: what environment.json holds.
-      corpora: what the run was trained on.
-      emotions: the classes of the run, where no score shows them.
+      path: file to write.
+      config: resolved config of the run, a plain dict (data.corpora, model.name, members ...).
+      scores: scores of this run; if empty, the card states that there are none.
+      environment: content of environment.json.
+      corpora: corpora that the run was trained on.
+      emotions: classes of the run; needed if `scores` is empty.
     """
     path = Path(path)
     page = _template().render(
@@ -53,10 +54,11 @@ def write(
 
 
 def _support(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, list[int]]]]:
-    """Emotions, and per corpus the test utterances of each (0: the corpus cannot show it)."""
+    """Return the emotions, and per corpus the test utterances of each (0 if it has no such class)."""
     counts: dict[str, dict[str, int]] = {}
     for s in scores:
-        answers = s.confusion.sum() / s.utterances  # an utterance is answered once per seed (and member that heard it)
+        # The confusion matrix counts an utterance once per seed (and per member that scored it).
+        answers = s.confusion.sum() / s.utterances
         counts[s.corpus] = {c: round(n / answers) for c, n in zip(s.classes, s.confusion.sum(1), strict=True)}
     emotions = list(dict.fromkeys(c for one in counts.values() for c in one))
     return emotions, [(corpus, [one.get(e, 0) for e in emotions]) for corpus, one in counts.items()]
@@ -71,7 +73,7 @@ def _template() -> jinja2.Template:
 
 
 def _plain(value: Any) -> Any:
-    """Markdown that shows a word as it is: what would break a table or become HTML is escaped."""
+    """Return text for Markdown, with characters that would break a table or form HTML escaped."""
     if not isinstance(value, str):
         return value
     return ' '.join(value.split()).replace('&', '&amp;').replace('<', '&lt;').replace('|', '\\|')
