@@ -14,7 +14,8 @@ from ser_jax.corpora.text_files import Document
 
 ARRAYS = ('x_train', 'y_train', 'x_test', 'y_test')
 SEED = 113  # of the shuffle in Keras's load_data
-START, OFFSET = 1, 3  # load_data starts reviews with 1, replaces words left out by 2, adds 3 to others
+# load_data starts a review with 1, replaces words left out by 2 and adds 3 to all others.
+START, OFFSET = 1, 3
 
 
 class Review(NamedTuple):
@@ -115,7 +116,8 @@ class _Lists(pickle.Unpickler):
         'numpy.dtype': np.dtype,
         'numpy.core.multiarray._reconstruct': _RECONSTRUCT,  # its module before numpy 2
         'numpy._core.multiarray._reconstruct': _RECONSTRUCT,
-        '_codecs.encode': lambda text, coding='latin-1': text.encode('latin-1'),  # bytes in old pickles
+        # Bytes in old pickles.
+        '_codecs.encode': lambda text, coding='latin-1': text.encode('latin-1'),
     }
 
     def find_class(self, module: str, name: str):

@@ -1,4 +1,4 @@
-"""MELD: 13,708 utterances from the television series Friends, by speaker (Poria et al., 2019)."""
+"""MELD: 13,708 utterances from the TV series Friends, with speakers (Poria et al., 2019)."""
 
 import re
 

@@ -30,7 +30,8 @@ class Builder(builder.CorpusBuilder):
         builder.Archive(f'{_FILES}Audio_Speech_Actors_01-24.zip', 208468073, 'bc696df654c87fed845eb13823edef8a'),
         builder.Archive(f'{_FILES}Audio_Song_Actors_01-24.zip', 225505317, '5411230427d67a21e18aa4d466e6d1b9'),
     )
-    PUBLISHED = builder.PublishedCounts(  # 2 statements x 2 repetitions x 2 intensities (neutral: 1)
+    # Per speaker and emotion: 2 statements x 2 repetitions x 2 intensities (neutral: 1).
+    PUBLISHED = builder.PublishedCounts(
         utterances={
             'speech': {e: 24 * (4 if e == 'neutral' else 8) for e in EMOTIONS},
             'song': {e: 23 * (4 if e == 'neutral' else 8) for e in EMOTIONS[:6]},

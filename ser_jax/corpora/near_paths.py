@@ -39,7 +39,7 @@ class NearPaths:
         return f'{there} ({why})'
 
     def _found(self, parts: list[str]) -> str:
-        """Return the path with the longest common end with `parts`, '' if there is none or a tie."""
+        """Return the path with the longest common end with `parts`, '' if none or a tie."""
         if self._by_name is None:
             self._by_name = collections.defaultdict(list)
             for name in _files(self.folder):

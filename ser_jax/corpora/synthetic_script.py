@@ -1,8 +1,8 @@
 """Script and synthesis of the embedded synthetic corpus: speakers, sentences, emotions, prosody.
 
 `script` draws lines (sentence, condition of the words, prosody) from one seed; `perform`
-synthesizes a line with eSpeak NG. A line depends on (seed, speaker, emotion, number) only, so a part
-of the corpus can be generated without the rest and is identical.
+synthesizes a line with eSpeak NG. A line depends on (seed, speaker, emotion, number) only, so any
+part of the corpus can be generated without the rest, with the same result.
 
 Prosody deviates from a speaker's neutral in the directions found in acted emotion by perception
 and acoustic studies: anger, happiness, sadness, fear and tenderness (our calm) after Juslin &
