@@ -36,7 +36,7 @@ class Prediction(NamedTuple):
 
 
 def at_once(members: int, each: int = MOST) -> int:
-    """Return how many of `members` share a step: at most `each`, if possible equal on all devices."""
+    """Return how many of `members` share a step: at most `each`, if possible equal per device."""
     devices, most = jax.device_count(), min(each, members)
     return most - most % devices or most
 
@@ -109,7 +109,7 @@ class Group:
         self.batch_size, self.steps = batch_size, steps
         # Maximum number of unfinished dispatches when the next one begins.
         self._ahead = 0 if jax.default_backend() == 'cpu' and mesh.size > 1 else 1
-        # Steps of each dispatch of an epoch. They differ by at most 1: at most two programs compile.
+        # Steps of each dispatch of an epoch. They differ by at most 1: two programs at most.
         count = -(-steps // max(1, per_dispatch))
         self.dispatches = [steps // count + (i < steps % count) for i in range(count)]
         self.per_dispatch = self.dispatches[0]
@@ -217,7 +217,7 @@ class Group:
         ]
 
     def keep(self, state: State, better: np.ndarray, score: np.ndarray, epoch: int) -> State:
-        """Mark this epoch (1-based, `score` [K]) as the best so far of members where `better` [K]."""
+        """Mark this epoch (1-based, `score` [K]) as the best so far where `better` [K]."""
         host = (np.asarray(better), np.asarray(score, np.float32), np.full(len(self.members), epoch, np.int32))
         return self._keep(state, *put(host, self.mesh, P('members')))
 

@@ -1,11 +1,13 @@
-"""Metrics on arrays: UAR, WA, macro precision, recall and F1, calibration, intervals by speaker.
+"""Metrics on arrays: UAR, WA, macro precision, recall, F1, calibration, and intervals by speaker.
 
-Conventions. UAR (unweighted average recall) is the mean recall over the classes that occur in the truth; precision
-and F1 are averaged over the same classes; a class that is never predicted has precision 0; WA is the share of right
-answers. A headline score pools the answers of all test folds of one seed into one confusion matrix, takes the metric
-of it, and averages over seeds. Its interval resamples whole speakers, because the utterances of one voice are not
-independent (cluster bootstrap: Field and Welsh, 2007; percentile interval: Efron and Tibshirani, 1993, ch. 13). With
-fewer than about ten speakers such an interval is too narrow. `ser_jax.scoring.scores` applies all this to predictions.
+Conventions. UAR (unweighted average recall) is the mean recall over the classes that occur in the
+truth; precision and F1 are averaged over the same classes; a class that is never predicted has
+precision 0; WA is the share of correct predictions. A headline score pools the predictions of all
+test folds of one seed into one confusion matrix, computes the metric from it, and averages over
+seeds. Its interval resamples whole speakers, because the utterances of one speaker are not
+independent (cluster bootstrap: Field and Welsh, 2007; percentile interval: Efron and Tibshirani,
+1993, ch. 13). With fewer than about ten speakers such an interval is too narrow.
+`ser_jax.scoring.scores` applies these functions to tables of predictions.
 """
 
 from typing import Any, NamedTuple
@@ -14,11 +16,11 @@ import numpy as np
 import scipy.stats
 
 METRICS = ('uar', 'wa', 'macro_precision', 'macro_recall', 'macro_f1')
-_COUNTS = 4_000_000  # resampling counts held at once
+_COUNTS = 4_000_000  # maximum number of resampling counts in memory
 
 
 class Interval(NamedTuple):
-    """A value between the ends of its 95 % interval, and what was resampled: 'speaker' or 'utterance'."""
+    """A value, its 95 % interval, and the resampled unit: 'speaker' or 'utterance'."""
 
     value: float
     low: float
@@ -30,11 +32,14 @@ class Interval(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Answers of a run, a row per utterance and seed (and member, where several test it); all [N].
+    """Predictions of a run, one row per utterance, seed and member that scores it; all [N].
 
     Attributes:
-      truth, predicted: class indices. speaker: names. seed: None = one seed.
-      utterance: ids, so that all rows of one utterance are drawn together; None = every row is its own.
+      truth, predicted: class indices.
+      speaker: names.
+      seed: None = one seed.
+      utterance: ids, so that all rows of one utterance are drawn together; None = each row is its
+        own utterance.
     """
 
     truth: Any
@@ -45,7 +50,10 @@ class Answers(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """Equal-width bins of the top probability: mean confidence, accuracy (nan where empty) and utterances; [bins]."""
+    """Equal-width bins of the top probability: mean confidence, accuracy and utterances; [bins].
+
+    Confidence and accuracy of an empty bin are nan.
+    """
 
     confidence: np.ndarray
     accuracy: np.ndarray
@@ -53,11 +61,11 @@ class Reliability(NamedTuple):
 
 
 def confusion(truth, predicted, classes: int, weight=None) -> np.ndarray:
-    """float [classes, classes]: how much of each true class (rows) was called which (columns).
+    """Return the confusion matrix, float [classes, classes]; rows: truth, columns: predictions.
 
     Args:
       truth, predicted: [N] class indices in 0 ... classes - 1; ValueError otherwise.
-      weight: [N], what each utterance counts; None = 1.
+      weight: [N], weight of each utterance; None = 1.
     """
     truth, predicted = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
     for index in (truth, predicted):
@@ -68,9 +76,10 @@ def confusion(truth, predicted, classes: int, weight=None) -> np.ndarray:
 
 
 def scores(matrix) -> dict[str, np.ndarray]:
-    """METRICS [...] and `recall` [..., C] (nan where the class is absent) of confusion matrices [..., C, C].
+    """Return METRICS [...] and `recall` [..., C] of confusion matrices [..., C, C].
 
-    A matrix without utterances scores nan. `macro_recall` is UAR by its other name.
+    Recall is nan for absent classes; all metrics of a matrix without utterances are nan.
+    `macro_recall` is another name of UAR.
     """
     matrix = np.asarray(matrix, float)
     hit, shown, called = np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
@@ -92,12 +101,15 @@ def scores(matrix) -> dict[str, np.ndarray]:
 
 
 def chance(matrix) -> float:
-    """UAR of a constant or random guess: 1 / the number of classes that occur in the truth of [C, C]."""
+    """Return the UAR of a constant or random guess: 1 / classes in the truth of [C, C]."""
     return 1 / max(1, int((np.asarray(matrix).sum(-1) > 0).sum()))
 
 
 def cells(answers: Answers, unit, units: int, classes: int) -> np.ndarray:
-    """float32 [seeds, units, classes, classes]: one confusion matrix per seed and unit (speaker, sex ...); unit [N]."""
+    """Return one confusion matrix per seed and unit, float32 [seeds, units, classes, classes].
+
+    `unit` [N] is the index of each row's unit, e.g. its speaker or sex.
+    """
     n = len(answers.truth)
     _, seed = (np.unique(answers.seed, return_inverse=True)) if answers.seed is not None else (0, np.zeros(n, np.int64))
     seeds = int(seed.max(initial=0)) + 1
@@ -107,19 +119,24 @@ def cells(answers: Answers, unit, units: int, classes: int) -> np.ndarray:
 
 
 def headline(matrices) -> dict[str, np.ndarray]:
-    """`scores` of [seeds, ..., C, C], averaged over the seeds that have utterances: METRICS [...], recall [..., C]."""
+    """Return `scores` of [seeds, ..., C, C], averaged over the seeds that have utterances.
+
+    METRICS are [...], recall is [..., C].
+    """
     return {name: mean(score, 0) for name, score in scores(matrices).items()}
 
 
 def speaker_bootstrap(answers: Answers, classes: int, draws: int = 2000, rng: int = 0) -> dict[str, Any]:
-    """95 % intervals of the headline scores, resampling speakers with replacement.
+    """Return 95 % intervals of the headline scores; speakers are resampled with replacement.
 
     Args:
-      draws: resamples. rng: seed of the draw; the result is a function of the arguments.
+      draws: number of resamples.
+      rng: seed of the draws; the result is a function of the arguments.
 
     Returns:
-      {metric: Interval} for METRICS, and 'recall': a list of C Intervals (nan for classes absent from the truth).
-      `by` is 'speaker', or 'utterance' where there are fewer than 2 speakers and utterances are resampled instead.
+      {metric: Interval} for METRICS, and 'recall': a list of C Intervals (nan for classes absent
+      from the truth). `by` is 'speaker', or 'utterance' if there are fewer than 2 speakers, so that
+      utterances are resampled instead.
     """
     unit, units, by = _units(answers)
     matrices = cells(answers, unit, units, classes)
@@ -133,9 +150,10 @@ def speaker_bootstrap(answers: Answers, classes: int, draws: int = 2000, rng: in
 
 
 def paired_bootstrap(a: Answers, b: Answers, classes: int, draws: int = 2000, rng: int = 0) -> Interval:
-    """UAR(a) - UAR(b) with its 95 % interval, drawing the same speakers for both: above 0 throughout, a is better.
+    """Return UAR(a) - UAR(b) with its 95 % interval from the same speakers drawn for both.
 
-    Both sides answer the same utterances (`ser_jax.scoring.scores.paired_interval` checks it); seeds may differ.
+    If the interval lies above 0, a is better. Both sides have the same utterances
+    (`ser_jax.scoring.scores.paired_interval` checks it); seeds may differ.
     """
     n = len(a.truth)
     rows = [np.arange(n) if a.utterance is None else a.utterance, np.arange(n) if b.utterance is None else b.utterance]
@@ -152,10 +170,14 @@ def paired_bootstrap(a: Answers, b: Answers, classes: int, draws: int = 2000, rn
 
 
 def auc(truth, probability) -> float:
-    """Area under the ROC curve: how often a positive is given more than a negative, ties counting half; nan without both.
+    """Return the area under the ROC curve.
+
+    It is the share of pairs in which the positive has the higher probability than the negative;
+    ties count half. It is nan if either is missing.
 
     Args:
-      truth: bool [N]. probability: [N], of being True.
+      truth: bool [N].
+      probability: [N], probability of True.
     """
     truth, rank = np.asarray(truth, bool), scipy.stats.rankdata(probability)
     positive, negative = int(truth.sum()), int((~truth).sum())
@@ -164,10 +186,11 @@ def auc(truth, probability) -> float:
 
 
 def auc_bootstrap(answers: Answers, probability, draws: int = 500, rng: int = 0) -> Interval:
-    """`auc` of class 1, averaged over seeds, with its 95 % interval by speaker.
+    """Return `auc` of class 1, averaged over seeds, with its 95 % interval by speaker.
 
     Args:
-      answers: `truth` is 0 or 1. probability: [N], of class 1.
+      answers: predictions whose `truth` is 0 or 1.
+      probability: [N], probability of class 1.
     """
     unit, units, by = _units(answers)
     truth, probability = np.asarray(answers.truth) == 1, np.asarray(probability)
@@ -184,41 +207,51 @@ def auc_bootstrap(answers: Answers, probability, draws: int = 500, rng: int = 0)
 
 
 def reliability(probabilities, truth, bins: int = 15) -> Reliability:
-    """Return accuracy by confidence of the top class. probabilities [N, C], truth [N] class indices."""
+    """Return the accuracy of the top class, binned by its probability.
+
+    Args:
+      probabilities: [N, C].
+      truth: [N] class indices.
+      bins: number of bins.
+    """
     probabilities, truth = np.asarray(probabilities, float), np.asarray(truth)
     sure = probabilities.max(-1, initial=0.0)
     right = probabilities.argmax(-1) == truth
-    place = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)  # (0, 1/bins], (1/bins, 2/bins] ...
+    # Bins are (0, 1/bins], (1/bins, 2/bins] ...
+    place = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
     confidence, accuracy = (ratio(np.bincount(place, x, minlength=bins), count) for x in (sure, right))
     return Reliability(confidence, accuracy, count)
 
 
 def expected_calibration_error(probabilities, truth, bins: int = 15) -> float:
-    """Mean |confidence - accuracy| over equal-width bins, weighted by their utterances (Guo et al., 2017, eq. 3)."""
+    """Return the mean |confidence - accuracy| over equal-width bins, weighted by their utterances.
+
+    Source: Guo et al., 2017, eq. 3.
+    """
     return calibration_error(reliability(probabilities, truth, bins))
 
 
 def calibration_error(bins: Reliability) -> float:
-    """The expected calibration error of ready-made bins; nan without utterances."""
+    """Return the expected calibration error of given bins; nan without utterances."""
     gap = np.nan_to_num(np.abs(bins.confidence - bins.accuracy))
     return float(ratio((gap * bins.count).sum(), bins.count.sum()))
 
 
 def ratio(over, under, otherwise: float = np.nan) -> np.ndarray:
-    """over / under, `otherwise` where `under` is 0."""
+    """Return over / under, `otherwise` where `under` is 0."""
     over, under = np.broadcast_arrays(np.asarray(over, float), np.asarray(under, float))
     return np.divide(over, under, out=np.full(over.shape, otherwise), where=under > 0)
 
 
 def mean(x, axis: int) -> np.ndarray:
-    """The mean of what is not nan; nan where nothing is left (numpy's nanmean warns there)."""
+    """Return the mean of values that are not nan; nan if there are none (nanmean would warn)."""
     known = ~np.isnan(x)
     return ratio(np.where(known, x, 0.0).sum(axis), known.sum(axis))
 
 
 def _units(answers: Answers) -> tuple[np.ndarray, int, str]:
-    """Return the units that are resampled: the unit of every row [N], their number, and their kind."""
+    """Return the units to resample: the unit of every row [N], their number, and their kind."""
     names, unit = np.unique(np.asarray(answers.speaker), return_inverse=True)
     if len(names) > 1:
         return unit, len(names), 'speaker'
@@ -229,7 +262,10 @@ def _units(answers: Answers) -> tuple[np.ndarray, int, str]:
 
 
 def _resample(matrices: np.ndarray, draws: int, rng: int) -> np.ndarray:
-    """[seeds, units, C, C] -> [seeds, draws, C, C]: confusion of `units` units drawn with replacement, draws times."""
+    """Sum the confusion of `units` units drawn with replacement, `draws` times.
+
+    [seeds, units, C, C] -> [seeds, draws, C, C].
+    """
     seeds, units, classes, _ = matrices.shape
     generator, flat = np.random.default_rng(rng), matrices.transpose(1, 0, 2, 3).reshape(units, -1)
     result = np.empty((draws, flat.shape[1]), np.float32)
@@ -243,6 +279,6 @@ def _resample(matrices: np.ndarray, draws: int, rng: int) -> np.ndarray:
 
 
 def _ends(drawn: np.ndarray) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of the draws that have a value."""
+    """Return the 2.5th and 97.5th percentile of the draws that are not nan."""
     drawn = drawn[~np.isnan(drawn)]
     return tuple(map(float, np.percentile(drawn, (2.5, 97.5)))) if drawn.size else (np.nan, np.nan)

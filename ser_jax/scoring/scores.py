@@ -1,4 +1,4 @@
-"""From the table of predictions to scores that never travel alone: protocol, counts, interval and note go with them."""
+"""Scores from the table of predictions, each with its protocol, counts, interval and note."""
 
 import csv
 import dataclasses
@@ -17,7 +17,7 @@ COLUMNS = ('run', 'config', 'protocol', 'member', 'fold', 'seed', 'modality', 'c
 
 
 class Speaker(NamedTuple):
-    """One speaker of the test: utterances, UAR and recall per class (nan where the speaker has no such utterance)."""
+    """Test speaker: utterances, UAR, and recall per class (nan for classes without utterances)."""
 
     name: str
     sex: str
@@ -28,19 +28,26 @@ class Speaker(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Score of one run on one corpus under one protocol by one modality.
+    """Score of one run on one corpus under one protocol, for one modality.
 
     Attributes:
-      config: the model's name. classes: the emotions on the axes of `confusion`, [C, C] counts summed over seeds, rows
-        the truth.
+      config: the model's name.
+      classes: the emotions on the axes of `confusion`.
+      confusion: [C, C] counts summed over seeds; rows are the truth.
       uar ... macro_f1, recall (of every class in the truth): mean over seeds, with interval.
-      chance: UAR of a constant guess. ece: expected calibration error of `reliability`, nan without probabilities.
-      utterances, speakers: distinct ones in the test; seeds, folds, members: as found in the predictions;
-        planned: members that the run has in all, as the column of that name says (folds * seeds where there is none).
-      member_uar, member_sd: mean and deviation of the UARs of single members (folds x seeds); sd nan for one member.
-      by_sex: UAR per sex. by_speaker: one entry a speaker.
-      auc: how well the probability of the second of two classes ranks them; None where there are more.
-      margins: on a fused score, UAR(fused) - UAR(other modality), paired; empty otherwise.
+      chance: UAR of a constant guess.
+      ece: expected calibration error of `reliability`, nan without probabilities.
+      utterances, speakers: number of distinct ones in the test.
+      seeds, folds, members: number of distinct ones in the predictions.
+      planned: number of members of the complete run, from the column `planned`; folds * seeds if
+        there is no such column.
+      member_uar, member_sd: mean and standard deviation of the UARs of single members
+        (folds x seeds); the deviation is nan for one member.
+      by_sex: UAR per sex.
+      by_speaker: one entry per speaker.
+      margins: for a fused score, paired UAR(fused) - UAR(other modality); empty otherwise.
+      auc: area under the ROC curve for the probability of the second of two classes; None unless
+        there are two.
     """
 
     run: str
@@ -74,27 +81,27 @@ class Score:
 
     @property
     def inflated(self) -> bool:
-        """The protocol is leaky: voices of the test were heard in training."""
+        """True if the protocol is leaky: test speakers also occur in training."""
         return self.protocol.startswith('leaky')
 
     @property
     def synthetic(self) -> bool:
-        """No human voice was scored."""
+        """True if no human speech was scored."""
         return self.corpus == 'synthetic'
 
     @property
     def incomplete(self) -> bool:
-        """Some of the members that the run planned are missing."""
+        """True if some of the planned members are missing."""
         return self.members < self.planned
 
     @property
     def note(self) -> str:
-        """The words that stand beside every number of this score, '' where there are none."""
+        """Caveats to print beside every number of this score; '' if there are none."""
         return ', '.join(word for word in ('inflated', 'synthetic', 'incomplete') if getattr(self, word))
 
     @property
     def sex_gap(self) -> float:
-        """UAR of female minus UAR of male speakers, nan where one is missing."""
+        """UAR of female minus UAR of male speakers; nan if one is missing."""
         return self.by_sex.get('female', np.nan) - self.by_sex.get('male', np.nan)
 
     def __str__(self) -> str:
@@ -106,12 +113,14 @@ class Score:
 
 
 def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Score]:
-    """One Score per (run, corpus, protocol, modality), in order of appearance; fused before audio before text.
+    """Return one Score per (run, corpus, protocol, modality).
+
+    They are in order of appearance, modalities in the order fused, audio, text.
 
     Args:
-      predictions: one row per (run, member, modality, utterance) with COLUMNS (`emotion` is the truth) and one column
-        `p_<emotion>` per class. InputError where a column is missing.
-      draws, rng: of the bootstrap, see `metrics.speaker_bootstrap`.
+      predictions: one row per (run, member, modality, utterance) with COLUMNS (`emotion` is the
+        truth) and one column `p_<emotion>` per class. InputError if a column is missing.
+      draws, rng: see `metrics.speaker_bootstrap`.
     """
     missing = [c for c in COLUMNS if c not in predictions.column_names]
     if missing:
@@ -131,11 +140,13 @@ def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Sc
 
 
 def paired_interval(a: pa.Table, b: pa.Table, draws: int = 2000, rng: int = 0) -> Interval:
-    """UAR(a) - UAR(b) with its 95 % interval: the same speakers are drawn for both. Above 0 throughout: a is better.
+    """Return UAR(a) - UAR(b) with its 95 % interval from the same speakers drawn for both.
+
+    If the interval lies above 0, a is better.
 
     Args:
-      a, b: predictions of one run, corpus, protocol and modality each, on the same utterances; InputError otherwise.
-        Seeds and folds may differ.
+      a, b: predictions of one run, corpus, protocol and modality each, on the same utterances;
+        InputError otherwise. Seeds and folds may differ.
     """
     heard = [set(zip(*_columns(t, 'corpus', 'id', 'emotion', 'speaker'), strict=True)) for t in (a, b)]
     if heard[0] != heard[1]:
@@ -149,7 +160,7 @@ def paired_interval(a: pa.Table, b: pa.Table, draws: int = 2000, rng: int = 0) -
 
 
 def write_csv(scores: list[Score], path) -> None:
-    """Writes a line per score: what was scored, note, counts, every metric with the ends of its interval."""
+    """Write a line per score: its keys, note, counts, and every metric with its interval."""
     lines = []
     for s in scores:
         line = {k: getattr(s, k) for k in ('run', 'config', 'corpus', 'protocol', 'modality', 'note')}
@@ -161,7 +172,8 @@ def write_csv(scores: list[Score], path) -> None:
         line |= {'auc': s.auc.value, 'auc_low': s.auc.low, 'auc_high': s.auc.high} if s.auc else {}
         line |= {k: getattr(s, k) for k in ('chance', 'ece', 'member_uar', 'member_sd', 'sex_gap')}
         lines.append({k: ('' if np.isnan(v) else f'{v:.6f}') if isinstance(v, float) else v for k, v in line.items()})
-    fields = sorted({k: None for line in lines for k in line}, key=lambda k: k.startswith('recall_'))  # classes differ
+    # Classes differ between scores: recall columns come last.
+    fields = sorted({k: None for line in lines for k in line}, key=lambda k: k.startswith('recall_'))
     with open(path, 'w', newline='', encoding='utf-8') as f:
         writer = csv.DictWriter(f, fields, restval='')
         writer.writeheader()
@@ -173,13 +185,13 @@ def _columns(table: pa.Table, *names: str) -> list[np.ndarray]:
 
 
 def _words(table: pa.Table) -> list[str]:
-    """The classes that have a probability; another run's, in a table of several, are null throughout."""
+    """Return the classes with probabilities; those of other runs in the table are all null."""
     names = [c for c in table.column_names if c.startswith('p_')]
     return [c.removeprefix('p_') for c in names if table[c].null_count < table.num_rows]
 
 
 def _classes(table: pa.Table) -> tuple[str, ...]:
-    """The emotions that occur, as truth or as answer, in the order of the p_ columns."""
+    """Return the emotions in the truth or the predictions, in the order of the p_ columns."""
     seen = {*table['emotion'].to_pylist(), *table['predicted'].to_pylist()}
     words = _words(table)
     return (*(w for w in words if w in seen), *sorted(seen - {*words}))
@@ -192,7 +204,7 @@ def _answers(table: pa.Table, classes: tuple[str, ...]) -> Answers:
 
 
 def _reliability(table: pa.Table) -> Reliability:
-    """Over the rows that have probabilities; a class that the run does not know is null or 0."""
+    """Return the reliability over rows with probabilities; classes the run lacks are null or 0."""
     words = _words(table)
     p = np.zeros((table.num_rows, max(1, len(words))))
     for i, w in enumerate(words):
@@ -204,7 +216,7 @@ def _reliability(table: pa.Table) -> Reliability:
 
 
 def _auc(table: pa.Table, answers: Answers, rng: int) -> Interval | None:
-    """Return the AUC of two classes, both tested, by the probability of the second."""
+    """Return the AUC of the second of two classes; None for other runs or if one is not tested."""
     words = _words(table)
     if len(words) != 2 or set(table['emotion'].to_pylist()) != set(words):
         return None
