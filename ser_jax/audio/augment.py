@@ -1,6 +1,7 @@
-"""Augmentation inside the compiled step: pure functions of a key and a batch; nothing is stored, nothing crosses a split.
+"""Augmentation inside the compiled step, as pure functions of a key and a batch.
 
-Log-mel functions take dB frames [B F M] with lengths [B]; waveform functions take samples [B T] in [-1, 1].
+Augmented data is never stored, so it cannot cross a split. Log-mel functions take dB frames [B F M]
+with lengths [B]; waveform functions take samples [B T] in [-1, 1].
 """
 
 import jax
@@ -10,10 +11,16 @@ from ser_jax.contract import InputError
 
 
 def check(config, layout, window_s: float) -> None:
-    """Refuse augmentation that the frames of `layout` (`front_ends.Layout`) or windows of `window_s` cannot have.
+    """Raise if a knob of augmentation does not fit the features or windows.
+
+    Args:
+      config: the knobs of `augment`.
+      layout: `front_ends.Layout` of the frames.
+      window_s: length of a window.
 
     Raises:
-      InputError: gain or shifts of features that are no decibels; shifts and masks wider than their axis.
+      InputError: gain or shifts of features that are not in decibels; shifts or masks wider than
+        their axis.
     """
     if wrong := [k for k in ('gain_db', 'band_shift', 'scored_shifts') if config[k] and not layout.decibels]:
         raise InputError(f'augment.{wrong[0]} needs features in decibels, which these are not; set it to 0')
@@ -27,9 +34,12 @@ def check(config, layout, window_s: float) -> None:
 
 
 def speed(key, frames, length, window: int, most: float):
-    """Resamples frames at a rate drawn from 1 -+ `most` and cuts `window` of them: ([B window M], lengths).
+    """Resample frames along time at a rate drawn from 1 -+ `most`, and cut them to `window` frames.
 
-    A tempo change without a pitch change: frames are interpolated linearly along time only.
+    Linear interpolation along time changes the tempo, not the pitch.
+
+    Returns:
+      Frames [B window M] and lengths [B].
     """
     if not most:
         return frames[:, :window], jnp.minimum(length, window)
@@ -44,23 +54,29 @@ def speed(key, frames, length, window: int, most: float):
 
 
 def gain(key, frames, most_db: float):
-    """Adds an offset drawn from -+ `most_db` to all dB frames of an utterance: it is louder or softer as a whole."""
+    """Add an offset drawn from -+ `most_db` to all dB frames of an utterance: a change of level."""
     return frames + jax.random.uniform(key, (frames.shape[0], 1, 1), minval=-most_db, maxval=most_db)
 
 
 def band_shift(key, frames, most: int):
-    """Shifts bands by a whole number drawn from -+ `most`, repeating the outermost: a shorter or longer vocal tract."""
+    """Shift bands by an integer drawn from -+ `most`, as a shorter or longer vocal tract would.
+
+    The outermost band is repeated.
+    """
     return shifted(frames, jax.random.randint(key, (frames.shape[0], 1), -most, most + 1))
 
 
 def shifted(frames, shift):
-    """Frames [B F M] with their bands moved up by `shift` [B 1], repeating the outermost."""
+    """Return frames [B F M] with bands moved up by `shift` [B 1]; the outermost band is repeated."""
     at = jnp.clip(jnp.arange(frames.shape[2]) - shift, 0, frames.shape[2] - 1)
     return jnp.take_along_axis(frames, at[:, None, :], axis=2)
 
 
 def mask(key, frames, count: int, widest: int, axis: int):
-    """SpecAugment (Park et al. 2019): sets `count` random stripes of up to `widest` along `axis` (1 time, 2 bands) to 0."""
+    """Set `count` random stripes of width 0 to `widest` to 0, as SpecAugment (Park et al. 2019).
+
+    `axis` is 1 for time masks, 2 for band masks.
+    """
     size = frames.shape[axis]
     width_key, start_key = jax.random.split(key)
     width = jax.random.randint(width_key, (frames.shape[0], count, 1), 0, widest + 1)
@@ -71,13 +87,16 @@ def mask(key, frames, count: int, widest: int, axis: int):
 
 
 def mixup_share(key, batch: int, alpha: float):
-    """[B] shares in [0.5, 1] of each utterance's own part, from Beta(alpha, alpha) (Zhang et al. 2018)."""
+    """Return each utterance's weight in its mixup, [B] in [0.5, 1] (Zhang et al. 2018).
+
+    It is drawn from Beta(alpha, alpha) and the larger of share and 1 - share.
+    """
     share = jax.random.beta(key, alpha, alpha, (batch,))
     return jnp.maximum(share, 1 - share)
 
 
 def noise(key, samples, length, snr_db: tuple[float, float], probability: float):
-    """Adds noise between white and pink at an SNR drawn from `snr_db`, to a share `probability` of the utterances."""
+    """Add noise between white and pink to each utterance with `probability`, at an SNR from `snr_db`."""
     keys = jax.random.split(key, 4)
     batch, size = samples.shape
     spectrum = jnp.fft.rfft(jax.random.normal(keys[0], samples.shape))
@@ -92,9 +111,10 @@ def noise(key, samples, length, snr_db: tuple[float, float], probability: float)
 
 
 def reverb(key, samples, length, decay_s: tuple[float, float], probability: float, rate_hz: int):
-    """Convolves with an exponentially decaying noise (Polack's room model), T60 drawn from `decay_s`.
+    """Add reverberation to each utterance with `probability`, by Polack's room model.
 
-    The direct sound keeps its place and level; the tail past the utterance's end is cut.
+    The impulse response is exponentially decaying noise with a T60 drawn from `decay_s`. The direct
+    sound keeps its position and level; the tail past the utterance's end is cut.
     """
     keys = jax.random.split(key, 4)
     batch, size = samples.shape

@@ -1,4 +1,4 @@
-"""Excerpts of recordings for front ends of fixed length: cut, padded, or windows side by side."""
+"""Excerpts of recordings for front ends of fixed length: cut, padded, or split into windows."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from ser_jax.contract import InputError
 
 
 def mono(samples: np.ndarray) -> np.ndarray:
-    """Samples [T] as float32 in [-1, 1]; int16 is scaled by 1/32768.
+    """Return samples [T] as float32 in [-1, 1]; int16 is scaled by 1/32768.
 
     Raises:
-      InputError: more than one axis, so channels were not mixed yet.
+      InputError: the array has more than one axis, so its channels are not mixed yet.
     """
     samples = np.asarray(samples)
     if samples.ndim != 1:
@@ -20,13 +20,13 @@ def mono(samples: np.ndarray) -> np.ndarray:
 
 
 def cut(samples: np.ndarray, start: int, most: int) -> np.ndarray:
-    """At most `most` samples from `start` on; a recording that ends before `start` is heard from its beginning."""
+    """Return up to `most` samples from `start` on, or from 0 on if the recording ends before `start`."""
     samples = mono(samples)
     return samples[start if samples.size > start else 0 :][:most]
 
 
 def fit(samples: np.ndarray, size: int, zeros: str = 'after') -> np.ndarray:
-    """Exactly `size` samples: the first ones, or all of them with zeros 'before', 'after' or 'around' them."""
+    """Return exactly `size` samples: the first, or all with zeros 'before', 'after' or 'around'."""
     samples = samples[:size]
     missing = size - samples.size
     before = {'before': missing, 'after': 0, 'around': missing // 2}[zeros]
@@ -34,6 +34,9 @@ def fit(samples: np.ndarray, size: int, zeros: str = 'after') -> np.ndarray:
 
 
 def windows(samples: np.ndarray, size: int) -> np.ndarray:
-    """All of a recording in windows side by side, [max(1, ceil(T / size)), size]; zeros lie around a last short one."""
+    """Split a recording into adjacent windows, [max(1, ceil(T / size)), size].
+
+    A last window that is not full has zeros on both sides.
+    """
     starts = range(0, max(1, samples.size), size)
     return np.stack([fit(samples[start : start + size], size, 'around') for start in starts])

@@ -1,7 +1,7 @@
-"""The named feature extractors. What fills the shards is what predicts: there is no second implementation.
+"""Log-mel features, one implementation for shards and prediction.
 
-Each extractor turns mono samples at its own rate into float32 frames; `extract` runs it over any number of recordings,
-jitted once per length bucket.
+An extractor maps mono samples at its rate to float32 frames; `extract` applies it to any number of
+recordings, jitted once per length bucket.
 """
 
 import functools
@@ -16,10 +16,10 @@ from ser_jax.audio import mel
 
 
 class LogMel(NamedTuple):
-    """Log-mel spectrogram: 10 log10 of mel-band power, dB relative to a full-scale square (power 1), floored.
+    """Log-mel spectrogram: 10 log10 of mel-band power, floored, in dB re a full-scale square (power 1).
 
-    64 Slaney bands from 50 Hz to 8 kHz over 25 ms Hann windows every 10 ms. The floor of 1e-10 (-100 dB) lies below
-    16-bit quantization noise, so only digital silence reaches it.
+    64 Slaney bands from 50 Hz to 8 kHz over 25 ms Hann windows every 10 ms. The floor of 1e-10
+    (-100 dB) lies below 16-bit quantization noise, so only digital silence reaches it.
     """
 
     rate_hz: int = 16000
@@ -33,11 +33,18 @@ class LogMel(NamedTuple):
 
     @property
     def hop(self) -> int:
-        """Samples between frames."""
+        """Number of samples between frames."""
         return round(self.hop_s * self.rate_hz)
 
     def __call__(self, samples):
-        """[..., T] float samples in [-1, 1] at `rate_hz` -> [..., 1 + T // hop, bands] dB. Traceable by JAX."""
+        """Return the log-mel spectrogram of float samples; traceable by JAX.
+
+        Args:
+          samples: [..., T] in [-1, 1] at `rate_hz`.
+
+        Returns:
+          [..., 1 + T // hop, bands] in dB.
+        """
         power = mel.power_spectrogram(samples, round(self.window_s * self.rate_hz), self.hop, self.fft)
         return mel.decibel(
             power @ mel.mel_bank(self.rate_hz, self.fft, self.bands, self.low_hz, self.high_hz), self.floor
@@ -54,10 +61,11 @@ def _jitted(extractor, samples):
 
 
 def heard_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[int, int]:
-    """Return the (first, past the last) loud frame of log-mel frames [F, M], `margin` frames added.
+    """Return the span (first, last + 1) of log-mel frames [F, M] without leading and trailing silence.
 
-    Sound is what lies less than `below_db` under the loudest frame's power; 0 keeps everything. Acted corpora have up to
-    two seconds of room before and after the words, of another kind in each recording.
+    Silence lies more than `below_db` below the power of the loudest frame; 0 keeps all frames.
+    `margin` frames are kept on both sides. Acted corpora have up to two seconds of room noise
+    before and after the words, which differs between recordings.
     """
     if not below_db or not len(frames):
         return 0, len(frames)
@@ -67,7 +75,10 @@ def heard_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[i
 
 
 def bucket(samples: int, smallest: int = 16000) -> int:
-    """The padded length for a recording: the next of 1, 1.5, 2, 3, 4, 6 ... times `smallest`; few shapes compile."""
+    """Return the padded length of a recording: the next of 1, 1.5, 2, 3, 4, 6 ... times `smallest`.
+
+    With few lengths, few shapes are compiled.
+    """
     size = smallest
     while size < samples:
         size *= 2
@@ -75,14 +86,16 @@ def bucket(samples: int, smallest: int = 16000) -> int:
 
 
 def extract(recordings: Sequence[np.ndarray], extractor: LogMel = LOG_MEL, batch: int = 8) -> list[np.ndarray]:
-    """Features of mono recordings of any lengths, in their order.
+    """Return the features of mono recordings of any lengths, in order.
 
     Args:
-      recordings: arrays [T_i], float in [-1, 1] (or int16, scaled by 1/32768), at `extractor.rate_hz`.
-      batch: recordings of one bucket computed together; 8 fit a CPU's cache, 32 take almost three times as long there.
+      recordings: arrays [T_i] at `extractor.rate_hz`, float in [-1, 1] or int16 (scaled by 1/32768).
+      extractor: the feature extractor.
+      batch: recordings of a bucket computed together; 8 fit a CPU's cache, 32 take almost three
+        times as long there.
 
     Returns:
-      float32 arrays [1 + T_i // hop, bands]. A recording's frames do not depend on what it is batched with.
+      float32 arrays [1 + T_i // hop, bands]. They do not depend on the other recordings of a batch.
     """
     scaled = [r.astype(np.float32) / 32768 if r.dtype == np.int16 else np.asarray(r, np.float32) for r in recordings]
     by_bucket: dict[int, list[int]] = {}
@@ -90,7 +103,7 @@ def extract(recordings: Sequence[np.ndarray], extractor: LogMel = LOG_MEL, batch
         by_bucket.setdefault(bucket(max(1, r.size)), []).append(i)
     out: list[np.ndarray] = [np.empty(0)] * len(scaled)
     for size, members in sorted(by_bucket.items()):
-        # One long recording is as much work as many short ones: a batch holds about 8 s a row.
+        # A batch has at most `batch` * 8 s, so batches of long recordings have fewer rows.
         rows = max(1, min(batch, batch * 8 * extractor.rate_hz // size))
         for start in range(0, len(members), rows):
             chosen = members[start : start + rows]

@@ -1,7 +1,7 @@
-"""Every front end by the name that builders, configs and runs know it by, and what its frames are.
+"""Registry of front ends by the name used in builders, configs and runs, and their frame layouts.
 
-`log_mel` is the house's own; the others are those of published systems. Each hears mono samples at its `rate_hz`; on disk
-and in a batch all of them are frames [F, M].
+`log_mel` is this project's; the others are those of published systems. Each takes mono samples at
+its `rate_hz`; on disk and in a batch its output is frames [F, M].
 """
 
 from typing import NamedTuple
@@ -18,18 +18,19 @@ from ser_jax.contract import InputError
 PUBLISHED = (
     MFCC_CURVE, STATS_162, LINEAR_SPECTROGRAM, LOG_MEL_100, VSR_SPECTROGRAM, LOG_MEL_40, LOG_MEL_40_PUBLISHED,
 )  # fmt: skip
-VARIED = (STATS_162.name,)  # whose builders can store variants of a recording beside it
+VARIED = (STATS_162.name,)  # their builders can store variants beside a recording
 SOURCES = ('log_mel', 'waveform', *(front.name for front in PUBLISHED))
 
 
 class Layout(NamedTuple):
-    """Shape and meaning of a front end's frames.
+    """Layout of a front end's frames.
 
     Attributes:
       bands: M.
-      steps: F where it is always the same, or of the windows that stand side by side; None where it follows the length.
-      hop_s: between frames; for statistics, which are one frame, the length of the excerpt.
-      decibels: whether an offset is a gain and a shift of bands a shift of frequencies.
+      steps: F if it is fixed, or the frames per window of a front end with windows; None if it
+        depends on the recording's length.
+      hop_s: time between frames; the excerpt's length for statistics, which are one frame.
+      decibels: True if adding an offset is a gain and shifting bands shifts frequencies.
     """
 
     bands: int
@@ -39,10 +40,12 @@ class Layout(NamedTuple):
 
 
 def by_name(source: str):
-    """The front end of a builder config that can be trained on; of 'waveform' it is log_mel, computed in the step.
+    """Return a front end by the name of its builder config.
+
+    For 'waveform' it is log_mel, which the training step computes.
 
     Raises:
-      InputError: there is none of that name.
+      InputError: no front end has that name.
     """
     if source in ('log_mel', 'waveform'):
         return features.LOG_MEL
@@ -58,7 +61,7 @@ def layout(source: str) -> Layout:
     if front is features.LOG_MEL:
         return Layout(front.bands, None, front.hop_s, True)
     match front.shape:
-        case (bands,) if front is STATS_162:  # numbers of different kinds: each is normalized by itself
+        case (bands,) if front is STATS_162:  # different quantities, each normalized separately
             steps = 1
         case (steps,):
             bands = 1
@@ -71,16 +74,17 @@ def layout(source: str) -> Layout:
 
 
 def versions(source: str, id: str, samples: np.ndarray) -> np.ndarray:
-    """The frames of a recording of statistics and, one after the other, of its `variants.STORED`: [1 + V, M]."""
+    """Return the statistics of a recording and of its `variants.STORED`, one row each: [1 + V, M]."""
     front = by_name(source)
     heard = variants.STORED(id, front.excerpt(samples), front.rate_hz)
     return np.stack([front.describe(version) for _, _, version in heard]).astype(np.float32)
 
 
 def frames(source: str, samples: np.ndarray) -> np.ndarray:
-    """Mono samples [T] at the front end's rate -> frames [F, M], as they are stored: float16, statistics float32.
+    """Return frames [F, M] of mono samples [T] at the front end's rate, in the dtype of storage.
 
-    The windows of `vsr_spectrogram` stand one after the other.
+    The dtype is float16, and float32 for statistics and `mfcc_curve`. The windows of
+    `vsr_spectrogram` are concatenated along time.
     """
     front = by_name(source)
     if front is features.LOG_MEL:

@@ -1,7 +1,7 @@
-"""Short-time spectra as pure functions of arrays: the one place where sound becomes numbers.
+"""Short-time spectra as pure functions of arrays, shared by all front ends.
 
-Framing follows librosa's `center=True, pad_mode='constant'`: frame f is centered on sample f * hop and the signal is
-taken to be zero outside, so padding a recording with zeros changes none of its own frames.
+Framing follows librosa's `center=True, pad_mode='constant'`: frame f is centered on sample f * hop
+and the signal is zero outside, so padding a recording with zeros changes none of its own frames.
 """
 
 import functools
@@ -11,23 +11,23 @@ import numpy as np
 
 
 def frame_count(samples, hop: int):
-    """Frames of a signal of `samples` samples: 1 + samples // hop."""
+    """Return the number of frames of a signal of `samples` samples: 1 + samples // hop."""
     return 1 + samples // hop
 
 
 def frame_mask(length, frames: int):
-    """[B] lengths -> bool [B, frames], True on real frames and False on padding."""
+    """Return a mask [B, frames] for lengths [B]: True on real frames, False on padding."""
     return jnp.arange(frames) < length[:, None]
 
 
 @functools.cache
 def hann(window: int) -> np.ndarray:
-    """Periodic Hann window: float32 [window]."""
+    """Return a periodic Hann window: float32 [window]."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
 
 
 def _mel_from_hz(hz):
-    """Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above."""
+    """Convert Hz to Slaney's mel scale (Auditory Toolbox, 1998), linear to 1 kHz, logarithmic above."""
     linear, log = np.asarray(hz, float) * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1e-9) / 1000) / np.log(6.4)
     return np.where(np.asarray(hz) < 1000, linear, log)
 
@@ -38,12 +38,12 @@ def _hz_from_mel(mel):
 
 @functools.cache
 def mel_bank(rate_hz: int, fft: int, bands: int, low_hz: float, high_hz: float) -> np.ndarray:
-    """Triangular mel filters of unit area (Slaney): float32 [fft // 2 + 1, bands].
+    """Return triangular mel filters of unit area (Slaney): float32 [fft // 2 + 1, bands].
 
     Equal to `librosa.filters.mel(htk=False, norm='slaney').T`.
 
     Raises:
-      ValueError: `high_hz` lies above the Nyquist frequency, so some bands could only be empty.
+      ValueError: `high_hz` lies above the Nyquist frequency, so some bands would be empty.
     """
     if high_hz > rate_hz / 2:
         raise ValueError(f'high_hz={high_hz} is above the Nyquist frequency {rate_hz / 2} of {rate_hz} Hz')
@@ -56,9 +56,10 @@ def mel_bank(rate_hz: int, fft: int, bands: int, low_hz: float, high_hz: float) 
 
 
 def frame(samples, window: int, hop: int):
-    """Overlapping frames, [..., T] -> [..., 1 + T // hop, window]; frame f covers f * hop - window // 2 onwards.
+    """Return overlapping frames, [..., T] -> [..., 1 + T // hop, window].
 
-    Written as shifted blocks of `hop` samples side by side: on a CPU a third faster than gathering single samples.
+    Frame f starts at sample f * hop - window // 2. The frames are concatenated from shifted blocks
+    of `hop` samples, on a CPU a third faster than gathering single samples.
     """
     frames, blocks = frame_count(samples.shape[-1], hop), -(-window // hop)
     lead = [(0, 0)] * (samples.ndim - 1)
@@ -69,11 +70,14 @@ def frame(samples, window: int, hop: int):
 
 
 def power_spectrogram(samples, window: int, hop: int, fft: int):
-    """|STFT|^2 over Hann windows zero-padded to `fft`: [..., T] -> [..., 1 + T // hop, fft // 2 + 1]."""
+    """Return |STFT|^2 over Hann windows zero-padded to `fft`.
+
+    [..., T] -> [..., 1 + T // hop, fft // 2 + 1].
+    """
     spectrum = jnp.fft.rfft(frame(samples, window, hop) * hann(window), fft)
     return spectrum.real**2 + spectrum.imag**2
 
 
 def decibel(power, floor: float):
-    """10 log10(max(power, floor)): dB relative to a power of 1."""
+    """Return 10 log10(max(power, floor)): dB relative to a power of 1."""
     return 10 * jnp.log10(jnp.maximum(power, floor))

@@ -148,7 +148,7 @@ _RANGES = 'Dot: median; bar: the middle 80 %; line: smallest to largest. Bars of
 
 
 def _corpus(figures: Figures, index: int, u: Any, tables: Mapping, look: Look) -> dict:
-    """Return the template variables of one corpus's section: figures with captions, facts, notes."""
+    """Return the template variables of one corpus's section: figures, facts, notes."""
     name, shown = u.names[0], []
     rows = [r for r in tables['emotions'] if r['corpus'] == name]
     emotions = [r['emotion'] for r in rows]

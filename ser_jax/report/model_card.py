@@ -30,7 +30,7 @@ def write(
       scores: scores of this run; if empty, the card states that there are none.
       environment: content of environment.json.
       corpora: corpora that the run was trained on.
-      emotions: classes of the run; needed if `scores` is empty.
+      emotions: classes of the run, shown if `scores` is empty.
     """
     path = Path(path)
     page = _template().render(
@@ -54,7 +54,7 @@ def write(
 
 
 def _support(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, list[int]]]]:
-    """Return the emotions, and per corpus the test utterances of each (0 if it has no such class)."""
+    """Return the emotions, and per corpus the test utterances of each (0 if it has none)."""
     counts: dict[str, dict[str, int]] = {}
     for s in scores:
         # The confusion matrix counts an utterance once per seed (and per member that scored it).

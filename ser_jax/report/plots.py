@@ -1,6 +1,8 @@
-"""Arrays in, matplotlib Figures out: no pyplot state (safe in threads, without a display), white ground, print-ready.
+"""Figures of scores and trainings, as functions from arrays to matplotlib Figures.
 
-Colors are Okabe and Ito's (2008), told apart by color-blind readers; shape or words repeat whatever color says.
+They use no pyplot state, so they are safe in threads and need no display. The background is white,
+for print. The colors are those of Okabe and Ito (2008), which color-blind readers can distinguish;
+a marker, a line style or text repeats every distinction made by color.
 """
 
 import itertools
@@ -14,15 +16,17 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 BLUE, ORANGE, GREEN, PURPLE = '#0072B2', '#D55E00', '#009E73', '#B0578D'
 INK, MUTED, LINE = '#1f2933', '#667380', '#d9dee3'
 _BLUES = LinearSegmentedColormap.from_list('blues', ['#ffffff', '#cfe3f2', '#6aaed6', '#1f6fa8', '#08406f'])
-_THIN = 24  # members drawn one by one in a learning curve; the mean is over all of them
+_THIN = 24  # members with a line of their own in a learning curve; the mean is over all
 _MARKS = {'female': 'o', 'male': 's'}
 
 
 def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
-    """Rows the truth, columns the answer: share of the row as color and per cent, count below.
+    """Plot a confusion matrix: per cent of the row, as color and text, and counts.
 
     Args:
-      matrix: [C, C] counts. classes: C names. Rows without utterances stay white.
+      matrix: [C, C] counts, rows the labels, columns the predictions; an empty row stays white.
+      classes: C names.
+      title: title of the figure.
     """
     matrix = np.asarray(matrix, float)
     C, total = len(classes), matrix.sum(1, keepdims=True)
@@ -50,12 +54,16 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
 
 
 def learning_curves(records: Sequence[dict], title: str = '', chance: float | None = None) -> Figure:
-    """Training and validation loss, and validation UAR, over epochs: a thin line per member, a thick one the mean.
+    """Plot training and validation loss, and validation UAR, over epochs.
+
+    Thin lines are members, the thick line is their mean.
 
     Args:
-      records: of metrics.jsonl; those of kind 'epoch' are read: member, epoch, train_loss, valid_loss, valid_uar
-        (absent or None where not measured). Of a repeated (member, epoch), as after a resume, the last one counts.
-      chance: UAR of guessing, drawn as a dashed line.
+      records: records of metrics.jsonl. Those of kind 'epoch' are used: member, epoch, train_loss,
+        valid_loss, valid_uar (absent or None if not measured). If a (member, epoch) is repeated, as
+        after a resume, the last record counts.
+      title: prefix of the title of the losses.
+      chance: UAR of guessing, drawn as a dotted line.
     """
     figure = Figure(figsize=(6.8, 3.1), layout='constrained')
     left, right = figure.subplots(1, 2)
@@ -79,10 +87,14 @@ def learning_curves(records: Sequence[dict], title: str = '', chance: float | No
 
 
 def speakers(names: Sequence[str], uar, recall, sexes: Sequence[str], pooled: float, title: str = '') -> Figure:
-    """One row per speaker, best on top: UAR as a large dot (square: male), recall of every class as a thin tick.
+    """Plot a row per speaker, the best on top: UAR as marker (square: male), recalls as thin ticks.
 
     Args:
-      names, sexes: P. uar: [P]. recall: [P, C], nan where the speaker has no such utterance. pooled: UAR of them all.
+      names, sexes: one per speaker.
+      uar: [P].
+      recall: [P, C], nan for a class in which the speaker has no utterance.
+      pooled: UAR over all speakers.
+      title: title of the figure.
     """
     uar, recall = np.asarray(uar, float), np.asarray(recall, float).reshape(len(names), -1)
     order = np.argsort(np.where(np.isnan(uar), -1, uar), kind='stable')
@@ -110,10 +122,12 @@ def speakers(names: Sequence[str], uar, recall, sexes: Sequence[str], pooled: fl
 
 
 def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str], title: str = '') -> Figure:
-    """One row per score: the value with its interval, a tick at its chance level, its note in words.
+    """Plot a row per score: the value with its interval and note, and a tick at its chance level.
 
     Args:
-      labels, notes: R texts; rows whose note says 'inflated' are drawn hollow. value, low, high, chance: [R].
+      labels, notes: one per row; the marker is hollow if the note contains 'inflated'.
+      value, low, high, chance: [R].
+      title: title of the figure.
     """
     value, low, high = (np.asarray(x, float) for x in (value, low, high))
     R = len(labels)
@@ -138,10 +152,12 @@ def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str]
 
 
 def reliability_diagram(confidence, accuracy, count, title: str = '') -> Figure:
-    """Accuracy over confidence, the diagonal being honest; below, how many answers each bin holds.
+    """Plot accuracy over confidence, with the diagonal of perfect calibration, and counts below.
 
     Args:
-      confidence, accuracy: [bins], nan where empty. count: [bins].
+      confidence, accuracy: [bins], nan for an empty bin.
+      count: [bins], predictions per bin.
+      title: title of the figure.
     """
     confidence, accuracy, count = (np.asarray(x, float) for x in (confidence, accuracy, count))
     figure = Figure(figsize=(3.35, 3.1), layout='constrained')
@@ -165,7 +181,7 @@ def reliability_diagram(confidence, accuracy, count, title: str = '') -> Figure:
 
 
 def _curve(axes, records: Sequence[dict], key: str, color: str, label: str, style: str) -> None:
-    """Draws one quantity of all members; nothing where nobody measured it."""
+    """Draw one quantity of all members, or nothing if no record has it."""
     by_member: dict[str, dict[int, float]] = {}
     for r in records:
         if r.get('kind') == 'epoch' and r.get(key) is not None and np.isfinite(r[key]):
@@ -177,7 +193,7 @@ def _curve(axes, records: Sequence[dict], key: str, color: str, label: str, styl
     if len(curves) > 1:
         for i in np.unique(np.linspace(0, len(curves) - 1, _THIN).astype(int)):
             axes.plot(epochs, curves[i], color=color, linewidth=0.5, alpha=0.35)
-    known = ~np.isnan(curves)  # every epoch has a value of somebody
+    known = ~np.isnan(curves)  # every epoch has a value of at least one member
     mean = np.where(known, curves, 0).sum(0) / known.sum(0)
     axes.plot(epochs, mean, style, color=color, linewidth=1.8, label=label, marker='o' if epochs.size == 1 else '')
 
@@ -192,7 +208,7 @@ def dress(axes, title: str) -> None:
     axes.figure.set_facecolor('white')
     axes.set_title(
         short(title, 60), fontsize=10, color=INK, loc='left', parse_math=False
-    )  # a $ in a name is no formula
+    )  # parse_math: a $ in a name is no formula
     axes.tick_params(colors=INK, labelsize=8, color=LINE)
     axes.xaxis.label.set(fontsize=8.5, color=MUTED)
     axes.yaxis.label.set(fontsize=8.5, color=MUTED)
@@ -203,5 +219,5 @@ def dress(axes, title: str) -> None:
 
 
 def short(text: str, most: int = 22) -> str:
-    """The text, its middle left out where it would crowd the figure out."""
+    """Return the text, with its middle replaced by an ellipsis if it is longer than `most`."""
     return text if len(text) <= most else f'{text[: most // 2]}…{text[-(most // 2) + 1 :]}'

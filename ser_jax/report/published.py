@@ -1,4 +1,4 @@
-"""The table of published systems: what they print, what that was measured on, and what we measure, side by side."""
+"""Table of published systems: published scores with their test data, beside reproduced scores."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ NEEDS_WEIGHTS = 'needs weights'
 
 
 def cell(run: Mapping[str, Any] | None) -> str:
-    """One run in words: accuracy and UAR with intervals, notes, what it was tested on, how long it was trained.
+    """Return a run as text: accuracy and UAR with intervals, notes, test data, length of training.
 
     Args:
-      run: `scores` of one run, the headline first, and its `training` in words; None = weights were missing,
-        empty = its training stopped with an error.
+      run: `scores` of the run, the main one first, and its `training` as text. None if weights
+        were missing, empty if training stopped with an error.
     """
     if run is None:
         return NEEDS_WEIGHTS
@@ -37,7 +37,11 @@ def cell(run: Mapping[str, Any] | None) -> str:
 
 
 def lines(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """COLUMNS of every row: `system` and, where they ran, `own` and `speakers_k`."""
+    """Return the texts of each row by COLUMNS.
+
+    Args:
+      rows: each with a `system` and, for the protocols that ran, the runs `own` and `speakers_k`.
+    """
     cells = (
         (
             r['system'].title,
@@ -52,27 +56,33 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def renewed(before: list[dict[str, str]], lines: list[dict[str, str]], order: Sequence[str]) -> list[dict[str, str]]:
-    """The lines of an earlier table with those of the systems that ran again in their place, in the `order` of titles."""
+    """Return the lines of an earlier table, updated with those of systems that ran again.
+
+    Args:
+      before: lines of the earlier table.
+      lines: lines of the systems that ran again.
+      order: titles of all systems, in the order of the table.
+    """
     by_system = {line[COLUMNS[0]]: line for line in [*before, *lines]}
     return sorted(by_system.values(), key=lambda line: [*order, line[COLUMNS[0]]].index(line[COLUMNS[0]]))
 
 
 def markdown(lines: Iterable[Mapping[str, str]]) -> str:
-    """Return a Markdown table."""
+    """Return the table as Markdown for a README."""
     escaped = [[c.replace('|', '\\|') for c in line.values()] for line in lines]
     head = f'| {" | ".join(COLUMNS)} |\n|{"---|" * len(COLUMNS)}\n'
     return head + ''.join(f'| {" | ".join(row)} |\n' for row in escaped)
 
 
 def html(lines: Iterable[Mapping[str, str]]) -> Markup:
-    """Return a table of the report."""
+    """Return the table as HTML for the report."""
     row = lambda tag, cells: f'<tr>{"".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells)}</tr>'
     body = ''.join(row('td', [c.replace('*', '') for c in line.values()]) for line in lines)
     return Markup(f'<table><thead>{row("th", COLUMNS)}</thead><tbody>{body}</tbody></table>')
 
 
 def table(lines: Iterable[Mapping[str, str]]) -> Table:
-    """Return a rich table: a line in each cell for every statement."""
+    """Return the table for the console, without its last column, a line per statement."""
     result = Table(show_lines=True)
     for name in COLUMNS[:-1]:
         result.add_column(name, overflow='fold')

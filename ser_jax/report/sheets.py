@@ -1,4 +1,4 @@
-"""Sheets of recordings: waves and spectrograms of every class at quantiles of length, and what augmentation does to one."""
+"""Sheets of recordings: waves and spectrograms by class and length, before and after augmentation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,18 +12,20 @@ from ser_jax.audio.mel import mel_bank
 from ser_jax.report.plots import BLUE, INK, LINE, MUTED, dress, short
 from ser_jax.report.spreads import DOUBLE
 
-RANGE_DB = 70.0  # what lies further below a sheet's or panel's loudest is as dark as silence
-ROWS = 10  # classes on one sheet; more go on the next
+RANGE_DB = 70.0  # values further below the loudest of a sheet or panel are black
+ROWS = 10  # classes per sheet
 _COLORS = 'magma'
 _TICKS_HZ = (500, 1500, 5000)
-_BINS = 260  # columns of a wave: more than a panel has pixels
+_BINS = 260  # columns of a wave, more than a panel has pixels
 
 
 def waves(found: Sequence[Any]) -> Figure:
-    """Waves, a row per class, a column per quantile, each scaled to its own peak, which is written in the panel.
+    """Plot waves, a row per class, a column per quantile of length.
+
+    Each wave is scaled to its peak, which is written in its panel.
 
     Args:
-      found: of one corpus, with emotion, quantile, seconds, samples [T], rate_hz; those without samples stay empty.
+      found: `ser_jax.explore.exemplars.Example`s of one corpus; panels without samples stay empty.
     """
     figure, cells = _grid(found, 'amplitude', 'each to its own peak')
     for axes, e in cells:
@@ -33,14 +35,13 @@ def waves(found: Sequence[Any]) -> Figure:
 
 
 def spectrograms(found: Sequence[Any]) -> Figure:
-    """Linear spectrograms up to half of each recording's own rate; dB below its loudest point."""
+    """Plot linear spectrograms up to the Nyquist frequency, in dB below each one's loudest point."""
     top = max(e.rate_hz for e in found if e.samples is not None) / 2000
     figure, cells = _grid(found, 'frequency (kHz)', f'0 to {top:.3g} kHz', color=True)
     for axes, e in cells:
         if e.spectrogram is not None:
-            step = max(
-                1, e.spectrogram.shape[1] // 160
-            )  # a panel has no more pixels; the loudest bin stands for its step
+            # A panel has about 160 pixels; the loudest of `step` bins is drawn.
+            step = max(1, e.spectrogram.shape[1] // 160)
             bins = e.spectrogram.shape[1] // step * step
             image = e.spectrogram[:, :bins].reshape(len(e.spectrogram), -1, step).max(2)
             _image(axes, image - image.max(), e.seconds, e.rate_hz / 2000)
@@ -50,7 +51,7 @@ def spectrograms(found: Sequence[Any]) -> Figure:
 
 
 def mels(found: Sequence[Any]) -> Figure:
-    """Log-mel spectrograms as models see them, dB below each recording's loudest point."""
+    """Plot log-mel spectrograms (the input of models), in dB below each one's loudest point."""
     figure, cells = _grid(found, 'frequency (kHz)', f'{LOG_MEL.bands} mel bands', color=True)
     for axes, e in cells:
         _image(axes, e.mel - e.mel.max(), e.seconds, LOG_MEL.bands)
@@ -59,7 +60,7 @@ def mels(found: Sequence[Any]) -> Figure:
 
 
 def changed_mels(changes: Sequence[Any], id: str) -> Figure:
-    """A recording's log-mel before and after each augmentation, in one range of dB."""
+    """Plot a recording's log-mel before and after each augmentation, all in one range of dB."""
     figure = Figure(figsize=(DOUBLE, 1.5 * -(-len(changes) // 3) + 0.55), dpi=120, layout='constrained')
     grid = figure.subplots(-(-len(changes) // 3), 3, sharex=True, sharey=True, squeeze=False)
     high = float(changes[0].mel.max())
@@ -80,7 +81,10 @@ def changed_mels(changes: Sequence[Any], id: str) -> Figure:
 
 
 def changed_waves(changes: Sequence[Any], id: str) -> Figure:
-    """A recording's wave and log-mel before and after each augmentation, a column per change, in one range each."""
+    """Plot a recording's wave and log-mel before and after each augmentation, a column per change.
+
+    All waves share one range, and all log-mels another.
+    """
     figure = Figure(figsize=(DOUBLE, 2.9), dpi=120, layout='constrained')
     grid = figure.subplots(2, len(changes), sharex=True, sharey='row', squeeze=False)
     high, peak = float(changes[0].mel.max()), max(float(np.abs(c.samples).max()) for c in changes)
@@ -102,9 +106,9 @@ def changed_waves(changes: Sequence[Any], id: str) -> Figure:
 
 
 def _grid(found: Sequence[Any], quantity: str, scale: str, color: bool = False) -> tuple[Figure, list]:
-    """A figure of classes x quantiles with names and units, and (axes, example) of every panel that has one.
+    """Return a figure of classes x quantiles, and (axes, example) of each panel that has one.
 
-    Placed by hand: a solver takes seconds for fifty panels.
+    Panels are placed by fixed margins: the layout solver takes seconds for fifty panels.
     """
     rows = list(dict.fromkeys(e.emotion for e in found))
     columns = sorted({e.quantile for e in found})
@@ -120,10 +124,10 @@ def _grid(found: Sequence[Any], quantity: str, scale: str, color: bool = False) 
     ticks = MaxNLocator(3, steps=(1, 2, 5, 10)).tick_values(0, longest)
     for (r, c), axes in np.ndenumerate(grid):
         dress(axes, '')
-        # Shared axes would tell every panel of every other's limits: seconds for fifty of them.
+        # No shared axes: they propagate limits between all panels, which takes seconds for fifty.
         axes.tick_params(labelsize=6, length=2, labelbottom=r == len(rows) - 1, labelleft=c == 0)
         axes.set_xlim(0, longest)
-        axes.set_xticks(ticks[ticks < 0.85 * longest])  # the last would touch the next panel's first
+        axes.set_xticks(ticks[ticks < 0.85 * longest])  # later ones touch the next panel's
         if r == 0:
             axes.set_title(
                 f'{"length at quantile " if c == 0 else ""}{columns[c]:g}', fontsize=7, color=INK, loc='left'
@@ -151,7 +155,10 @@ def _grid(found: Sequence[Any], quantity: str, scale: str, color: bool = False) 
 
 
 def _wave(axes, samples: np.ndarray, rate_hz: int, peak: float | None = None) -> None:
-    """The envelope of a wave, lowest to highest sample of each stretch; without `peak`, to its own, which is written."""
+    """Draw a wave's envelope, from the lowest to the highest sample of each bin.
+
+    Without `peak`, the wave is scaled to its own peak, which is written in the panel.
+    """
     width = max(1, -(-len(samples) // _BINS))
     bins = np.pad(samples, (0, -len(samples) % width), mode='edge').reshape(-1, width)
     at = (np.arange(len(bins)) + 0.5) * width / rate_hz
@@ -167,7 +174,7 @@ def _wave(axes, samples: np.ndarray, rate_hz: int, peak: float | None = None) ->
 
 
 def _image(axes, frames: np.ndarray, seconds: float, top: float, high: float = 0.0):
-    """dB frames [F, M] as an image from 0 to `seconds` and 0 to `top`."""
+    """Draw dB frames [F, M] as an image from 0 to `seconds` and from 0 to `top`."""
     return axes.imshow(
         frames.T, cmap=_COLORS, vmin=high - RANGE_DB, vmax=high, aspect='auto', origin='lower', extent=(0, seconds, 0, top),
         interpolation='antialiased',
@@ -175,7 +182,7 @@ def _image(axes, frames: np.ndarray, seconds: float, top: float, high: float = 0
 
 
 def _mel_ticks(axes) -> None:
-    """Frequencies where they lie among the bands."""
+    """Label the axis of bands with frequencies."""
     bank = mel_bank(LOG_MEL.rate_hz, LOG_MEL.fft, LOG_MEL.bands, LOG_MEL.low_hz, LOG_MEL.high_hz)
     hz = np.fft.rfftfreq(LOG_MEL.fft, 1 / LOG_MEL.rate_hz)
     centers = (bank * hz[:, None]).sum(0) / bank.sum(0)

@@ -1,4 +1,4 @@
-"""Figures of what corpora hold: counts, lengths, rates, levels and words, by class. Arrays and rows in, Figures out.
+"""Figures of corpus statistics by class: counts, lengths, rates, levels, words.
 
 Widths are those of a paper's page (`DOUBLE`) or column (`SINGLE`), in inches.
 """
@@ -13,19 +13,22 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ser_jax.report.plots import BLUE, GREEN, INK, LINE, MUTED, ORANGE, PURPLE, dress, short
 
 SINGLE, DOUBLE = 3.5, 7.2
-# Okabe and Ito's colors without yellow, which white paper swallows; beyond them the marker tells classes apart.
+# Okabe and Ito's colors without yellow, which is invisible on white. With more classes than colors,
+# the marker distinguishes them.
 COLORS = (BLUE, '#E69F00', GREEN, ORANGE, PURPLE, '#56B4E9', INK, '#8C8C8C')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '<', '>', 'p', 'h')
-LIMIT = 25  # classes whose lines are drawn one by one
+LIMIT = 25  # most classes that have a line of quantiles
 _BLUES = LinearSegmentedColormap.from_list('counts', ['#ffffff', '#cfe3f2', '#6aaed6', '#1f6fa8', '#08406f'])
-_CELLS = 40  # columns of a matrix that still have room for numbers and names
+_CELLS = 40  # most columns of a matrix with room for numbers and names
 
 
 def counts(classes: Sequence[str], parts: Sequence[Mapping[str, Sequence[int]]], titles: Sequence[str]) -> Figure:
-    """Stacked bars: a row per class, a panel per way to divide it (by sex, by channel and intensity).
+    """Plot stacked bars, a row per class, a panel per breakdown (sex; channel and intensity).
 
     Args:
-      parts: per panel, what a stretch of the bar is -> [C] utterances. titles: per panel.
+      classes: C names.
+      parts: one per panel: the utterances [C] of each segment of the bars, by the segment's name.
+      titles: one per panel.
     """
     figure = Figure(figsize=(DOUBLE, max(1.9, 1.05 + 0.2 * len(classes))), layout='constrained')
     row = np.arange(len(classes))
@@ -56,10 +59,14 @@ def counts(classes: Sequence[str], parts: Sequence[Mapping[str, Sequence[int]]],
 
 
 def speakers(names: Sequence[str], sexes: Sequence[str], classes: Sequence[str], matrix) -> Figure:
-    """Plot utterances per speaker (column, women first) and class (row) as color and, where it fits, number.
+    """Plot utterances by speaker (columns, women first) and class (rows), as color and number.
+
+    Numbers and names are left out with more than `_CELLS` speakers.
 
     Args:
-      names, sexes: [P]. matrix: [P, C] counts.
+      names, sexes: [P].
+      classes: [C].
+      matrix: [P, C] counts.
     """
     order = sorted(range(len(names)), key=lambda i: (sexes[i], names[i]))
     matrix = np.asarray(matrix)[order].T
@@ -95,10 +102,12 @@ def speakers(names: Sequence[str], sexes: Sequence[str], classes: Sequence[str],
 
 
 def quantile_lines(values: Mapping[str, np.ndarray], quantity: str, step: bool = False) -> Figure:
-    """Left a line per class over the quantiles of its values, right mean (mark), minimum and maximum (bar) by class.
+    """Plot a class's quantiles as a line (left), and its mean as mark and extremes as bar (right).
 
     Args:
-      values: class -> [n] values, n > 0. quantity: with its unit, e.g. 'length (s)'. step: values are few and discrete.
+      values: values [n] by class, n > 0.
+      quantity: with its unit, e.g. 'length (s)'.
+      step: True if values are few and discrete.
     """
     figure = Figure(figsize=(DOUBLE, max(2.4, 1.0 + 0.2 * len(values))), layout='constrained')
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
@@ -135,11 +144,14 @@ def quantile_lines(values: Mapping[str, np.ndarray], quantity: str, step: bool =
 
 
 def frames_by_rate(rows: Sequence[Mapping], covered: float) -> Figure:
-    """Samples that hold a share of the recordings whole, over the rate they are resampled to; and who reaches the rate.
+    """Plot the window length and the share of recordings by sampling rate.
+
+    Left, the samples that contain a share of the recordings uncut, over the rate they are resampled
+    to. Right, the share of recordings made at this rate or higher.
 
     Args:
-      rows: of one corpus in `frames.csv`: rate_hz, share_at_or_above, samples_<per cent>.
-      covered: the share that is marked.
+      rows: rows of one corpus in `frames.csv`: rate_hz, share_at_or_above, samples_<per cent>.
+      covered: share that is marked.
     """
     figure = Figure(figsize=(DOUBLE, 2.6), layout='constrained')
     left, right = figure.subplots(1, 2)
@@ -171,10 +183,14 @@ def frames_by_rate(rows: Sequence[Mapping], covered: float) -> Figure:
 
 
 def ranges(names: Sequence[str], panels: Mapping[str, Sequence[Sequence[float] | float | None]]) -> Figure:
-    """A row per name, a panel per quantity: median (mark), tenth to ninetieth percentile (bar), extremes (hairline).
+    """Plot a row per name, a panel per quantity: median, 10th to 90th percentile, extremes.
+
+    The median is a mark, the percentiles are a bar, the extremes a hairline.
 
     Args:
-      panels: quantity with unit -> per name (min, q10, median, q90, max), or one share, drawn as a bar; None = unknown.
+      names: one per row.
+      panels: rows by quantity with its unit. A row is (min, q10, median, q90, max), a share (drawn
+        as a bar) or None if unknown.
     """
     figure = Figure(figsize=(DOUBLE, max(1.6, 0.85 + 0.2 * len(names))), layout='constrained')
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -208,7 +224,7 @@ def ranges(names: Sequence[str], panels: Mapping[str, Sequence[Sequence[float] |
 
 
 def shares(values: Mapping[str, np.ndarray], quantity: str) -> Figure:
-    """Cumulative shares of several corpora in one panel: which share of the values lies at or below x."""
+    """Plot the cumulative distributions of several corpora in one panel."""
     figure = Figure(figsize=(SINGLE, 2.6), layout='constrained')
     axes = figure.subplots()
     dress(axes, '')
@@ -226,7 +242,7 @@ def shares(values: Mapping[str, np.ndarray], quantity: str) -> Figure:
 
 
 def bars(classes: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Figure:
-    """A row per class, a panel per quantity, plain bars with their number."""
+    """Plot bars with their values, a row per class, a panel per quantity."""
     figure = Figure(figsize=(DOUBLE, max(1.6, 0.85 + 0.2 * len(classes))), layout='constrained')
     for axes, (quantity, values) in zip(
         figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
@@ -246,5 +262,5 @@ def bars(classes: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Figur
 
 
 def _inches(figure: Figure) -> float:
-    """About how high the panels of a figure of bars are: legends hang a fixed distance below them."""
+    """Return the approximate height of a figure's panels, to place legends below them."""
     return figure.get_figheight() - 0.9

@@ -1,4 +1,4 @@
-"""Scores on the console: one row each, with protocol, interval, counts and the words that must stand beside it."""
+"""Console table of scores, each with its protocol, interval, counts and note."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from ser_jax.scoring.scores import Score
 
 
 def table(scores: Sequence[Score], title: str = '') -> Table:
-    """A rich table of `ser_jax.scoring.scores.Score`s; the note (inflated, synthetic) stands right below the UAR.
+    """Return a rich table of scores, with the note (inflated, synthetic) right below the UAR.
 
-    Two lines a score, so that 80 columns hold all of it; only the first column folds.
+    Each score has two lines, so that it fits in 80 columns; only the first column folds.
     """
     result = Table(title=Text(title) if title else None, title_justify='left', box=None, pad_edge=False)
     result.add_column('system', overflow='fold')
@@ -26,7 +26,7 @@ def table(scores: Sequence[Score], title: str = '') -> Table:
         uar.append(f'\n{s.note}', 'bold yellow' if s.inflated or s.incomplete else 'cyan')
         if s.uar.by != 'speaker':
             uar.append(f' by {s.uar.by}', 'dim')
-        name = Text(system_name(s))  # Text: a [bracket] in a name is no markup
+        name = Text(system_name(s))  # Text, since a [bracket] in a name is no markup
         name.append(f'\n{s.corpus}, {s.protocol}, {s.modality}', 'dim')
         tested = f'{_count(s.utterances, "utterance")}\n{_count(s.speakers, "speaker")}, {_count(s.seeds, "seed")}'
         result.add_row(name, uar, f'{s.wa.value:.3f}', f'{s.macro_f1.value:.3f}', tested)
@@ -34,7 +34,7 @@ def table(scores: Sequence[Score], title: str = '') -> Table:
 
 
 def margins(scores: Sequence[Score]) -> list[str]:
-    """One sentence per paired comparison of a fused score with another modality of the same run."""
+    """Return a sentence per paired comparison of a fused score with another modality of its run."""
     return [
         f'{system_name(s)} on {s.corpus} ({s.protocol}): fused - {modality} = {m.value:+.3f} '
         f'[{m.low:+.3f}, {m.high:+.3f}] UAR{" " + s.note if s.note else ""}, paired by {m.by}'
