@@ -65,15 +65,15 @@ def _convolve_on_cpu(x, kernel, stride):
 
 def _convolve_gradient(stride, known, gradient):
     x, kernel = known
-    # The kernel's gradient is summed over a few utterances at a time, which halves its time for large
-    # arrays. It takes every n-th utterance, so that devices that share a batch exchange none.
+    # Sum the kernel's gradient over a few utterances at a time, which halves its time for large
+    # arrays; take every n-th utterance, so that devices that share a batch exchange none.
     by_kernel = lambda x, g: jax.vjp(lambda k: _convolve(x, k, stride), kernel)[1](g)[0]
     n = max(1, len(x) // _FEW)
     d_kernel = sum(by_kernel(x[i::n], gradient[i::n]) for i in range(n))
     if stride == (1, 1):
         return jax.vjp(lambda v: _convolve(v, kernel, stride), x)[1](gradient)[0], d_kernel
-    # XLA dilates the gradient with zeros by the stride and multiplies by these too; a matrix product
-    # and a sum over patches takes two thirds of that time.
+    # XLA dilates the gradient with zeros by the stride and multiplies by these too; a matrix
+    # product and a sum over patches takes two thirds of that time.
     d_patches = gradient @ kernel.reshape(-1, kernel.shape[-1]).T
     return jax.linear_transpose(lambda v: _patches(v, kernel.shape[0], stride), x)(d_patches)[0], d_kernel
 
@@ -84,8 +84,9 @@ _convolve_on_cpu.defvjp(lambda x, kernel, stride: (_convolve(x, kernel, stride),
 def max_pool(x, window: int, stride: int):
     """Max-pool over frames, padded as Keras does for 'same': [B F C] -> [B ceil(F/stride) C].
 
-    Written as a chain of maxima over shifted slices: on a CPU the gradient of XLA's window reduction
-    takes four to nine times as long, that of a maximum over an axis of stacked slices twenty times.
+    Written as a chain of maxima over shifted slices: on a CPU the gradient of XLA's window
+    reduction takes four to nine times as long, that of a maximum over an axis of stacked slices
+    twenty times.
     """
     steps = -(-x.shape[1] // stride)
     missing = max((steps - 1) * stride + window - x.shape[1], 0)
@@ -95,7 +96,7 @@ def max_pool(x, window: int, stride: int):
 
 
 def max_pool_2x2(x):
-    """Max-pool by 2 x 2: [B F M C] -> [B F // 2, M // 2, C]; an odd last row or column is dropped."""
+    """Max-pool by 2 x 2: [B F M C] -> [B F // 2, M // 2, C]; odd last rows or columns drop."""
     frames, bands = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     rows = jnp.maximum(x[:, 0:frames:2], x[:, 1:frames:2])
     return jnp.maximum(rows[:, :, 0:bands:2], rows[:, :, 1:bands:2])
@@ -127,7 +128,7 @@ class MaskedBatchNorm(nnx.Module):
             count = jnp.maximum(weight.sum() * alike, 1)
             # Bands, which share one mask value, are summed first: no masked copy of x is written.
             mean = _masked_sum(x, weight) / count
-            # E[x^2] - E[x]^2 takes one pass over x; inputs are near unit scale, so float32 suffices.
+            # E[x^2] - E[x]^2 takes one pass over x; inputs are near unit scale: float32 suffices.
             var = jnp.maximum(_masked_sum(jnp.square(x.astype(jnp.float32)), weight) / count - mean**2, 0)
             self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * mean
             self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * var
@@ -147,10 +148,10 @@ def _masked_sum(x, weight):
 class BiLSTM(nnx.Module):
     """Bidirectional LSTM (Hochreiter & Schmidhuber 1997) over real frames: [B F I] -> [B F 2H].
 
-    Both directions run stacked in one scan (`recur`); the input projection is outside of it. Padding
-    leaves the state unchanged, so the backward direction starts at the end of each utterance. The
-    forget gate's bias is initialized to 1; all weights are uniform in +-1/sqrt(H), also the recurrent
-    ones: orthogonal ones need a QR that hangs under `vmap` on two cores.
+    Both directions run stacked in one scan (`recur`); the input projection is outside of it.
+    Padding leaves the state unchanged, so the backward direction starts at the end of each
+    utterance. The forget gate's bias is initialized to 1; all weights are uniform in +-1/sqrt(H),
+    also the recurrent ones: orthogonal ones need a QR that hangs under `vmap` on two cores.
     """
 
     def __init__(self, inputs: int, hidden: int, *, dtype, rngs: nnx.Rngs):
@@ -168,8 +169,8 @@ class BiLSTM(nnx.Module):
         # One product for both directions; the second half is that of the backward direction, so its
         # frames are reversed.
         weights = jnp.concatenate(tuple(self.input[...]), -1).astype(self.dtype)
-        heard = x.transpose(1, 0, 2) @ weights + self.bias[...].reshape(-1).astype(self.dtype)  # [F B 8H]
-        forward, backward = jnp.split(heard, 2, -1)
+        heard = x.transpose(1, 0, 2) @ weights + self.bias[...].reshape(-1).astype(self.dtype)
+        forward, backward = jnp.split(heard, 2, -1)  # [F B 4H]
         gates = jnp.stack([forward, backward[::-1]], 1)  # [F 2 B 4H]
         real = jnp.stack([mask, mask[:, ::-1]]).transpose(2, 0, 1)[..., None]  # [F 2 B 1]
         out = recur(gates, self.recurrent[...].astype(self.dtype), real)
@@ -181,8 +182,8 @@ class BiLSTM(nnx.Module):
 def recur(gates, recurrent, real):
     """Scan LSTM cells over frames, both directions stacked; frames not `real` keep the state.
 
-    The gradient is explicit, so that the recurrent weights' gradient is one product over all frames;
-    automatic differentiation would accumulate it frame by frame.
+    The gradient is explicit, so that the recurrent weights' gradient is one product over all
+    frames; automatic differentiation would accumulate it frame by frame.
 
     Args:
       gates: input projections, [F 2 B 4H] in the order input, forget, candidate, output.
@@ -243,7 +244,10 @@ def _activations(gate):
 
 
 class AttentiveStatistics(nnx.Module):
-    """Attention-weighted mean and standard deviation over real frames (Okabe et al. 2018): [B F I] -> [B 2I]."""
+    """Attention-weighted mean and standard deviation over real frames: [B F I] -> [B 2I].
+
+    Source: Okabe et al. 2018.
+    """
 
     def __init__(self, inputs: int, hidden: int = 64, *, rngs: nnx.Rngs):
         self.project = nnx.Linear(inputs, hidden, rngs=rngs)

@@ -40,7 +40,7 @@ class Audio(nnx.Module):
 
 
 class Perceptron(nnx.Module):
-    """Multi-hot words [B W'] -> 16 -> 16 -> one sigmoid, for any number of classes, as published."""
+    """Multi-hot words [B W'] -> 16 -> 16 -> one sigmoid for any number of classes, as published."""
 
     def __init__(self, words: int, classes: int, *, rngs: nnx.Rngs):
         del classes
@@ -62,7 +62,7 @@ class Recurrent(nnx.Module):
 
     def __init__(self, words: int, classes: int, *, rngs: nnx.Rngs):
         self.first, self.second = nnx.Linear(words, 512, rngs=rngs), nnx.Linear(512, 512, rngs=rngs)
-        # The sequence has one step, so these only multiply the zero state; they count as parameters.
+        # The sequence has one step, so these multiply only the zero state but are parameters.
         self.first_again = nnx.Linear(512, 512, use_bias=False, rngs=rngs)
         self.second_again = nnx.Linear(512, 512, use_bias=False, rngs=rngs)
         self.dropout = nnx.Dropout(0.25)
@@ -125,7 +125,7 @@ class Model(nnx.Module):
 
 
 def multi_hot(tokens, words: int):
-    """Return 1.0 where one of the `words` most frequent words occurs: token ids [B W] -> [B words]."""
+    """Return 1.0 for each of the `words` most frequent words in token ids [B W]: [B words]."""
     rows = jnp.arange(len(tokens))[:, None]
     place = jnp.where(tokens >= _FIRST_WORD, tokens - _FIRST_WORD, words)  # out of range: dropped
     return jnp.zeros((len(tokens), words)).at[rows, place].set(1.0, mode='drop')

@@ -2,12 +2,12 @@
 
 VSR colors each 4 s window (fixed scale here) and trains the last dense layer, the last
 normalization and a head: 774,914 of 18.8 million parameters for two classes. DeepEmo puts an
-adapter, a convolution from one channel to three, before a frozen trunk, 14,373 parameters for seven
-classes, and its input are raw magnitudes: as published it lacks the preprocessing that InceptionV3
-expects.
+adapter, a convolution from one channel to three, before a frozen trunk: 14,373 trained parameters
+for seven classes. Its input is raw magnitudes: as published it lacks the preprocessing that
+InceptionV3 expects.
 
 `pretrained` loads the trunk's weights, not the constructor, so that a finished run does not need
-the weights file. If the trunk is frozen up to some unit, `activations` returns that unit's input,
+the weights file. If the first units of the trunk are frozen, `activations` returns their outputs,
 which can be cached per utterance.
 """
 
@@ -34,7 +34,7 @@ class Model(nnx.Module):
       bands: M.
       words: unused; this model has no text input.
       trunk: a name in `ser_jax.models.backbones`.
-      width: width multiplier of the trunk, 1.0 as published; narrower ones have no pretrained weights.
+      width: width multiplier of the trunk, 1.0 as published; others have no pretrained weights.
       weights: 'imagenet' = Keras' files; 'timm' = a .safetensors file, in a trunk that computes as
         torch's; 'none' = the whole trunk, of width < 1, is trained from scratch; 'random' = random
         weights of any width, frozen too, to test the path without a file, never for a result.

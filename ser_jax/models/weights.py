@@ -21,7 +21,10 @@ FOLDER = '$SER_JAX_WEIGHTS or ~/.cache/ser_jax/weights'
 
 
 class Published(NamedTuple):
-    """File of keras.applications without its top; URL and md5 from Keras 3's src/applications/*.py."""
+    """File of keras.applications without its top.
+
+    URL and md5 are in keras/src/applications/*.py of Keras 3.
+    """
 
     url: str
     size: int  # bytes, as Keras prints them during the download
@@ -176,7 +179,7 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} holds no layers; expected Keras' .h5 of weights (not .weights.h5); fetch it again")
     named = {}
     for kind, first in (('conv2d', 'c'), ('batch_normalization', 'b')):
-        # The first number depends on the layers that the process had created before; the order does not.
+        # The first number depends on layers that the process created before; the order does not.
         found = [m for layer in layers if layer[0] == first and (m := _NUMBERED.fullmatch(layer))]
         found.sort(key=lambda m: int(m[1] or 0))
         named |= {m[0]: f'{kind}_{i}' for i, m in enumerate(found, 1)}
