@@ -1,4 +1,4 @@
-"""Conv+BiLSTM on log-mel: strided convolution blocks, BiLSTM, attentive mean+std pooling, dense.
+"""Conv+BiLSTM on log-mel: 4 strided convolution blocks, BiLSTM, attentive mean+std pooling, dense.
 
 The convolutions stride early: at 1/8 of the frames and 1/16 of the bands the recurrence has 38
 steps for 3 s of speech, so that one member trains in minutes on two CPU cores.

@@ -96,7 +96,7 @@ def max_pool(x, window: int, stride: int):
 
 
 def max_pool_2x2(x):
-    """Max-pool by 2 x 2: [B F M C] -> [B F // 2, M // 2, C]; odd last rows or columns drop."""
+    """Max-pool by 2 x 2: [B F M C] -> [B F // 2, M // 2, C]; an odd row or column is dropped."""
     frames, bands = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     rows = jnp.maximum(x[:, 0:frames:2], x[:, 1:frames:2])
     return jnp.maximum(rows[:, :, 0:bands:2], rows[:, :, 1:bands:2])

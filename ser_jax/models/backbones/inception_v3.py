@@ -13,7 +13,7 @@ from flax import nnx
 from ser_jax.models.backbones.layers import Backbone, Conv, Norm, average_pool, max_pool, scaled
 
 # A step: torchvision's name, filters, kernel. A name with the suffix _1 or without a number begins
-# a branch; the input of both _2a and _2b is the output of _1. Keras numbers its layers in this order.
+# a branch; the input of both _2a and _2b is the output of _1. Keras numbers layers in this order.
 _STEM = (
     ('Conv2d_1a_3x3', 32, 3, 2, 'VALID'),
     ('Conv2d_2a_3x3', 32, 3, 1, 'VALID'),
