@@ -1,6 +1,7 @@
-"""The 1-D CNN of S. Burnwal's Kaggle notebook "Speech Emotion Recognition", over the 162 statistics as if in time.
+"""The 1-D CNN of S. Burnwal's Kaggle notebook "Speech Emotion Recognition".
 
-557,288 parameters for eight classes, 557,255 for seven, as published.
+It convolves over the 162 statistics as if they were a time axis. 557,288 parameters for eight
+classes, 557,255 for seven, as published.
 """
 
 import jax
@@ -14,10 +15,14 @@ FILTERS = (256, 256, 128, 64)
 
 
 class Model(nnx.Module):
-    """Four convolutions of 5, each pooled by 5 every 2, over `stats162` [B 1 162]; dense 32; dense C.
+    """Four convolutions over `stats162` [B 1 162]; dense 32; dense C.
+
+    Convolutions have kernel 5, each followed by max pooling with window 5 and stride 2.
 
     Args:
-      classes: C. bands: how many numbers describe an utterance. words: this model only listens.
+      classes: C.
+      bands: number of statistics per utterance.
+      words: unused; this model has no text input.
     """
 
     def __init__(self, classes: int, bands: int = 162, words: int = 0, *, dtype=jnp.float32, rngs: nnx.Rngs):
@@ -31,7 +36,8 @@ class Model(nnx.Module):
         self.classify = nnx.Linear(32, classes, rngs=rngs)
 
     def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
-        x = batch.features.reshape(len(batch.features), -1, 1)  # one frame of 162 numbers, read as if in time
+        # One frame of 162 statistics becomes 162 steps.
+        x = batch.features.reshape(len(batch.features), -1, 1)
         for i, convolve in enumerate(self.convolutions):
             x = max_pool(jax.nn.relu(convolve(x)), 5, 2)
             if i == 2:

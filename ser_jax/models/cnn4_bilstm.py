@@ -1,8 +1,9 @@
-"""Four convolution blocks and a BiLSTM as "Speech Sentiment Analysis with CNNs & LSTMs" describes them.
+"""Four convolution blocks and a BiLSTM, after "Speech Sentiment Analysis with CNNs & LSTMs".
 
-Its layer widths were never published: 16, 32, 64, 128 channels of 3 x 3, BatchNorm and 2 x 2 pooling are the plainest
-reading of its README. Its ten names, boredom and trusting among them, are a label set of ours (`data.emotions`): what
-no corpus of a run supports is masked and never presented as detectable.
+Its layer widths were never published: 16, 32, 64, 128 channels of 3 x 3, BatchNorm and 2 x 2
+pooling are the simplest reading of its README. Its ten names, boredom and trusting among them, are
+a label set of ours (`data.emotions`): emotions that no corpus of a run supports are masked and
+never presented as detectable.
 """
 
 from collections.abc import Sequence
@@ -20,10 +21,17 @@ NAMES = (
 
 
 class Model(nnx.Module):
-    """Log-mel [B F M] -> four blocks, each halving frames and bands -> BiLSTM, its mean over real frames -> dense C.
+    """Log-mel [B F M] -> four blocks -> BiLSTM -> mean over real frames -> dense C.
+
+    Each block halves frames and bands.
 
     Args:
-      classes: C. bands: M. words: this model only listens. channels: of the blocks. hidden: H of each direction.
+      classes: C.
+      bands: M.
+      words: unused; this model has no text input.
+      channels: output channels of each block.
+      hidden: H of each direction.
+      dropout: rate before the LSTM and before the classifier.
     """
 
     def __init__(
@@ -52,7 +60,7 @@ class Model(nnx.Module):
         x = jnp.where(frame_mask(length, batch.features.shape[1])[..., None], batch.features, 0)[..., None]
         for block in self.blocks:
             x, _ = block(x, length)
-            # Where the frames are odd in number the last one meets zeros: all values are above 0 after ReLU.
+            # An odd number of frames is padded with a zero frame, which never exceeds ReLU outputs.
             x = max_pool_2x2(jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))))
             length = -(-length // 2)
         x = self.lstm(self.dropout(x.reshape(*x.shape[:2], -1), rngs=rngs), length)

@@ -1,7 +1,7 @@
-"""Conv+BiLSTM on log-mel: four strided convolution blocks, a bidirectional LSTM, attentive mean+std pooling, dense.
+"""Conv+BiLSTM on log-mel: 4 strided convolution blocks, BiLSTM, attentive mean+std pooling, dense.
 
-The convolutions stride early: at 1/8 of the frames and 1/16 of the bands the recurrence has 38 steps for 3 s of speech, which is
-what lets one member train in minutes on two CPU cores.
+The convolutions stride early: at 1/8 of the frames and 1/16 of the bands the recurrence has 38
+steps for 3 s of speech, so that one member trains in minutes on two CPU cores.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ser_jax.models.layers import AttentiveStatistics, BiLSTM, Conv
 
 
 class Trunk(nnx.Module):
-    """Log-mel to one embedding per utterance: Batch -> [B D], D = 4 * hidden."""
+    """Network from log-mel to one embedding per utterance: Batch -> [B D], D = 4 * hidden."""
 
     def __init__(
         self,
@@ -55,12 +55,12 @@ class Model(nnx.Module):
     """Conv+BiLSTM emotion classifier; 235 k parameters as configured in configs/conv_bilstm.py.
 
     Args:
-      classes: C, the emotions told apart.
+      classes: C, the number of emotions.
       bands: M, the mel bands of the input.
-      words: the size of the vocabulary; this model only listens.
+      words: the size of the vocabulary, unused; this model has no text input.
       channels, kernels, strides: one entry per convolution block; a stride is (frames, bands).
       hidden: H of each LSTM direction.
-      dropout: before the LSTM and before the classifier.
+      dropout: rate before the LSTM and before the classifier.
     """
 
     def __init__(

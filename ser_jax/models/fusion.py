@@ -1,8 +1,9 @@
-"""Speech and text together: the conv+BiLSTM trunk and a text encoder, fused at feature level.
+"""Fusion of speech and text: the conv+BiLSTM trunk and a text encoder, fused at feature level.
 
-Each modality also has a classifier of its own, so that one training gives three honest scores (audio, text, fused) and
-a recording without a transcript is still answered, by the audio one. In training a modality is now and then missing
-for an utterance (modality dropout, Neverova et al. 2016), so that the fused classifier leans on neither.
+Each modality also has a classifier, so that one training gives three scores (audio, text, fused)
+and the audio classifier can predict recordings without a transcript. In training, modality dropout
+(Neverova et al. 2016) removes a modality from some utterances, so that the fused classifier does
+not depend on either alone.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from ser_jax.models.conv_bilstm import Trunk
 
 
 class TextEncoder(nnx.Module):
-    """Bag of contextual words: embeddings, one convolution over three words, mean and max: tokens [B W] -> [B 2D].
+    """Embeddings, one convolution over three words, mean and max: tokens [B W] -> [B 2D].
 
-    A text without words (all padding) gives zeros.
+    The output of a text without words (all padding) is zero.
     """
 
     def __init__(self, words: int, embedding: int, dropout: float, *, dtype, rngs: nnx.Rngs):
@@ -37,14 +38,14 @@ class TextEncoder(nnx.Module):
 
 
 class Model(nnx.Module):
-    """Feature-level fusion of speech and text, with audio-only and text-only classifiers beside it.
+    """Feature-level fusion of speech and text, with further audio-only and text-only classifiers.
 
     Args:
       classes, bands, channels, kernels, strides, hidden, dropout: as in `conv_bilstm`.
       words: the size of the vocabulary, padding and unknown included.
-      embedding: D of a word.
-      fused: width of the layer where both meet.
-      modality_dropout: how often one modality of an utterance is missing in training.
+      embedding: D, the width of a word embedding.
+      fused: width of the fusion layer.
+      modality_dropout: probability in training that one modality of an utterance is removed.
     """
 
     reads_text = True
@@ -89,7 +90,7 @@ class Model(nnx.Module):
         return Output(logits, embedding, {}, {**alone, 'fused': logits})
 
     def _present(self, batch: int, rngs):
-        """Return masks of present audio and present text, [B 1] each; at least one is present."""
+        """Return 1.0 where audio and where text are kept, [B 1] each; at least one always is."""
         if self.deterministic:
             return 1.0, 1.0
         draw = jax.random.uniform(rngs.dropout(), (batch, 1))

@@ -1,7 +1,7 @@
-"""Layers that keep one promise: frames past an utterance's length never reach any output.
+"""Layers with one invariant: frames past an utterance's length never affect an output.
 
-Masks are computed from lengths, statistics count real frames only, and convolutions see zeros where padding is, which
-is also what they see past the end of an unpadded utterance.
+Masks are computed from lengths, statistics count real frames only, and padding is zero before a
+convolution, as is the convolution's own padding past the end of an unpadded utterance.
 """
 
 import functools
@@ -12,14 +12,15 @@ from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
 
-_FEW = 16  # utterances in a convolution whose gradient by the kernel is taken at once
+_FEW = 16  # utterances per partial sum of a convolution's kernel gradient
 
 
 class Conv(nnx.Module):
-    """Strided 2-D convolution over (frames, bands), BatchNorm over real frames, activation; no bias (BatchNorm has one).
+    """Strided 2-D convolution over (frames, bands), BatchNorm over real frames, ReLU.
 
-    Padding is kernel // 2 on both sides, so that where an output frame looks does not depend on the input's length:
-    [B F M I] -> [B ceil(F/stride[0]) ceil(M/stride[1]) O].
+    [B F M I] -> [B ceil(F/stride[0]) ceil(M/stride[1]) O]. Padding is kernel // 2 on both sides, so
+    that the receptive field of an output frame does not depend on the input's length. There is no
+    bias, because BatchNorm has one.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: tuple[int, int], *, dtype, rngs: nnx.Rngs):
@@ -38,13 +39,13 @@ class Conv(nnx.Module):
 
 
 def _convolve(x, kernel, stride):
-    """[B F M I] * [k k I O] with zeros k // 2 around."""
+    """Convolve [B F M I] with [k k I O], with zero padding of k // 2."""
     pad = (kernel.shape[0] // 2,) * 2
     return jax.lax.conv_general_dilated(x, kernel, stride, (pad, pad), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 def _patches(x, size, stride):
-    """Return the patch of every output: [B F M I] -> [B F' M' size*size*I]."""
+    """Return the receptive field of every output: [B F M I] -> [B F' M' size*size*I]."""
     pad = size // 2
     frames, bands = -(-x.shape[1] // stride[0]), -(-x.shape[2] // stride[1])
     padded = jnp.pad(x, ((0, 0), (pad, pad + stride[0]), (pad, pad + stride[1]), (0, 0)))
@@ -58,21 +59,21 @@ def _patches(x, size, stride):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve_on_cpu(x, kernel, stride):
-    """XLA's convolution, with gradients that take it less time on a CPU than its own."""
+    """Convolve as XLA does, with gradients that are faster on a CPU than XLA's."""
     return _convolve(x, kernel, stride)
 
 
 def _convolve_gradient(stride, known, gradient):
     x, kernel = known
-    # By the kernel a few utterances at a time, which halves it where the arrays are large; every n-th, so that devices
-    # which share a batch need none of each other's.
+    # Sum the kernel's gradient over a few utterances at a time, which halves its time for large
+    # arrays; take every n-th utterance, so that devices that share a batch exchange none.
     by_kernel = lambda x, g: jax.vjp(lambda k: _convolve(x, k, stride), kernel)[1](g)[0]
     n = max(1, len(x) // _FEW)
     d_kernel = sum(by_kernel(x[i::n], gradient[i::n]) for i in range(n))
     if stride == (1, 1):
         return jax.vjp(lambda v: _convolve(v, kernel, stride), x)[1](gradient)[0], d_kernel
-    # XLA spreads the gradient out with zeros between, as far apart as the stride, and multiplies by these too; a product
-    # and a sum over patches takes two thirds of that.
+    # XLA dilates the gradient with zeros by the stride and multiplies by these too; a matrix
+    # product and a sum over patches takes two thirds of that time.
     d_patches = gradient @ kernel.reshape(-1, kernel.shape[-1]).T
     return jax.linear_transpose(lambda v: _patches(v, kernel.shape[0], stride), x)(d_patches)[0], d_kernel
 
@@ -81,10 +82,11 @@ _convolve_on_cpu.defvjp(lambda x, kernel, stride: (_convolve(x, kernel, stride),
 
 
 def max_pool(x, window: int, stride: int):
-    """Largest of `window` steps every `stride`, padded as Keras does for 'same': [B F C] -> [B ceil(F/stride) C].
+    """Max-pool over frames, padded as Keras does for 'same': [B F C] -> [B ceil(F/stride) C].
 
-    Written as a chain of maxima over shifted slices: on a CPU the gradient of XLA's own window reduction takes four to
-    nine times as long, that of a maximum over an axis of stacked slices twenty times.
+    Written as a chain of maxima over shifted slices: on a CPU the gradient of XLA's window
+    reduction takes four to nine times as long, that of a maximum over an axis of stacked slices
+    twenty times.
     """
     steps = -(-x.shape[1] // stride)
     missing = max((steps - 1) * stride + window - x.shape[1], 0)
@@ -94,20 +96,21 @@ def max_pool(x, window: int, stride: int):
 
 
 def max_pool_2x2(x):
-    """The largest of every 2 x 2 cells: [B F M C] -> [B F // 2, M // 2, C]; an odd last row or column is left out."""
+    """Max-pool by 2 x 2: [B F M C] -> [B F // 2, M // 2, C]; an odd row or column is dropped."""
     frames, bands = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     rows = jnp.maximum(x[:, 0:frames:2], x[:, 1:frames:2])
     return jnp.maximum(rows[:, :, 0:bands:2], rows[:, :, 1:bands:2])
 
 
 class MaskedBatchNorm(nnx.Module):
-    """BatchNorm whose statistics count real frames only (Ioffe & Szegedy 2015); running averages in evaluation.
+    """BatchNorm whose statistics count real frames only (Ioffe & Szegedy 2015).
 
-    Under `model.train()` it uses and updates from the batch; under `model.eval()` it uses the running averages.
+    Under `model.train()` it normalizes by the statistics of the batch and updates the running
+    averages; under `model.eval()` it normalizes by the running averages.
     """
 
     def __init__(self, features: int, *, momentum: float = 0.9, epsilon: float = 1e-5, rngs: nnx.Rngs):
-        del rngs  # nothing is drawn
+        del rngs  # unused: no random initialization
         self.scale = nnx.Param(jnp.ones(features))
         self.bias = nnx.Param(jnp.zeros(features))
         self.mean = nnx.BatchStat(jnp.zeros(features))
@@ -116,16 +119,16 @@ class MaskedBatchNorm(nnx.Module):
         self.use_running_average = False
 
     def __call__(self, x, mask):
-        """x [..., features], mask broadcastable to x with a last axis of 1."""
+        """Normalize x [..., features]; mask is broadcastable to x, its last axis is 1."""
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
             weight = mask.astype(jnp.float32)
-            alike = x.size // x.shape[-1] // weight.size  # cells that share one weight
+            alike = x.size // x.shape[-1] // weight.size  # elements that share one weight
             count = jnp.maximum(weight.sum() * alike, 1)
-            # Bands, which the mask does not tell apart, are summed first: no masked copy of x is written.
+            # Bands, which share one mask value, are summed first: no masked copy of x is written.
             mean = _masked_sum(x, weight) / count
-            # E[x^2] - E[x]^2 in one pass over x: inputs are near unit scale, so float32 has digits to spare.
+            # E[x^2] - E[x]^2 takes one pass over x; inputs are near unit scale: float32 suffices.
             var = jnp.maximum(_masked_sum(jnp.square(x.astype(jnp.float32)), weight) / count - mean**2, 0)
             self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * mean
             self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * var
@@ -134,7 +137,10 @@ class MaskedBatchNorm(nnx.Module):
 
 
 def _masked_sum(x, weight):
-    """sum of x * weight over all axes but the last, in float32; over those of size 1 in `weight` before it weighs."""
+    """Sum x * weight over all axes but the last, in float32.
+
+    Axes of size 1 in `weight` are summed before the multiplication.
+    """
     alike = tuple(a for a in range(x.ndim - 1) if weight.shape[a] == 1)
     return (x.astype(jnp.float32).sum(alike, keepdims=True) * weight).sum(tuple(range(x.ndim - 1)))
 
@@ -142,9 +148,10 @@ def _masked_sum(x, weight):
 class BiLSTM(nnx.Module):
     """Bidirectional LSTM (Hochreiter & Schmidhuber 1997) over real frames: [B F I] -> [B F 2H].
 
-    Both directions run stacked in one scan (`recur`) with the input projection outside it. Padding leaves the state as it was,
-    so the backward direction starts at each utterance's own end. The forget gate's bias starts at 1; weights are
-    uniform in 1/sqrt(H), the recurrent ones too: orthogonal ones need a QR that hangs under `vmap` on two cores.
+    Both directions run stacked in one scan (`recur`); the input projection is outside of it.
+    Padding leaves the state unchanged, so the backward direction starts at the end of each
+    utterance. The forget gate's bias is initialized to 1; all weights are uniform in +-1/sqrt(H),
+    also the recurrent ones: orthogonal ones need a QR that hangs under `vmap` on two cores.
     """
 
     def __init__(self, inputs: int, hidden: int, *, dtype, rngs: nnx.Rngs):
@@ -159,10 +166,11 @@ class BiLSTM(nnx.Module):
     def __call__(self, x, length):
         x = x.astype(self.dtype)
         mask = frame_mask(length, x.shape[1])
-        # One product for both directions; the second half is what the backward one hears, so its frames are turned round.
+        # One product for both directions; the second half is that of the backward direction, so its
+        # frames are reversed.
         weights = jnp.concatenate(tuple(self.input[...]), -1).astype(self.dtype)
-        heard = x.transpose(1, 0, 2) @ weights + self.bias[...].reshape(-1).astype(self.dtype)  # [F B 8H]
-        forward, backward = jnp.split(heard, 2, -1)
+        heard = x.transpose(1, 0, 2) @ weights + self.bias[...].reshape(-1).astype(self.dtype)
+        forward, backward = jnp.split(heard, 2, -1)  # [F B 4H]
         gates = jnp.stack([forward, backward[::-1]], 1)  # [F 2 B 4H]
         real = jnp.stack([mask, mask[:, ::-1]]).transpose(2, 0, 1)[..., None]  # [F 2 B 1]
         out = recur(gates, self.recurrent[...].astype(self.dtype), real)
@@ -172,13 +180,13 @@ class BiLSTM(nnx.Module):
 
 @jax.custom_vjp
 def recur(gates, recurrent, real):
-    """LSTM cells over frames, both directions side by side; where a frame is not `real` the state stays as it was.
+    """Scan LSTM cells over frames, both directions stacked; frames not `real` keep the state.
 
-    Its gradient is written out so that the recurrent weights' is one product over all frames, where automatic
-    differentiation adds one up frame by frame.
+    The gradient is explicit, so that the recurrent weights' gradient is one product over all
+    frames; automatic differentiation would accumulate it frame by frame.
 
     Args:
-      gates: what the input says, [F 2 B 4H] in the order input, forget, candidate, output.
+      gates: input projections, [F 2 B 4H] in the order input, forget, candidate, output.
       recurrent: [2 H 4H].
       real: bool [F 2 B 1].
 
@@ -207,7 +215,7 @@ def _recur(gates, recurrent, real):
 def _recur_gradient(known, gradient):
     opened, cells, outs, recurrent, real = known
     before = lambda states: jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
-    turned = jax.lax.optimization_barrier(recurrent.transpose(0, 2, 1))  # once, not in every frame
+    turned = jax.lax.optimization_barrier(recurrent.transpose(0, 2, 1))  # once, not in each frame
 
     def step(state, inputs):
         d_cell, d_out = state
@@ -236,7 +244,10 @@ def _activations(gate):
 
 
 class AttentiveStatistics(nnx.Module):
-    """Attention-weighted mean and standard deviation over real frames (Okabe et al. 2018): [B F I] -> [B 2I]."""
+    """Attention-weighted mean and standard deviation over real frames: [B F I] -> [B 2I].
+
+    Source: Okabe et al. 2018.
+    """
 
     def __init__(self, inputs: int, hidden: int = 64, *, rngs: nnx.Rngs):
         self.project = nnx.Linear(inputs, hidden, rngs=rngs)

@@ -1,8 +1,8 @@
-"""The shallow CNN of DeepEmo (wolfgangjblack/DeepEmo) on spectrogram pictures, as published and as it should have been.
+"""The shallow CNN of DeepEmo (wolfgangjblack/DeepEmo) on spectrogram images, published and pooled.
 
-As published it flattens 1,560,384 numbers into a dense layer: 199,732,663 parameters for seven classes. `pooled=True`
-averages each channel over the picture instead: 5 k parameters, the same convolutions. The L2 penalty on its dense layer, of a
-strength that is not on record, is left out.
+As published it flattens 1,560,384 activations into a dense layer: 199,732,663 parameters for seven
+classes. `pooled=True` averages each channel over the image instead: 5 k parameters, the same
+convolutions. The L2 penalty on its dense layer, whose strength is not documented, is left out.
 """
 
 import jax
@@ -12,17 +12,20 @@ from flax import nnx
 from ser_jax.contract import Batch, Output
 from ser_jax.models.layers import max_pool_2x2
 
-# Pictures that go through the convolutions side by side. They make 50 MB of numbers of each picture, and a step of 32
-# at once, with what its gradient remembers, took four times as long: the machine was busy handing out memory.
+# Number of images per pass through the convolutions. Each image has 50 MB of activations; a step of
+# 32 images at once, with the residuals of its gradient, took four times as long, allocating memory.
 _AT_ONCE = 4
 
 
 class Model(nnx.Module):
-    """Two 3 x 3 convolutions of 16, pooled by 2, dense 128, dense C: [B F M] -> C.
+    """Two 3 x 3 convolutions of 16 channels, 2 x 2 pooling, dense 128, dense C: [B F M] -> C.
 
     Args:
-      classes: C. bands: M. words: this model only listens. steps: F, the fixed length of the front end.
-      pooled: average over the picture before the dense layer.
+      classes: C.
+      bands: M.
+      words: unused; this model has no text input.
+      steps: F, the fixed length of the front end.
+      pooled: average over the image before the dense layer.
     """
 
     def __init__(
@@ -48,9 +51,10 @@ class Model(nnx.Module):
         pictures = batch.features[..., None]
         seen = jax.checkpoint(lambda x: max_pool_2x2(jax.nn.relu(self.second(jax.nn.relu(self.first(x))))))
         few = max(n for n in range(1, _AT_ONCE + 1) if len(pictures) % n == 0)
+        # Take every n-th image, so that devices that share a batch exchange none.
         parts = (
             len(pictures) // few
-        )  # every n-th picture, so that devices which share a batch need none of each other's
+        )
         x = jnp.stack([seen(pictures[i::parts]) for i in range(parts)], 1)
         x = x.reshape(len(pictures), *x.shape[2:])
         x = self.dropout(x, rngs=rngs)

@@ -1,7 +1,8 @@
-"""The 1-D CNN of Speech-Emotion-Analyzer (M. Puthran, github.com/MITESHPUTHRANNEU): sex x emotion from a 216-step curve.
+"""The 1-D CNN of Speech-Emotion-Analyzer (M. Puthran, github.com/MITESHPUTHRANNEU).
 
-Its notebook shows one network and its repository ships another; both are here, with the parameters they print for ten
-classes: 364,170 (`variant='notebook'`) and 445,578 (`variant='saved'`).
+It classifies sex x emotion from a 216-step curve. Its notebook shows one network and its repository
+ships another; both are here, with the parameters they print for ten classes: 364,170
+(`variant='notebook'`) and 445,578 (`variant='saved'`).
 """
 
 import jax
@@ -11,7 +12,7 @@ from flax import nnx
 from ser_jax.contract import Batch, InputError, Output
 from ser_jax.models.layers import max_pool
 
-# (filters, dropout after) of each convolution before and after the pooling.
+# (filters, dropout rate) of each convolution before and after the pooling.
 _LAYERS = {
     'notebook': (((256, 0.0), (128, 0.1)), ((128, 0.0), (128, 0.0))),
     'saved': (((128, 0.0), (128, 0.1)), ((128, 0.0), (128, 0.0), (128, 0.2), (128, 0.0))),
@@ -19,10 +20,12 @@ _LAYERS = {
 
 
 class Model(nnx.Module):
-    """Convolutions of 5 over the frames of `mfcc_curve` [B 216 1], pooled by 8, flattened, dense.
+    """Convolutions (kernel 5) over the frames of `mfcc_curve` [B 216 1], pooling by 8, dense.
 
     Args:
-      classes: C. bands: channels of the input. words: this model only listens.
+      classes: C.
+      bands: channels of the input.
+      words: unused; this model has no text input.
       steps: frames of the input, all of them used: the front end's length is fixed.
       variant: 'notebook' or 'saved'.
     """

@@ -1,8 +1,9 @@
-"""STSaM (basecoder0/STSaM_Demo): a 1-D CNN on a 216-step curve and a small text network, fused by their decisions.
+"""STSaM (basecoder0/STSaM_Demo): a 1-D CNN on a 216-step curve and a text network, fused late.
 
-462,571 parameters for two classes with the MLP, as published. What meets is the answers (three numbers for two
-classes), not the features; the published system trained on reviews paired with utterances by their label, so its text
-carries the answer: that pairing exists here only as `protocol='leaky_label_pairing'`.
+462,571 parameters for two classes with the MLP, as published. The fusion layer takes probabilities
+(three numbers for two classes), not features. The published system trained on reviews paired with
+utterances by their label, so its text contains the label: that pairing exists here only as
+`protocol='leaky_label_pairing'`.
 """
 
 import jax
@@ -16,7 +17,10 @@ _FIRST_WORD = 2  # token ids below are padding and unknown words
 
 
 class Audio(nnx.Module):
-    """Three convolutions of 5, pooled by 8, one more, dense 16, dense C: [B 216 1] -> logits [B C], features [B 16]."""
+    """Three convolutions (kernel 5), pooling by 8, one more convolution, dense 16, dense C.
+
+    [B 216 1] -> logits [B C], features [B 16].
+    """
 
     def __init__(self, classes: int, bands: int, steps: int, *, dtype, rngs: nnx.Rngs):
         conv = lambda inputs: nnx.Conv(inputs, 128, (5,), padding='SAME', dtype=dtype, rngs=rngs)
@@ -36,7 +40,7 @@ class Audio(nnx.Module):
 
 
 class Perceptron(nnx.Module):
-    """Multi-hot words [B W'] -> 16 -> 16 -> one sigmoid, for any number of classes, as published."""
+    """Multi-hot words [B W'] -> 16 -> 16 -> one sigmoid for any number of classes, as published."""
 
     def __init__(self, words: int, classes: int, *, rngs: nnx.Rngs):
         del classes
@@ -51,11 +55,14 @@ class Perceptron(nnx.Module):
 
 
 class Recurrent(nnx.Module):
-    """Two simple recurrences of 512 over one step [B 1 W'], as the three-class picture has it; dense 32; softmax C."""
+    """Two simple RNNs of 512 over one step [B 1 W']; dense 32; softmax C.
+
+    The layers are those in the published figure of the three-class network.
+    """
 
     def __init__(self, words: int, classes: int, *, rngs: nnx.Rngs):
         self.first, self.second = nnx.Linear(words, 512, rngs=rngs), nnx.Linear(512, 512, rngs=rngs)
-        # The sequence has one step, so these never meet anything but the zero state; they count as parameters.
+        # The sequence has one step, so these multiply only the zero state but are parameters.
         self.first_again = nnx.Linear(512, 512, use_bias=False, rngs=rngs)
         self.second_again = nnx.Linear(512, 512, use_bias=False, rngs=rngs)
         self.dropout = nnx.Dropout(0.25)
@@ -70,13 +77,15 @@ class Recurrent(nnx.Module):
 
 
 class Model(nnx.Module):
-    """Audio and text networks and the layer where their probabilities meet.
+    """Audio and text networks and the layer that fuses their probabilities.
 
     Args:
-      classes: C. bands: channels of `mfcc_curve`. words: the vocabulary, padding and unknown included.
-      most_words: width of the multi-hot text input, 10,000 as published; rarer words are not read.
+      classes: C.
+      bands: channels of `mfcc_curve`.
+      words: the size of the vocabulary, padding and unknown included.
+      most_words: width of the multi-hot text input, 10,000 as published; rarer words are ignored.
       steps: frames of the input.
-      reader: 'mlp' or 'rnn'.
+      reader: the text network, 'mlp' or 'rnn'.
     """
 
     reads_text = True
@@ -107,8 +116,8 @@ class Model(nnx.Module):
         said = jax.nn.sigmoid(text) if self.text.outputs == 1 else jax.nn.softmax(text)
         heard = jax.nn.softmax(audio)
         together = lambda said, heard: self.meet(jnp.concatenate([said, heard], -1))
-        # A branch learns its meaning through this layer alone, which may turn it round: what it says by itself is what
-        # the layer makes of it beside a branch that says nothing.
+        # A branch is trained through the fusion layer alone, which may invert its classes. Its own
+        # prediction is therefore the output of that layer with the other branch uniform.
         undecided = lambda p: jnp.full_like(p, 0.5 if p.shape[-1] == 1 else 1 / p.shape[-1])
         logits = together(said, heard)
         alone_audio, alone_text = together(undecided(said), heard), together(said, undecided(heard))
@@ -116,7 +125,7 @@ class Model(nnx.Module):
 
 
 def multi_hot(tokens, words: int):
-    """1.0 for each of the `words` most frequent words that occurs: token ids [B W] -> [B words]."""
+    """Return 1.0 for each of the `words` most frequent words in token ids [B W]: [B words]."""
     rows = jnp.arange(len(tokens))[:, None]
     place = jnp.where(tokens >= _FIRST_WORD, tokens - _FIRST_WORD, words)  # out of range: dropped
     return jnp.zeros((len(tokens), words)).at[rows, place].set(1.0, mode='drop')

@@ -1,12 +1,14 @@
-"""Transfer from photographs: VSR's DenseNet201 on colored spectrograms, and DeepEmo's InceptionV3 behind an adapter.
+"""Transfer from ImageNet: VSR's DenseNet201 on colored spectrograms, DeepEmo's InceptionV3.
 
-VSR colors each 4 s window (fixed scale here) and trains the last dense layer, the last normalization and a head: 774,914
-of 18.8 million parameters for two classes. DeepEmo puts a convolution from one channel to three before a trunk of which
-nothing is trained, 14,373 parameters for seven classes, and feeds it magnitudes as they are: the preprocessing that
-InceptionV3 expects is missing as published.
+VSR colors each 4 s window (fixed scale here) and trains the last dense layer, the last
+normalization and a head: 774,914 of 18.8 million parameters for two classes. DeepEmo puts an
+adapter, a convolution from one channel to three, before a frozen trunk: 14,373 trained parameters
+for seven classes. Its input is raw magnitudes: as published it lacks the preprocessing that
+InceptionV3 expects.
 
-The trunk is filled by `pretrained`, not in the constructor: a finished run is read without the file. Where a trunk is
-frozen up to some unit, `activations` gives what stands there, so that it need be computed only once per utterance.
+`pretrained` loads the trunk's weights, not the constructor, so that a finished run does not need
+the weights file. If the first units of the trunk are frozen, `activations` returns their outputs,
+which can be cached per utterance.
 """
 
 import hashlib
@@ -25,25 +27,28 @@ WEIGHTS = ('imagenet', 'timm', 'random', 'none')
 
 
 class Model(nnx.Module):
-    """A trunk trained on ImageNet, averaged over the picture; dense layers; C.
+    """ImageNet trunk, average over the image, dense layers, C.
 
     Args:
-      classes: C. bands: M. words: this model only listens.
-      trunk: a name of `ser_jax.models.backbones`.
-      width: of the trunk, 1.0 as published; a narrower one has no pretrained weights.
-      weights: 'imagenet' = Keras' files; 'timm' = a .safetensors file, in a trunk that computes as torch's; 'none' = the
-        whole of a trunk with width < 1 is trained from scratch; 'random' = drawn at any width and frozen all the same, to
-        exercise the path without a file, never for a result.
-      view: 'picture' colors decibels [B F M] of `vsr_spectrogram`; 'adapter' lets a convolution make three channels of
-        [B F M] as it is.
-      dense: sizes of the layers before the last. dropout: after each of them.
-      trainable: beginnings of the names, as Keras has them, of the layers or units that are trained.
+      classes: C.
+      bands: M.
+      words: unused; this model has no text input.
+      trunk: a name in `ser_jax.models.backbones`.
+      width: width multiplier of the trunk, 1.0 as published; others have no pretrained weights.
+      weights: 'imagenet' = Keras' files; 'timm' = a .safetensors file, in a trunk that computes as
+        torch's; 'none' = the whole trunk, of width < 1, is trained from scratch; 'random' = random
+        weights of any width, frozen too, to test the path without a file, never for a result.
+      view: 'picture' colors decibels [B F M] of `vsr_spectrogram`; 'adapter' maps [B F M] to three
+        channels by a convolution.
+      dense: sizes of the layers before the last.
+      dropout: rate after each of them.
+      trainable: prefixes of Keras' names of the layers or units to train.
 
     Attributes:
-      frozen_units: how many units of the trunk stand before the first parameter that is trained; 0 behind an adapter.
+      frozen_units: number of units before the first trained parameter; 0 behind an adapter.
 
     Raises:
-      InputError: arguments that are not known or do not go together.
+      InputError: unknown or incompatible arguments.
     """
 
     def __init__(
@@ -65,7 +70,7 @@ class Model(nnx.Module):
         _check(view, weights, width)
         self.name, self.view, self.weights = trunk, view, weights
         style = 'torch' if weights == 'timm' else 'keras'
-        # What a file will fill need not be drawn; what stands in for one is the same in every member.
+        # Weights to be loaded from a file are not drawn; random ones are the same in every member.
         drawn = {'none': rngs, 'random': nnx.Rngs(0)}.get(weights)
         self.trunk = backbones.by_name(trunk)(width, style, dtype=dtype, rngs=drawn)
         frozen = 0 if weights == 'none' else backbones.freeze(self.trunk, tuple(trainable))
@@ -81,19 +86,19 @@ class Model(nnx.Module):
         self.classify = nnx.Linear(inputs, classes, rngs=rngs)
 
     def pretrained(self) -> None:
-        """Fills the trunk from its file, where `weights` names one; for a new member, outside of any tracing.
+        """Load the trunk's file, if `weights` names one; call it for a new member, untraced.
 
         Raises:
-          InputError: the file is not there (the message says how to get it) or does not fit.
+          InputError: the file is missing (the message has the command to get it) or does not fit.
         """
         if self.weights in ('imagenet', 'timm'):
             weights.load(self.trunk, weights.need(self.name, self.trunk.style))
 
     def begins_with(self) -> str:
-        """Return an identifier of the trunk's initial weights: a hash of their file, or the way they are drawn.
+        """Return a fingerprint of the trunk's initial weights: their file's SHA-256, or `weights`.
 
         Raises:
-          InputError: the file is not there (the message says how to get it).
+          InputError: the file is missing (the message has the command to get it).
         """
         if self.weights not in ('imagenet', 'timm'):
             return self.weights
@@ -101,10 +106,12 @@ class Model(nnx.Module):
             return hashlib.file_digest(file, 'sha256').hexdigest()
 
     def activations(self, features):
-        """Return the frozen units' outputs for [B F M], flattened to [B A]; `__call__` takes them as [B 1 A].
+        """Return the outputs of the frozen units for [B F M], flattened: [B A].
+
+        `__call__` takes them as [B 1 A], in float16 at least.
 
         Raises:
-          InputError: an adapter that is trained stands before them.
+          InputError: a trained adapter precedes the frozen units.
         """
         if self.view == 'adapter':
             raise InputError("view='adapter' trains what stands before the trunk; nothing can be computed once for all")
@@ -126,13 +133,13 @@ class Model(nnx.Module):
         return Output(logits, x, {}, {'audio': logits})
 
     def _pixels(self, features):
-        """Decibels [B F M] -> [B S S 3] as the trunk expects them."""
+        """Convert decibels [B F M] to the trunk's input [B S S 3]."""
         of = VSR_SPECTROGRAM
         decibels = jnp.swapaxes(features, 1, 2)
         return self.trunk.preprocess(picture(decibels, of.low_db, of.high_db, self.trunk.size))
 
     def _square(self, flat):
-        """Activations [B 1 A] as they stood before they were flattened: [B s s C]."""
+        """Reshape flattened activations [B 1 A] to [B s s C]."""
         channels = self.trunk.channels[self.frozen_units - 1] if self.frozen_units else 3
         side = math.isqrt(flat.shape[-1] // channels)
         if side * side * channels != flat.shape[-1]:

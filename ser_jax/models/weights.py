@@ -1,7 +1,8 @@
-"""Pretrained weights of the trunks: where they lie, and how a published file becomes the variables of one.
+"""Pretrained weights of the trunks: location of the files and loading into a trunk's variables.
 
-Two kinds of files are read: Keras' `.h5` (groups by layer, as keras.applications publishes them) into trunks of style
-'keras', and `.safetensors` of timm or torchvision into those of style 'torch'. Every tensor is accounted for both ways.
+Two kinds of files are read: Keras' `.h5` (groups by layer, as keras.applications publishes them)
+into trunks of style 'keras', and `.safetensors` of timm or torchvision into those of style 'torch'.
+A missing tensor and an unexpected one are both errors.
 """
 
 import json
@@ -20,15 +21,18 @@ FOLDER = '$SER_JAX_WEIGHTS or ~/.cache/ser_jax/weights'
 
 
 class Published(NamedTuple):
-    """A file of keras.applications, without its top: keras/src/applications/*.py of Keras 3 names URL and md5."""
+    """File of keras.applications without its top.
+
+    URL and md5 are in keras/src/applications/*.py of Keras 3.
+    """
 
     url: str
-    size: int  # bytes, as Keras prints them while it downloads
+    size: int  # bytes, as Keras prints them during the download
     md5: str
 
     @property
     def name(self) -> str:
-        """Name of the weights file."""
+        """Name of the file."""
         return self.url.rsplit('/', 1)[-1]
 
 
@@ -46,7 +50,7 @@ PUBLISHED = {
 }
 TIMM = {name: {'xception': 'legacy_xception'}.get(name, name) for name in BACKBONES}
 
-# Keras' words for a weight, also those of Keras 1, and torch's.
+# Names of weights in Keras, Keras 1 and torch.
 _KERAS_1 = {'W': 'kernel', 'b': 'bias', 'running_mean': 'moving_mean', 'running_std': 'moving_variance'}
 _TORCH = {
     'kernel': 'weight',
@@ -58,7 +62,7 @@ _TORCH = {
     'depthwise_kernel': 'conv1.weight',
     'pointwise_kernel': 'pointwise.weight',
 }
-# What a file may hold besides: heads for ImageNet's classes, and how often torch has counted.
+# Ignored tensors of a file: heads for ImageNet's classes, and torch's batch counters.
 _KERAS_HEADS = re.compile(r'predictions|fc1000')
 _TORCH_HEADS = re.compile(r'(classifier|fc|head|last_linear|AuxLogits)\..*|.*num_batches_tracked')
 _NUMBERED = re.compile(r'(?:conv2d|convolution2d|batch_?normalization)(?:_(\d+))?')
@@ -66,15 +70,15 @@ _SAFETENSORS = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16':
 
 
 def folder() -> pathlib.Path:
-    """Default directory of weights."""
+    """Return the default folder of the weights."""
     return pathlib.Path(os.environ.get('SER_JAX_WEIGHTS') or '~/.cache/ser_jax/weights').expanduser()
 
 
 def find(name: str, style: str = 'keras', where: str | os.PathLike | None = None) -> pathlib.Path | None:
-    """The weights' file of a trunk in a folder, None where there is none.
+    """Return the weights file of a trunk in a folder, None if there is none.
 
-    Keras' under the name it is published by; timm's as `densenet201.*`, in a folder of such a name, or as the
-    hub's cache keeps them.
+    Keras' file has its published name; timm's is `densenet201.*`, is in a folder of such a name, or
+    has the layout of the hub's cache.
     """
     place = pathlib.Path(where).expanduser() if where else folder()
     if style == 'keras':
@@ -92,10 +96,10 @@ def find(name: str, style: str = 'keras', where: str | os.PathLike | None = None
 
 
 def need(name: str, style: str = 'keras') -> pathlib.Path:
-    """The weights' file of a trunk.
+    """Return the weights file of a trunk.
 
     Raises:
-      InputError: it is not there; the message is the command that brings it.
+      InputError: it is missing; the message has the command to get it.
     """
     if path := find(name, style):
         return path
@@ -106,13 +110,14 @@ def need(name: str, style: str = 'keras') -> pathlib.Path:
 
 
 def load(backbone: Backbone, path: str | os.PathLike) -> int:
-    """Fills a trunk with the tensors of a file; nothing is changed unless all of them fit.
+    """Load the tensors of a file into a trunk; nothing changes unless all of them fit.
 
     Returns:
-      How many tensors were read.
+      The number of tensors.
 
     Raises:
-      InputError: the file cannot be read, is of the other style, or a tensor is missing, unexpected or of another shape.
+      InputError: the file cannot be read or is of the other style, or a tensor is missing,
+        unexpected or of another shape.
     """
     path = pathlib.Path(path)
     name = type(backbone).__name__
@@ -152,7 +157,10 @@ def _name_in_file(backbone: Backbone, layer: str, weight: str) -> str:
 
 
 def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a legacy `.h5` by `layer/weight`; layers that Keras numbers are counted from 1, as published."""
+    """Return the tensors of a legacy `.h5` by `layer/weight`.
+
+    Layers with Keras' automatic numbers are renumbered from 1, as published.
+    """
     try:
         import h5py
     except ImportError as e:
@@ -171,7 +179,7 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} holds no layers; expected Keras' .h5 of weights (not .weights.h5); fetch it again")
     named = {}
     for kind, first in (('conv2d', 'c'), ('batch_normalization', 'b')):
-        # From which number Keras counts depends on what the process had made before; the order does not.
+        # The first number depends on layers that the process created before; the order does not.
         found = [m for layer in layers if layer[0] == first and (m := _NUMBERED.fullmatch(layer))]
         found.sort(key=lambda m: int(m[1] or 0))
         named |= {m[0]: f'{kind}_{i}' for i, m in enumerate(found, 1)}
@@ -181,7 +189,7 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _strings(group, attribute: str) -> list[str]:
-    """A list of names, also one that Keras had to cut because an HDF5 attribute is at most 64 KiB."""
+    """Return a list of names, also if split by Keras: an HDF5 attribute is at most 64 KiB."""
     parts = [attribute] if attribute in group.attrs else []
     if not parts:
         while (part := f'{attribute}{len(parts)}') in group.attrs:
@@ -190,13 +198,16 @@ def _strings(group, attribute: str) -> list[str]:
 
 
 def _weight(layer: str, name: str) -> str:
-    """`conv1/bn/gamma:0` -> `gamma`; also Keras 1's `bn_running_std:0`, which holds a variance."""
+    """Return `gamma` of `conv1/bn/gamma:0`; Keras 1's `bn_running_std:0` contains a variance."""
     last = name.split(':')[0].rsplit('/', 1)[-1].removeprefix(f'{layer}_')
     return _KERAS_1.get(last, last)
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a `.safetensors` by torch's names, without heads: 8 bytes of length, JSON, raw little-endian data."""
+    """Return the tensors of a `.safetensors` by torch's names, without heads.
+
+    The file has 8 bytes of header length, a JSON header, and raw little-endian data.
+    """
     try:
         with open(path, 'rb') as f:
             size = int.from_bytes(f.read(8), 'little')

@@ -1,4 +1,4 @@
-"""The four ImageNet trunks of the published systems, in Flax, by Keras' names."""
+"""The four ImageNet trunks of the published systems in Flax, with Keras' layer names."""
 
 from ser_jax.contract import InputError
 from ser_jax.models.backbones.densenet201 import DenseNet201
@@ -13,10 +13,10 @@ __all__ = ['BACKBONES', 'Backbone', 'Frozen', 'freeze', 'by_name']
 
 
 def by_name(name: str) -> type[Backbone]:
-    """The trunk of a name.
+    """Return the trunk class of a name.
 
     Raises:
-      InputError: there is none.
+      InputError: there is no such trunk.
     """
     if name not in BACKBONES:
         raise InputError(f'{name!r} is no trunk; known are {", ".join(BACKBONES)}')

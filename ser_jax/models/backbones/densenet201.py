@@ -1,6 +1,6 @@
-"""DenseNet201 (Huang et al. 2017), as keras.applications has it: 18,321,984 parameters without its top.
+"""DenseNet201 (Huang et al. 2017) of keras.applications: 18,321,984 parameters without its top.
 
-torchvision's differs in nothing but the normalization's epsilon; Keras' weights were made from its own.
+torchvision's differs only in the normalization's epsilon; Keras' weights were made from its own.
 """
 
 import re
@@ -16,7 +16,10 @@ GROWTH = 32
 
 
 class DenseNet201(Backbone):
-    """103 units: `conv1`, 98 dense layers, 3 transitions `pool2` to `pool4`, `bn`: [B 224 224 3] -> [B 7 7 1920]."""
+    """DenseNet201, [B 224 224 3] -> [B 7 7 1920].
+
+    103 units: `conv1`, 98 dense layers, 3 transitions `pool2` to `pool4`, `bn`.
+    """
 
     def __init__(self, width: float = 1.0, style: str = 'keras', *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
         super().__init__(style)
@@ -34,7 +37,7 @@ class DenseNet201(Backbone):
         self.add('bn', Last(channels, epsilon), channels)
 
     def torch_name(self, layer: str) -> str:
-        """`conv5_block32_1_conv` -> `features.denseblock4.denselayer32.conv1`."""
+        """Return e.g. `features.denseblock4.denselayer32.conv1` for `conv5_block32_1_conv`."""
         if layer in ('conv1_conv', 'conv1_bn', 'bn'):
             return {'conv1_conv': 'features.conv0', 'conv1_bn': 'features.norm0', 'bn': 'features.norm5'}[layer]
         if found := re.fullmatch(r'pool(\d)_(conv|bn)', layer):
@@ -45,7 +48,7 @@ class DenseNet201(Backbone):
 
 
 class Stem(nnx.Module):
-    """7 x 7 every 2, then the largest of 3 x 3 every 2."""
+    """7 x 7 convolution with stride 2, then 3 x 3 max pooling with stride 2."""
 
     def __init__(self, outputs: int, epsilon: float, **of):
         self.conv1_conv = Conv(3, outputs, 7, 2, (3, 3), **of)
@@ -56,7 +59,7 @@ class Stem(nnx.Module):
 
 
 class Dense(nnx.Module):
-    """Normalization first: 1 x 1 to four times the growth, 3 x 3 to the growth, beside what came in."""
+    """Pre-normalized 1 x 1 to four times the growth, 3 x 3 to the growth, joined to the input."""
 
     def __init__(self, name: str, inputs: int, growth: int, epsilon: float, **of):
         self.name = name
@@ -73,7 +76,7 @@ class Dense(nnx.Module):
 
 
 class Transition(nnx.Module):
-    """Half the channels, half the size."""
+    """Normalization, 1 x 1 convolution to half the channels, average pooling to half the size."""
 
     def __init__(self, name: str, inputs: int, outputs: int, epsilon: float, **of):
         self.name = name
@@ -86,7 +89,7 @@ class Transition(nnx.Module):
 
 
 class Last(nnx.Module):
-    """The last normalization, rectified."""
+    """The last normalization and ReLU."""
 
     def __init__(self, inputs: int, epsilon: float):
         self.bn = Norm(inputs, epsilon)

@@ -1,7 +1,7 @@
-"""Inception v3 (Szegedy et al. 2016), as keras.applications has it: 21,802,784 parameters without its top.
+"""Inception v3 (Szegedy et al. 2016) of keras.applications: 21,802,784 parameters without its top.
 
-torchvision's and timm's have a scale (gamma) in each normalization and count the padding when they average at edges, which
-`style='torch'` computes; timm's conversions of Google's own weights have the same layout.
+With `style='torch'`, as in torchvision and timm, each normalization has a scale (gamma) and average
+pooling counts the padding at edges; timm's conversions of Google's weights have the same layout.
 """
 
 import re
@@ -12,8 +12,8 @@ from flax import nnx
 
 from ser_jax.models.backbones.layers import Backbone, Conv, Norm, average_pool, max_pool, scaled
 
-# A step: torchvision's name, filters, kernel. What ends in _1, or in no number, begins a branch; _2a and _2b both go on
-# from _1. The order is that in which Keras numbers its layers.
+# A step: torchvision's name, filters, kernel. A name with the suffix _1 or without a number begins
+# a branch; the input of both _2a and _2b is the output of _1. Keras numbers layers in this order.
 _STEM = (
     ('Conv2d_1a_3x3', 32, 3, 2, 'VALID'),
     ('Conv2d_2a_3x3', 32, 3, 1, 'VALID'),
@@ -70,7 +70,7 @@ def _c(inner: int):
     )
 
 
-# torchvision's name, steps, whether it halves the size; `mixed0` to `mixed10` in Keras.
+# torchvision's name, steps, True if it halves the size; `mixed0` to `mixed10` in Keras.
 _MIXED = (
     ('Mixed_5b', _a(32), False),
     ('Mixed_5c', _a(64), False),
@@ -87,10 +87,10 @@ _MIXED = (
 
 
 class InceptionV3(Backbone):
-    """12 units, `stem` and `mixed0` to `mixed10`: [B 299 299 3] -> [B 8 8 2048].
+    """Inception v3, [B 299 299 3] -> [B 8 8 2048]; 12 units, `stem` and `mixed0` to `mixed10`.
 
-    Layers are `conv2d_1` to `conv2d_94` and `batch_normalization_1` to `batch_normalization_94`, in the order of Keras'
-    source.
+    Layers are `conv2d_1` to `conv2d_94` and `batch_normalization_1` to `batch_normalization_94`, in
+    the order of Keras' source.
     """
 
     size = 299
@@ -109,13 +109,13 @@ class InceptionV3(Backbone):
         self.paths = tuple(paths)
 
     def torch_name(self, layer: str) -> str:
-        """`conv2d_6` -> `Mixed_5b.branch1x1.conv`."""
+        """Return e.g. `Mixed_5b.branch1x1.conv` for `conv2d_6`."""
         kind, number = re.fullmatch(r'(conv2d|batch_normalization)_(\d+)', layer).groups()
         return f'{self.paths[int(number) - 1]}.{"conv" if kind == "conv2d" else "bn"}'
 
 
 class _Numbered(nnx.Module):
-    """Pairs of convolution and normalization by Keras' number."""
+    """Pairs of convolution and normalization, numbered as in Keras."""
 
     def add(self, number: int, inputs: int, outputs: int, kernel, stride: int, padding: str, style: str, **of) -> int:
         setattr(self, f'conv2d_{number}', Conv(inputs, outputs, kernel, stride, padding, **of))
@@ -127,7 +127,7 @@ class _Numbered(nnx.Module):
 
 
 class Stem(_Numbered):
-    """Five convolutions, pooled after the third and the fifth."""
+    """Five convolutions with max pooling after the third and the fifth."""
 
     def __init__(self, width: float, style: str, **of):
         channels = 3
@@ -143,7 +143,7 @@ class Stem(_Numbered):
 
 
 class Mixed(_Numbered):
-    """Branches beside one another; `first` is Keras' number of the first convolution."""
+    """Concatenated branches; `first` is Keras' number of the first convolution."""
 
     def __init__(self, first: int, inputs: int, steps, halving: bool, width: float, style: str, **of):
         self.first, self.halving, self.count_padding = first, halving, style == 'torch'
@@ -174,7 +174,7 @@ class Mixed(_Numbered):
 
 
 def _source(name: str) -> str:
-    """Return the name of a step's input: `branch3x3_2a` continues `branch3x3_1`."""
+    """Return the name of a step's input: `branch3x3_1` for `branch3x3_2a`."""
     if name == 'branch_pool':
         return 'pool'
     found = re.fullmatch(r'(\w+)_(\d)[ab]?', name)

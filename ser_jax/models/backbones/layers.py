@@ -1,8 +1,8 @@
-"""Layers of the published trunks under Keras' names, and the chain of units that holds them.
+"""Parts of the published trunks: Keras' layers with Keras' names, and the chain of their units.
 
-Batch normalization always uses the moving statistics: both published systems call their trunk with `training=False`, also
-where they fine-tune it. Weights have the names Keras gives them (kernel, gamma, moving_mean ...), so that a path reads
-`conv5_block32/conv5_block32_1_conv/kernel`: unit, layer, weight.
+Batch normalization always uses the moving statistics: both published systems call their trunk with
+`training=False`, also for fine-tuning. Weights have Keras' names (kernel, gamma, moving_mean ...),
+so that a path is unit/layer/weight, e.g. `conv5_block32/conv5_block32_1_conv/kernel`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,19 @@ from flax import nnx
 from ser_jax.contract import InputError
 
 STYLES = ('keras', 'torch')
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's RGB in [0, 1]
 _MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 class Frozen(nnx.BatchStat):
-    """A pretrained weight that is not trained: kept beside the moving statistics, never differentiated."""
+    """Pretrained weight that is not trained: stored as a batch statistic, never differentiated."""
 
 
 class Conv(nnx.Module):
-    """Convolution over [B H W I]; padding 'SAME', 'VALID' or (before, after) in both directions; zeros without `rngs`."""
+    """Convolution over [B H W I]; its weights are zeros without `rngs`.
+
+    Padding is 'SAME', 'VALID' or (before, after) for both axes.
+    """
 
     def __init__(
         self,
@@ -54,9 +57,10 @@ class Conv(nnx.Module):
 
 
 class SeparableConv(nnx.Module):
-    """3 x 3 in each channel alone, then 1 x 1 over channels, size kept.
+    """Depthwise 3 x 3 convolution, then 1 x 1 over channels; the size is unchanged.
 
-    The first as nine shifted products: XLA's grouped convolution takes many times longer on a CPU.
+    The depthwise one is nine shifted products: XLA's grouped convolution takes many times longer on
+    a CPU.
     """
 
     def __init__(self, inputs: int, outputs: int, *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
@@ -74,7 +78,7 @@ class SeparableConv(nnx.Module):
 
 
 class Norm(nnx.Module):
-    """Batch normalization by the moving statistics; `scale=False` as Inception has it, without gamma."""
+    """Batch normalization by the moving statistics; `scale=False`: no gamma, as in Inception."""
 
     def __init__(self, features: int, epsilon: float, scale: bool = True):
         if scale:
@@ -91,14 +95,14 @@ class Norm(nnx.Module):
 
 
 class Backbone(nnx.Module):
-    """A trunk as a chain of named units, each of which maps one tensor [B H W C] to one.
+    """Trunk as a chain of named units, each of which maps one tensor [B H W C] to another.
 
     Attributes:
-      names: the units in order; each is an attribute of that name.
-      channels: what each of them gives.
-      size: height and width of the pictures it was trained on.
-      mode: how it wants its pixels (`preprocess`).
-      style: 'keras', or 'torch' for what the networks of torchvision and timm compute with theirs.
+      names: names of the units in order; each unit is an attribute of that name.
+      channels: output channels of each unit.
+      size: height and width of the images that it was trained on.
+      mode: kind of pixel preprocessing (`preprocess`).
+      style: 'keras', or 'torch' to compute as the networks of torchvision and timm do.
     """
 
     size = 224
@@ -112,7 +116,7 @@ class Backbone(nnx.Module):
         self.channels: tuple[int, ...] = ()
 
     def add(self, name: str, unit: nnx.Module, channels: int) -> int:
-        """Appends a unit; returns its channels."""
+        """Append a unit and return its channels."""
         setattr(self, name, unit)
         self.names, self.channels = (*self.names, name), (*self.channels, channels)
         return channels
@@ -123,13 +127,13 @@ class Backbone(nnx.Module):
         return self.channels[-1]
 
     def __call__(self, x, first: int = 0, last: int | None = None):
-        """[B H W 3] -> [B h w D], or from the input of unit `first` to the output of the one before `last`."""
+        """Apply units `first` to `last` - 1, by default all of them: [B H W 3] -> [B h w D]."""
         for name in self.names[first:last]:
             x = getattr(self, name)(x)
         return x
 
     def preprocess(self, pixels):
-        """RGB [B H W 3] from 0 to 255, as the published weights expect it; weights of torch never take BGR."""
+        """Scale RGB [B H W 3] from 0 ... 255 as the weights expect; torch's never use BGR."""
         x = jnp.asarray(pixels, jnp.float32)
         if self.mode == 'tf':
             return x / 127.5 - 1
@@ -138,11 +142,11 @@ class Backbone(nnx.Module):
         return (x / 255 - jnp.asarray(_MEAN)) / jnp.asarray(_STD)
 
     def torch_name(self, layer: str) -> str:
-        """Return the name that torchvision or timm give a layer of Keras' name."""
+        """Return the name in torchvision or timm of the layer with Keras' name `layer`."""
         raise NotImplementedError
 
     def weights(self) -> Iterator[tuple[str, str, str, nnx.Variable]]:
-        """(unit, layer, weight, variable) of all there are, in the order they were made."""
+        """Yield (unit, layer, weight, variable) of all variables in the order of creation."""
         for unit in self.names:
             for layer, module in vars(getattr(self, unit)).items():
                 if isinstance(module, nnx.Module):
@@ -152,15 +156,15 @@ class Backbone(nnx.Module):
 
 
 def freeze(backbone: Backbone, trainable: Sequence[str]) -> int:
-    """Makes every parameter of a layer whose name begins with none of `trainable` a `Frozen`.
+    """Turn the parameters of all layers without a prefix in `trainable` into `Frozen` ones.
 
-    A name is a layer's as Keras has it (`conv5_block32_1_conv`), or a unit's (`mixed10`).
+    A prefix is that of Keras' name of a layer (`conv5_block32_1_conv`) or of a unit (`mixed10`).
 
     Returns:
-      How many units stand before the first one that is trained in part; all of them where none is.
+      The number of units before the first one with trained parameters; all units if there is none.
 
     Raises:
-      InputError: an entry of `trainable` begins no name.
+      InputError: an entry of `trainable` is no prefix of any name.
     """
     unused = set(trainable)
     units = set()
@@ -182,14 +186,15 @@ def freeze(backbone: Backbone, trainable: Sequence[str]) -> int:
 
 
 def scaled(channels: int, width: float) -> int:
-    """`width` times as many channels, a multiple of 8; as they are for 1.0."""
+    """Return `width` times the channels, rounded to a multiple of 8; unchanged for 1.0."""
     return channels if width == 1 else max(8, 8 * round(channels * width / 8))
 
 
 def max_pool(x, padding: tuple[int, int] | str = (0, 0)):
-    """Largest of 3 x 3 every 2; padding before and after, or 'SAME' as Keras pads, which depends on the size.
+    """Max-pool with window 3 x 3 and stride 2.
 
-    Written as a maximum over shifted slices: the gradient of XLA's own window reduction is slow on a CPU.
+    Padding is (before, after), or 'SAME' as in Keras, which depends on the size. Written as a
+    maximum over shifted slices: the gradient of XLA's window reduction is slow on a CPU.
     """
     sides = [((0, 1) if n % 2 == 0 else (1, 1)) if padding == 'SAME' else padding for n in x.shape[1:3]]
     low = jnp.finfo(x.dtype).min
@@ -201,7 +206,10 @@ def max_pool(x, padding: tuple[int, int] | str = (0, 0)):
 
 
 def average_pool(x, count_padding: bool):
-    """Mean of 3 x 3, size kept; at the edges over what is there (Keras), or with zeros for what is not (torch)."""
+    """Average-pool with window 3 x 3 and stride 1; the size is unchanged.
+
+    At the edges the mean is over the pixels inside (Keras), or includes zero padding (torch).
+    """
     height, width = x.shape[1:3]
     ones = jnp.ones((1, height, width, 1), x.dtype)
 
@@ -214,11 +222,14 @@ def average_pool(x, count_padding: bool):
 
 
 def halve(x):
-    """Mean of 2 x 2 every 2; an odd last row or column is dropped."""
+    """Average-pool by 2 x 2; an odd last row or column is dropped."""
     height, width = x.shape[1] // 2, x.shape[2] // 2
     return x[:, : 2 * height, : 2 * width].reshape(len(x), height, 2, width, 2, -1).mean((2, 4))
 
 
 def _draw(shape: tuple[int, ...], inputs: int, rngs: nnx.Rngs | None):
-    """Weights of variance 2 / inputs (He et al. 2015); without `rngs` zeros, which cost nothing and wait for a file."""
+    """Draw weights of variance 2 / inputs (He et al. 2015); zeros without `rngs`.
+
+    Zeros take no time to draw; they are replaced by the weights of a file.
+    """
     return jnp.zeros(shape) if rngs is None else (2 / inputs) ** 0.5 * jax.random.normal(rngs.params(), shape)

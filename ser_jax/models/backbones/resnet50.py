@@ -1,7 +1,7 @@
-"""ResNet50 (He et al. 2016), as keras.applications has it: 23,587,712 parameters without its top.
+"""ResNet50 (He et al. 2016) of keras.applications: 23,587,712 parameters without its top.
 
-In Keras a stage's stride is in its first 1 x 1 convolution and every convolution has a bias; torchvision and timm ("v1.5")
-have it in the 3 x 3 and no biases, which `style='torch'` computes.
+In Keras a stage's stride is in its first 1 x 1 convolution and every convolution has a bias. With
+`style='torch'`, as in torchvision and timm ("v1.5"), it is in the 3 x 3 and there are no biases.
 """
 
 import re
@@ -16,7 +16,7 @@ STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
 
 
 class ResNet50(Backbone):
-    """17 units: `conv1` and 16 residual blocks: [B 224 224 3] -> [B 7 7 2048]."""
+    """ResNet50, [B 224 224 3] -> [B 7 7 2048]; 17 units: `conv1` and 16 residual blocks."""
 
     mode = 'caffe'
 
@@ -31,7 +31,7 @@ class ResNet50(Backbone):
                 channels = self.add(name, Block(name, channels, filters, stride, i == 1, **of), 4 * filters)
 
     def torch_name(self, layer: str) -> str:
-        """`conv5_block3_2_bn` -> `layer4.2.bn2`."""
+        """Return e.g. `layer4.2.bn2` for `conv5_block3_2_bn`."""
         if layer in ('conv1_conv', 'conv1_bn'):
             return layer.removeprefix('conv1_') + '1'
         stage, block, place, kind = re.fullmatch(r'conv(\d)_block(\d)_(\d)_(conv|bn)', layer).groups()
@@ -40,7 +40,7 @@ class ResNet50(Backbone):
 
 
 class Stem(nnx.Module):
-    """7 x 7 every 2, then the largest of 3 x 3 every 2."""
+    """7 x 7 convolution with stride 2, then 3 x 3 max pooling with stride 2."""
 
     def __init__(self, outputs: int, style: str, **of):
         self.conv1_conv = Conv(3, outputs, 7, 2, (3, 3), style == 'keras', **of)
@@ -51,7 +51,7 @@ class Stem(nnx.Module):
 
 
 class Block(nnx.Module):
-    """1 x 1, 3 x 3, 1 x 1 to four times the filters, added to what came in or its projection."""
+    """1 x 1, 3 x 3, 1 x 1 to four times the filters, added to the input or its projection."""
 
     def __init__(self, name: str, inputs: int, filters: int, stride: int, project: bool, style: str, **of):
         self.name, self.project = name, project

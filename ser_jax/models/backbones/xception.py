@@ -1,6 +1,7 @@
-"""Xception (Chollet 2017), as keras.applications has it: 20,861,480 parameters without its top.
+"""Xception (Chollet 2017) of keras.applications: 20,861,480 parameters without its top.
 
-timm's `legacy_xception` differs in the normalization's epsilon and in where its pooling pads (`style='torch'`).
+timm's `legacy_xception` (`style='torch'`) differs in the normalization's epsilon and in the sides
+that its pooling pads.
 """
 
 import re
@@ -13,7 +14,7 @@ from ser_jax.models.backbones.layers import Backbone, Conv, Norm, SeparableConv,
 
 
 class Xception(Backbone):
-    """14 units, `block1` to `block14`: [B 299 299 3] -> [B 10 10 2048]."""
+    """Xception, [B 299 299 3] -> [B 10 10 2048]; 14 units, `block1` to `block14`."""
 
     size = 299
     mode = 'tf'
@@ -31,18 +32,21 @@ class Xception(Backbone):
         self.add('block14', Last(channels, wide(1536), wide(2048), **of), wide(2048))
 
     def torch_name(self, layer: str) -> str:
-        """`block5_sepconv2` -> `block4.rep.4`, `conv2d_1` -> `block1.skip`; of the halves see `weights`."""
+        """Return e.g. `block4.rep.4` for `block5_sepconv2`, `block1.skip` for `conv2d_1`.
+
+        `ser_jax.models.weights` adds the names of the depthwise and the pointwise half.
+        """
         if found := re.fullmatch(r'(conv2d|batch_normalization)_(\d)', layer):
             return f'block{(1, 2, 3, 12)[int(found[2]) - 1]}.skip{"" if found[1] == "conv2d" else "bn"}'
         block, place, norm = re.fullmatch(r'block(\d+)_(?:sep)?conv(\d)(_bn)?', layer).groups()
         if block in ('1', '14'):
             return f'{"bn" if norm else "conv"}{int(place) + (2 if block == "14" else 0)}'
-        # A block's list holds (relu, conv, norm) for each place; the first block's does without its first relu.
+        # A block's list has (relu, conv, norm) per place; the first block's lacks its first relu.
         return f'block{int(block) - 1}.rep.{3 * int(place) - 2 + bool(norm) - (block == "2")}'
 
 
 class Stem(nnx.Module):
-    """Two 3 x 3 convolutions without padding, the first every 2."""
+    """Two 3 x 3 convolutions without padding, the first with stride 2."""
 
     def __init__(self, first: int, second: int, style: str, **of):
         self.block1_conv1 = Conv(3, first, 3, 2, 'VALID', **of)
@@ -56,7 +60,10 @@ class Stem(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Rectified separable convolutions, added to what came in; with a `shortcut` (its number in Keras) at half the size."""
+    """ReLUs and separable convolutions, added to the input.
+
+    With a `shortcut` (the number in Keras of its convolution) the block halves the size.
+    """
 
     def __init__(self, number: int, inputs: int, filters: tuple[int, ...], shortcut: int, style: str, **of):
         self.number, self.shortcut, self.places = number, shortcut, len(filters)
@@ -72,7 +79,7 @@ class Block(nnx.Module):
     def __call__(self, x):
         new = x
         for place in range(1, self.places + 1):
-            # The stem has rectified what the second block gets.
+            # The input of the second block has passed the stem's ReLU.
             new = jax.nn.relu(new) if place > 1 or self.number > 2 else new
             name = f'block{self.number}_sepconv{place}'
             new = getattr(self, f'{name}_bn')(getattr(self, name)(new))
@@ -83,7 +90,7 @@ class Block(nnx.Module):
 
 
 class Last(nnx.Module):
-    """Two separable convolutions, rectified after."""
+    """Two separable convolutions, each followed by normalization and ReLU."""
 
     def __init__(self, inputs: int, first: int, second: int, style: str, **of):
         self.block14_sepconv1 = SeparableConv(inputs, first, **of)
