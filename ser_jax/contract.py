@@ -74,7 +74,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One utterance of a corpus before feature extraction: its metadata and a function that reads it.
+    """One utterance of a corpus before feature extraction: its metadata and its read function.
 
     Attributes:
       id: unique within the corpus and stable between builds, e.g. `03-01-06-01-02-01-12`.
