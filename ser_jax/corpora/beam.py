@@ -59,7 +59,7 @@ class Workers:
     most: int | None = None
 
     def hear(self, do: Callable[[list], list[Inspected]], recordings: Sequence[Recording], title: str) -> list[Inspected]:
-        """Inspect recordings with `do` on the workers; return the results in order, without features.
+        """Inspect recordings with `do` on the workers; return results in order, without features.
 
         Raises:
           InputError: a recording cannot be pickled for a worker, a worker failed on it, or workers
@@ -84,7 +84,7 @@ class Workers:
         return heard
 
     def examples(self, do: Callable[[list[Inspected]], list[dict]], kept: Sequence[Inspected]) -> beam.PTransform:
-        """Return a transform that yields (index in `kept`, example); `do` computes those of a chunk."""
+        """Return a transform that yields (index in `kept`, example); `do` computes one chunk."""
         chunks = self._give('compute', do, kept[: self.most])
         compute = beam.FlatMap(_compute, folder=str(self.folder), chunk=self.chunk)
         return 'Chunks' >> _numbers(chunks) | 'Compute' >> compute

@@ -34,8 +34,8 @@ class FileName(NamedTuple):
     language: str = 'en'
 
 
-# 03-01-06-01-02-01-12: modality (03 audio only), channel, emotion, intensity, statement, repetition,
-# actor. Songs have neither disgust nor surprise, and neutral is never strong.
+# 03-01-06-01-02-01-12: modality (03 audio only), channel, emotion, intensity, statement,
+# repetition, actor. Songs have neither disgust nor surprise, and neutral is never strong.
 RAVDESS = re.compile(r'03-(?!02-0[78])(?!0[12]-01-02)(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-'
                      r'(?P<statement>0[12])-0[12]-(?P<actor>0[1-9]|1[0-9]|2[0-4])')  # fmt: skip
 RAVDESS_EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
