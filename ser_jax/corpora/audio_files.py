@@ -42,8 +42,8 @@ class Audio:
 def audio_files(root: str | os.PathLike) -> list[Audio]:
     """Return all audio files under a folder, zips included, sorted by location.
 
-    `root` may be a zip itself. Hidden files, files that macOS adds to archives and files that are not
-    audio are left out.
+    `root` may be a zip itself. Hidden files, files that macOS adds to archives and files that are
+    not audio are left out.
 
     Raises:
       InputError: a zip or a folder cannot be read; the message names it.
@@ -224,7 +224,7 @@ def _audio(place: Path | zipfile.ZipFile, name: str, root: Path) -> Audio:
 
 
 def _normal(name: str) -> str:
-    """Return a name in the Unicode form NFC, since file systems and archives use different forms."""
+    """Return a name in the Unicode form NFC, since file systems and archives differ."""
     return unicodedata.normalize('NFC', readable(name))
 
 

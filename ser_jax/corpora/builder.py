@@ -112,7 +112,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return [a for path in paths for a in audio_files(path)]
 
     def manual_dir(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
-        """Return --manual_dir (folder or zip) if given, else TFDS's default if not empty, else None.
+        """Return --manual_dir (folder or zip) if given, else TFDS's default if present, else None.
 
         Raises:
           InputError: the given path does not exist, is neither folder nor zip, or is empty.

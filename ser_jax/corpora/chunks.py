@@ -12,7 +12,7 @@ _OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fiel
 
 
 def normal(recording: Recording) -> Recording:
-    """Return a recording with printable texts, its id, speaker, emotion and label in the form NFC."""
+    """Return a recording with printable texts; id, speaker, emotion and label in the form NFC."""
     texts = {f: audio_files.readable(getattr(recording, f)) for f in ('source', 'text')}
     for field in ('id', 'speaker', 'emotion', 'label'):
         texts[field] = unicodedata.normalize('NFC', audio_files.readable(getattr(recording, field)))
@@ -28,7 +28,7 @@ def examples(config: FeatureConfig, heard: Sequence[inspection.Inspected]) -> li
     """Compute the features of inspected recordings and return their examples.
 
     Raises:
-      InputError: a recording's features are not usable, e.g. since it changed after inspection.
+      InputError: a recording has changed since its inspection, or its features are not usable.
     """
     stored = config.finish([_prepared(config, h.recording) for h in heard])
     for h, values in zip(heard, stored, strict=True):

@@ -1,4 +1,4 @@
-"""Columns of a manifest: their names, the required ones, and the lines of CSV, TSV or JSONL files."""
+"""Columns of a manifest: their names, the required ones, and the lines of CSV, TSV or JSONL."""
 
 import difflib
 import os

@@ -1,10 +1,10 @@
 """Synthesis of English sentences with eSpeak NG, deterministic in text and settings.
 
-eSpeak NG (GPL-3) comes from the wheel `espeakng-loader`, is called through ctypes and never shipped.
-Its wave generator has state that no call resets (flutter and roughness counters, echo, gain control,
-libc's `rand`), so a separate process synthesizes each sentence: a worker, this file run as a script,
-loads the library once and forks per sentence (Linux, macOS). The calling process never loads the
-library and may have any number of threads.
+eSpeak NG (GPL-3) comes from the wheel `espeakng-loader`, is called through ctypes and is never
+shipped. Its wave generator has state that no call resets (flutter and roughness counters, echo,
+gain control, libc's `rand`), so a separate process synthesizes each sentence: a worker, this file
+run as a script, loads the library once and forks per sentence (Linux, macOS). The calling process
+never loads the library and may have any number of threads.
 """
 
 # The worker runs without site-packages: only the standard library is imported at the top.

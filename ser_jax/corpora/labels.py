@@ -107,7 +107,7 @@ def _word(name: str, value: object) -> str:
 
 
 def normal(text: str) -> str:
-    """Return a name in the Unicode form NFC without invisible characters: equal looks, equal names."""
+    """Return a name in NFC without invisible characters: names that look equal are equal."""
     return _INVISIBLE.sub('', unicodedata.normalize('NFC', text)).strip()
 
 
@@ -122,12 +122,12 @@ def given(label: str) -> bool:
 
 
 def no_emotion(folder: str) -> bool:
-    """Return True if a folder is named as part of a split or as a container: train/, fold_2/, wav/."""
+    """Return True if a folder's name is a side of a split or a container: train/, fold_2/, wav/."""
     return _NO_LABEL.fullmatch(normal(folder)) is not None
 
 
 def no_speaker(name: str) -> bool:
-    """Return True if a name is no speaker but a part of a split, a container or a sex."""
+    """Return True if a name is no speaker but a side of a split, a container or a sex."""
     return _NO_SPEAKER.fullmatch(normal(name)) is not None
 
 
