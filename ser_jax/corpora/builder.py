@@ -112,7 +112,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return [a for path in paths for a in audio_files(path)]
 
     def manual_dir(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
-        """Return --manual_dir (folder or zip) if given, else TFDS's default if present, else None.
+        """Return --manual_dir (folder or zip) if given, else TFDS's folder if nonempty, else None.
 
         Raises:
           InputError: the given path does not exist, is neither folder nor zip, or is empty.
@@ -121,7 +121,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             try:
                 self._source = Path(dl_manager.manual_dir)
                 return self._source
-            except AssertionError:  # raised by TFDS if its default folder does not exist
+            except AssertionError:  # raised by TFDS if its folder is missing or empty
                 return None
         given = Path(self._given_manual_dir).expanduser()
         self._source = given
