@@ -48,7 +48,8 @@ def os_error_code(error: BaseException | None) -> int | None:
         if isinstance(error, OSError) and error.errno:
             return error.errno
         text = str(error)
-        if found := re.search(r"os_error_code='(\d+)'|\[Errno (\d+)\]", text):  # tensorstore; Python
+        # The form of tensorstore, then that of Python.
+        if found := re.search(r"os_error_code='(\d+)'|\[Errno (\d+)\]", text):
             return int(found[1] or found[2])
         if found := next((code for code in REMEDIES if os.strerror(code) in text), None):
             return found
@@ -74,7 +75,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One utterance of a corpus before feature extraction: its metadata and a function that reads it.
+    """One utterance of a corpus before feature extraction: its metadata and its read function.
 
     Attributes:
       id: unique within the corpus and stable between builds, e.g. `03-01-06-01-02-01-12`.

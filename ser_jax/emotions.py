@@ -61,7 +61,7 @@ def supported(supports: Sequence[Sequence[str]], emotions: Sequence[str]) -> np.
 def answerable(by: str, corpora: Sequence, emotions: Sequence[str], trained_on: Sequence = ()) -> np.ndarray:
     """Return the mask of the `emotions` allowed as predictions for each corpus: bool [corpora, C].
 
-    A class that no corpus of the run supports is never allowed, since no example of it was trained on.
+    A class that no corpus of the run supports is never allowed: it had no training example.
 
     Args:
       by: `data.supported`: 'run' allows all classes of the run, 'corpus' only those that the
@@ -76,7 +76,7 @@ def answerable(by: str, corpora: Sequence, emotions: Sequence[str], trained_on: 
 
 
 def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[str, str]:
-    """Return the class name of each of `words` in an experiment; words that it excludes are missing.
+    """Return the class name of each of `words` in an experiment, without the words it excludes.
 
     Args:
       labels: 'emotion'; 'valence': negative or positive, words of unknown valence are excluded;
@@ -92,7 +92,8 @@ def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[
     new = {w: w for w in words}
     for text in merge:
         old, colon, into = (part.strip() for part in text.partition(':'))
-        if not (colon and old and into) or old not in {*new, *EMOTIONS}:  # a corpus may lack some EMOTIONS
+        # A word of EMOTIONS is accepted even if no corpus here has it.
+        if not (colon and old and into) or old not in {*new, *EMOTIONS}:
             what = f'data.merge names {old!r}' if colon else f'data.merge={text!r} is not understood'
             raise InputError(f'{what}; expected from:to, e.g. calm:neutral, of {", ".join(ordered(words))}')
         if old in new:

@@ -1,4 +1,4 @@
-"""Locks on folders that only one process may write at a time; the kernel releases them in a crash."""
+"""Locks on folders that one process at a time may write; the kernel releases them in a crash."""
 
 import contextlib
 import datetime

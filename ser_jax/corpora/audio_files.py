@@ -1,4 +1,4 @@
-"""Sound files wherever they lie: in folders of any depth, and inside zips without unpacking them."""
+"""Audio files in folders of any depth, and in zips without unpacking them."""
 
 import collections
 import contextlib
@@ -23,13 +23,14 @@ from ser_jax.contract import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Audio:
-    """One sound file.
+    """One audio file.
 
     Attributes:
-      stem: its name without suffix.
-      source: where it is, `folder/file` or `archive.zip:member`.
-      read: returns its samples and rate; can be pickled and called on another machine that sees the same files.
-      folders: the folders between the root that was searched and the file, outermost first.
+      stem: file name without suffix.
+      source: location, `folder/file` or `archive.zip:member`.
+      read: function that returns samples and rate; picklable, and callable on another machine with
+        the same files.
+      folders: the folders between the searched root and the file, outermost first.
     """
 
     stem: str
@@ -39,33 +40,33 @@ class Audio:
 
 
 def audio_files(root: str | os.PathLike) -> list[Audio]:
-    """All sound files under a folder, in or out of zips, sorted by where they are.
+    """Return all audio files under a folder, zips included, sorted by location.
 
-    `root` may be a zip itself. Hidden files and what macOS adds to archives are passed over, as is everything that is
-    not sound.
+    `root` may be a zip itself. Hidden files, files that macOS adds to archives and files that are
+    not audio are left out.
 
     Raises:
-      InputError: a zip or a folder cannot be read (named).
+      InputError: a zip or a folder cannot be read; the message names it.
     """
     root = Path(root)
     return sorted((_audio(*found, root) for found in walk(root) if _is_audio(found[1])), key=lambda a: a.source)
 
 
 def strangers(root: str | os.PathLike) -> list[str]:
-    """Return the paths under a folder that are not audio files, sorted."""
+    """Return the locations of the files under a folder that are not audio, sorted."""
     place = lambda at: str(at) if isinstance(at, Path) else at.filename
     found = (os.path.join(place(at), name) for at, name in walk(Path(root)) if not _is_audio(name))
     return sorted(readable(name) for name in found)
 
 
 def nested_zips(root: str | os.PathLike) -> list[str]:
-    """Return the paths of zips inside other zips, which are not opened."""
+    """Return the locations of zips inside other zips; these are not opened."""
     inside = ((at, name) for at, name in walk(Path(root)) if not isinstance(at, Path))
     return [readable(f'{at.filename}:{name}') for at, name in inside if _is_zip(name)]
 
 
 def seen(root: str | os.PathLike) -> str:
-    """Return the kinds of files under a folder for messages: '12 .mp4, 3 .txt', or 'nothing'."""
+    """Return the content of a folder for messages: '12 .mp4, 3 .txt', or 'nothing'."""
     kinds = collections.Counter(PurePosixPath(name).suffix.lower() or 'without suffix' for _, name in walk(Path(root)))
     found = ', '.join(f'{n} {readable(kind)}' for kind, n in kinds.most_common(5)) or 'nothing'
     nested = nested_zips(root)
@@ -73,10 +74,10 @@ def seen(root: str | os.PathLike) -> str:
 
 
 def walk(root: Path) -> Iterator[tuple[Path | zipfile.ZipFile, str]]:
-    """(folder or open zip, name inside it) of every file that is not hidden.
+    """Yield (folder or open zip, name inside it) of every file that is not hidden.
 
     Raises:
-      InputError: a zip or a folder cannot be read (named).
+      InputError: a zip or a folder cannot be read; the message names it.
     """
     for path in files(root):
         if path == root or _is_zip(path.name):
@@ -86,10 +87,10 @@ def walk(root: Path) -> Iterator[tuple[Path | zipfile.ZipFile, str]]:
 
 
 def files(root: Path) -> Iterator[Path]:
-    """Every file under a folder that is not hidden, or `root` where that is a file; zips stay closed.
+    """Yield every file under a folder that is not hidden, or `root` if it is a file; open no zips.
 
     Raises:
-      InputError: a folder cannot be read (named).
+      InputError: a folder cannot be read; the message names it.
     """
     if root.is_file():
         yield root
@@ -107,7 +108,7 @@ def files(root: Path) -> Iterator[Path]:
 
 
 def readable(name: str) -> str:
-    """A name that can be printed and stored: bytes that are no UTF-8 are read as Latin-1."""
+    """Return a name that can be printed and stored: bytes that are not UTF-8 become Latin-1."""
     try:
         name.encode()
         return name
@@ -116,10 +117,10 @@ def readable(name: str) -> str:
 
 
 def content(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The unpacked bytes of a member.
+    """Return the decompressed bytes of a member.
 
     Raises:
-      wav.SoundError: it is encrypted, packed by an unknown method, or damaged.
+      wav.SoundError: the member is encrypted, damaged, or compressed by an unknown method.
     """
     source = readable(f'{archive.filename}:{name}')
     unpack = 'unpack the zip yourself and give the folder'
@@ -134,7 +135,7 @@ def content(archive: zipfile.ZipFile, name: str) -> bytes:
         raise wav.SoundError(source, 'undecodable', reason) from e
 
 
-# What zipfile and its decompressors raise for bytes that are not what they were.
+# Errors that zipfile and its decompressors raise for damaged bytes.
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, ValueError,
     OverflowError, KeyError,
@@ -143,7 +144,7 @@ _DAMAGED = (
 
 def _refuse(error: OSError) -> None:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return  # `root` is not there: others judge that
+        return  # `root` does not exist: callers check that
     name = readable(error.filename)
     raise InputError(f'{name}: cannot be read ({error.strerror}); make it readable, or leave it out')
 
@@ -169,7 +170,7 @@ def _members(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
 
 
 def _archive(path: str) -> zipfile.ZipFile:
-    """An open zip, its members under readable names that all differ.
+    """Return an open zip whose members have readable and unique names.
 
     Raises:
       InputError: it cannot be read.
@@ -192,14 +193,14 @@ def _opened(path: str, size: int, mtime_ns: int) -> zipfile.ZipFile:
     for info in archive.infolist():
         name = _member_name(info)
         while name in archive.NameToInfo:
-            name = f'./{name}'  # the same place and stem, another key
+            name = f'./{name}'  # the same folder and stem, another key
         info.filename = name
         archive.NameToInfo[name] = info
     return archive
 
 
 def _member_name(info: zipfile.ZipInfo) -> str:
-    """The name that was packed: some programs write \\ for /, or UTF-8 without its flag."""
+    """Return the original name: some programs write \\ for /, or UTF-8 without its flag."""
     name = info.orig_filename.split('\0')[0]
     if not info.flag_bits & 0x800:
         with contextlib.suppress(UnicodeError):
@@ -223,7 +224,7 @@ def _audio(place: Path | zipfile.ZipFile, name: str, root: Path) -> Audio:
 
 
 def _normal(name: str) -> str:
-    """A name in the one form (NFC) that it has however a file system or an archive spells it."""
+    """Return a name in the Unicode form NFC, since file systems and archives differ."""
     return unicodedata.normalize('NFC', readable(name))
 
 

@@ -1,8 +1,9 @@
-"""Recordings heard and computed by Apache Beam's workers, on as many machines as a runner has.
+"""Inspection and feature extraction on Apache Beam workers, on as many machines as the runner has.
 
-Imported only where Beam was asked for. A job carries nothing but the numbers of chunks: what is to be done lies in a
-folder beside the shards in the making, and what was heard comes back there, so that a corpus of any size fits the job
-of every runner. That folder (in --data_dir) and the recordings must be seen by all workers under the same path.
+Imported only if Beam is requested. A job contains only the numbers of chunks: workers read their
+input from a folder beside the unfinished shards and write their replies there, so that a corpus of
+any size fits the job of every runner. That folder (in --data_dir) and the recordings must have the
+same path on all workers.
 """
 
 import contextlib
@@ -32,22 +33,22 @@ from ser_jax.contract import InputError, Recording
 from ser_jax.corpora.inspection import Inspected
 
 SEE = "see 'Preparing data on Beam' in launch/README.md"
-POLL_S = 1.0  # between two looks at how many chunks are done
+POLL_S = 1.0  # between two updates of the progress bar
 
 _CODER = beam.coders.PickleCoder()
-_ALONE = threading.Lock()  # some runners call one process from several threads
+_ALONE = threading.Lock()  # some runners use several threads of one process
 
 
 @dataclasses.dataclass
 class Workers:
-    """A runner, and the folder through which its workers get their work and reply.
+    """A runner, and the folder through which its workers get their input and reply.
 
     Attributes:
-      folder: made here; `at_work` removes it.
-      options, runner: what a pipeline is made with, see `runner_of`.
-      chunk: recordings of one chunk.
-      alone: never two chunks at a time in one process, for reads that are not thread-safe.
-      most: recordings to write; None for all.
+      folder: created here, removed by `at_work`.
+      options, runner: arguments of a pipeline, see `runner_of`.
+      chunk: number of recordings per chunk.
+      alone: one chunk at a time per process, for reads that are not thread-safe.
+      most: maximum number of recordings to write; None for all.
     """
 
     folder: Path
@@ -58,10 +59,11 @@ class Workers:
     most: int | None = None
 
     def hear(self, do: Callable[[list], list[Inspected]], recordings: Sequence[Recording], title: str) -> list[Inspected]:
-        """Return the results of `do` on recordings, in their order, without the prepared features.
+        """Inspect recordings with `do` on the workers; return results in order, without features.
 
         Raises:
-          InputError: a recording cannot be sent to a worker, a worker refused it, or workers see other files.
+          InputError: a recording cannot be pickled for a worker, a worker failed on it, or workers
+            do not find the same files.
         """
         chunks = self._give('hear', do, recordings)
         with self._watched(f'hearing {title}', len(recordings)), beam.Pipeline(self.runner, self.options) as pipeline:
@@ -82,17 +84,18 @@ class Workers:
         return heard
 
     def examples(self, do: Callable[[list[Inspected]], list[dict]], kept: Sequence[Inspected]) -> beam.PTransform:
-        """A transform that gives (place in `kept`, example) of each recording; `do` computes a chunk of examples."""
+        """Return a transform that yields (index in `kept`, example); `do` computes one chunk."""
         chunks = self._give('compute', do, kept[: self.most])
         compute = beam.FlatMap(_compute, folder=str(self.folder), chunk=self.chunk)
         return 'Chunks' >> _numbers(chunks) | 'Compute' >> compute
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator['Workers']:
-        """While it lasts, Beam is quiet on one machine, and what workers cannot do is one line.
+        """Silence the local runner, convert failures of workers to one-line errors, then clean up.
 
         Raises:
-          InputError: for what a worker refused, and for what tells that workers lack the package or see other files.
+          InputError: a worker failed on its input, cannot import the package, or does not find the
+            same files.
         """
         try:
             with _quiet() if isinstance(self.runner, fn_api_runner.FnApiRunner) else contextlib.nullcontext():
@@ -110,14 +113,14 @@ class Workers:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _give(self, stage: str, do: Callable, items: Sequence) -> int:
-        """Lays out the work of a stage and returns how many chunks it has."""
+        """Write the input files of a stage and return its number of chunks."""
         self.folder.mkdir(exist_ok=True)
         (self.folder / stage).write_bytes(pickler.dumps((do, self.alone)))
         starts = range(0, len(items), self.chunk)
         for number, start in enumerate(starts):
             try:
                 content = _CODER.encode(list(items[start : start + self.chunk]))
-            except Exception as e:  # each type of object has its own way to say that it cannot be pickled
+            except Exception as e:  # pickling raises a different error for each type
                 source = getattr(items[start], 'source', f'chunk {number}')
                 raise InputError(
                     f'{source} and what follows cannot be sent to a Beam worker ({e}); expected a Recording.read that '
@@ -127,13 +130,13 @@ class Workers:
         return len(starts)
 
     def _refused(self) -> str:
-        """Return the message of the first worker that could not compute its chunk, '' if none."""
+        """Return the error of the first chunk that could not be computed, '' if none."""
         replies = sorted(self.folder.glob('*.compute.reply'), key=lambda p: int(p.name.split('.')[0]))
         return next((refused for p in replies if (refused := _CODER.decode(p.read_bytes())[0])), '')
 
     @contextlib.contextmanager
     def _watched(self, title: str, total: int) -> Iterator[None]:
-        """A line of progress while workers reply."""
+        """Show a progress bar of the replies while the block runs."""
         over = threading.Event()
         columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -155,13 +158,15 @@ class Workers:
 
 
 def runner_of(config, log: Path) -> tuple[pipeline_options.PipelineOptions, Any]:
-    """(options, runner) of a DownloadConfig that asks for Beam.
+    """Return (options, runner) of a DownloadConfig that requests Beam.
 
-    DirectRunner stands for Beam's engine in Python (FnApiRunner): by itself it would first download another one, which
-    does not know direct_num_workers. Its workers write to `log` what else would fill the screen.
+    DirectRunner is replaced by Beam's engine in Python (FnApiRunner), since it would first download
+    another one, which does not support direct_num_workers. The local workers log to `log` instead
+    of the screen.
 
     Raises:
-      InputError: an option has a value that it cannot have, or is unknown to the local runner; order is not wanted.
+      InputError: an option has an invalid value, the local runner has no such option, or the config
+        sets nondeterministic_order.
     """
     if config.nondeterministic_order:
         raise InputError('--nondeterministic_order would mix the shards, which are in the order of ids; leave it out')
@@ -170,10 +175,10 @@ def runner_of(config, log: Path) -> tuple[pipeline_options.PipelineOptions, Any]
     try:
         with contextlib.redirect_stderr(usage):
             known, given = options.get_all_options(), options.get_all_options(True, retain_unknown_options=True)
-    except SystemExit as e:  # Beam's parser prints four pages, and last what is wrong
+    except SystemExit as e:  # Beam's parser prints four pages, the error last
         why = usage.getvalue().strip().rpartition('error: ')[2]
         raise InputError(f'--beam_pipeline_options cannot be understood: {why}; {SEE}') from e
-    options = pipeline_options.PipelineOptions.from_dictionary(given)  # a copy: these are changed
+    options = pipeline_options.PipelineOptions.from_dictionary(given)  # a copy, modified below
     options.view_as(pipeline_options.TypeOptions).pipeline_type_check = False  # as TFDS does
     standard, direct = (options.view_as(getattr(pipeline_options, f'{of}Options')) for of in ('Standard', 'Direct'))
     runner = config.beam_runner or standard.runner or 'DirectRunner'
@@ -182,7 +187,7 @@ def runner_of(config, log: Path) -> tuple[pipeline_options.PipelineOptions, Any]
             raise InputError(f'--beam_pipeline_options has {strange[0]}, which Beam does not know; {SEE}')
         environment = None
         if direct.direct_running_mode == 'multi_processing':
-            direct.direct_running_mode = 'in_memory'  # else Beam would replace the environment by its own
+            direct.direct_running_mode = 'in_memory'  # else Beam replaces the environment
             command = f'{sys.executable} -m apache_beam.runners.worker.sdk_worker_main 2>>{shlex.quote(str(log))}'
             environment = environments.SubprocessSDKEnvironment.from_command_string(command)
         runner = fn_api_runner.FnApiRunner(default_environment=environment)
@@ -194,18 +199,18 @@ def runner_of(config, log: Path) -> tuple[pipeline_options.PipelineOptions, Any]
 
 
 def _numbers(chunks: int) -> beam.PTransform:
-    """The numbers of chunks, handed to workers one by one."""
+    """Return a transform that distributes the numbers of chunks to workers one by one."""
     return beam.Create(range(chunks)) | beam.Reshuffle()
 
 
 def _hear(number: int, folder: str) -> None:
-    """On a worker: hears a chunk and replies what is small of it."""
+    """Inspect a chunk on a worker and reply its hashes, measures and defects, not the samples."""
     refused, heard = _done(Path(folder), number, 'hear')
     _reply(Path(folder), number, 'hear', refused, [(h.sha256, h.measures, h.defect) for h in heard])
 
 
 def _compute(number: int, folder: str, chunk: int) -> Iterator[tuple[int, dict]]:
-    """On a worker: the examples of a chunk; a chunk that cannot be computed is replied, and gives none."""
+    """Return the numbered examples of a chunk on a worker; after an error reply it, return none."""
     refused, examples = _done(Path(folder), number, 'compute')
     if refused:
         _reply(Path(folder), number, 'compute', refused, [])
@@ -213,7 +218,7 @@ def _compute(number: int, folder: str, chunk: int) -> Iterator[tuple[int, dict]]
 
 
 def _done(folder: Path, number: int, stage: str) -> tuple[str, list]:
-    """('', what the stage's work makes of a chunk), or (why it cannot be done, [])."""
+    """Return ('', the stage's results for a chunk), or (error message, [])."""
     work, items = (folder / stage).read_bytes(), (folder / f'{number}.{stage}').read_bytes()
     try:
         (do, alone), items = pickler.loads(work), _CODER.decode(items)
@@ -227,7 +232,7 @@ def _done(folder: Path, number: int, stage: str) -> tuple[str, list]:
 
 
 def _reply(folder: Path, number: int, stage: str, refused: str, found: list) -> None:
-    """A reply appears whole or not at all, also where a runner gives the same chunk to two workers."""
+    """Write a reply atomically, since a runner may give the same chunk to two workers."""
     unfinished = folder / f'{number}.{stage}.{uuid.uuid4().hex}'
     unfinished.write_bytes(_CODER.encode((refused, found)))
     os.replace(unfinished, folder / f'{number}.{stage}.reply')
@@ -238,7 +243,7 @@ def _unseen(path) -> str:
 
 
 def _known(failure: str, folder: Path) -> str:
-    """Return the message of a failed job about the user's set-up, '' if there is none."""
+    """Return the message for a failure caused by the user's set-up, '' for other failures."""
     if missing := re.search(r"No module named '(ser_jax|tensorflow_datasets|apache_beam)[\w.]*'", failure):
         return f'Beam workers cannot import {missing[1]}; {SEE}'
     return _unseen(folder) if re.search(rf'No such file.*{re.escape(str(folder))}', failure) else ''
@@ -246,7 +251,7 @@ def _known(failure: str, folder: Path) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Beam's log, which repeats every failure, with its traceback, for each step of the job."""
+    """Disable logging: Beam logs each failure with its traceback once per step of the job."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

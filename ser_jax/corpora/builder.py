@@ -1,4 +1,4 @@
-"""Base of all builders: a corpus yields speakers, emotions, texts and audio files, the base the shards.
+"""Base class of the TFDS builders: a subclass yields only the recordings and their metadata.
 
     from ser_jax.data import corpus
 
@@ -7,10 +7,10 @@
             for audio in self.audio(dl_manager, NAME, '03-01-06-01-02-01-12.wav'):
                 yield corpus.Recording(id=audio.stem, ..., read=audio.read, source=audio.source)
 
-Shards are array_record in the order of ids; the features of a builder's config come from `ser_jax.audio`, the same
-functions that predict. Beside the shards lie `inspection.json` (what was found, missing, skipped and why),
-`fingerprint.json` (a hash over the decoded content, which readers check) and `corpus.json` (`contract.CorpusInfo`). Never
-imports TensorFlow.
+Shards are array_record in the order of ids; the functions of `ser_jax.audio` that compute the
+features also run in prediction. Beside the shards are `inspection.json` (files found, missing and
+skipped, with reasons), `fingerprint.json` (a hash of the decoded content, checked by readers) and
+`corpus.json` (`contract.CorpusInfo`). Never imports TensorFlow.
 """
 
 import concurrent.futures
@@ -55,45 +55,45 @@ __all__ = [
     'PublishedCounts', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
 ]  # fmt: skip
 
-CHUNK = 64  # recordings extracted together while the next are heard: enough to fill the usual length buckets
+CHUNK = 64  # recordings per extraction: enough to fill the usual length buckets
 
 
 class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of every builder; a corpus writes `recordings` and says what it publishes."""
+    """Base of every builder; a subclass defines `recordings` and the constants below."""
 
     VERSION = tfds.core.Version('1.1.0')
     RELEASE_NOTES: ClassVar = {'1.1.0': 'Rate, level, peak, clipping and silence of every recording.'}
     BUILDER_CONFIGS: ClassVar = [LOG_MEL, WAVEFORM, NATIVE, *PUBLISHED]
     MANUAL_DOWNLOAD_INSTRUCTIONS = 'give the folder that holds the recordings as --manual_dir=FOLDER'
 
-    TOLERANCE = 0.02  # share of files that may be bad (empty, silent, truncated, undecodable, of unknown name)
-    PUBLISHED: PublishedCounts | None = None  # what to compare a copy with
-    ARCHIVES: tuple[Archive, ...] = ()  # what is downloaded when the user has no copy
-    TITLE = ''  # name and makers; the corpus's name where there is nothing to add
+    TOLERANCE = 0.02  # maximum share of bad files: all kinds not in inspection.HARMLESS
+    PUBLISHED: PublishedCounts | None = None  # reference for the user's copy
+    ARCHIVES: tuple[Archive, ...] = ()  # downloaded if the user has no copy
+    TITLE = ''  # name and makers; '' = the corpus's name
     HOMEPAGE = ''
     LICENSE = ''
     RESEARCH_ONLY = False  # the makers allow research and no (changed) copies
-    EMOTIONS: tuple[str, ...] = ()  # what the actors were asked for; () = whatever is found
-    NAMESAKES = ''  # advice where different recordings have one name, beside the general one
-    THREADS = min(8, os.cpu_count() or 1)  # recordings read at once; 1 where `Recording.read` is not thread-safe
+    EMOTIONS: tuple[str, ...] = ()  # those the actors were asked for; () = those found
+    NAMESAKES = ''  # advice for different recordings of one name, in place of the general one
+    THREADS = min(8, os.cpu_count() or 1)  # concurrent reads; 1 if not thread-safe
 
     def recordings(self, dl_manager: tfds.download.DownloadManager) -> Iterable[Recording | Skipped]:
-        """The corpus: a Recording for each utterance, and Skipped for files that a reader should hear about.
+        """Return a Recording for each utterance, and a Skipped for each file to be reported.
 
-        `Recording.read` may be called more than once, and from THREADS threads at a time. What is to be built on Beam
-        too can be pickled and is a function of `ser_jax`, or a functools.partial of one.
+        `Recording.read` may be called more than once, and from THREADS threads at a time. For Beam
+        it must be picklable: a function of `ser_jax`, or a functools.partial of one.
         """
         raise NotImplementedError
 
     def audio(self, dl_manager: tfds.download.DownloadManager, name: re.Pattern, example: str) -> list[Audio]:
-        """All sound files of the user's folder (any depth, zips included), else of the downloaded archives.
+        """Return the audio files in the user's folder (any depth, zips too), else in the downloads.
 
         Args:
-          name: what stems of this corpus look like; a folder without any is refused.
+          name: pattern of this corpus's stems; a folder without a match is refused.
           example: a file name, for messages.
 
         Raises:
-          InputError: a given folder is missing, empty, or holds no such file; a download fails.
+          InputError: a given folder is missing, empty, or without a match; a download fails.
         """
         given, folder = self._given_manual_dir is not None, self.manual_dir(dl_manager)
         if folder is not None:
@@ -112,16 +112,16 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return [a for path in paths for a in audio_files(path)]
 
     def manual_dir(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
-        """The folder (or zip) given as --manual_dir, else TFDS's default folder if it holds anything, else None.
+        """Return --manual_dir (folder or zip) if given, else TFDS's folder if nonempty, else None.
 
         Raises:
-          InputError: what was given does not exist, is neither folder nor zip, or is empty.
+          InputError: the given path does not exist, is neither folder nor zip, or is empty.
         """
         if self._given_manual_dir is None:
             try:
                 self._source = Path(dl_manager.manual_dir)
                 return self._source
-            except AssertionError:  # TFDS's way to say that its default folder is not there
+            except AssertionError:  # raised by TFDS if its folder is missing or empty
                 return None
         given = Path(self._given_manual_dir).expanduser()
         self._source = given
@@ -134,16 +134,16 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        # README.md and CITATIONS.bib lie beside the builder, however it was imported.
+        # README.md and CITATIONS.bib are beside the builder, however it was imported.
         cls.pkg_dir_path = epath.Path(inspect.getfile(cls)).parent
 
     def __init__(self, *, file_format=None, **kwargs):
         self._given_manual_dir, self._report, self._found, self._workers = None, None, (), None
         self._nested: list[str] = []
-        self._source: Path | None = None  # once `recordings` has asked for it
+        self._source: Path | None = None  # set by `manual_dir`, during `recordings`
         super().__init__(file_format=file_format, **kwargs)
         if file_format is None and not Path(self.data_dir, 'dataset_info.json').exists():
-            self.info.set_file_format('array_record', override=True)  # TFDS's own default needs TensorFlow to be read
+            self.info.set_file_format('array_record', override=True)  # the default needs TensorFlow
 
     def _info(self) -> tfds.core.DatasetInfo:
         info = self.dataset_info_from_configs(
@@ -152,17 +152,17 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             license=self.LICENSE,
             disable_shuffling=True,  # record order is the order of ids
         )
-        # Of corpora that it does not publish, TFDS would leave an empty temporary folder each time.
+        # For a corpus that it does not publish, TFDS leaves an empty temporary folder each time.
         info.initialize_from_bucket = _nothing_published
         return info
 
     def download_and_prepare(self, **kwargs):
-        """Build as TFDS does, one process at a time; raise InputError while another one builds."""
+        """Run TFDS's method under a lock; raise InputError if another process builds the same."""
         with lock.held(self.data_dir, 'build', reenter=True):
             super().download_and_prepare(**kwargs)
 
     def _given_manifest(self) -> Path | None:
-        """The file that was given, which builders of tables read without `manual_dir`."""
+        """Return --manual_dir if it is a file: builders of tables read it without `manual_dir`."""
         given = Path(self._given_manual_dir or '').expanduser()
         return given if given.is_file() else None
 
@@ -178,7 +178,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {'train': self._generate_examples(kept, finished)}
 
     def _inspect(self, dl_manager) -> tuple[list[inspection.Inspected], dict]:
-        """Hears the whole corpus before anything is written; returns what to keep, and its features by `id(heard)`."""
+        """Inspect the corpus before any write; return usable recordings, their features by `id`."""
         found = list(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
         inside = 'a zip within a zip, which is not opened'
@@ -204,7 +204,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return kept, finished
 
     def _hear_all(self, recordings: list[Recording]) -> tuple[list[inspection.Inspected], dict]:
-        """Hears the recordings on this machine; their features wait on disk, whatever the corpus's size."""
+        """Inspect the recordings on this machine; spool features to disk to bound the memory."""
         heard, finished = [], spool.Kept(self.data_dir)
         for chunk in self._hear(recordings):
             good = [h for h in chunk if h.defect is None]
@@ -216,7 +216,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return heard, finished
 
     def _hear(self, recordings: list[Recording]) -> Iterator[list[inspection.Inspected]]:
-        """Chunks of recordings in order, each heard by threads while the one before it is worked on."""
+        """Yield chunks in order; threads inspect the next while the caller processes the last."""
         config = self.builder_config
         columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with (
@@ -237,7 +237,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 pool.shutdown(cancel_futures=True)
 
     def _generate_examples(self, kept: list[inspection.Inspected], finished) -> Iterator[tuple[str, dict]]:
-        """(id, example) in order."""
+        """Yield (id, example) in order."""
         for h in kept:
             yield h.recording.id, chunks.example(h, spool.unpacked(finished[id(h)]))
 
@@ -247,7 +247,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if self._report is None:  # max_examples_per_split=0 prepares nothing
             return
         name, folder = self.builder_config.name, Path(self.data_dir)
-        # The folder is still TFDS's temporary one: the shards and what vouches for them appear together.
+        # This is still TFDS's temporary folder: shards and metadata appear together at its rename.
         facts = CorpusInfo(
             self.name, self.TITLE or self.name, self.LICENSE, self.RESEARCH_ONLY, tuple(self.EMOTIONS or self._found)
         )
@@ -255,7 +255,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         _write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
         if source := self._source or self._given_manifest():
             origin.write(folder, source)
-        if self.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:  # others cannot be read without TensorFlow
+        if self.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:  # others need TensorFlow
             source = self.as_data_source('train')
             content = {'fingerprint': fingerprint(source), 'examples': len(source), 'features': name}
             _write_json(folder / FINGERPRINT, content)
@@ -263,7 +263,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @contextlib.contextmanager
     def _on_beam(self, download_config) -> Iterator:
-        """Has Beam's workers at hand where the DownloadConfig asks for Beam; gives the config to go on with."""
+        """Set up Beam workers if the DownloadConfig requests Beam; yield the config to use."""
         if download_config.beam_options is None and download_config.beam_runner is None:
             yield download_config
             return
@@ -280,11 +280,11 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def _nothing_published() -> None:
-    """Initializes nothing."""
+    """Do nothing, in place of TFDS's look-up of published metadata."""
 
 
 def tolerance(default: float) -> float:
-    """The share of files that may be bad: SER_JAX_TOLERANCE if it is set, else `default`."""
+    """Return the maximum share of bad files: SER_JAX_TOLERANCE if set, else `default`."""
     text = os.environ.get('SER_JAX_TOLERANCE', '')
     try:
         value = float(text) if text else default

@@ -1,4 +1,4 @@
-"""Work on a chunk of recordings, in the building process or on a Beam worker."""
+"""Processing of one chunk of recordings, in the building process or on a Beam worker."""
 
 import dataclasses
 import unicodedata
@@ -12,7 +12,7 @@ _OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fiel
 
 
 def normal(recording: Recording) -> Recording:
-    """A recording whose names are text, its id and classes in one normal form (NFC)."""
+    """Return a recording with printable texts; id, speaker, emotion and label in the form NFC."""
     texts = {f: audio_files.readable(getattr(recording, f)) for f in ('source', 'text')}
     for field in ('id', 'speaker', 'emotion', 'label'):
         texts[field] = unicodedata.normalize('NFC', audio_files.readable(getattr(recording, field)))
@@ -20,15 +20,15 @@ def normal(recording: Recording) -> Recording:
 
 
 def hear(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Inspected]:
-    """Recordings decoded, measured and judged; nothing of their sound is kept."""
+    """Decode, measure and check recordings; keep no samples."""
     return [inspection.inspect(rate_hz, _nothing, r) for r in recordings]
 
 
 def examples(config: FeatureConfig, heard: Sequence[inspection.Inspected]) -> list[dict]:
-    """Examples of recordings that were heard, their features computed here.
+    """Compute the features of inspected recordings and return their examples.
 
     Raises:
-      InputError: a recording has changed since it was heard, or its features are not usable.
+      InputError: a recording has changed since its inspection, or its features are not usable.
     """
     stored = config.finish([_prepared(config, h.recording) for h in heard])
     for h, values in zip(heard, stored, strict=True):
@@ -39,13 +39,13 @@ def examples(config: FeatureConfig, heard: Sequence[inspection.Inspected]) -> li
 
 
 def example(heard: inspection.Inspected, stored: dict) -> dict:
-    """The example of a recording with its computed fields."""
+    """Return the example of a recording: metadata, hash, measures and the computed fields."""
     of_recording = {name: getattr(heard.recording, name) for name in _OF_RECORDING}
     return {**of_recording, 'source_sha256': heard.sha256, **heard.measures, **stored}
 
 
 def _nothing(samples, id: str) -> None:
-    """Keeps nothing of a recording."""
+    """Discard the samples."""
 
 
 def _prepared(config: FeatureConfig, recording: Recording):

@@ -1,4 +1,4 @@
-"""Columns of a manifest: names, required ones, and the lines of a CSV, TSV or JSONL by them."""
+"""Columns of a manifest: their names, the required ones, and the lines of CSV, TSV or JSONL."""
 
 import difflib
 import os
@@ -19,10 +19,10 @@ HELP = 'expected the columns path and emotion (speaker, text, sex ... where know
 
 
 def lines(manifest: Path) -> Iterator[tables.Line]:
-    """Yield the lines of a manifest, by our columns.
+    """Yield the lines of a manifest with the names of COLUMNS as keys.
 
     Raises:
-      InputError: it cannot be read, or its header is none.
+      InputError: the file is unreadable or empty, or its header is invalid.
     """
     try:
         text = tables.decode(manifest.read_bytes(), str(manifest))
@@ -89,7 +89,7 @@ def _check_header(manifest: Path, header: tables.Header) -> None:
 
 
 def _of_json(line: tables.Line) -> tables.Line:
-    """A line of JSON by our columns, its values as text."""
+    """Return a JSON line with the names of COLUMNS as keys and its values as text."""
     row = {}
     for name, value in (line.values or {}).items():
         column = _column(name)
@@ -106,12 +106,12 @@ def _of_json(line: tables.Line) -> tables.Line:
 
 
 def _column(name: str) -> str:
-    """The column that a heading names."""
+    """Return the normalized column name of a heading."""
     plain = labels.normal(name).lower()
     return OTHER_NAMES.get(plain, plain)
 
 
 def _near(column: str) -> str:
-    """The column of ours that one is nearly, so that it is a slip; others may hold anything."""
+    """Return the name in COLUMNS that `column` probably misspells, '' if there is none."""
     near = [] if column in COLUMNS else difflib.get_close_matches(column, COLUMNS, 1, 0.8)
     return near[0] if near else ''

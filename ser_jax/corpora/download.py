@@ -1,4 +1,4 @@
-"""A published file, complete and checked: resumed where a connection broke, never half there under its final name."""
+"""Downloads that resume after a broken connection and get their final name only if complete."""
 
 import dataclasses
 import errno
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ser_jax.contract import InputError
 
-ATTEMPTS = 5  # in a row without a single new byte
+ATTEMPTS = 5  # in a row without any new byte
 WAIT_S = 1.0  # before the second attempt; doubles each time
 TIMEOUT_S = 60.0
 BLOCK_BYTES = 1 << 18
@@ -24,7 +24,7 @@ BLOCK_BYTES = 1 << 18
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A file on the web: where, how long, and the md5 that its publisher gives."""
+    """A file on the web: its URL, its size in bytes, and the publisher's md5."""
 
     url: str
     size: int
@@ -32,21 +32,24 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """The last part of the URL's path."""
+        """Last part of the URL's path."""
         return self.url.split('?')[0].rsplit('/', 1)[-1]
 
 
 def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> Path:
-    """The downloaded file, `folder/archive.name`; what is already there is checked and used.
+    """Download an archive unless a valid copy exists; return its path, `folder/archive.name`.
 
-    The bytes go to `<name>.part`, which the next call continues by an HTTP Range request; only a file of the right
-    length and checksum gets its name.
+    Bytes are written to `<name>.part`, which the next call resumes by an HTTP Range request; it is
+    renamed only if its size and checksum are right.
 
     Args:
-      otherwise: how to get on without the download, the end of every error message.
+      archive: the file to download.
+      folder: target folder, created if missing.
+      otherwise: advice for working without the download, the end of every error message.
 
     Raises:
-      InputError: no network, the server refuses (404 ...), no space, or the checksum is wrong (nothing is kept then).
+      InputError: no network, an HTTP error (404 ...), no disk space, or a wrong checksum (the file
+        is deleted then).
     """
     path = Path(folder) / archive.name
     part = path.with_name(path.name + '.part')
@@ -73,7 +76,7 @@ def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> P
 
 
 def _complete(archive: Archive, part: Path, hint: str) -> None:
-    """Brings `part` to the full length, over as many connections as it takes."""
+    """Download the missing bytes of `part`, over several connections if necessary."""
     columns = (
         TextColumn('{task.description}'),
         BarColumn(),
@@ -85,7 +88,7 @@ def _complete(archive: Archive, part: Path, hint: str) -> None:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(f'downloading {archive.name}', total=archive.size)
         while (have := _size(part)) != archive.size:
-            if have > archive.size:  # of another version
+            if have > archive.size:  # a part of another version
                 part.unlink()
                 have = 0
             progress.update(task, completed=have)
@@ -99,7 +102,7 @@ def _complete(archive: Archive, part: Path, hint: str) -> None:
 
 
 def _receive(archive: Archive, part: Path, have: int, show: Callable[[int], None]) -> tuple[str, bool]:
-    """Appends what one connection yields; returns why it ended, and whether trying again is pointless."""
+    """Append the bytes of one connection; return the reason of its end, and True if it is final."""
     request = urllib.request.Request(archive.url, headers={'Range': f'bytes={have}-'} if have else {})
     broken = (http.client.HTTPException, TimeoutError, ConnectionError)
     try:
@@ -111,7 +114,7 @@ def _receive(archive: Archive, part: Path, have: int, show: Callable[[int], None
         return str(getattr(e, 'reason', e)) or type(e).__name__, False
     with response:
         resumed = response.status == 206 and response.headers.get('Content-Range', '').startswith(f'bytes {have}-')
-        have = have if resumed else 0  # a server without Range sends everything again
+        have = have if resumed else 0  # a server without Range sends the whole file
         length = response.headers.get('Content-Length')
         if length is not None and have + int(length) != archive.size:
             return f'the server has {have + int(length):,} bytes where {archive.size:,} were published', True

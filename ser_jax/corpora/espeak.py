@@ -1,12 +1,13 @@
-"""English sentences spoken by eSpeak NG: the same words and settings give the same samples, whatever was said before.
+"""Synthesis of English sentences with eSpeak NG, deterministic in text and settings.
 
-eSpeak NG (GPL-3) comes from the wheel `espeakng-loader`, is driven through ctypes and never shipped. Its wave generator
-keeps state that no call resets (flutter and roughness counters, echo, gain control, libc's `rand`), so each sentence is
-spoken by a process of its own: a small worker, this very file run as a script, loads the library once and forks per
-sentence (Linux, macOS). The library thus never enters the calling process, which may have any number of threads.
+eSpeak NG (GPL-3) comes from the wheel `espeakng-loader`, is called through ctypes and is never
+shipped. Its wave generator has state that no call resets (flutter and roughness counters, echo,
+gain control, libc's `rand`), so a separate process synthesizes each sentence: a worker, this file
+run as a script, loads the library once and forks per sentence (Linux, macOS). The calling process
+never loads the library and may have any number of threads.
 """
 
-# The worker runs without site-packages: this file imports only the standard library at its top.
+# The worker runs without site-packages: only the standard library is imported at the top.
 import atexit
 import contextlib
 import ctypes
@@ -27,19 +28,21 @@ _worker = None
 
 
 def speak(text: str, voice: str = 'en-us', **settings: int):
-    """Samples of `text` and their rate in Hz: int16 [T], and 22050.
+    """Return the samples of `text` and their rate in Hz: int16 [T], and 22050.
+
+    May be called from any thread; calls are serialized.
 
     Args:
       text: one or more sentences; '.', '!', '?' and ',' shape the intonation.
       voice: a language and a variant, e.g. `en-us+f2`, `en+m3`.
-      settings: rate (words a minute, 80-450; default 175), pitch (0-99: an octave below to one above the voice's own,
-        default 50), range (of pitch, 0-99: monotone to double, default 50), volume (0-200, 100), word_gap (0-50, in
-        units of 10 ms at the default rate, 0).
-
-    Callable from any thread; calls take turns.
+      **settings: rate (words per minute, 80-450, default 175), pitch (0-99: an octave below to one
+        above the voice's own, default 50), range (of pitch, 0-99: monotone to double, default 50),
+        volume (0-200, default 100), word_gap (0-50, in units of 10 ms at the default rate,
+        default 0).
 
     Raises:
-      InputError: no eSpeak NG is installed, the voice is not known, a setting lies outside its limits, nothing to say.
+      InputError: eSpeak NG is not installed, the voice is unknown, a setting is outside its limits,
+        or the text is empty.
     """
     import numpy as np
 
@@ -64,7 +67,7 @@ def speak(text: str, voice: str = 'en-us', **settings: int):
                 'the eSpeak NG worker stopped before it answered; run the command again, and if it stops again '
                 "reinstall: pip install --force-reinstall 'ser_jax[synthetic]'"
             ) from e
-        except BaseException:  # Ctrl-C between question and answer: the next call must not read this one's samples
+        except BaseException:  # e.g. Ctrl-C: the next call must not read this one's samples
             _stop()
             raise
     if rate == 0:
@@ -73,7 +76,7 @@ def speak(text: str, voice: str = 'en-us', **settings: int):
 
 
 def _ask(request: bytes) -> tuple[int, bytes]:
-    """The worker's answer: rate and samples, or 0 and an error message."""
+    """Send a request to the worker; return rate and samples, or 0 and an error message."""
     if _worker is None:
         _start()
     _worker.stdin.write(request)
@@ -97,7 +100,8 @@ def _start() -> None:
             "install it: pip install 'ser_jax[synthetic]'"
         ) from e
     library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
-    # In a session of its own, Ctrl-C does not reach it; it ends when its stdin closes, however the caller ended.
+    # In a new session, so that Ctrl-C does not reach it. It ends when its stdin closes, however the
+    # caller ended.
     _worker = subprocess.Popen(
         [sys.executable, '-I', '-S', __file__, str(library), str(data)],
         stdin=subprocess.PIPE,
@@ -112,7 +116,7 @@ def _stop() -> None:
     if _worker is not None:
         worker, _worker = _worker, None
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.pid, signal.SIGKILL)  # it and whatever it is still saying; neither has anything to save
+            os.killpg(worker.pid, signal.SIGKILL)  # and its fork; neither has state to save
         with contextlib.suppress(BrokenPipeError):
             worker.stdin.close()
         worker.stdout.close()
@@ -120,7 +124,7 @@ def _stop() -> None:
 
 
 def _forget() -> None:
-    """A forked copy of the calling process must not talk over its parent's pipe: it starts a worker of its own."""
+    """Drop the worker in a forked child, which must not write to its parent's pipe."""
     global _worker, _lock
     _worker, _lock = None, threading.Lock()
 
@@ -130,8 +134,11 @@ if hasattr(os, 'register_at_fork'):
 
 
 def _serve(library: str, data: str) -> None:
-    """The worker: a JSON request a line on stdin; (rate, bytes) and samples, or (0, bytes) and a message, on stdout."""
-    # eSpeak NG keeps its data path in 160 characters: a relative one always fits.
+    """Run the worker: read one JSON request per line from stdin, write each reply to stdout.
+
+    A reply is (rate, number of bytes) and the samples, or (0, number of bytes) and a message.
+    """
+    # eSpeak NG limits its data path to 160 characters: a relative one always fits.
     os.chdir(os.path.dirname(data))
     lib = ctypes.CDLL(library)
     for line in sys.stdin.buffer:
@@ -161,9 +168,9 @@ def _answer(lib: ctypes.CDLL, data: str, request: dict) -> None:
     rate = lib.espeak_Initialize(_SYNCHRONOUS, 0, b'.', _DO_NOT_EXIT)
     if rate <= 0:
         return _write(0, f'it cannot read its data in {os.path.abspath(data)}'.encode())
-    lib.espeak_ng_SetRandSeed(ctypes.c_long(1))  # it was seeded with the time of day
+    lib.espeak_ng_SetRandSeed(ctypes.c_long(1))  # espeak_Initialize seeds with the time of day
     lib.espeak_SetSynthCallback(hear)
-    # An unknown variant would be ignored in silence.
+    # eSpeak NG ignores an unknown variant without an error.
     variant = request['voice'].partition('+')[2]
     missing = variant and not os.path.isfile(os.path.join(data, 'voices', '!v', variant))
     if missing or lib.espeak_SetVoiceByName(request['voice'].encode()) != 0:

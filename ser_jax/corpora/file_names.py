@@ -1,7 +1,7 @@
-"""Naming schemes of published corpora: speaker and emotion, read from the file name alone.
+"""File names of published corpora, parsed to speaker, emotion and text without reading the file.
 
-Builders read their corpus with these, and an audit recognizes files that turn up under other labels: names are the one
-witness that sorting into folders cannot bend.
+Builders parse their corpus with these functions, and an audit uses them to find files under wrong
+labels: sorting files into folders does not change their names.
 """
 
 import re
@@ -18,7 +18,10 @@ from ser_jax.corpora.inspection import Skipped
 
 
 class FileName(NamedTuple):
-    """Fields of a file name. `speaker` is '' where the name lacks it; `label` is the corpus's own code."""
+    """Fields of a parsed file name.
+
+    `speaker` is '' if the name alone does not contain it; `label` is the corpus's own code.
+    """
 
     corpus: str
     speaker: str
@@ -31,8 +34,8 @@ class FileName(NamedTuple):
     language: str = 'en'
 
 
-# 03-01-06-01-02-01-12: modality (03 sound only), channel, emotion, intensity, statement, repetition, actor. Nobody sings
-# disgust or surprise, and neutral is never strong.
+# 03-01-06-01-02-01-12: modality (03 audio only), channel, emotion, intensity, statement,
+# repetition, actor. Songs have neither disgust nor surprise, and neutral is never strong.
 RAVDESS = re.compile(r'03-(?!02-0[78])(?!0[12]-01-02)(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-'
                      r'(?P<statement>0[12])-0[12]-(?P<actor>0[1-9]|1[0-9]|2[0-4])')  # fmt: skip
 RAVDESS_EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
@@ -48,20 +51,20 @@ CREMAD_SENTENCES = {
 # 1001_DFA_ANG_XX: actor, sentence, emotion, level.
 CREMAD = re.compile(rf'(?P<actor>10(?:0[1-9]|[1-8][0-9]|9[01]))_(?P<sentence>{"|".join(CREMAD_SENTENCES)})_'
                     r'(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<level>LO|MD|HI|X|XX)')  # fmt: skip
-# Of the 91 actors, 1001 to 1091, as the corpus's VideoDemographics.csv gives them.
+# Among the 91 actors, 1001 to 1091, by the corpus's VideoDemographics.csv.
 CREMAD_WOMEN = frozenset(1000 + n for n in (
     2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 18, 20, 21, 24, 25, 28, 29, 30, 37, 43, 46, 47, 49, 52, 53, 54, 55, 56,
     58, 60, 61, 63, 72, 73, 74, 75, 76, 78, 79, 82, 84, 89, 91,
 ))  # fmt: skip
 
-# OAF_back_angry: actress, word, emotion. One file lacks its F.
+# OAF_back_angry: actress, word, emotion. One file has OA instead of OAF.
 TESS = re.compile(
     r'(?P<actress>OAF?|YAF)_(?P<word>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)', re.I | re.A
 )
 TESS_EMOTIONS = {'neutral': 'neutral', 'happy': 'happy', 'sad': 'sad', 'angry': 'angry', 'fear': 'fearful',
                  'disgust': 'disgust', 'ps': 'surprised'}  # fmt: skip
 
-# DC_a01, or a01 in a folder DC: speaker, emotion, number, up to 30 where neutral and to 15 elsewhere.
+# DC_a01, or a01 in a folder DC: speaker, emotion, number, up to 30 if neutral, else up to 15.
 SAVEE = re.compile(
     r'(?:(?P<speaker>DC|JE|JK|KL)_)?(?P<emotion>(?:sa|su|[adfh])(?=0[1-9]|1[0-5])|n)(?:0[1-9]|[12][0-9]|30)'
 )
@@ -69,7 +72,7 @@ SAVEE_SPEAKERS = ('DC', 'JE', 'JK', 'KL')
 SAVEE_EMOTIONS = {'n': 'neutral', 'h': 'happy', 'sa': 'sad', 'a': 'angry', 'f': 'fearful', 'd': 'disgust',
                   'su': 'surprised'}  # fmt: skip
 
-# What file managers append to copies: `f01 (10)`, `DC_a01 - Copy`, `DC_a01 copy 2`.
+# Suffixes that file managers append to copies: `f01 (10)`, `DC_a01 - Copy`, `DC_a01 copy 2`.
 COPY = re.compile(r'( \(\d+\)| - Copy| copy( \d+)?)+$', re.I | re.A)
 
 # 03a01Fa: speaker, text, emotion, take.
@@ -98,7 +101,7 @@ EMODB_TEXTS = {
 
 
 def ravdess(stem: str) -> FileName | None:
-    """Parse a RAVDESS name: `03-01-06-01-02-01-12`."""
+    """Parse a RAVDESS name, e.g. `03-01-06-01-02-01-12`; return None for other names."""
     if not (m := RAVDESS.fullmatch(stem)):
         return None
     return FileName(
@@ -109,12 +112,12 @@ def ravdess(stem: str) -> FileName | None:
 
 
 def ravdess_sex(actor: int) -> str:
-    """Odd actors are men, even ones women."""
+    """Return the sex of a RAVDESS actor: odd numbers are men, even ones women."""
     return ('female', 'male')[actor % 2]
 
 
 def cremad(stem: str) -> FileName | None:
-    """Parse a CREMA-D name: `1001_DFA_ANG_XX`."""
+    """Parse a CREMA-D name, e.g. `1001_DFA_ANG_XX`; return None for other names."""
     if not (m := CREMAD.fullmatch(stem)):
         return None
     intensity = {'HI': 'strong', 'LO': 'normal', 'MD': 'normal'}.get(m['level'], 'unknown')
@@ -125,12 +128,12 @@ def cremad(stem: str) -> FileName | None:
 
 
 def cremad_sex(actor: int) -> str:
-    """By the corpus's own table."""
+    """Return the sex of a CREMA-D actor by the corpus's own table."""
     return 'female' if actor in CREMAD_WOMEN else 'male'
 
 
 def tess(stem: str) -> FileName | None:
-    """Parse a TESS name: `OAF_back_angry`."""
+    """Parse a TESS name, e.g. `OAF_back_angry`; return None for other names."""
     if not (m := TESS.fullmatch(stem)):
         return None
     code = m['emotion'].lower()
@@ -139,7 +142,7 @@ def tess(stem: str) -> FileName | None:
 
 
 def savee(stem: str, folder: str = '') -> FileName | None:
-    """Parse a SAVEE name: `DC_a01`, or `a01` in the folder `DC`."""
+    """Parse a SAVEE name, `DC_a01`, or `a01` in the folder `DC`; return None for other names."""
     if not (m := SAVEE.fullmatch(stem)):
         return None
     speaker = m['speaker'] or (folder.upper() if folder.upper() in SAVEE_SPEAKERS else '')
@@ -147,7 +150,7 @@ def savee(stem: str, folder: str = '') -> FileName | None:
 
 
 def emodb(stem: str) -> FileName | None:
-    """Parse an EMO-DB name: `03a01Fa`."""
+    """Parse an EMO-DB name, e.g. `03a01Fa`; return None for other names."""
     if not (m := EMODB.fullmatch(stem)):
         return None
     return FileName(
@@ -157,15 +160,15 @@ def emodb(stem: str) -> FileName | None:
 
 
 def emodb_sex(speaker: str) -> str:
-    """Return the sex of a speaker by the list on the corpus's page."""
+    """Return the sex of an EMO-DB speaker by the list on the corpus's page."""
     return 'male' if speaker in EMODB_MEN else 'female'
 
 
 def parse(name: str) -> FileName | None:
-    """Parse the name of a file of any of these corpora; None for other names.
+    """Parse a file name of any of these corpora; return None for other names.
 
     Args:
-      name: a stem, or a path whose last folder may tell the speaker.
+      name: a stem, or a path whose last folder may be the speaker.
     """
     path = PurePath(COPY.sub('', name))
     for read in (ravdess, cremad, tess, emodb):
@@ -175,7 +178,7 @@ def parse(name: str) -> FileName | None:
 
 
 def voices(ids: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
-    """Return the speaker of each utterance: by its file name where that is one of a published corpus, else as given."""
+    """Return the speaker of each utterance: from a published corpus's file name, else as given."""
     named = [parse(variants.source_of(str(i))) for i in ids]
     found = [n.speaker if n and n.speaker else s for n, s in zip(named, speakers, strict=True)]
     return np.array(found, object)
@@ -184,11 +187,14 @@ def voices(ids: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
 def recordings(
     files: Iterable[Audio], read: Callable[[Audio], FileName | None], alike: str, title: str
 ) -> Iterator[Recording | Skipped]:
-    """A corpus whose names say everything: a Recording of each file that `read` understands, the others as Skipped.
+    """Yield a Recording for each file whose name `read` can parse, a Skipped for each other file.
 
     Args:
-      read: what the name of a file says. alike: names that begin like this regular expression but are not understood
-        count as bad, others as none of the corpus's. title: what messages call the corpus.
+      files: the audio files of the corpus.
+      read: parser of a file's name.
+      alike: regular expression; unparsed names that begin with a match count as bad files, the
+        others as files that do not belong to the corpus.
+      title: name of the corpus in messages.
     """
     for audio in files:
         if (named := read(audio)) is None or not named.speaker:
@@ -197,7 +203,7 @@ def recordings(
             yield Skipped(audio.source, kind, why)
             continue
         fields = {name: value for name, value in named._asdict().items() if name != 'corpus'}
-        # Where the folder tells the speaker, the stem alone is not unique.
+        # If the speaker is the folder, the stem alone is not unique.
         alone = parse(audio.stem)
         prefix = '' if alone and alone.speaker else f'{named.speaker.rpartition("_")[2].upper()}_'
         yield Recording(

@@ -1,4 +1,4 @@
-"""Faults of a corpus before training: every file read once, judged, counted, reported."""
+"""Inspection of a corpus before training: each file is read once, checked, counted and reported."""
 
 import collections
 import dataclasses
@@ -12,17 +12,17 @@ from ser_jax.audio import wav
 from ser_jax.contract import InputError, Recording
 from ser_jax.corpora import soundness
 
-LISTED = 8  # skipped files of a kind named on screen
-# Kinds of skipped files that are no fault of the copy at hand: they do not count toward the tolerance.
+LISTED = 8  # maximum number of skipped files listed on screen per kind
+# Kinds of skipped files that are no fault of the user's copy: not counted toward the tolerance.
 HARMLESS = ('duplicate', 'label conflict', 'ignored')
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedCounts:
-    """Contents of the published corpus, to report how a copy differs from it.
+    """Counts of the published corpus, the reference for a copy.
 
     Attributes:
-      utterances: channel -> emotion -> how many.
+      utterances: channel -> emotion -> number of utterances.
       speakers: channel -> speaker -> sex.
     """
 
@@ -45,19 +45,20 @@ class Skipped:
 
 @dataclasses.dataclass
 class Inspected:
-    """One recording after listening: its measures, its features if they were kept, or the defect that rules it out."""
+    """Result of inspecting one recording: its measures and prepared samples, or its defect."""
 
     recording: Recording
     sha256: str = ''
-    measures: dict = dataclasses.field(default_factory=dict)  # the measured fields of `stored.fields`
+    measures: dict = dataclasses.field(default_factory=dict)  # see `measures` below
     prepared: Any = None
     defect: Skipped | None = None
 
 
 def sha256(samples: np.ndarray) -> str:
-    """Hash of decoded samples, the same for every container that holds them without loss.
+    """Return the hash of decoded samples, the same for every lossless container.
 
-    Over little-endian int16 (C order) where all samples are 16-bit values / 32768, else over little-endian float32.
+    It covers little-endian int16 (C order) if all samples are 16-bit values / 32768, else
+    little-endian float32.
     """
     scaled = samples * np.float32(32768)
     exact = scaled.astype('<i2') if samples.size and np.abs(scaled).max() <= 32768 else None
@@ -67,13 +68,20 @@ def sha256(samples: np.ndarray) -> str:
 
 
 def clipped(samples: np.ndarray) -> bool:
-    """Return True if three samples in a row are at full scale: one peak is normalization, a plateau clipping."""
+    """Return True if three samples in a row are at full scale.
+
+    A single peak is normalization, a plateau is clipping.
+    """
     full = np.abs(samples) >= 32766 / 32768
     return bool((full[:-2] & full[1:-1] & full[2:]).any())
 
 
 def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
-    """The measured fields of an example: seconds, rate_hz, level_db, peak, clipped, silence; of None, all zero."""
+    """Return the measured fields of an example: zeros if `samples` is None.
+
+    They are seconds, rate_hz, level_db, peak, clipped, and silence (share of 10 ms stretches that
+    are 40 dB or more below the loudest).
+    """
     if samples is None:
         return {'seconds': 0.0, 'rate_hz': 0, 'level_db': 0.0, 'peak': 0.0, 'clipped': 0, 'silence': 0.0}
     power = np.square(samples, dtype=np.float32)
@@ -94,11 +102,12 @@ def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
 def inspect(
     rate_hz: int | None, prepare: Callable[[np.ndarray, str], Any], recording: Recording
 ) -> Inspected:
-    """Decodes, measures and judges one recording.
+    """Decode, measure and check one recording.
 
     Args:
-      rate_hz: rate at which its samples are stored; None: as recorded, channels and all.
-      prepare: (samples at that rate, id) -> what is kept of them.
+      rate_hz: rate of the stored samples; None: the recorded rate, with all channels.
+      prepare: function of (samples at that rate, id); its result becomes `Inspected.prepared`.
+      recording: the recording to read.
     """
     if recording.read is None:
         words = ' '.join(recording.text.split())
@@ -117,8 +126,8 @@ def inspect(
 def without_duplicates(heard: Sequence[Inspected]) -> tuple[list[Inspected], list[Skipped]]:
     """Return the recordings to keep, in order, and the others with reasons.
 
-    Of equal sounds the first is kept. If their labels disagree nobody knows which is right, and
-    none is kept. Of different sounds under one id none is kept either.
+    Of recordings with equal samples the first is kept, or none if their labels disagree, since the
+    right label is unknown. Of recordings with one id and different samples none is kept.
     """
     by_content, by_id = collections.defaultdict(list), collections.defaultdict(list)
     for h in heard:
@@ -148,11 +157,16 @@ def without_duplicates(heard: Sequence[Inspected]) -> tuple[list[Inspected], lis
 def check_tolerance(
     skipped: Iterable[Skipped], files: int, tolerance: float, namesakes: str = ''
 ) -> None:
-    """Raises InputError if more than the share `tolerance` of `files` is bad, or all of them.
+    """Check that at most the share `tolerance` of the files is bad, and not all of them.
 
     Args:
-      files: all that were found, skipped ones included, ignored ones not.
-      namesakes: advice of the corpus for different sounds under one name.
+      skipped: the skipped files.
+      files: number of files found, with the skipped but not the ignored ones.
+      tolerance: maximum share of bad files.
+      namesakes: advice of the corpus for different recordings of one name.
+
+    Raises:
+      InputError: too many files are bad; the message has an example of each kind.
     """
     kinds = collections.defaultdict(list)
     for s in skipped:
@@ -181,9 +195,13 @@ def check_tolerance(
 def summary(
     kept: Sequence[Inspected], skipped: Sequence[Skipped], audible: Sequence[Inspected], published: PublishedCounts | None
 ) -> dict:
-    """JSON-ready: counts of what is kept, how the copy differs from the published corpus, what is skipped and why.
+    """Return a JSON-ready report: counts, differences from the published corpus, skipped files.
 
-    `audible` is what was kept and its duplicates: recordings that are published twice under two names are both there.
+    Args:
+      kept: the recordings of the corpus.
+      skipped: the other files, with reasons.
+      audible: `kept` and its duplicates, since a corpus may publish a recording under two names.
+      published: counts to compare `audible` with, None if there are none.
     """
 
     def of(field, items=kept):
@@ -211,7 +229,7 @@ def summary(
 
 
 def _against(published: PublishedCounts, recordings: Iterable[Recording]) -> dict[str, dict]:
-    """channel -> how many utterances are here and were published, and what else differs."""
+    """Return by channel the number of utterances here and published, and the other differences."""
     out = {}
     for channel, emotions in published.utterances.items():
         here = [r for r in recordings if r.channel == channel]
@@ -230,7 +248,7 @@ def _against(published: PublishedCounts, recordings: Iterable[Recording]) -> dic
 
 
 def lines(report: dict) -> list[str]:
-    """The report on screen: a dozen lines at most; `inspection.json` has every file."""
+    """Return about a dozen lines for the screen; `inspection.json` lists every skipped file."""
     sexes = ', '.join(f'{n:,} {s}' for s, n in report['sexes'].items())
     speakers = len(report['speakers'])
     out = [f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {speakers} speakers']
@@ -246,7 +264,7 @@ def lines(report: dict) -> list[str]:
             continue
         words = [f'{found["here"]:,} of the {found["published"]:,} published files']
         if found['here']:
-            # Missing speakers explain missing emotions: name these only where nobody is missing.
+            # Missing speakers explain missing emotions, so these are listed only without them.
             unsaid = 'emotions' if 'missing speakers' in found else ''
             words += [f'{what}: {_few(v)}' for what, v in found.items() if isinstance(v, list) and what != unsaid]
         out.append(f'  {channel}: ' + '; '.join(words))

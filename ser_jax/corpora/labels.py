@@ -1,4 +1,4 @@
-"""Labels and speakers as people write them: their meaning by emotions.json, names of no person."""
+"""Normalization of users' labels and speaker names; their mapping by emotions.json."""
 
 import dataclasses
 import difflib
@@ -39,7 +39,7 @@ _NOBODY = _NOT_GIVEN | {'unknown', 'none', 'na', 'n.a.', 'anonymous', '<na>'}
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """Meaning of labels, as emotions.json gives it; by `key`, None = left out."""
+    """Mapping of emotions.json from label to emotion, by `key`; None = utterances are left out."""
 
     path: Path
     meaning: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
@@ -52,10 +52,10 @@ class Labels:
         return self.meaning.get(key(label), emotions.word(normal(label)))
 
     def unused(self, labels: Iterable[str]) -> Iterator[Skipped]:
-        """Keys that are none of `labels`.
+        """Yield a Skipped for each key of the mapping that is not in `labels`.
 
         Raises:
-          InputError: one is nearly a label that has no key, so it is a slip.
+          InputError: such a key probably misspells a label that has no key.
         """
         seen = set(map(key, labels))
         for name in self.meaning.keys() - seen:
@@ -69,10 +69,10 @@ class Labels:
 
 
 def of(folder: Path) -> Labels:
-    """Return what the emotions.json of a folder says, whatever the case of its name.
+    """Return the mapping in the emotions.json of a folder; the case of its name is ignored.
 
     Raises:
-      InputError: it cannot be read, or is not one word or null for each label.
+      InputError: the file cannot be read, or does not map each label to one word or null.
     """
     paths = (
         sorted(p for p in folder.iterdir() if p.name.lower() == NAME and p.is_file())
@@ -107,17 +107,17 @@ def _word(name: str, value: object) -> str:
 
 
 def normal(text: str) -> str:
-    """Return a name in the Unicode form NFC, without invisible characters: one look, one name."""
+    """Return a name in NFC without invisible characters: names that look equal are equal."""
     return _INVISIBLE.sub('', unicodedata.normalize('NFC', text)).strip()
 
 
 def key(label: str) -> str:
-    """Return what identifies a label: case, `_`, `-` and Unicode forms do not count."""
+    """Return the key of a label: case, Unicode form, and `_` or `-` for a space are ignored."""
     return ' '.join(normal(label).replace('_', ' ').replace('-', ' ').lower().split())
 
 
 def given(label: str) -> bool:
-    """Return True for a label, False for the empty values of spreadsheets and pandas."""
+    """Return True if a label is neither empty nor a missing value of spreadsheets or pandas."""
     return bool(key(label)) and normal(label).lower() not in _NOT_GIVEN
 
 
@@ -127,12 +127,12 @@ def no_emotion(folder: str) -> bool:
 
 
 def no_speaker(name: str) -> bool:
-    """Return True if a name is no person's: a side of a split, a container, or a sex."""
+    """Return True if a name is no speaker but a side of a split, a container or a sex."""
     return _NO_SPEAKER.fullmatch(normal(name)) is not None
 
 
 def speaker(name: str) -> str:
-    """Return a speaker's name as in ids: lower case letters, marks, digits, `_`; '' for nobody."""
+    """Return a speaker's name as in ids: lower case letters, marks, digits, `_`; '' if unknown."""
     plain = normal(name).lower()
     if plain in _NOBODY:
         return ''
@@ -143,10 +143,10 @@ def speaker(name: str) -> str:
 
 
 def utf8(name: str) -> bool:
-    """Return True if a name can be encoded: no byte of another encoding, no half of a character."""
+    """Return True if a name can be encoded as UTF-8: it has no surrogates."""
     return not any('\ud800' <= c <= '\udfff' for c in name)
 
 
 def printable(name: str) -> str:
-    r"""Return a name as messages can show it: bytes that are not UTF-8 as \udcff."""
+    r"""Return a name for messages: bytes that are not UTF-8 are escaped as \udcff."""
     return name.encode('utf-8', 'backslashreplace').decode()
