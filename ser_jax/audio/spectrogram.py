@@ -1,4 +1,4 @@
-"""Spectrograms at 16 kHz: DeepEmo's linear one and its intended mel, and the 40 bands of the Nooks."""
+"""Spectrograms at 16 kHz: DeepEmo's linear one and its intended mel, and the Nooks' 40 bands."""
 
 import functools
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Spectrogram(NamedTuple):
 
     Shorter recordings have zeros before them. `bands=0` gives DeepEmo's magnitudes, neither scaled
     nor logarithmic, [1553, 257]; otherwise the result is mel bands in dB, [1553, 100]. DeepEmo's
-    own mel path cannot have run: it lacks an argument, and it passes the number of samples (50,000)
+    own mel path was never run: it lacks an argument, and it passes the number of samples (50,000)
     as sampling rate, which puts every band at a third of its frequency. Neither is reproduced.
 
     Magnitudes agree with librosa's within 1e-6 of the range, decibels within 3e-4: float32 rounding
@@ -51,7 +51,11 @@ class Spectrogram(NamedTuple):
         return excerpt.cut(samples, 0, self.samples)
 
     def spectra(self, samples):
-        """Return magnitudes [..., 1553, 257] or dB [..., 1553, bands] of [..., 50000]; traceable."""
+        """Return magnitudes [..., 1553, 257] or dB [..., 1553, bands]; traceable by JAX.
+
+        Args:
+          samples: [..., 50000].
+        """
         power = uncentered(samples, self.window, self.hop, self.fft)
         if not self.bands:
             return jnp.sqrt(power)

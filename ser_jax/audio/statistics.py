@@ -28,15 +28,15 @@ def zero_crossing_rate(samples, window: int, hop: int):
 
 
 def loudness(samples, window: int, hop: int):
-    """Return the root mean square of each frame, [T] -> [1 + T // hop], as `librosa.feature.rms`."""
+    """Return the root mean square of each frame, [T] -> [1 + T // hop], as librosa's `rms`."""
     return jnp.sqrt((mel.frame(samples, window, hop) ** 2).mean(-1))
 
 
 def chroma(samples: np.ndarray, rate_hz: int, fft: int, hop: int) -> np.ndarray:
     """Return the energy of the twelve pitch classes relative to the strongest.
 
-    This is librosa's `chroma_stft` itself: its tuning is the mode of a histogram, which the rounding
-    of another FFT could move. The cases in which it warns (a recording shorter than a window, no
+    This is librosa's own `chroma_stft`: its tuning is the mode of a histogram, which the rounding of
+    another FFT could move. The cases in which it warns (a recording shorter than a window, no
     pitch found) are handled before the call: builders run in threads, and warnings cannot be
     silenced in one thread alone. [T] -> [1 + T // hop, 12].
     """

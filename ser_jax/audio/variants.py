@@ -1,9 +1,10 @@
-"""Variants of recordings from published systems, stored beside them: noise, tempo, pitch, time shift.
+"""Variants of recordings as in published systems: noise, tempo, pitch, shift in time.
 
 Tempo and pitch (librosa's phase vocoder) cost twenty times a front end, so variants are built once
-per recording; augmentation drawn in every training step is in `ser_jax.audio.augment`. A variant has
-an id of its own, `<source>+<name>`, and is only ever used in training, together with its source.
-Published systems made variants before the split, so their test sets had siblings of training rows.
+per recording and stored beside it; `ser_jax.audio.augment` has the augmentation of the training
+step. A variant has an id of its own, `<source>+<name>`, and belongs only to training sets, those
+that contain its source. Published systems made variants before the split, so their test sets had
+siblings of training recordings.
 """
 
 import zlib
@@ -55,7 +56,7 @@ def pitch(semitones: float) -> Change:
 
 
 def shift(most: int) -> Change:
-    """Roll samples by an integer drawn from -+ `most`: those shifted out return at the other end."""
+    """Roll samples by an integer from -+ `most`: those shifted out enter at the other end."""
     return lambda samples, rate_hz, rng: np.roll(samples, int(rng.integers(-most, most, endpoint=True)))
 
 
@@ -101,11 +102,11 @@ class Variants(NamedTuple):
         return [source, *(f'{source}+{name}' for name in self.names)]
 
     def __call__(self, source: str, samples: np.ndarray, rate_hz: int) -> Iterator[tuple[str, str, np.ndarray]]:
-        """Yield (id, variant, samples) of the recording itself (variant ''), then of `names` in order.
+        """Yield (id, variant, samples) of the recording (variant ''), then of `names` in order.
 
         Args:
-          source: id of the recording. Together with `seed` and the variant's name it seeds the random
-            numbers, so a variant is the same in every build, independent of other recordings.
+          source: id of the recording. With `seed` and the variant's name it seeds the random numbers,
+            so a variant is the same in every build, whatever else is built.
           samples: the front end's `excerpt` of the recording, mono float32 [T].
           rate_hz: sampling rate of `samples`.
 
@@ -130,7 +131,7 @@ def generator(source: str, variant: str, seed: int) -> np.random.Generator:
 
 
 def source_of(id: str) -> str:
-    """Return the id of the recording that a variant was made from; a recording's id is unchanged."""
+    """Return the id of a variant's source recording; a recording's own id is unchanged."""
     source, plus, variant = id.rpartition('+')
     return source if plus and variant in CHANGES else id
 
@@ -141,5 +142,5 @@ def variant_of(id: str) -> str:
 
 
 def _whole(samples: np.ndarray) -> np.ndarray:
-    # librosa warns of recordings shorter than a window. The zeros added do not change the samples kept.
+    # librosa warns of recordings shorter than a window; the zeros do not change the samples kept.
     return np.pad(np.asarray(samples, np.float32), (0, max(0, _WINDOW - samples.size)))

@@ -135,7 +135,7 @@ def defect(samples: np.ndarray) -> str | None:
 
 
 def int16(samples: np.ndarray) -> np.ndarray:
-    """Round float samples in [-1, 1] to int16; resampling overshoots a little, so they are clipped."""
+    """Round float samples in [-1, 1] to int16; clip them, since resampling overshoots."""
     return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
 
 
@@ -181,7 +181,8 @@ def _samples(link: Link) -> tuple[np.ndarray, int]:
     if link.md5 and not flac.matches(samples, sound.subtype, link.md5):
         raise damaged('its samples do not match its checksum')
     if samples.dtype == np.int16:
-        samples = samples * np.float32(1 / 32768)  # equal to libsndfile's conversion, in half its time
+        # Equal to libsndfile's conversion, in half its time.
+        samples = samples * np.float32(1 / 32768)
     return samples, sound.samplerate
 
 
