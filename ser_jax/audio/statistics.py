@@ -35,8 +35,8 @@ def loudness(samples, window: int, hop: int):
 def chroma(samples: np.ndarray, rate_hz: int, fft: int, hop: int) -> np.ndarray:
     """Return the energy of the twelve pitch classes relative to the strongest.
 
-    This is librosa's own `chroma_stft`: its tuning is the mode of a histogram, which the rounding of
-    another FFT could move. The cases in which it warns (a recording shorter than a window, no
+    This is librosa's own `chroma_stft`: its tuning is the mode of a histogram, which another FFT's
+    rounding could move. The cases in which it warns (a recording shorter than a window, no
     pitch found) are handled before the call: builders run in threads, and warnings cannot be
     silenced in one thread alone. [T] -> [1 + T // hop, 12].
     """

@@ -105,8 +105,8 @@ class Variants(NamedTuple):
         """Yield (id, variant, samples) of the recording (variant ''), then of `names` in order.
 
         Args:
-          source: id of the recording. With `seed` and the variant's name it seeds the random numbers,
-            so a variant is the same in every build, whatever else is built.
+          source: id of the recording. With `seed` and the variant's name it seeds the generator, so
+            a variant is the same in every build, whatever else is built.
           samples: the front end's `excerpt` of the recording, mono float32 [T].
           rate_hz: sampling rate of `samples`.
 

@@ -32,7 +32,7 @@ class Format(NamedTuple):
     Attributes:
       head: struct of the chunk's id and size.
       counts_itself: True if the size includes the head.
-      align: chunks begin at multiples of this many bytes.
+      align: the content is padded to a multiple of this many bytes.
     """
 
     head: struct.Struct

@@ -1,4 +1,4 @@
-"""Decoder for recordings of phones and browsers (AAC, AMR, Opus in webm), by PyAV (`ser_jax[media]`)."""
+"""Decoder of AAC, AMR, Opus in webm (phones, browsers), by PyAV (`ser_jax[media]`)."""
 
 import io
 import logging

@@ -7,7 +7,7 @@ SLACK_BYTES = 64  # fewer trailing bytes are no header and less than a milliseco
 
 
 class Fault(Exception):
-    """Error of a file that cannot be decoded completely. `kind`: truncated | undecodable | empty."""
+    """Error of a file that cannot be fully decoded. `kind`: truncated | undecodable | empty."""
 
     def __init__(self, kind: str, reason: str):
         super().__init__(reason)
@@ -53,7 +53,7 @@ def id3v2_bytes(content: bytes, at: int) -> int:
 
 
 def tag_bytes(content: bytes, at: int) -> int:
-    """Return the length of the tag (ID3v1, ID3v2, APE, Lyrics3) at a position, even if cut, or 0."""
+    """Return the size of the tag (ID3v1, ID3v2, APE, Lyrics3) at a position, also if cut, or 0."""
     if size := id3v2_bytes(content, at):
         return min(size, len(content) - at)
     head = content[at : at + 32]
