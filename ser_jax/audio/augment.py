@@ -67,7 +67,7 @@ def band_shift(key, frames, most: int):
 
 
 def shifted(frames, shift):
-    """Return frames [B F M] with bands moved up by `shift` [B 1]; the outermost band is repeated."""
+    """Return frames [B F M] with bands moved up by `shift` [B 1]; the outermost is repeated."""
     at = jnp.clip(jnp.arange(frames.shape[2]) - shift, 0, frames.shape[2] - 1)
     return jnp.take_along_axis(frames, at[:, None, :], axis=2)
 
@@ -96,11 +96,15 @@ def mixup_share(key, batch: int, alpha: float):
 
 
 def noise(key, samples, length, snr_db: tuple[float, float], probability: float):
-    """Add noise between white and pink to each utterance with `probability`, at an SNR from `snr_db`."""
+    """Add noise between white and pink to utterances chosen with `probability`.
+
+    The SNR is drawn from `snr_db` (lowest, highest).
+    """
     keys = jax.random.split(key, 4)
     batch, size = samples.shape
     spectrum = jnp.fft.rfft(jax.random.normal(keys[0], samples.shape))
-    slope = jax.random.uniform(keys[1], (batch, 1), maxval=0.5)  # 0 white, 0.5 pink: amplitude ~ f^-slope
+    # The amplitude falls as f^-slope: 0 is white noise, 0.5 pink.
+    slope = jax.random.uniform(keys[1], (batch, 1), maxval=0.5)
     shaped = jnp.fft.irfft(spectrum * jnp.maximum(jnp.arange(spectrum.shape[1]), 1.0) ** -slope, size)
     real = jnp.arange(size) < length[:, None]
     power = lambda x: jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True) / jnp.maximum(length, 1)[:, None]

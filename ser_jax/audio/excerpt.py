@@ -20,7 +20,7 @@ def mono(samples: np.ndarray) -> np.ndarray:
 
 
 def cut(samples: np.ndarray, start: int, most: int) -> np.ndarray:
-    """Return up to `most` samples from `start` on, or from 0 on if the recording ends before `start`."""
+    """Return up to `most` samples from `start` on, or from 0 on if the recording is too short."""
     samples = mono(samples)
     return samples[start if samples.size > start else 0 :][:most]
 

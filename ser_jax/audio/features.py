@@ -16,7 +16,7 @@ from ser_jax.audio import mel
 
 
 class LogMel(NamedTuple):
-    """Log-mel spectrogram: 10 log10 of mel-band power, floored, in dB re a full-scale square (power 1).
+    """Log-mel spectrogram: floored mel-band power in dB relative to a full-scale square (power 1).
 
     64 Slaney bands from 50 Hz to 8 kHz over 25 ms Hann windows every 10 ms. The floor of 1e-10
     (-100 dB) lies below 16-bit quantization noise, so only digital silence reaches it.
@@ -61,7 +61,7 @@ def _jitted(extractor, samples):
 
 
 def heard_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[int, int]:
-    """Return the span (first, last + 1) of log-mel frames [F, M] without leading and trailing silence.
+    """Return the span (first, last + 1) of log-mel frames [F, M] without silence at both ends.
 
     Silence lies more than `below_db` below the power of the loudest frame; 0 keeps all frames.
     `margin` frames are kept on both sides. Acted corpora have up to two seconds of room noise
@@ -89,7 +89,7 @@ def extract(recordings: Sequence[np.ndarray], extractor: LogMel = LOG_MEL, batch
     """Return the features of mono recordings of any lengths, in order.
 
     Args:
-      recordings: arrays [T_i] at `extractor.rate_hz`, float in [-1, 1] or int16 (scaled by 1/32768).
+      recordings: arrays [T_i] at `extractor.rate_hz`, float in [-1, 1] or int16 (times 1/32768).
       extractor: the feature extractor.
       batch: recordings of a bucket computed together; 8 fit a CPU's cache, 32 take almost three
         times as long there.

@@ -74,7 +74,7 @@ def layout(source: str) -> Layout:
 
 
 def versions(source: str, id: str, samples: np.ndarray) -> np.ndarray:
-    """Return the statistics of a recording and of its `variants.STORED`, one row each: [1 + V, M]."""
+    """Return the statistics of a recording and its `variants.STORED`, one row each: [1 + V, M]."""
     front = by_name(source)
     heard = variants.STORED(id, front.excerpt(samples), front.rate_hz)
     return np.stack([front.describe(version) for _, _, version in heard]).astype(np.float32)

@@ -27,7 +27,7 @@ def hann(window: int) -> np.ndarray:
 
 
 def _mel_from_hz(hz):
-    """Convert Hz to Slaney's mel scale (Auditory Toolbox, 1998), linear to 1 kHz, logarithmic above."""
+    """Convert Hz to Slaney's mel (Auditory Toolbox, 1998), linear below 1 kHz, log above."""
     linear, log = np.asarray(hz, float) * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1e-9) / 1000) / np.log(6.4)
     return np.where(np.asarray(hz) < 1000, linear, log)
 

@@ -1,4 +1,4 @@
-"""Spectrograms of fixed length at 16 kHz: DeepEmo's linear one and the mel it meant, and the 40 bands of the Nooks."""
+"""Spectrograms at 16 kHz: DeepEmo's linear one and its intended mel, and the Nooks' 40 bands."""
 
 import functools
 from typing import NamedTuple
@@ -11,23 +11,25 @@ from ser_jax.audio import excerpt, mel
 
 
 def uncentered(samples, window: int, hop: int, fft: int):
-    """|STFT|^2 whose frame f begins at sample f * hop: [..., T] -> [..., 1 + (T - window) // hop, fft // 2 + 1].
+    """Return |STFT|^2 in which frame f begins at sample f * hop.
 
-    As `tf.signal.stft` and `librosa.stft(center=False)`. `hop` divides half the window.
+    The framing is that of `tf.signal.stft` and `librosa.stft(center=False)`. `hop` must divide half
+    the window. [..., T] -> [..., 1 + (T - window) // hop, fft // 2 + 1].
     """
     lead, frames = window // 2 // hop, 1 + (samples.shape[-1] - window) // hop
     return mel.power_spectrogram(samples, window, hop, fft)[..., lead : lead + frames, :]
 
 
 class Spectrogram(NamedTuple):
-    """The first 3.125 s at 16 kHz, shorter recordings with zeros before them: 1553 frames of 20 ms every 2 ms.
+    """Spectrogram of the first 3.125 s at 16 kHz: 1553 frames of 20 ms every 2 ms.
 
-    As DeepEmo computes it, magnitudes neither scaled nor logarithmic ([1553, 257], `bands=0`), or as mel bands in dB
-    ([1553, 100]). DeepEmo's own mel path was never run: it left out an argument, and it gave the mel matrix the number of
-    samples (50,000) for the sampling rate, which puts every band at a third of its frequency. Neither is reproduced.
+    Shorter recordings have zeros before them. `bands=0` gives DeepEmo's magnitudes, neither scaled
+    nor logarithmic, [1553, 257]; otherwise the result is mel bands in dB, [1553, 100]. DeepEmo's
+    own mel path was never run: it lacks an argument, and it passes the number of samples (50,000)
+    as sampling rate, which puts every band at a third of its frequency. Neither is reproduced.
 
-    Magnitudes are librosa's within 1e-6 of the range, decibels within 3e-4: a band of one bin 90 dB below its frame's
-    peak is where a float32 FFT rounds.
+    Magnitudes agree with librosa's within 1e-6 of the range, decibels within 3e-4: float32 rounding
+    of the FFT shows in a band of one bin that is 90 dB below its frame's peak.
     """
 
     name: str = 'linear_spectrogram'
@@ -45,11 +47,15 @@ class Spectrogram(NamedTuple):
         return 1 + (self.samples - self.window) // self.hop, self.bands or self.fft // 2 + 1
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
-        """The part of [T] that is heard; variants are made of this."""
+        """Return the part of [T] that is used; variants are made from it."""
         return excerpt.cut(samples, 0, self.samples)
 
     def spectra(self, samples):
-        """[..., 50000] -> [..., 1553, 257] magnitudes or [..., 1553, bands] dB. Traceable by JAX."""
+        """Return magnitudes [..., 1553, 257] or dB [..., 1553, bands]; traceable by JAX.
+
+        Args:
+          samples: [..., 50000].
+        """
         power = uncentered(samples, self.window, self.hop, self.fft)
         if not self.bands:
             return jnp.sqrt(power)
@@ -57,23 +63,26 @@ class Spectrogram(NamedTuple):
         return mel.decibel(power @ bank, self.floor)
 
     def describe(self, heard: np.ndarray) -> np.ndarray:
-        """An excerpt [T] -> float32 [1553, M]."""
+        """Return the spectrogram of an excerpt [T]: float32 [1553, M]."""
         return np.asarray(_spectra(self, excerpt.fit(heard, self.samples, 'before')))
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Mono [T] at `rate_hz` -> float32 [1553, M]."""
+        """Return the spectrogram of mono samples [T] at `rate_hz`: float32 [1553, M]."""
         return self.describe(self.excerpt(samples))
 
 
 class LogMel40(NamedTuple):
     """40 mel bands of up to 5.208 s (250,000 samples at 48 kHz), 25 ms Hann windows every 12.5 ms.
 
-    16 kHz, Slaney bands, dB: [F, 40] with at most 417 frames; `padded` gives all 417 and how many of them are real. With
-    `published=True` what "Speech Sentiment Analysis with CNNs & LSTMs" computed, [1251, 40]: the 48 kHz of RAVDESS put
-    into a filter bank made for 16 kHz, so each band stands for three times its frequency; raw power (no logarithm, no
-    scaling) in HTK bands without area normalization; windows of 8 ms; signals mirrored at both ends (torchaudio's
-    defaults, parity by librosa); padding not told from sound. Channels are mixed before: the few stereo recordings of
-    RAVDESS broke the published batches.
+    By default 16 kHz, Slaney bands, dB: [F, 40] with at most 417 frames; `padded` returns all 417
+    frames and the number of real ones.
+
+    `published=True` gives the features of "Speech Sentiment Analysis with CNNs & LSTMs",
+    [1251, 40]: RAVDESS at 48 kHz in a filter bank made for 16 kHz, so each band covers three times
+    its nominal frequency; raw power (no logarithm, no scaling) in HTK bands without area
+    normalization; windows of 8 ms; signals mirrored at both ends (torchaudio's defaults; tests
+    compare with librosa); padding not masked. Channels are mixed first: the few stereo recordings
+    of RAVDESS broke the published batches.
     """
 
     name: str = 'log_mel_40'
@@ -87,12 +96,12 @@ class LogMel40(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """Length of the longest excerpt."""
+        """Length of the longest excerpt in samples."""
         return round(self.duration_s * self.rate_hz)
 
     @property
     def frames(self) -> int:
-        """Frames of the longest excerpt."""
+        """Number of frames of the longest excerpt."""
         return mel.frame_count(self.samples, self.hop)
 
     @property
@@ -101,11 +110,11 @@ class LogMel40(NamedTuple):
         return self.frames if self.published else None, self.bands
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
-        """The part of [T] that is heard; variants are made of this."""
+        """Return the part of [T] that is used; variants are made from it."""
         return excerpt.cut(samples, 0, self.samples)
 
     def spectra(self, samples):
-        """[..., T] -> [..., 1 + T // 200, 40]. Traceable by JAX."""
+        """Return mel bands [..., 1 + T // 200, 40] of [..., T]; traceable by JAX."""
         if not self.published:
             bank = mel.mel_bank(self.rate_hz, self.window, self.bands, 0.0, self.rate_hz / 2)
             return mel.decibel(mel.power_spectrogram(samples, self.window, self.hop, self.window) @ bank, self.floor)
@@ -114,18 +123,18 @@ class LogMel40(NamedTuple):
         return uncentered(mirrored, self.window, self.hop, self.window) @ _bank_as_published(self.window, self.bands)
 
     def padded(self, samples: np.ndarray) -> tuple[np.ndarray, int]:
-        """Mono [T] at `rate_hz` -> (float32 [frames, 40], how many of the frames are not padding)."""
+        """Return float32 [frames, 40] of mono [T] at `rate_hz`, and the number of real frames."""
         heard = self.excerpt(samples)
         frames = np.asarray(_spectra(self, excerpt.fit(heard, self.samples)))
         return frames, self.frames if self.published else mel.frame_count(heard.size, self.hop)
 
     def describe(self, heard: np.ndarray) -> np.ndarray:
-        """An excerpt [T] -> float32 [F, 40], real frames only; as published, all of them."""
+        """Return float32 [F, 40] of an excerpt [T], without padding unless `published`."""
         frames, real = self.padded(heard)
         return frames[:real]
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Mono [T] at `rate_hz` -> float32 [F, 40]."""
+        """Return float32 [F, 40] of mono samples [T] at `rate_hz`."""
         return self.describe(samples)
 
 
@@ -136,7 +145,10 @@ def _spectra(front, samples):
 
 @functools.cache
 def _bank_as_published(fft: int, bands: int) -> np.ndarray:
-    """HTK's mel bands for 16 kHz with peaks of 1, which the published system used on 48 kHz: [fft // 2 + 1, bands]."""
+    """Return HTK's mel bands for 16 kHz with peaks of 1: [fft // 2 + 1, bands].
+
+    The published system applied them to 48 kHz.
+    """
     import librosa
 
     return librosa.filters.mel(sr=16000, n_fft=fft, n_mels=bands, htk=True, norm=None).T

@@ -1,4 +1,7 @@
-"""A recording as 162 means over time, as S. Burnwal's notebook has them: zero crossings, chroma, MFCC, loudness, mel."""
+"""162 means over time of a recording, from S. Burnwal's notebook.
+
+Zero-crossing rate, chroma, MFCC, RMS and mel power.
+"""
 
 import functools
 from typing import NamedTuple
@@ -10,28 +13,32 @@ import numpy as np
 from ser_jax.audio import excerpt, features, mel
 from ser_jax.audio.mfcc import mfcc
 
-SILENT = 1e-10  # librosa takes samples up to here for zero
+SILENT = 1e-10  # librosa's threshold below which a sample counts as zero
 
 
 def zero_crossing_rate(samples, window: int, hop: int):
-    """Share of sign changes in each frame, [T] -> [1 + T // hop], as `librosa.feature.zero_crossing_rate`."""
+    """Return the share of sign changes in each frame, [T] -> [1 + T // hop].
+
+    Equal to `librosa.feature.zero_crossing_rate`.
+    """
     below = jnp.where(jnp.abs(samples) <= SILENT, 0.0, samples) < 0
     changes = jnp.concatenate([jnp.zeros(1), below[1:] != below[:-1]])
-    # A frame's first sample has none before it.
+    # Changes are counted within a frame, so not before its first sample.
     return mel.frame(changes, window, hop)[..., 1:].sum(-1) / window
 
 
 def loudness(samples, window: int, hop: int):
-    """Root mean square of each frame, [T] -> [1 + T // hop], as `librosa.feature.rms`."""
+    """Return the root mean square of each frame, [T] -> [1 + T // hop], as librosa's `rms`."""
     return jnp.sqrt((mel.frame(samples, window, hop) ** 2).mean(-1))
 
 
 def chroma(samples: np.ndarray, rate_hz: int, fft: int, hop: int) -> np.ndarray:
-    """Energy of the twelve pitch classes relative to the strongest, [T] -> [1 + T // hop, 12].
+    """Return the energy of the twelve pitch classes relative to the strongest.
 
-    librosa's own `chroma_stft`: its tuning is the mode of a histogram, which another FFT's rounding could move. What it
-    warns of (a recording shorter than a window, no pitch found) is decided here instead, because builders run in threads
-    and warnings cannot be silenced in one thread alone.
+    This is librosa's own `chroma_stft`: its tuning is the mode of a histogram, which another FFT's
+    rounding could move. The cases in which it warns (a recording shorter than a window, no
+    pitch found) are handled before the call: builders run in threads, and warnings cannot be
+    silenced in one thread alone. [T] -> [1 + T // hop, 12].
     """
     import librosa
 
@@ -46,13 +53,14 @@ def chroma(samples: np.ndarray, rate_hz: int, fft: int, hop: int) -> np.ndarray:
 
 
 class Stats162(NamedTuple):
-    """Means over time of 2.5 s at 22.05 kHz, from 0.6 s on: zero-crossing rate 1, chroma 12, MFCC 20, RMS 1, mel power 128.
+    """Means over time of 2.5 s at 22.05 kHz, from 0.6 s on.
 
-    In that order; the network that reads them treats their index as time. Means are over the recording's own frames, so
-    the three variants of a recording that the notebook stored (plain, with noise, stretched and shifted in pitch) differ
-    in length but not in shape. The notebook made them before it split the rows into training and test, so 94 % of its
-    test rows had a sibling in training: see `ser_jax.audio.variants`. It cut recordings before resampling them, here
-    they are cut after.
+    They are, in order: zero-crossing rate 1, chroma 12, MFCC 20, RMS 1, mel power 128. The
+    published network treats this index as time. Means are over the recording's own frames, so the
+    three variants that the notebook stored (plain, with noise, stretched and shifted in pitch)
+    differ in length but not in shape. The notebook made variants before it split the rows into
+    training and test, so 94 % of its test rows had a sibling in training: see
+    `ser_jax.audio.variants`. It cut recordings before resampling; here they are cut after it.
     """
 
     name: str = 'stats162'
@@ -70,21 +78,21 @@ class Stats162(NamedTuple):
         return (1 + 12 + self.coefficients + 1 + self.bands,)
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
-        """The part of [T] that is heard; variants are made of this."""
+        """Return the part of [T] that is used; variants are made from it."""
         return excerpt.cut(samples, round(self.start_s * self.rate_hz), round(self.duration_s * self.rate_hz))
 
     def describe(self, heard: np.ndarray) -> np.ndarray:
-        """An excerpt [T] of any length -> float32 [162]; all 0 where it is empty."""
+        """Return float32 [162] of an excerpt [T] of any length; zeros if it is empty."""
         if not heard.size:
             return np.zeros(self.shape, np.float32)
-        # A few lengths only, so that few shapes compile.
+        # Padded to one of a few lengths, so that few shapes are compiled.
         padded = excerpt.fit(heard, features.bucket(heard.size, self.rate_hz))
         crossings, coefficients, rms, bands = _means(self, padded, heard.size)
         tones = chroma(heard, self.rate_hz, self.fft, self.hop).mean(0)
         return np.concatenate([crossings, tones, coefficients, rms, bands]).astype(np.float32)
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Mono [T] at `rate_hz` -> float32 [162]."""
+        """Return float32 [162] of mono samples [T] at `rate_hz`."""
         return self.describe(self.excerpt(samples))
 
 
@@ -94,7 +102,7 @@ def _means(front: Stats162, samples, length):
     power = power @ mel.mel_bank(front.rate_hz, front.fft, front.bands, 0.0, front.rate_hz / 2)
     real = jnp.arange(len(power)) < mel.frame_count(length, front.hop)
     mean = lambda values: jnp.where(real[:, None], values.reshape(len(values), -1), 0).sum(0) / real.sum()
-    # The step from the last sample into the padding is no crossing: librosa repeats the last sample instead.
+    # Padding repeats the last sample, as in librosa: zeros could add a crossing.
     held = jnp.where(jnp.arange(len(samples)) < length, samples, samples[length - 1])
     return (
         mean(zero_crossing_rate(held, front.fft, front.hop)),

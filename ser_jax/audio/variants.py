@@ -1,9 +1,10 @@
-"""A recording's variants as the published systems made them, stored beside it: noise, tempo, pitch, shift in time.
+"""Variants of recordings as in published systems: noise, tempo, pitch, shift in time.
 
-Tempo and pitch (librosa's phase vocoder) cost twenty times a front end, so they are built once per recording and not in
-the training step; what can be drawn anew in every step is in `ser_jax.audio.augment`. A variant has an id of its own,
-`<source>+<name>`, and belongs wherever its source is trained on and nowhere else: published systems made variants before
-they split, so their tests held siblings of what was trained on.
+Tempo and pitch (librosa's phase vocoder) cost twenty times a front end, so variants are built once
+per recording and stored beside it; `ser_jax.audio.augment` has the augmentation of the training
+step. A variant has an id of its own, `<source>+<name>`, and belongs only to training sets, those
+that contain its source. Published systems made variants before the split, so their test sets had
+siblings of training recordings.
 """
 
 import zlib
@@ -14,13 +15,14 @@ import numpy as np
 
 from ser_jax.contract import InputError
 
-Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]  # (samples [T], rate_hz, rng) -> samples [T']
+# (samples [T], rate_hz, rng) -> samples [T']
+Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
-_WINDOW = 2048  # of librosa's phase vocoder
+_WINDOW = 2048  # window of librosa's phase vocoder, in samples
 
 
 def noise(amplitude: float) -> Change:
-    """Adds Gaussian noise whose deviation is `amplitude` x U(0, 1) x the largest sample."""
+    """Add Gaussian noise whose deviation is `amplitude` x U(0, 1) x the largest sample."""
 
     def change(samples, rate_hz, rng):
         deviation = amplitude * rng.uniform() * max(0.0, samples.max(initial=0.0))
@@ -30,7 +32,7 @@ def noise(amplitude: float) -> Change:
 
 
 def stretch(rate: float) -> Change:
-    """Plays `rate` times as fast at the same pitch: T' = round(T / rate)."""
+    """Change the tempo by a factor of `rate` at the same pitch: T' = round(T / rate)."""
 
     def change(samples, rate_hz, rng):
         import librosa
@@ -42,7 +44,7 @@ def stretch(rate: float) -> Change:
 
 
 def pitch(semitones: float) -> Change:
-    """Raises the pitch by `semitones` at the same tempo."""
+    """Raise the pitch by `semitones` at the same tempo."""
 
     def change(samples, rate_hz, rng):
         import librosa
@@ -54,12 +56,12 @@ def pitch(semitones: float) -> Change:
 
 
 def shift(most: int) -> Change:
-    """Rolls by a whole number of samples drawn from -+ `most`: what leaves at one end enters at the other."""
+    """Roll samples by an integer from -+ `most`: those shifted out enter at the other end."""
     return lambda samples, rate_hz, rng: np.roll(samples, int(rng.integers(-most, most, endpoint=True)))
 
 
 def in_turn(*changes: Change) -> Change:
-    """One change after another."""
+    """Apply several changes in order."""
 
     def change(samples, rate_hz, rng):
         for each in changes:
@@ -70,13 +72,13 @@ def in_turn(*changes: Change) -> Change:
 
 
 CHANGES: dict[str, Change] = {
-    # S. Burnwal's notebook trains on `noise` and `stretch_pitch`, and shows the others.
+    # S. Burnwal's notebook trains on `noise` and `stretch_pitch`, and only plots the others.
     'noise': noise(0.035),
     'stretch': stretch(0.8),
     'pitch': pitch(0.7),
     'shift': shift(5000),
     'stretch_pitch': in_turn(stretch(0.8), pitch(0.7)),
-    # DeepEmo shows these and `stretch`, and trains on none.
+    # DeepEmo plots these and `stretch`, and trains on none.
     'strong_noise': noise(0.05),
     'fast': stretch(1.2),
     'low': pitch(-4),
@@ -85,30 +87,31 @@ CHANGES: dict[str, Change] = {
 
 
 class Variants(NamedTuple):
-    """Variants that are stored beside each recording.
+    """Variants stored beside each recording.
 
     Attributes:
-      names: of CHANGES.
-      seed: another seed makes other noise and shifts; nothing else is drawn.
+      names: keys of CHANGES.
+      seed: seed of the noise and shifts, the only random changes.
     """
 
     names: tuple[str, ...] = ('noise', 'stretch_pitch')
     seed: int = 0
 
     def ids(self, source: str) -> list[str]:
-        """Ids of a recording and its variants, the recording's own first."""
+        """Return the ids of a recording and its variants, the recording's own first."""
         return [source, *(f'{source}+{name}' for name in self.names)]
 
     def __call__(self, source: str, samples: np.ndarray, rate_hz: int) -> Iterator[tuple[str, str, np.ndarray]]:
-        """Yields (id, variant, samples): the recording itself (variant ''), then `names` in order.
+        """Yield (id, variant, samples) of the recording (variant ''), then of `names` in order.
 
         Args:
-          source: the recording's id; with `seed` and the variant's name it decides all that is drawn, so a variant is the
-            same in every build and whatever is built with it.
-          samples: what the front end hears of it (its `excerpt`), mono float32 [T].
+          source: id of the recording. With `seed` and the variant's name it seeds the generator, so
+            a variant is the same in every build, whatever else is built.
+          samples: the front end's `excerpt` of the recording, mono float32 [T].
+          rate_hz: sampling rate of `samples`.
 
         Raises:
-          InputError: a name that is not in CHANGES.
+          InputError: a name is not in CHANGES.
         """
         if unknown := [name for name in self.names if name not in CHANGES]:
             raise InputError(f'variant {unknown[0]!r} is not known; known are {", ".join(CHANGES)}')
@@ -119,25 +122,25 @@ class Variants(NamedTuple):
 
 STORED = Variants(
     ('noise', 'stretch_pitch', 'stretch', 'pitch', 'shift')
-)  # what builders with variants store, in order
+)  # stored by builders with variants, in order
 
 
 def generator(source: str, variant: str, seed: int) -> np.random.Generator:
-    """The random numbers of one variant of one recording: seeded by crc32 of `<source>+<variant>`, and by `seed`."""
+    """Return a variant's random generator, seeded by `seed` and crc32 of `<source>+<variant>`."""
     return np.random.default_rng([seed, zlib.crc32(f'{source}+{variant}'.encode())])
 
 
 def source_of(id: str) -> str:
-    """The id of the recording that a variant was made of; a recording's own id as it is."""
+    """Return the id of a variant's source recording; a recording's own id is unchanged."""
     source, plus, variant = id.rpartition('+')
     return source if plus and variant in CHANGES else id
 
 
 def variant_of(id: str) -> str:
-    """The variant's name in an id; '' for a recording itself."""
+    """Return the variant's name in an id; '' for a recording itself."""
     return id[len(source_of(id)) + 1 :]
 
 
 def _whole(samples: np.ndarray) -> np.ndarray:
-    # A recording shorter than one window: librosa would warn, and zeros after it change nothing that is kept.
+    # librosa warns of recordings shorter than a window; the zeros do not change the samples kept.
     return np.pad(np.asarray(samples, np.float32), (0, max(0, _WINDOW - samples.size)))

@@ -1,9 +1,9 @@
-"""Any sound file as float32 samples at the rate you ask for: the one loader of builders, prediction and the app.
+"""Loader of audio files as float32 samples at a given rate, for builders, prediction and the app.
 
-It takes any rate, width (8 to 64 bit) and channel count; stereo files of two equal channels; chunks
-before `data` (FLLR) and after it (LIST, bext, _PMX); headers of streams that never learned their
-length; joined files; a constant offset. It refuses, in one line that names the file, what is
-missing, empty, cut, damaged or no sound at all.
+It reads any rate, width (8 to 64 bit) and channel count; stereo files of two equal channels; chunks
+before `data` (FLLR) and after it (LIST, bext, _PMX); headers of streams with unknown length; joined
+files; recordings with a constant offset. It raises for files that are missing, empty, truncated,
+damaged or not audio, with a one-line message that begins with the file's name.
 """
 
 import io
@@ -20,33 +20,34 @@ from ser_jax.audio.containers import boxes, flac, formats, media
 from ser_jax.audio.containers.streams import Fault, Link, damaged, truncated
 from ser_jax.contract import InputError
 
-MEDIA = (  # decoded by FFmpeg, see `ser_jax.audio.containers.media`
+MEDIA = (  # suffixes of formats decoded by FFmpeg: `ser_jax.audio.containers.media`
     '.m4a', '.m4b', '.mp4', '.m4v', '.mov', '.3gp', '.3g2', '.aac', '.webm', '.mka', '.mkv',
     '.amr', '.awb', '.wma', '.spx',
 )  # fmt: skip
-SUFFIXES = (  # what is decoded: by libsndfile, and by FFmpeg
+SUFFIXES = (  # suffixes of all decodable formats: by libsndfile and FFmpeg
     '.wav', '.wave', '.bwf', '.rf64', '.w64', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.mp2',
     '.mpga', '.aif', '.aiff', '.aifc', '.au', '.snd', '.caf', '.sph', '.nist', *MEDIA,
 )  # fmt: skip
-OFFSET = 1e-3  # a mean beyond this is an offset of the recording chain, not speech
+OFFSET = 1e-3  # a larger mean is an offset of the recording chain, not speech
 QUIET = 2 / 32768  # a signal that spans no more than two 16-bit steps is silent
 
 _POINTER = b'version https://git-lfs'
-_BLOCK = 1 << 26  # samples read at once: an hour at 16 kHz without a copy
+_BLOCK = 1 << 26  # samples per read; an hour at 16 kHz fits, so it needs no concatenation
 _LOGGED = (
     'SVX',
     'MAT4',
     'WVE',
     'HTK',
-)  # containers of which libsndfile's log shows that they were cut
-_UNCHECKED = ('AVR', 'IRCAM', 'MAT5', 'MPC2K', 'PAF', 'PVF', 'SD2', 'SDS', 'VOC', 'XI')  # a cut leaves no trace
+)  # containers for which libsndfile's log reports truncation
+# Containers in which a truncated file cannot be recognized.
+_UNCHECKED = ('AVR', 'IRCAM', 'MAT5', 'MPC2K', 'PAF', 'PVF', 'SD2', 'SDS', 'VOC', 'XI')
 _FLAC_ERRORS = range(
     157, 163
-)  # libsndfile's SFE_FLAC_*: a lost frame, a checksum that does not match
+)  # libsndfile's SFE_FLAC_*: a lost frame, a wrong checksum
 
 
 class SoundError(InputError):
-    """A file that is no usable sound. `kind`: missing | empty | truncated | undecodable."""
+    """File without usable audio. `kind`: missing | empty | truncated | undecodable."""
 
     def __init__(self, name: str, kind: str, reason: str):
         super().__init__(f'{name}: {reason}')
@@ -54,14 +55,15 @@ class SoundError(InputError):
 
 
 def read(file: str | os.PathLike | BinaryIO, name: str | None = None) -> tuple[np.ndarray, int]:
-    """Decoded samples, float32 [T] or [T, channels] in [-1, 1], and their rate in Hz.
+    """Return samples, float32 [T] or [T, channels] in [-1, 1], and their rate in Hz.
 
     Args:
-      file: a path, or an open binary file that can seek (a zip member's bytes, an upload).
-      name: how messages call it; the path by default.
+      file: a path, or an open seekable binary file (a zip member's bytes, an upload).
+      name: name of the file in messages; the path by default.
 
     Raises:
-      SoundError: missing, a folder, empty, not sound, or truncated; the message begins with the name.
+      SoundError: the file is missing, a folder, empty, not audio, damaged or truncated; the message
+        begins with the name.
     """
     if isinstance(file, (str, os.PathLike)):
         path, name = Path(file), name or str(file)
@@ -85,23 +87,23 @@ def read(file: str | os.PathLike | BinaryIO, name: str | None = None) -> tuple[n
 
 
 def mono(samples: np.ndarray) -> np.ndarray:
-    """The mean of the channels: [T] or [T, channels] -> [T]. Equal channels come back bit for bit."""
+    """Return the mean of the channels: [T] or [T, channels] -> [T]; exact if they are equal."""
     return samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """[T] at `from_hz` -> [about T * to_hz / from_hz] at `to_hz`, by soxr HQ (flat to 0.91 of Nyquist)."""
+    """Resample [T] to about [T * to_hz / from_hz] by soxr HQ, flat to 0.91 of Nyquist."""
     if from_hz == to_hz or not samples.size:
         return samples
     return soxr.resample(samples, from_hz, to_hz, 'HQ')
 
 
 def prepare(samples: np.ndarray, from_hz: int, rate_hz: int = 16000) -> np.ndarray:
-    """Decoded samples as features and models want them: mono, without offset, float32 [T] at `rate_hz`.
+    """Return decoded samples as features and models take them: mono, no offset, [T] at `rate_hz`.
 
-    An offset (SAVEE's up to 0.045) would leak through the window into the lowest mel bands and make a click where the
-    signal begins and ends, both marks of the recording chain from which a speaker can be told. Most recordings have a
-    mean below OFFSET and stay bit for bit.
+    An offset (in SAVEE up to 0.045) would leak through the window into the lowest mel bands and
+    cause a click at the signal's beginning and end, marks of the recording chain that can identify
+    the speaker. Most recordings have a mean below OFFSET and are not changed by this.
     """
     samples = mono(samples)
     mean = samples.mean() if samples.size else 0.0
@@ -113,17 +115,17 @@ def prepare(samples: np.ndarray, from_hz: int, rate_hz: int = 16000) -> np.ndarr
 def at_rate(
     file: str | os.PathLike | BinaryIO, rate_hz: int = 16000, name: str | None = None
 ) -> np.ndarray:
-    """A sound file as mono float32 [T] at `rate_hz`, without offset; any format, rate and channel count.
+    """Return an audio file of any format as mono float32 [T] at `rate_hz`, without offset.
 
     Raises:
-      SoundError: as `read`.
+      SoundError: as in `read`.
     """
     samples, from_hz = read(file, name)
     return prepare(samples, from_hz, rate_hz)
 
 
 def defect(samples: np.ndarray) -> str | None:
-    """Return 'empty', 'not finite' or 'silent' where [T] or [T, channels] hold nothing to use, else None."""
+    """Return 'empty', 'not finite' or 'silent' for unusable [T] or [T, channels], else None."""
     if not samples.size:
         return 'empty'
     low, high = samples.min(axis=0), samples.max(axis=0)
@@ -133,7 +135,7 @@ def defect(samples: np.ndarray) -> str | None:
 
 
 def int16(samples: np.ndarray) -> np.ndarray:
-    """Float samples in [-1, 1] as int16, rounded, clipped at full scale (resampling overshoots a little)."""
+    """Round float samples in [-1, 1] to int16; clip them, since resampling overshoots."""
     return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
 
 
@@ -156,7 +158,7 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
 
 
 def _joined(parts: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, int]:
-    """Parts of one file, one after the other."""
+    """Concatenate the parts of one file."""
     if len(parts) == 1:
         return parts[0]
     kinds = {(rate_hz, samples.shape[1:]) for samples, rate_hz in parts}
@@ -167,10 +169,11 @@ def _joined(parts: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, int]:
 
 
 def _samples(link: Link) -> tuple[np.ndarray, int]:
-    """All samples of a stream and their rate."""
+    """Return all samples of a stream and their rate."""
     samples, sound = _blocks(link.content)
     if len(samples) < link.frames and link.counted:
-        # The decoder estimated the length; with a count it reads on, and drops its initial delay.
+        # The decoder estimated the length. With a count in the header it reads all, and drops its
+        # initial delay.
         more, _ = _blocks(link.counted())
         samples = np.concatenate([samples, more[len(samples) - link.lag :]])
     if len(samples) < link.frames:
@@ -178,19 +181,20 @@ def _samples(link: Link) -> tuple[np.ndarray, int]:
     if link.md5 and not flac.matches(samples, sound.subtype, link.md5):
         raise damaged('its samples do not match its checksum')
     if samples.dtype == np.int16:
-        samples = samples * np.float32(1 / 32768)  # exactly as libsndfile would, in half its time
+        # Equal to libsndfile's conversion, in half its time.
+        samples = samples * np.float32(1 / 32768)
     return samples, sound.samplerate
 
 
 class _Forward(soundfile.SoundFile):
-    """A sound read once from beginning to end, whatever length its header announces."""
+    """Audio file read once from beginning to end, regardless of the length in its header."""
 
     def seekable(self) -> bool:
         return False
 
 
 class _Content(io.BytesIO):
-    """Bytes in which damaged headers cannot seek to a place before the first."""
+    """Bytes in which seeking to a negative position, as damaged headers cause, goes to 0."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}[
@@ -200,7 +204,7 @@ class _Content(io.BytesIO):
 
 
 def _check_rare(sound: soundfile.SoundFile) -> None:
-    """Raise if a sound in a rarer container is cut, or the container cannot show that."""
+    """Raise if a file in a rarer container is truncated, or if that cannot be checked."""
     if sound.format in _UNCHECKED:
         raise Fault(
             'undecodable',
@@ -211,7 +215,7 @@ def _check_rare(sound: soundfile.SoundFile) -> None:
 
 
 def _blocks(content: bytes) -> tuple[np.ndarray, soundfile.SoundFile]:
-    """Samples, int16 of 16-bit files and float32 of others, and the file they came from."""
+    """Return samples, int16 for 16-bit files, else float32, and the file they were read from."""
     blocks = []
     try:
         with _Forward(_Content(content)) as sound:

@@ -1,4 +1,4 @@
-"""Sheets of recordings: waves and spectrograms by class and length, before and after augmentation."""
+"""Sheets of recordings: waves and spectrograms by class and length, and augmented ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +35,7 @@ def waves(found: Sequence[Any]) -> Figure:
 
 
 def spectrograms(found: Sequence[Any]) -> Figure:
-    """Plot linear spectrograms up to the Nyquist frequency, in dB below each one's loudest point."""
+    """Plot linear spectrograms up to the Nyquist frequency, dB below each one's loudest point."""
     top = max(e.rate_hz for e in found if e.samples is not None) / 2000
     figure, cells = _grid(found, 'frequency (kHz)', f'0 to {top:.3g} kHz', color=True)
     for axes, e in cells:

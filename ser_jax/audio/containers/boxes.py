@@ -1,7 +1,7 @@
-"""Structure of the files that phones and browsers record: mp4, webm, 3gp, amr, aac, wma.
+"""Structure of recordings from phones and browsers: mp4, webm, 3gp, amr, aac, wma.
 
-Only heads are read here, to find cut and joined files: PyAV, which decodes them
-(`ser_jax.audio.containers.media`), reads a cut file as if it were whole.
+This module reads only the heads of elements, to detect truncated and joined files: PyAV, which
+decodes them (`ser_jax.audio.containers.media`), reports no error for a truncated file.
 """
 
 import struct
@@ -26,7 +26,7 @@ _ANYWHERE = (
     b'pdin',
 )
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
-_ELEMENTS = {  # what a Segment and a Cluster hold
+_ELEMENTS = {  # children of a Segment and of a Cluster
     _SEGMENT, _CLUSTER, 0x1A45DFA3, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1254C367,
     0x1043A770, 0x1941A469, 0xEC, 0xBF, 0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0x5854, 0xAF,
 }  # fmt: skip
@@ -37,7 +37,7 @@ _AMR = {
 
 
 def kind(content: bytes) -> str:
-    """The container, in the words that users know; '' if it is none of this module."""
+    """Return the common name of the container; '' if this module does not handle it."""
     head = bytes(content[:16])
     if head[4:8] in _MP4:
         return 'mp4'
@@ -51,10 +51,10 @@ def kind(content: bytes) -> str:
 
 
 def parts(content: bytes, container: str) -> list[bytes]:
-    """The files that a file consists of: itself, unless several were joined.
+    """Split a file into the files joined in it, usually one.
 
     Raises:
-      Fault: it ends within an element, lacks one, or bytes belong to no element.
+      Fault: the file ends within an element, lacks one, or has bytes outside of elements.
     """
     starts = {'mp4': _boxes, 'webm': _elements, 'wma': _objects, 'amr': _speech, 'aac': _adts}[
         container
@@ -129,7 +129,7 @@ def _elements(content: bytes) -> list[int]:
 
 
 def _vint(content: bytes, at: int, keep: bool = False) -> tuple[int | None, int]:
-    """A number of Matroska (None = unknown) and the position after it; 0 if it is cut."""
+    """Return a Matroska integer (None if unknown) and the position after it (0 if it is cut)."""
     first = content[at] if at < len(content) else 0
     length = 9 - first.bit_length()
     if length > 8 or at + length > len(content):
@@ -209,5 +209,5 @@ def _adts(content: bytes) -> list[int]:
 
 
 def unsupported(reason: str) -> Fault:
-    """Return the fault of a file that is whole and cannot be decoded."""
+    """Return the fault of a complete file that cannot be decoded."""
     return Fault('undecodable', f'cannot be decoded ({reason})')

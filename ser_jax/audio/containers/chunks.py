@@ -1,8 +1,8 @@
-"""Announced against real lengths of wav, rf64, w64, aiff, caf, au and NIST files.
+"""Comparison of announced and actual lengths of wav, rf64, w64, aiff, caf, au and NIST files.
 
-Headers of streams that never learned their length, of recorders that never updated it and of files
-joined by `cat` are rewritten, so that a decoder reads everything; a file that is shorter than
-announced is truncated.
+Headers of streams with unknown length, of recorders that did not update it and of files joined by
+`cat` are rewritten, so that a decoder reads all samples. A file that is shorter than its header
+announces is truncated.
 """
 
 import re
@@ -24,12 +24,12 @@ _METADATA = re.compile(
 
 
 def is_chunked(content: bytes) -> bool:
-    """True for the containers of this module."""
+    """Return True for the containers of this module."""
     return bool(_STARTS.match(content)) or content.startswith((b'NIST_1A', b'.snd', b'dns.'))
 
 
 def links(content: bytes) -> list[Link]:
-    """The streams of a file, each with a header that tells the truth.
+    """Return the streams of a file, each with a header that has the actual length.
 
     Raises:
       Fault: samples are missing, or the header contradicts itself.
@@ -56,7 +56,7 @@ def links(content: bytes) -> list[Link]:
 def _extent(
     content: bytes, sound: headers.Header, form: headers.Format | None
 ) -> tuple[int, int, int]:
-    """The ends of the samples, of the chunks after them and of the tags after these."""
+    """Return the ends of the samples, of the chunks after them and of the tags after these."""
     held = len(content)
     if sound.size is None or (form and not sound.size and held - sound.start > 8):
         if form and sound.size == 0 and (tail := _tail(content, sound.start, form)):
@@ -64,7 +64,7 @@ def _extent(
         return _up_to_next(content, sound.start)
     end = sound.start + sound.size
     if end > held:
-        # Some writers count their own header into the data; then the outer size is right.
+        # Some writers include the header in the size of the data; then the outer size is right.
         if sound.whole and end - held <= SLACK_BYTES:
             return held, held, held
         raise truncated(f'{end - held} bytes of sound are missing')
@@ -80,14 +80,14 @@ def _extent(
 
 
 def _up_to_next(content: bytes, at: int) -> tuple[int, int, int]:
-    """All that follows as samples, up to the header of the next stream."""
+    """Return ends as in `_extent` for samples that go on to the next stream's header."""
     following = _STARTS.search(content, at)
     end = following.start() if following else len(content)
     return end, end, end
 
 
 def _tail(content: bytes, at: int, form: headers.Format | None) -> tuple[int, int] | None:
-    """The ends of chunks and of tags and padding from a position on; None if sound follows."""
+    """Return the ends of chunks and of tags and padding from `at` on; None if samples follow."""
     last = at
     while True:
         at = after_tags(content, at)
@@ -106,7 +106,7 @@ def _tail(content: bytes, at: int, form: headers.Format | None) -> tuple[int, in
 def _link(content: bytes, sound: headers.Header, end: int, last: int) -> Link:
     size = end - sound.start
     frames = size // sound.block * sound.frames if sound.block else 0
-    least = max(sound.least, frames - sound.frames + 1)  # the last block may be filled in part
+    least = max(sound.least, frames - sound.frames + 1)  # the last block may be partly filled
     content = content if last >= len(content) else content[:last]
     if size == sound.size or (sound.size and end < sound.start + sound.size):
         return Link(content, least)

@@ -1,4 +1,4 @@
-"""FLAC files: joined streams, announced lengths, the checksum of the decoded samples (RFC 9639)."""
+"""FLAC files: joined streams, announced lengths, checksums of the decoded samples (RFC 9639)."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ _TOTAL = 21  # offset of the byte whose lower half begins the 36-bit number of s
 
 
 def links(content: bytes) -> list[Link]:
-    """The streams of a FLAC file or of several joined ones."""
+    """Return the streams of a FLAC file or of several joined ones."""
     starts = [m.start() for m in _START.finditer(content, id3v2_bytes(content, 0))]
     if not starts:
         return [Link(content)]
@@ -33,7 +33,7 @@ def _link(content: bytes, at: int) -> Link:
 
 
 def _without_total(content: bytes, at: int) -> bytes:
-    """The same stream of unknown length, which a decoder reads to its end."""
+    """Return the stream with its length set to unknown, so that a decoder reads to its end."""
     return b''.join(
         (
             content[: at + _TOTAL],
@@ -45,7 +45,7 @@ def _without_total(content: bytes, at: int) -> bytes:
 
 
 def matches(samples: np.ndarray, subtype: str, md5: bytes) -> bool:
-    """True if the MD5 of decoded samples in [-1, 1] is the one that the encoder wrote."""
+    """Return True if the MD5 of decoded samples in [-1, 1] is that of the encoder."""
     bits = {'PCM_S8': 8, 'PCM_16': 16, 'PCM_24': 24}.get(subtype)
     if not bits:
         return True

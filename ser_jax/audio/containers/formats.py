@@ -1,14 +1,14 @@
-"""From the bytes of a file to its streams: the container decides who judges the length."""
+"""Dispatch from the bytes of a file to the module that checks its container."""
 
 from ser_jax.audio.containers import chunks, flac, headers, mpeg, ogg
 from ser_jax.audio.containers.streams import Link, id3v2_bytes
 
 
 def links(content: bytes) -> list[Link]:
-    """The streams of a file that libsndfile decodes, in order.
+    """Return the streams of a file that libsndfile decodes, in order.
 
     Raises:
-      Fault: something of the file is missing or damaged.
+      Fault: a part of the file is missing or damaged.
     """
     if chunks.is_chunked(content):
         frames = headers.mpeg_in_wave(content)
@@ -24,7 +24,7 @@ def links(content: bytes) -> list[Link]:
 
 
 def foreign(content: bytes) -> str:
-    """The name of a container whose codec FFmpeg decodes and libsndfile does not; '' for others."""
+    """Return the container's name if FFmpeg decodes its codec and libsndfile does not, else ''."""
     if content[:4] == b'caff' and headers.codec(content) not in (
         b'lpcm',
         b'ulaw',

@@ -1,4 +1,4 @@
-"""Headers of wav, rf64, w64, aiff, caf, au and NIST files: the samples that they announce."""
+"""Headers of wav, rf64, w64, aiff, caf, au and NIST files, and the lengths they announce."""
 
 import re
 import struct
@@ -8,9 +8,9 @@ from typing import NamedTuple
 from ser_jax.audio.containers.streams import SLACK_BYTES, damaged, truncated
 
 _STREAMED_BYTES = (
-    0x7FFFF000  # 32-bit sizes from here on, and 0, mean that a pipe did not know its length
+    0x7FFFF000  # 32-bit sizes from this on, and 0, mean unknown length, as written to a pipe
 )
-_LONG = 1 << 62  # 64-bit sizes from here on likewise
+_LONG = 1 << 62  # 64-bit sizes from this on mean unknown length
 _AIFF_PLAIN = (
     b'NONE',
     b'sowt',
@@ -27,7 +27,13 @@ _AIFF_BLOCKS = {b'GSM ': (33, 160), b'ima4': (34, 64)}  # bytes and frames
 
 
 class Format(NamedTuple):
-    """The head of a chunk: its layout, bytes of `id`, and the meaning of its size."""
+    """Layout of the head of a chunk.
+
+    Attributes:
+      head: struct of the chunk's id and size.
+      counts_itself: True if the size includes the head.
+      align: the content is padded to a multiple of this many bytes.
+    """
 
     head: struct.Struct
     counts_itself: bool = False
@@ -40,10 +46,10 @@ _CORE = Format(struct.Struct('>4sq'), align=1)
 
 
 class Chunk(NamedTuple):
-    """One chunk of a file."""
+    """Chunk of a file."""
 
     id: bytes
-    start: int  # of its content
+    start: int  # position of its content
     size: int
 
     @property
@@ -52,15 +58,17 @@ class Chunk(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The samples of one stream as its header describes them.
+    """Description of the samples of one stream in its header.
 
     Attributes:
-      start: position of the first sample; size: announced bytes from there, None = not known.
-      least: announced number of frames, where the header has one.
-      whole: True if the outer size of the header agrees with the length of the file.
-      fields: (position, format, bytes to add to the size of the samples) of every size to rewrite.
-      block, frames: bytes of a block and frames in it, 0 = not known.
-      counts: (position, format) of every number of frames to rewrite.
+      start: position of the first sample.
+      size: announced bytes from there; None if unknown.
+      fields: (position, format, bytes to add to the size of the samples) of each size to rewrite.
+      block: bytes of a block; 0 if unknown.
+      frames: frames in a block.
+      counts: (position, format) of each number of frames to rewrite.
+      whole: True if the file is at least as long as the outer size of the header.
+      least: announced number of frames, if the header has one.
     """
 
     start: int
@@ -74,7 +82,7 @@ class Header(NamedTuple):
 
 
 def read(content: bytes) -> tuple[Header | None, Format | None]:
-    """The header of a sound (None without samples) and the format of its chunks, if any."""
+    """Return the header (None without samples) and the format of the chunks, if it has chunks."""
     magic = content[:4]
     if magic in (b'RIFF', b'RF64'):
         return _riff(content, _LITTLE, '<'), _LITTLE
@@ -90,7 +98,7 @@ def read(content: bytes) -> tuple[Header | None, Format | None]:
 
 
 def chunks(content: bytes, at: int, form: Format) -> Iterator[Chunk]:
-    """The chunks from a position on, the last one also if it is cut."""
+    """Yield the chunks from a position on, including a last one that is cut."""
     while at + form.head.size <= len(content):
         name, size = form.head.unpack_from(content, at)
         at += form.head.size
@@ -131,7 +139,7 @@ def _riff(content: bytes, form: Format, order: str) -> Header | None:
 
 
 def _wave_layout(content: bytes, chunk: Chunk, order: str) -> tuple[int, int]:
-    """Bytes and frames of a block; (0, 1) where they are not known."""
+    """Return bytes and frames of a block; (0, 1) if they are unknown."""
     tag, channels, _, _, align, bits = struct.unpack_from(f'{order}HHIIHH', content, chunk.start)
     if tag == 0xFFFE and chunk.size >= 26:
         tag = struct.unpack_from(f'{order}H', content, chunk.start + 24)[0]
@@ -202,7 +210,7 @@ def _caf(content: bytes) -> Header | None:
     least = 0
     if table and table.start + 16 <= len(content):
         least = max(0, struct.unpack_from('>q', content, table.start + 8)[0])
-    size = None if data.size < 4 else data.size - 4  # behind the number of edits
+    size = None if data.size < 4 else data.size - 4  # without the number of edits before them
     return Header(
         data.start + 4, size, [(data.start - 8, '>q', 4)], block, frames or 1, least=least
     )
@@ -231,7 +239,7 @@ def _nist(content: bytes) -> Header | None:
 
 
 def mpeg_in_wave(content: bytes) -> bytes:
-    """The frames of MPEG audio behind a wav header; b'' of other files."""
+    """Return the frames of MPEG audio after a wav header; b'' for other files."""
     tag = b''
     for chunk in chunks(content, 12, _LITTLE) if content[:4] == b'RIFF' else ():
         if chunk.id == b'fmt ':
@@ -244,6 +252,6 @@ def mpeg_in_wave(content: bytes) -> bytes:
 
 
 def codec(content: bytes) -> bytes:
-    """The codec of a CAF file, b'' if it names none."""
+    """Return the codec of a CAF file; b'' if it has none."""
     desc = next((c for c in chunks(content, 8, _CORE) if c.id == b'desc'), None)
     return bytes(content[desc.start + 8 : desc.start + 12]) if desc else b''

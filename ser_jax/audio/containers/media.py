@@ -1,4 +1,4 @@
-"""Sounds of phones and browsers (AAC, AMR, Opus in webm), decoded by PyAV (`ser_jax[media]`)."""
+"""Decoder of AAC, AMR, Opus in webm (phones, browsers), by PyAV (`ser_jax[media]`)."""
 
 import io
 import logging
@@ -8,17 +8,18 @@ import numpy as np
 from ser_jax.audio.containers import boxes
 from ser_jax.audio.containers.streams import Fault, damaged, truncated
 
-_GAP_S = 0.05  # browsers' time stamps jitter by less
+_GAP_S = 0.05  # time stamps of browsers jitter by less
 _SCALE = {'u8': 2**7, 's16': 2**15, 's32': 2**31}
 
 
 def decode(content: bytes, container: str, name: str) -> tuple[np.ndarray, int]:
-    """Samples, float32 [T] or [T, channels], and rate of the audio stream of a media file.
+    """Return samples, float32 [T] or [T, channels], and rate of a media file's audio stream.
 
-    Of several audio streams the one that FFmpeg ranks best is decoded; a warning counts them.
+    If there are several audio streams, the one that FFmpeg ranks best is decoded and a warning logs
+    its number and theirs.
 
     Raises:
-      Fault: PyAV is not installed, the file has no audio stream, is cut or damaged.
+      Fault: PyAV is not installed, or the file has no audio stream, is truncated or damaged.
     """
     try:
         import av
@@ -43,28 +44,28 @@ def decode(content: bytes, container: str, name: str) -> tuple[np.ndarray, int]:
 
 
 def _lenient(version: str) -> dict[str, str]:
-    """Arguments to open files whose tags are not UTF-8; PyAV 19 needs and takes none."""
+    """Return arguments to open files with tags that are not UTF-8; PyAV 19 needs and takes none."""
     return {} if int(version.split('.')[0]) >= 19 else {'metadata_errors': 'ignore'}
 
 
 def _announced_s(opened, stream, container: str) -> float:
-    """Seconds that the header announces; 0 where it announces none or FFmpeg only estimates."""
+    """Return the seconds announced in the header; 0 if there are none or FFmpeg estimates them."""
     if container == 'mp4':
         return float(stream.duration * stream.time_base) if stream.duration else 0.0
     if (
         container in ('webm', 'wma') and len(opened.streams) == 1
-    ):  # of all streams, a longer video's too
+    ):  # else it may be that of a longer video
         return (opened.duration or 0) / 1e6
     return 0.0
 
 
 def _whole(samples: np.ndarray, rate_hz: int, announced_s: float, stream) -> tuple[np.ndarray, int]:
-    """Decoded samples without what an encoder adds at the end, if none are missing."""
+    """Return samples without the encoder's padding at the end; raise if samples are missing."""
     if announced_s:
         length = round(announced_s * rate_hz)
         padding = 3 * max(
             stream.codec_context.frame_size or 0, 1024
-        )  # of the encoder, before and after the sound
+        )  # encoder padding, before and after the audio
         if len(samples) < length - padding:
             raise truncated(f'{len(samples) / rate_hz:.2f} of {announced_s:.2f} s are there')
         samples = samples[:length] if len(samples) < length + padding else samples
@@ -72,7 +73,7 @@ def _whole(samples: np.ndarray, rate_hz: int, announced_s: float, stream) -> tup
 
 
 def _frames(opened, stream) -> tuple[np.ndarray, int]:
-    """All samples of a stream, [T, channels], and their rate."""
+    """Return all samples of a stream, [T, channels], and their rate."""
     blocks, rate_hz, count, expected_s = [], 0, 0, None
     for frame in opened.decode(stream):
         values = _values(frame)
@@ -94,7 +95,7 @@ def _frames(opened, stream) -> tuple[np.ndarray, int]:
 
 
 def _values(frame) -> np.ndarray:
-    """The samples of a decoded frame, float32 [T, channels] in [-1, 1]."""
+    """Return the samples of a decoded frame, float32 [T, channels] in [-1, 1]."""
     values, form = frame.to_ndarray(), frame.format.name
     channels = frame.layout.nb_channels
     values = values.T if form.endswith('p') else values.reshape(-1, channels)

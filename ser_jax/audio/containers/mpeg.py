@@ -1,4 +1,4 @@
-"""Frames of MPEG audio (mp1, mp2, mp3), counted by their headers, and tags with their number."""
+"""Frames of MPEG audio (mp1, mp2, mp3), counted by their headers, and tags that announce them."""
 
 import functools
 import struct
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ser_jax.audio.containers.streams import Link, after_tags, damaged, truncated
 
-_DECODER_DELAY = 529  # samples by which a decoder lags; gapless playing removes them at the end
+_DECODER_DELAY = 529  # samples of a decoder's delay; gapless decoding removes as many at the end
 _RATES = {
     3: (44100, 48000, 32000),
     2: (22050, 24000, 16000),
@@ -22,7 +22,7 @@ _LOW = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
 class Kind(NamedTuple):
-    """Constants of a stream, equal in all of its frames."""
+    """Properties of a stream that are equal in all of its frames."""
 
     version: int
     layer: int
@@ -31,12 +31,12 @@ class Kind(NamedTuple):
 
     @property
     def frames(self) -> int:
-        """Sample frames that one MPEG frame decodes to."""
+        """Number of sample frames in one MPEG frame."""
         return 384 if self.layer == 3 else 576 if self.layer == 1 and self.version != 3 else 1152
 
 
 class _Run(NamedTuple):
-    """Consecutive frames of one kind. `info`: the frame that announces them, without sound."""
+    """Consecutive frames of one kind. `info`: the frame that announces them, without audio."""
 
     kind: Kind
     start: int
@@ -47,7 +47,10 @@ class _Run(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def frame(head: bytes) -> tuple[Kind, int] | None:
-    """The kind and size of the frame that four bytes begin, or None. Free format has size 0."""
+    """Return kind and size of the frame that begins with four bytes; size 0 is free format.
+
+    None if no frame begins there.
+    """
     if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -65,10 +68,10 @@ def frame(head: bytes) -> tuple[Kind, int] | None:
 
 
 def links(content: bytes) -> list[Link]:
-    """The streams of an MPEG audio file or of several joined ones, with their numbers of samples.
+    """Return the streams of an MPEG audio file or of several joined ones, with their lengths.
 
     Raises:
-      Fault: the last frame is cut, frames are missing, or bytes between frames belong to none.
+      Fault: the last frame is cut, frames are missing, or there are other bytes between frames.
     """
     runs = _runs(content)
     if runs is None:
@@ -79,7 +82,7 @@ def links(content: bytes) -> list[Link]:
 
 
 def _runs(content: bytes) -> list[_Run] | None:
-    """The runs of frames of a file; None if its frames cannot be counted (free format)."""
+    """Return the runs of frames of a file; None if they cannot be counted (free format)."""
     runs, at = [], after_tags(content, 0)
     while at < len(content):
         found = frame(bytes(content[at : at + 4]))
@@ -106,7 +109,7 @@ def _runs(content: bytes) -> list[_Run] | None:
 
 
 def _run(content: bytes, start: int, kind: Kind, size: int) -> _Run:
-    """The frames from a position up to another kind, another stream, a gap or the end."""
+    """Return the frames from a position up to another kind, another stream, a gap or the end."""
     info = bytes(content[start : start + size]) if _tag(content, start, kind) else b''
     at, count = start + size, 0 if info else 1
     while at < len(content):
@@ -123,7 +126,7 @@ def _tag_offset(kind: Kind) -> int:
 
 
 def _tag(content: bytes, at: int, kind: Kind) -> bool:
-    """True if the frame at a position announces a stream (Xing, Info, VBRI) and holds no sound."""
+    """Return True if a frame announces a stream (Xing, Info, VBRI) and has no audio."""
     offset = at + _tag_offset(kind)
     return kind.layer == 1 and (
         content[offset : offset + 4] in (b'Xing', b'Info') or content[at + 36 : at + 40] == b'VBRI'
@@ -131,7 +134,7 @@ def _tag(content: bytes, at: int, kind: Kind) -> bool:
 
 
 def _announced(run: _Run) -> tuple[int, int, int]:
-    """Announced frames, bytes, and samples that gapless decoding removes; 0 = not announced."""
+    """Return announced frames, bytes, and samples removed by gapless decoding; 0 if absent."""
     info, at = run.info, _tag_offset(run.kind)
     if info[36:40] == b'VBRI':
         size, count = struct.unpack_from('>II', info, 46)
@@ -152,7 +155,7 @@ def _announced(run: _Run) -> tuple[int, int, int]:
 def _link(content: bytes, run: _Run) -> Link:
     count, size, removed = _announced(run) if run.info else (0, 0, 0)
     cut_bytes = size - (run.end - run.start)
-    # Some writers count the announcing frame too.
+    # Some writers include the announcing frame in the count.
     if run.count < count - 1 or (run.count == count - 1 and cut_bytes > 0):
         raise truncated(f'{run.count} of {count} frames are there')
     frames = max(0, run.count * run.kind.frames - removed)
@@ -161,13 +164,13 @@ def _link(content: bytes, run: _Run) -> Link:
 
 
 def _patchable(run: _Run) -> bool:
-    """True if the run begins with an announcement of its number of frames."""
+    """Return True if the run begins with a tag that has its number of frames."""
     at = _tag_offset(run.kind)
     return run.info[at : at + 4] in (b'Xing', b'Info') and bool(run.info[at + 7] & 1)
 
 
 def _counted(content: bytes, run: _Run) -> bytes:
-    """The frames behind an announcement of their true number."""
+    """Return the frames after a tag with their actual number."""
     at = _tag_offset(run.kind)
     if _patchable(run):
         info = bytearray(run.info)

@@ -22,12 +22,12 @@ class _Page(NamedTuple):
 
 
 def links(content: bytes) -> list[Link]:
-    """The links of an Ogg file, each a whole file of its own.
+    """Return the links of an Ogg file, each a complete file of its own.
 
     Raises:
-      Fault: a page is cut, changed, lost or out of order, or a stream has no end.
+      Fault: a page is cut, changed, missing or out of order, or a stream has no last page.
     """
-    starts, end, last = [0], 0, {}  # serial -> newest page of every stream of the newest link
+    starts, end, last = [0], 0, {}  # last: latest page of each stream of this link
     for page in _pages(content):
         if page.flags & _BEGINS:
             if last and all(p.flags & _ENDS for p in last.values()):
@@ -48,7 +48,7 @@ def links(content: bytes) -> list[Link]:
 
 
 def codec(content: bytes) -> bytes:
-    """The first bytes of the first packet, which name the codec."""
+    """Return the first bytes of the first packet, the codec's identification."""
     return content[28:36]
 
 
@@ -74,6 +74,6 @@ def _pages(content: bytes):
 
 
 def _crc(page: bytes) -> int:
-    """CRC-32 with the most significant bit first, by zlib's, which has the least significant first."""
+    """Return the CRC-32 with the most significant bit first, from zlib's with the least first."""
     reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f'{reflected:032b}'[::-1], 2)

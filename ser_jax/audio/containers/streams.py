@@ -1,13 +1,13 @@
-"""Parts that container modules share: a decodable stream, a fault of a file, trailing bytes."""
+"""Shared parts of the container modules: decodable streams, faults of files, trailing tags."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-SLACK_BYTES = 64  # trailing bytes too few for a header and for a millisecond of sound
+SLACK_BYTES = 64  # fewer trailing bytes are no header and less than a millisecond of audio
 
 
 class Fault(Exception):
-    """A file that cannot be decoded whole. `kind`: truncated | undecodable | empty."""
+    """Error of a file that cannot be fully decoded. `kind`: truncated | undecodable | empty."""
 
     def __init__(self, kind: str, reason: str):
         super().__init__(reason)
@@ -15,15 +15,15 @@ class Fault(Exception):
 
 
 class Link(NamedTuple):
-    """One stream of a file that a decoder opens on its own; files joined by `cat` hold several.
+    """Stream of a file, decodable on its own; files joined by `cat` have several.
 
     Attributes:
-      content: a whole file in memory.
-      frames: the fewest frames it must give.
+      content: a complete file in memory.
+      frames: minimum number of frames that decoding must yield.
       counted: returns `content` with the counted number of frames in its header, for decoders
-        that believe it; None where there is no such header.
-      lag: samples of the decoder's own delay that `counted` makes it remove at the beginning.
-      md5: checksum of the decoded integers, if the file carries one.
+        that rely on it; None if the format has no such header.
+      lag: samples of the decoder's delay that it removes at the beginning of `counted()`.
+      md5: checksum of the decoded integers, if the file has one.
     """
 
     content: bytes
@@ -44,7 +44,7 @@ def damaged(detail: str) -> Fault:
 
 
 def id3v2_bytes(content: bytes, at: int) -> int:
-    """Length of the ID3v2 tag that begins at a position, 0 if there is none."""
+    """Return the length of the ID3v2 tag at a position, 0 if there is none."""
     head = content[at : at + 10]
     if len(head) < 10 or head[:3] != b'ID3' or max(head[6:10]) > 127:
         return 0
@@ -53,7 +53,7 @@ def id3v2_bytes(content: bytes, at: int) -> int:
 
 
 def tag_bytes(content: bytes, at: int) -> int:
-    """Length of the tag (ID3v1, ID3v2, APE, Lyrics3) at a position, also of a cut one, or 0."""
+    """Return the size of the tag (ID3v1, ID3v2, APE, Lyrics3) at a position, also if cut, or 0."""
     if size := id3v2_bytes(content, at):
         return min(size, len(content) - at)
     head = content[at : at + 32]
@@ -71,7 +71,7 @@ def tag_bytes(content: bytes, at: int) -> int:
 
 
 def padding_bytes(content: bytes, at: int) -> int:
-    """Number of zero bytes from a position on."""
+    """Return the number of zero bytes from a position on."""
     step = 1 << 16
     for start in range(at, len(content), step):
         block = content[start : min(start + step, len(content))]
@@ -81,7 +81,7 @@ def padding_bytes(content: bytes, at: int) -> int:
 
 
 def after_tags(content: bytes, at: int) -> int:
-    """The position after the tags and zeros that begin at one."""
+    """Return the position after the tags and zeros that begin at `at`."""
     while at < len(content) and (size := tag_bytes(content, at) or padding_bytes(content, at)):
         at += size
     return at
