@@ -9,7 +9,7 @@ from ser_jax.models.backbones.xception import Xception
 
 BACKBONES = {'densenet201': DenseNet201, 'inception_v3': InceptionV3, 'resnet50': ResNet50, 'xception': Xception}
 
-__all__ = ['BACKBONES', 'Backbone', 'Frozen', 'freeze', 'by_name']
+__all__ = ['BACKBONES', 'Backbone', 'Frozen', 'by_name', 'freeze']
 
 
 def by_name(name: str) -> type[Backbone]:
