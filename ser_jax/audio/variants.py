@@ -2,9 +2,9 @@
 
 Tempo and pitch (librosa's phase vocoder) cost twenty times a front end, so variants are built once
 per recording and stored beside it; `ser_jax.audio.augment` has the augmentation of the training
-step. A variant has an id of its own, `<source>+<name>`, and belongs only to training sets, those
-that contain its source. Published systems made variants before the split, so their test sets had
-siblings of training recordings.
+step. A variant has an id of its own, `<source>+<name>`, and belongs to the training sides that
+contain its source, except under `leaky_augmented`, which splits variants as the published systems
+did: their test sets had siblings of training recordings.
 """
 
 import zlib
