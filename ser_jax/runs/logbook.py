@@ -3,6 +3,7 @@
 import json
 import pathlib
 import time
+import zlib
 
 import rich.console
 import rich.progress
@@ -14,7 +15,7 @@ class Logbook:
     """Records of a run; only the first process writes.
 
     Records are dicts with `kind`: 'epoch' (member, epoch, step, train_loss, valid_loss, valid_uar, learning_rate)
-    or 'kept' (member, epoch, score).
+    or 'kept' (member, epoch, score). Each is a line of JSON, with a checksum as its last key, `crc32`.
     """
 
     def __init__(self, workdir: pathlib.Path, tensorboard: bool = True, writes: bool = True):
@@ -32,7 +33,7 @@ class Logbook:
         records = [r for r in read(self.path) if is_past(r)]
         fresh = self.path.with_suffix('.writing')
         with writing(fresh):
-            fresh.write_text(''.join(json.dumps(r) + '\n' for r in records))
+            fresh.write_text(''.join(map(line, records)))
             fresh.rename(self.path)
         if self._shows:
             self.close()
@@ -46,7 +47,7 @@ class Logbook:
         if not self._writes:
             return
         with writing(self.path), self.path.open('a') as f:
-            f.write(json.dumps(record) + '\n')
+            f.write(line(record))
         if self._shows:
             self._show(record)
 
@@ -71,17 +72,30 @@ class Logbook:
             self._board = None
 
 
-def read(path: pathlib.Path) -> list[dict]:
-    """Return the records of a metrics.jsonl; [] if it does not exist.
+def line(record: dict) -> str:
+    """Return a record as a line of metrics.jsonl, with a checksum of its content last."""
+    return json.dumps({**record, 'crc32': _crc32(record)}) + '\n'
 
-    Lines that are not JSON, such as a last line cut off by a kill, are skipped.
+
+def _crc32(record: dict) -> int:
+    return zlib.crc32(json.dumps(record).encode())
+
+
+def read(path: pathlib.Path) -> list[dict]:
+    """Return the records of a metrics.jsonl, without checksums; [] if it does not exist.
+
+    Lines that are not JSON, such as a last line cut off by a kill, and lines that do not match their
+    checksum are skipped. Lines of earlier versions have none.
     """
     path, records = pathlib.Path(path), []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for text in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            records.append(json.loads(line))
+            record = json.loads(text)
         except ValueError:
             continue
+        stored = record.pop('crc32', None) if isinstance(record, dict) else None
+        if stored is None or stored == _crc32(record):
+            records.append(record)
     return records
 
 

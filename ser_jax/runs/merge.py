@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ser_jax.config import differences
 from ser_jax.contract import InputError
-from ser_jax.runs import run_files
+from ser_jax.runs import logbook, run_files
 
 _MARK = 'merged.json'  # member -> its piece; only a folder with this file is overwritten
 
@@ -109,7 +109,7 @@ def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], e
     run_files.write(whole, files)
     records = [r for p in pieces for r in run_files.history(p.directory) if r['member'] in everyone]
     records.sort(key=lambda r: everyone.index(r['member']))  # stable: members keep their order
-    run_files.replace(whole / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in records))
+    run_files.replace(whole / 'metrics.jsonl', ''.join(map(logbook.line, records)))
 
 
 def _other(first: dict, this: dict) -> dict:

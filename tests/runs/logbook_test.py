@@ -54,7 +54,8 @@ def test_progress_without_a_terminal_prints_lines_of_their_own(capsys):
 
 def test_records_are_json_lines(tmp_path):
     Logbook(tmp_path, tensorboard=False).write(record('a', 1, extra='é'))
-    assert json.loads((tmp_path / 'metrics.jsonl').read_text()) == record('a', 1, extra='é')
+    *fields, checksum = json.loads((tmp_path / 'metrics.jsonl').read_text()).items()
+    assert dict(fields) == record('a', 1, extra='é') and checksum[0] == 'crc32'
 
 
 def shown(workdir) -> dict[str, list[tuple[int, float]]]:
@@ -96,3 +97,21 @@ def test_a_record_that_cannot_be_written_has_its_cause(tmp_path, monkeypatch, co
     monkeypatch.setattr(pathlib.Path, 'open', refuse)
     with pytest.raises(InputError, match=rf'metrics\.jsonl cannot be written .*{advice}'):
         Logbook(tmp_path, tensorboard=False).write(record('a', 1))
+
+
+def test_any_changed_bit_is_noticed_or_harmless(tmp_path):
+    """The record is left out, or has what was written."""
+    book, written = Logbook(tmp_path, tensorboard=False), record('a', 2, train_loss=0.125)
+    book.write(written)
+    content = book.path.read_bytes()
+    for at in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[at // 8] ^= 1 << at % 8
+        book.path.write_bytes(changed)
+        for found in read(book.path):
+            assert {k: found.get(k) for k in written} == written, at
+
+
+def test_records_of_earlier_versions_have_no_checksum(tmp_path):
+    (tmp_path / 'metrics.jsonl').write_text(json.dumps(record('a', 1)) + '\n')
+    assert read(tmp_path / 'metrics.jsonl') == [record('a', 1)]
