@@ -56,7 +56,20 @@ def against(
     """Return a row of ours against a peer, both (name, seconds); `least` is the required ratio."""
     ratio = peer[1] / ours[1]
     must, reached = ('', None) if least is None else (f'>= {least:g} x', ratio >= least)
-    return Row(stage, work, ours[0], peer[0], ours[1], peer[1], ratio, f'{ratio:.2f} x', must, reached, fraction, note)
+    return Row(
+        stage,
+        work,
+        ours[0],
+        peer[0],
+        ours[1],
+        peer[1],
+        ratio,
+        f'{ratio:.2f} x',
+        must,
+        reached,
+        fraction,
+        note,
+    )
 
 
 def alone(
@@ -70,7 +83,16 @@ def alone(
     note: str = '',
 ) -> Row:
     """Return a row of a figure without a peer."""
-    return Row(stage, work, ours, figure=figure, must=must, reached=reached, limit_fraction=fraction, note=note)
+    return Row(
+        stage,
+        work,
+        ours,
+        figure=figure,
+        must=must,
+        reached=reached,
+        limit_fraction=fraction,
+        note=note,
+    )
 
 
 def skipped(stage: str, work: str, module: str) -> Row:
@@ -96,7 +118,10 @@ def least(cpu: float | None = None, gpu: float | None = None) -> float | None:
 
 
 def rounds(
-    variants: dict[str, Callable[[], float | None]], count: int, warm: bool = True, pause_s: float = 0.0
+    variants: dict[str, Callable[[], float | None]],
+    count: int,
+    warm: bool = True,
+    pause_s: float = 0.0,
 ) -> dict[str, list[float]]:
     """Return the seconds of each variant in each of `count` rounds, in which all take turns.
 
@@ -146,7 +171,8 @@ def limits(quick: bool = False) -> Limits:
     matrix, vector = jnp.ones((size, size)), jnp.ones(count)
     product, copied = jax.jit(lambda x: x @ x), jax.jit(lambda x: x + 1)
     times = rounds(
-        {'product': lambda: _done(product(matrix)), 'copy': lambda: _done(copied(vector))}, 2 if quick else 5
+        {'product': lambda: _done(product(matrix)), 'copy': lambda: _done(copied(vector))},
+        2 if quick else 5,
     )
     return Limits(2 * size**3 / min(times['product']), 8 * count / min(times['copy']))
 
@@ -157,8 +183,12 @@ def _done(value) -> None:
 
 def arguments(doc: str, more: Callable | None = None, **sizes) -> argparse.Namespace:
     """Parse --quick, --json and a flag for each of `sizes`, (usual, quick); `more` adds others."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='tiny sizes: shows that it runs, measures nothing')
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--quick', action='store_true', help='tiny sizes: shows that it runs, measures nothing'
+    )
     parser.add_argument('--json', type=pathlib.Path, help='also write the rows to this file')
     for name, (usual, quick) in sizes.items():
         parser.add_argument(f'--{name}', type=type(usual), help=f'{usual}; with --quick {quick}')
@@ -192,7 +222,9 @@ def machine() -> dict:
     }
 
 
-def report(stage: str, args: argparse.Namespace, measure: Callable[[argparse.Namespace], Iterable[Row]]) -> None:
+def report(
+    stage: str, args: argparse.Namespace, measure: Callable[[argparse.Namespace], Iterable[Row]]
+) -> None:
     """Run a benchmark; print a line per row, then one line of JSON; write that to --json's file."""
     from ser_jax import cli
 
@@ -211,7 +243,9 @@ def report(stage: str, args: argparse.Namespace, measure: Callable[[argparse.Nam
         print(line(rows[-1]), flush=True)
     if limits.cache_info().currsize:
         facts['limits'] = limits(args.quick)._asdict()
-    found = json.dumps({'stage': stage, **facts, 'quick': args.quick, 'rows': [r._asdict() for r in rows]})
+    found = json.dumps(
+        {'stage': stage, **facts, 'quick': args.quick, 'rows': [r._asdict() for r in rows]}
+    )
     print(found)
     if args.json:
         args.json.write_text(found)
@@ -224,7 +258,10 @@ def line(row: Row) -> str:
     parts += [f'against {seconds(row.peer, row.peer_s)}'] if row.peer else []
     parts.append(row.figure)
     if row.must:
-        parts.append(f'must {row.must}' + ('' if row.reached is None else (': reached' if row.reached else ': NOT')))
+        parts.append(
+            f'must {row.must}'
+            + ('' if row.reached is None else (': reached' if row.reached else ': NOT'))
+        )
     parts += [f'{100 * row.limit_fraction:.1f} % of the limit'] if row.limit_fraction else []
     return ' | '.join(p for p in [*parts, row.note] if p)
 

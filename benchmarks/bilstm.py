@@ -48,7 +48,9 @@ def measure(args) -> Iterator[bench.Row]:
                     theirs()
                     variants['jax.experimental.rnn'] = theirs
                 except Exception as e:  # cuDNN raises many types
-                    print(f'{work}: jax.experimental.rnn left out, {type(e).__name__}: {str(e)[:200]}')
+                    print(
+                        f'{work}: jax.experimental.rnn left out, {type(e).__name__}: {str(e)[:200]}'
+                    )
             yield from _rows(work, variants, args.rounds, limits, flops, bench.least(0.9, 0.8))
             if bench.on_gpu() and bench.has('torch'):
                 yield from _members(work, size, args.rounds, limits, MEMBERS * flops)
@@ -72,7 +74,9 @@ def _members(work, size, rounds, limits, flops) -> Iterator[bench.Row]:
             run()
 
     variants = {'ser_jax': ours(*size, members=MEMBERS), 'PyTorch': one_after_another}
-    yield from _rows(f'{MEMBERS} members at once, {work}', variants, rounds, limits, flops, bench.least(gpu=1.0))
+    yield from _rows(
+        f'{MEMBERS} members at once, {work}', variants, rounds, limits, flops, bench.least(gpu=1.0)
+    )
 
 
 def ours(batch: int, steps: int, inputs: int, hidden: int, members: int = 0) -> Callable[[], None]:

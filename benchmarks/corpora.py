@@ -9,7 +9,10 @@ import numpy as np
 
 
 def generate(
-    folder: pathlib.Path, files: int, rate_hz: int = 16000, seconds: tuple[float, float] = (3.0, 4.5)
+    folder: pathlib.Path,
+    files: int,
+    rate_hz: int = 16000,
+    seconds: tuple[float, float] = (3.0, 4.5),
 ) -> float:
     """Write noise under RAVDESS's names, 16 bit, actors in turn; return its length in hours.
 
@@ -28,7 +31,9 @@ def generate(
     total = 0
     for name in names[:files]:
         samples = int(rate_hz * random.uniform(*seconds))
-        soundfile.write(folder / f'{name}.wav', 0.05 * random.standard_normal(samples, np.float32), rate_hz)
+        soundfile.write(
+            folder / f'{name}.wav', 0.05 * random.standard_normal(samples, np.float32), rate_hz
+        )
         total += samples
     return total / rate_hz / 3600
 
@@ -57,7 +62,9 @@ def build(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
     tfds.disable_progress_bar()
     cls = build.builder_class(build.script('ravdess'))
     with contextlib.redirect_stdout(io.StringIO()):  # the builder prints its inspection
-        cls(data_dir=data_dir).download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
+        cls(data_dir=data_dir).download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=folder)
+        )
 
 
 def built(scratch: pathlib.Path, files: int, **kinds) -> pathlib.Path:

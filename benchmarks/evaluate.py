@@ -63,7 +63,9 @@ def _evaluate(runs: pathlib.Path, output: pathlib.Path) -> float:
     """Return the seconds of one `python -m ser_jax.evaluate`."""
     command = [sys.executable, '-m', 'ser_jax.evaluate', f'--runs={runs}', f'--output={output}']
     began = time.perf_counter()
-    done = subprocess.run(command, cwd=bench.ROOT, env=dict(os.environ), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=bench.ROOT, env=dict(os.environ), capture_output=True, text=True
+    )
     if done.returncode:
         raise RuntimeError(done.stderr.strip()[-300:])
     return time.perf_counter() - began

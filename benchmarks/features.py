@@ -40,8 +40,12 @@ def measure(args) -> Iterator[bench.Row]:
     variants = {'ser_jax': lambda: _ignore(features.extract(recordings))}
     if bench.has('torch'):
         for batch in (8, 64):
-            _check(features.extract(recordings[:5]), peers.log_mels(recordings[:5], batch), 'PyTorch')
-            variants[f'PyTorch, batches of {batch}'] = lambda b=batch: _ignore(peers.log_mels(recordings, b))
+            _check(
+                features.extract(recordings[:5]), peers.log_mels(recordings[:5], batch), 'PyTorch'
+            )
+            variants[f'PyTorch, batches of {batch}'] = lambda b=batch: _ignore(
+                peers.log_mels(recordings, b)
+            )
     if bench.has('librosa') and bench.has('threadpoolctl'):
         _check(features.extract(recordings[:5]), [_librosa(r) for r in recordings[:5]], 'librosa')
         variants['librosa, 1 BLAS thread'] = lambda: _each(recordings, 1)
@@ -49,7 +53,10 @@ def measure(args) -> Iterator[bench.Row]:
     median = bench.medians(bench.rounds(variants, args.rounds, pause_s=0.02))
     us = ('ser_jax', median['ser_jax'])
     seconds = sum(len(r) for r in recordings) / features.RATE_HZ
-    work, fraction = f'log-mel of {seconds / 3600:.3g} h', limits.fraction(us[1], *_least_work(seconds))
+    work, fraction = (
+        f'log-mel of {seconds / 3600:.3g} h',
+        limits.fraction(us[1], *_least_work(seconds)),
+    )
     for name, must in (('librosa, 1 BLAS thread', bench.least(2.0)), ('librosa, default', None)):
         if name in median:
             yield bench.against('features', work, us, (name, median[name]), must, fraction)
@@ -73,9 +80,14 @@ def _resident(args, limits) -> Iterator[bench.Row]:
 
     hours, part = (0.01, 8) if args.quick else (GPU_HOURS, 900)
     seconds, clips = hours * 3600, math.ceil(hours * 900)
-    parts = [jnp.zeros((min(part, clips - at), 4 * LOG_MEL.rate_hz)) + 0.01 for at in range(0, clips, part)]
+    parts = [
+        jnp.zeros((min(part, clips - at), 4 * LOG_MEL.rate_hz)) + 0.01
+        for at in range(0, clips, part)
+    ]
     compiled = jax.jit(lambda samples: LOG_MEL(samples))
-    variants: dict[str, Callable] = {'ser_jax': lambda: _ignore(jax.block_until_ready([compiled(p) for p in parts]))}
+    variants: dict[str, Callable] = {
+        'ser_jax': lambda: _ignore(jax.block_until_ready([compiled(p) for p in parts]))
+    }
     if bench.has('torch'):
         theirs = [peers.on_device(np.array(p)) for p in parts]
         variants['PyTorch'] = lambda: _ignore([peers.log_mel(p) for p in theirs], peers.finish())
@@ -83,9 +95,13 @@ def _resident(args, limits) -> Iterator[bench.Row]:
     us, fraction = median['ser_jax'], limits.fraction(median['ser_jax'], *_least_work(seconds))
     work = f'log-mel of {hours} h in the memory of the GPU'
     figure = f'{1000 * us:.1f} ms'
-    yield bench.alone('features', work, 'ser_jax', figure, '<= 20 ms on an H200', us <= 0.020, fraction)
+    yield bench.alone(
+        'features', work, 'ser_jax', figure, '<= 20 ms on an H200', us <= 0.020, fraction
+    )
     if 'PyTorch' in median:
-        yield bench.against('features', work, ('ser_jax', us), ('PyTorch', median['PyTorch']), None, fraction)
+        yield bench.against(
+            'features', work, ('ser_jax', us), ('PyTorch', median['PyTorch']), None, fraction
+        )
 
 
 def _least_work(seconds: float) -> tuple[float, float]:

@@ -55,11 +55,15 @@ def _rows(args, kind: str, config) -> Iterator[bench.Row]:
             shares.append(group.waited / passed)
         return passed / args.epochs / group.steps
 
-    times = bench.rounds({'as fed': lambda: train(False), 'ready': lambda: train(True)}, args.rounds)
+    times = bench.rounds(
+        {'as fed': lambda: train(False), 'ready': lambda: train(True)}, args.rounds
+    )
     median, share = bench.medians(times), statistics.median(shares[1:])  # the first round compiled
     work = f'{group.steps * args.epochs} steps of conv_bilstm, {kind}'
     must = f'< {100 * MOST:g} % of the time'
-    yield bench.alone('feed', work, 'ser_jax', f'waits {100 * share:.2f} % of the time', must, share < MOST)
+    yield bench.alone(
+        'feed', work, 'ser_jax', f'waits {100 * share:.2f} % of the time', must, share < MOST
+    )
     us, peer = ('as fed', median['as fed']), ('batches ready', median['ready'])
     yield bench.against('feed', f'one of {work}', us, peer, note='1 = the feed costs nothing')
 
@@ -96,7 +100,8 @@ def _group(config):
         device_mesh(1, config.train.batch_size),
         batch_size=config.train.batch_size,
         steps=run.steps,
-        per_dispatch=config.train.steps_per_dispatch or (1 if jax.default_backend() == 'cpu' else 16),
+        per_dispatch=config.train.steps_per_dispatch
+        or (1 if jax.default_backend() == 'cpu' else 16),
     )
 
 

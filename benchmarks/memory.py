@@ -88,7 +88,11 @@ def _peak_mb() -> float:
     """Return this process's largest resident set so far; getrusage's starts at the parent's."""
     status = pathlib.Path('/proc/self/status')
     if status.exists():
-        return next(int(x.split()[1]) / 1024 for x in status.read_text().splitlines() if x.startswith('VmHWM'))
+        return next(
+            int(x.split()[1]) / 1024
+            for x in status.read_text().splitlines()
+            if x.startswith('VmHWM')
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == 'darwin' else peak / 1024
 

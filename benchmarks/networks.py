@@ -26,7 +26,9 @@ class Shape(NamedTuple):
     def sizes(self, frames: int = 0) -> list[tuple[int, int, int]]:
         """Return (frames, bands, channels) before and after every block, for inputs of `frames`."""
         out = [(frames or self.frames, BANDS, 1)]
-        for block, (channels, (along, across)) in enumerate(zip(self.channels, self.strides, strict=True)):
+        for block, (channels, (along, across)) in enumerate(
+            zip(self.channels, self.strides, strict=True)
+        ):
             f, m = -(-out[-1][0] // along), -(-out[-1][1] // across)
             out.append((f // 2, m // 2, channels) if block < self.pooled else (f, m, channels))
         return out
@@ -42,7 +44,9 @@ class Shape(NamedTuple):
         Operations are multiplications and additions.
         """
         sizes, total = self.sizes(frames), 0
-        for block, (kernel, (along, across)) in enumerate(zip(self.kernels, self.strides, strict=True)):
+        for block, (kernel, (along, across)) in enumerate(
+            zip(self.kernels, self.strides, strict=True)
+        ):
             (f, m, inputs), outputs = sizes[block], self.channels[block]
             total += -(-f // along) * -(-m // across) * kernel**2 * inputs * outputs
         steps = sizes[-1][0]
@@ -56,7 +60,14 @@ def lstm_flops(steps: int, inputs: int, hidden: int) -> float:
 
 
 BENCHMARK = Shape(
-    'benchmark network', (32, 64, 64, 128), (3, 3, 3, 3), ((1, 1),) * 4, pooled=3, hidden=128, dropout=0.0, frames=304
+    'benchmark network',
+    (32, 64, 64, 128),
+    (3, 3, 3, 3),
+    ((1, 1),) * 4,
+    pooled=3,
+    hidden=128,
+    dropout=0.0,
+    frames=304,
 )
 
 
@@ -68,7 +79,9 @@ def shipped(frames: int = 0) -> Shape:
     config = get_config()
     m, frames = config.model, frames or round(config.train.window_s / LOG_MEL.hop_s) + 1
     strides = tuple(tuple(s) for s in m.strides)
-    return Shape('conv_bilstm', tuple(m.channels), tuple(m.kernels), strides, 0, m.hidden, m.dropout, frames)
+    return Shape(
+        'conv_bilstm', tuple(m.channels), tuple(m.kernels), strides, 0, m.hidden, m.dropout, frames
+    )
 
 
 def named(name: str, frames: int = 0) -> Shape:
@@ -103,7 +116,9 @@ def _model(shape: Shape, dtype, rngs):
 
     blocks = (shape.channels, shape.kernels, shape.strides)
     if not shape.pooled:
-        return conv_bilstm.Model(CLASSES, BANDS, 0, *blocks, shape.hidden, shape.dropout, dtype=dtype, rngs=rngs)
+        return conv_bilstm.Model(
+            CLASSES, BANDS, 0, *blocks, shape.hidden, shape.dropout, dtype=dtype, rngs=rngs
+        )
     return _pooled(shape, dtype, rngs)
 
 
@@ -119,8 +134,12 @@ def _pooled(shape: Shape, dtype, rngs):
     class Network(nnx.Module):
         def __init__(self):
             self.blocks, inputs = nnx.List(), 1
-            for outputs, kernel, stride in zip(shape.channels, shape.kernels, shape.strides, strict=True):
-                self.blocks.append(layers.Conv(inputs, outputs, kernel, stride, dtype=dtype, rngs=rngs))
+            for outputs, kernel, stride in zip(
+                shape.channels, shape.kernels, shape.strides, strict=True
+            ):
+                self.blocks.append(
+                    layers.Conv(inputs, outputs, kernel, stride, dtype=dtype, rngs=rngs)
+                )
                 inputs = outputs
             self.lstm = layers.BiLSTM(shape.recurrent_inputs, shape.hidden, dtype=dtype, rngs=rngs)
             self.pool = layers.AttentiveStatistics(2 * shape.hidden, ATTENTION, rngs=rngs)

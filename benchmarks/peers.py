@@ -51,9 +51,17 @@ def network(shape: Shape):
                 blocks += [nn.MaxPool2d(2)] if number < shape.pooled else []
                 inputs = outputs
             self.blocks = nn.Sequential(*blocks)
-            self.lstm = nn.LSTM(shape.recurrent_inputs, shape.hidden, batch_first=True, bidirectional=True)
-            self.project, self.score = nn.Linear(2 * shape.hidden, ATTENTION), nn.Linear(ATTENTION, 1, bias=False)
-            self.classify, self.dropout = nn.Linear(4 * shape.hidden, CLASSES), nn.Dropout(shape.dropout)
+            self.lstm = nn.LSTM(
+                shape.recurrent_inputs, shape.hidden, batch_first=True, bidirectional=True
+            )
+            self.project, self.score = (
+                nn.Linear(2 * shape.hidden, ATTENTION),
+                nn.Linear(ATTENTION, 1, bias=False),
+            )
+            self.classify, self.dropout = (
+                nn.Linear(4 * shape.hidden, CLASSES),
+                nn.Dropout(shape.dropout),
+            )
 
         def forward(self, x):
             x = self.blocks(x).permute(0, 2, 3, 1).flatten(2)
@@ -81,7 +89,10 @@ def trainer(
     net, x = network(shape), torch.randn(batch, 1, shape.frames, BANDS, device=where)
     y = torch.arange(batch, device=where) % CLASSES
     if layout == 'channels_last':
-        net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+        net, x = (
+            net.to(memory_format=torch.channels_last),
+            x.contiguous(memory_format=torch.channels_last),
+        )
     forward = torch.compile(net, mode=compiled) if compiled else net
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=1e-2, fused=where == 'cuda')
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -134,7 +145,9 @@ def scorer(net, batch: int, frames: int) -> Callable[[], None]:
     return run
 
 
-def bilstm(batch: int, frames: int, inputs: int, hidden: int, bfloat16: bool = False) -> Callable[[], None]:
+def bilstm(
+    batch: int, frames: int, inputs: int, hidden: int, bfloat16: bool = False
+) -> Callable[[], None]:
     """Return forward and backward of a bidirectional nn.LSTM; cuDNN's on a GPU."""
     import torch
     from torch import nn
@@ -224,6 +237,8 @@ def onnx_session(net, path: str, batch: int, frames: int):
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the exporter warns about its own code
-        torch.onnx.export(net, (example,), path, input_names=['x'], output_names=['y'], verbose=False)
+        torch.onnx.export(
+            net, (example,), path, input_names=['x'], output_names=['y'], verbose=False
+        )
     providers = [p for p in onnxruntime.get_available_providers() if p.startswith(('CUDA', 'CPU'))]
     return onnxruntime.InferenceSession(path, providers=providers)

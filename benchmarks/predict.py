@@ -42,7 +42,10 @@ def measure(args) -> Iterator[bench.Row]:
 
     shape, limits = networks.shipped(), bench.limits(args.quick)
     random = np.random.default_rng(0)
-    clips = [(0.05 * random.standard_normal(SECONDS * features.RATE_HZ)).astype(np.float32) for _ in range(args.clips)]
+    clips = [
+        (0.05 * random.standard_normal(SECONDS * features.RATE_HZ)).astype(np.float32)
+        for _ in range(args.clips)
+    ]
     frames = np.array(features.extract(clips[:1])[0])
     flops, hear = shape.flops(len(frames)), _network(shape)
     batch = min(BATCH, args.clips)
@@ -51,15 +54,24 @@ def measure(args) -> Iterator[bench.Row]:
         theirs = _theirs(shape, here, len(frames), batch)
         alone = {'ser_jax': lambda: hear(frames[None])}
         alone |= {n: lambda f=f: f(frames[None]) for n, (f, _) in theirs.items()}
-        yield from _rows(args, 'the network alone, one clip of 4 s', _blocks(alone, args.calls), limits, flops)
+        yield from _rows(
+            args, 'the network alone, one clip of 4 s', _blocks(alone, args.calls), limits, flops
+        )
         many = {'ser_jax': lambda: _in_batches(hear, features.extract(clips), batch)}
-        many |= {n: lambda f=f: _in_batches(f, peers.log_mels(clips, 8), batch) for n, (_, f) in theirs.items()}
+        many |= {
+            n: lambda f=f: _in_batches(f, peers.log_mels(clips, 8), batch)
+            for n, (_, f) in theirs.items()
+        }
         work = f'{len(clips)} clips of 4 s, samples to answers'
         yield from _rows(args, work, many, limits, len(clips) * flops, many=True)
         listener = _listener(here, args.files)
         whole = {'ser_jax': lambda: listener(clips[0])}
-        whole |= {n: lambda f=f: f(np.stack(peers.log_mels(clips[:1], 1))) for n, (f, _) in theirs.items()}
-        yield from _rows(args, 'one clip of 4 s, samples to answer', _blocks(whole, args.calls), limits, flops)
+        whole |= {
+            n: lambda f=f: f(np.stack(peers.log_mels(clips[:1], 1))) for n, (f, _) in theirs.items()
+        }
+        yield from _rows(
+            args, 'one clip of 4 s, samples to answer', _blocks(whole, args.calls), limits, flops
+        )
 
 
 def _rows(args, work, variants, limits, flops, many: bool = False) -> Iterator[bench.Row]:
@@ -74,7 +86,13 @@ def _rows(args, work, variants, limits, flops, many: bool = False) -> Iterator[b
             yield bench.skipped('predict', f'{work} against {name}', module)
             continue
         row = bench.against(
-            'predict', work, us, (_where(name), median[name]), bench.least(cpu, gpu), fraction, '' if many else words
+            'predict',
+            work,
+            us,
+            (_where(name), median[name]),
+            bench.least(cpu, gpu),
+            fraction,
+            '' if many else words,
         )
         # The requirement allows 1.2 times the peer's time.
         yield row._replace(must="<= 1.2 x the peer's time") if cpu and row.must else row
@@ -86,7 +104,11 @@ def _where(peer: str) -> str:
         return peer
     import onnxruntime
 
-    return peer if 'CUDAExecutionProvider' in onnxruntime.get_available_providers() else f'{peer} (on the CPU)'
+    return (
+        peer
+        if 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
+        else f'{peer} (on the CPU)'
+    )
 
 
 def _blocks(variants: dict[str, Callable], calls: int) -> dict[str, Callable[[], float]]:
@@ -123,13 +145,26 @@ def _network(shape: networks.Shape) -> Callable[[np.ndarray], np.ndarray]:
     def answer(variables, frames):
         size, at = frames.shape[0], jnp.zeros(frames.shape[0], jnp.int32)
         emotion = jnp.zeros((size, networks.CLASSES))
-        batch = Batch(frames, at + frames.shape[1], at[:, None], emotion, at, at, at, at, emotion == 0, jnp.ones(size))
+        batch = Batch(
+            frames,
+            at + frames.shape[1],
+            at[:, None],
+            emotion,
+            at,
+            at,
+            at,
+            at,
+            emotion == 0,
+            jnp.ones(size),
+        )
         return learner.apply(variables, batch)['audio']
 
     return lambda frames: np.asarray(answer(variables, frames))
 
 
-def _theirs(shape: networks.Shape, scratch: pathlib.Path, frames: int, batch: int) -> dict[str, tuple]:
+def _theirs(
+    shape: networks.Shape, scratch: pathlib.Path, frames: int, batch: int
+) -> dict[str, tuple]:
     """Return the installed peers: name -> networks for one clip and for a batch, from log-mel."""
     if not bench.has('torch'):
         return {}
@@ -139,13 +174,17 @@ def _theirs(shape: networks.Shape, scratch: pathlib.Path, frames: int, batch: in
     if bench.has('onnxruntime') and bench.has('onnxscript'):
 
         def session(size: int) -> Callable:
-            opened = peers.onnx_session(peers.network(shape), str(scratch / f'{size}.onnx'), size, frames)
+            opened = peers.onnx_session(
+                peers.network(shape), str(scratch / f'{size}.onnx'), size, frames
+            )
             return lambda x: _softmax(opened.run(None, {'x': x[:, None]})[0])
 
         found['ONNX Runtime'] = (session(1), session(batch))
         x = np.random.default_rng(1).standard_normal((1, frames, networks.BANDS)).astype(np.float32)
         if (difference := np.abs(found['ONNX Runtime'][0](x) - hear(x)).max()) > 1e-3:
-            raise ValueError(f'ONNX Runtime differs from PyTorch by {difference:.4f}: not the same work')
+            raise ValueError(
+                f'ONNX Runtime differs from PyTorch by {difference:.4f}: not the same work'
+            )
     return found
 
 

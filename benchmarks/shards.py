@@ -68,10 +68,17 @@ def measure(args) -> Iterator[bench.Row]:
 
 def _timed(worker: str, folder: pathlib.Path, environment: dict) -> float:
     """Return the seconds of a variant in a fresh process; '' in `environment` unsets a variable."""
-    variables = {k: v for k, v in {**os.environ, **environment}.items() if k not in environment or v}
+    variables = {
+        k: v for k, v in {**os.environ, **environment}.items() if k not in environment or v
+    }
     command = [sys.executable, __file__, f'--worker={worker}', f'--folder={folder}']
     done = subprocess.run(
-        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
+        command,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -100,7 +107,14 @@ def _librosa(folder: pathlib.Path) -> float:
     def log_mel(path):
         samples, rate = librosa.load(path, sr=16000)
         mel = librosa.feature.melspectrogram(
-            y=samples, sr=rate, n_fft=512, win_length=400, hop_length=160, n_mels=64, fmin=50, fmax=8000
+            y=samples,
+            sr=rate,
+            n_fft=512,
+            win_length=400,
+            hop_length=160,
+            n_mels=64,
+            fmin=50,
+            fmax=8000,
         )
         return librosa.power_to_db(mel).astype(np.float16)
 

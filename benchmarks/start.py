@@ -35,10 +35,15 @@ def measure(args) -> Iterator[bench.Row]:
     with tempfile.TemporaryDirectory() as scratch:
         here = pathlib.Path(scratch)
         data_dir = corpora.built(here, args.files)
-        seconds = [_start(here / f'run{number}', data_dir, here / 'xla') for number in range(args.rounds + 1)]
+        seconds = [
+            _start(here / f'run{number}', data_dir, here / 'xla')
+            for number in range(args.rounds + 1)
+        ]
     median, must = statistics.median(seconds[1:]), f'<= {MOST_S:g} s on 2 cores'
     what = f'main to its first epoch on {args.files} recordings'
-    yield bench.alone('start', f'{what}, again', 'ser_jax', f'{median:.1f} s', must, median <= MOST_S)
+    yield bench.alone(
+        'start', f'{what}, again', 'ser_jax', f'{median:.1f} s', must, median <= MOST_S
+    )
     yield bench.alone('start', f'{what}, first time', 'ser_jax', f'{seconds[0]:.1f} s')
 
 
@@ -51,12 +56,16 @@ def _start(workdir: pathlib.Path, data_dir: pathlib.Path, cache: pathlib.Path) -
     line, log = workdir / 'metrics.jsonl', workdir.with_suffix('.log')
     began = time.perf_counter()
     with log.open('w') as output:
-        process = subprocess.Popen(command, cwd=bench.ROOT, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=bench.ROOT, env=environment, stdout=output, stderr=output
+        )
         try:
             while not (line.exists() and line.stat().st_size):
                 passed = time.perf_counter() - began
                 if process.poll() is not None or passed > LIMIT_S:
-                    raise RuntimeError(f'no first epoch after {passed:.0f} s: {log.read_text().strip()[-300:]}')
+                    raise RuntimeError(
+                        f'no first epoch after {passed:.0f} s: {log.read_text().strip()[-300:]}'
+                    )
                 time.sleep(0.02)
             return time.perf_counter() - began
         finally:

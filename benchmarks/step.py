@@ -49,7 +49,9 @@ def measure(args) -> Iterator[bench.Row]:
                 yield from _one(args, shape, batch, bfloat16, limits)
 
 
-def _one(args, shape: networks.Shape, batch: int, bfloat16: bool, limits: bench.Limits) -> Iterator[bench.Row]:
+def _one(
+    args, shape: networks.Shape, batch: int, bfloat16: bool, limits: bench.Limits
+) -> Iterator[bench.Row]:
     mine = 'ser_jax bf16' if bfloat16 else 'ser_jax'
     work = f'{shape.name}, B {batch} x {shape.frames} frames' + (', bf16' if bfloat16 else '')
     steps = max(1, args.steps * 32 // max(batch, 32))
@@ -67,7 +69,9 @@ def _one(args, shape: networks.Shape, batch: int, bfloat16: bool, limits: bench.
                     raise
                 left = f'{type(e).__name__}: {(str(e).strip() or "?").splitlines()[0][:100]}'
                 print(f'{work}: {name} left out, {left}')
-    times = bench.rounds({name: lambda run=run: run(steps) for name, run in variants.items()}, args.rounds)
+    times = bench.rounds(
+        {name: lambda run=run: run(steps) for name, run in variants.items()}, args.rounds
+    )
     median = {name: t / steps for name, t in bench.medians(times).items()}
     for name, t in median.items():
         print(f'{work}: {name:32s} {1000 * t:8.1f} ms/step {batch / t:7.0f} utterances/s')
@@ -82,7 +86,9 @@ def _one(args, shape: networks.Shape, batch: int, bfloat16: bool, limits: bench.
                       'ratio': round(best[1] / us[1], 3)}))  # fmt: skip
     note = f'a compiled variant left out: {left}' if left else ''
     gpu = 1.5 if batch <= 32 else 1.0
-    yield bench.against('step', work, us, (f'best: {best[0]}', best[1]), bench.least(0.9, gpu), fraction, note)
+    yield bench.against(
+        'step', work, us, (f'best: {best[0]}', best[1]), bench.least(0.9, gpu), fraction, note
+    )
     default = next(iter(median.items()))
     yield bench.against('step', work, us, default, bench.least(1.0), fraction)
 
@@ -97,7 +103,9 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
     learner = networks.learner(shape, bfloat16)
     random, n, length = np.random.default_rng(0), 64, 2 * shape.frames
     zeros = np.zeros(n, np.int32)
-    flat = random.standard_normal((n * length + learner.inputs.span, networks.BANDS)).astype(np.float16)
+    flat = random.standard_normal((n * length + learner.inputs.span, networks.BANDS)).astype(
+        np.float16
+    )
     shared = CorpusData(
         flat,
         np.arange(n, dtype=np.int32) * length,
@@ -122,7 +130,9 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
     def updates(state, rows):
         if together == 1:
             return learner.update(state, own, shared, jax.tree.map(lambda x: x[0], rows))
-        return jax.lax.scan(lambda s, row: (learner.update(s, own, shared, row), None), state, rows)[0]
+        return jax.lax.scan(
+            lambda s, row: (learner.update(s, own, shared, row), None), state, rows
+        )[0]
 
     update = jax.jit(updates, donate_argnums=0)
     state = jax.jit(learner.init)(jax.random.key(0))

@@ -30,7 +30,9 @@ from ser_jax.runs import environment
 
 
 def main() -> None:
-    args = bench.arguments(__doc__, folds=(5, 2), seeds=(5, 1), epochs=(2, 1), files=(960, 96), rounds=(2, 1))
+    args = bench.arguments(
+        __doc__, folds=(5, 2), seeds=(5, 1), epochs=(2, 1), files=(960, 96), rounds=(2, 1)
+    )
     os.environ.setdefault('JAX_NUM_CPU_DEVICES', str(environment.cores()))  # read on import of jax
     bench.report('study', args, measure)
 
@@ -42,7 +44,9 @@ def measure(args) -> Iterator[bench.Row]:
     from ser_jax import assemble, train
 
     with tempfile.TemporaryDirectory() as scratch:
-        config = corpora.config(corpora.built(pathlib.Path(scratch), args.files), args.folds, args.seeds, args.epochs)
+        config = corpora.config(
+            corpora.built(pathlib.Path(scratch), args.files), args.folds, args.seeds, args.epochs
+        )
         run = assemble.open_run(config)
         passes, members = 1 + 2 * config.augment.scored_shifts, len(run.members)
         scored = max(len(m.valid) for m in run.members)
@@ -53,7 +57,10 @@ def measure(args) -> Iterator[bench.Row]:
         )
 
         def ours() -> None:
-            with tempfile.TemporaryDirectory() as workdir, contextlib.redirect_stdout(io.StringIO()):
+            with (
+                tempfile.TemporaryDirectory() as workdir,
+                contextlib.redirect_stdout(io.StringIO()),
+            ):
                 train.train(config, pathlib.Path(workdir, 'run'))
 
         variants = {'ser_jax': ours}
@@ -61,11 +68,23 @@ def measure(args) -> Iterator[bench.Row]:
             shape, batch = networks.shipped(), config.train.batch_size
             for layout in peers.LAYOUTS:
                 variants[f'PyTorch, {layout}'] = functools.partial(
-                    _members, members, shape, batch, layout, args.epochs, run.steps, scored, frames, passes
+                    _members,
+                    members,
+                    shape,
+                    batch,
+                    layout,
+                    args.epochs,
+                    run.steps,
+                    scored,
+                    frames,
+                    passes,
                 )
         times = bench.medians(bench.rounds(variants, args.rounds))
     median = {name: t / members for name, t in times.items()}
-    us = ('ser_jax' + (f' on {jax.device_count()} devices' if jax.device_count() > 1 else ''), median.pop('ser_jax'))
+    us = (
+        'ser_jax' + (f' on {jax.device_count()} devices' if jax.device_count() > 1 else ''),
+        median.pop('ser_jax'),
+    )
     shape = networks.shipped()
     heard = args.epochs * run.steps * config.train.batch_size
     flops = 3 * heard * shape.flops() + args.epochs * passes * scored * shape.flops(frames)
@@ -73,7 +92,9 @@ def measure(args) -> Iterator[bench.Row]:
     if not median:
         yield bench.skipped('study', work, 'torch')
         return
-    yield bench.against('study', work, us, bench.best(median), bench.least(1.0, 10.0), fraction, 'a member')
+    yield bench.against(
+        'study', work, us, bench.best(median), bench.least(1.0, 10.0), fraction, 'a member'
+    )
 
 
 def _members(members, shape, batch, layout, epochs, steps, scored, frames, passes) -> None:

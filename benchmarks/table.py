@@ -28,8 +28,14 @@ STAGES = {
     'features': {'cpu': '>= 2 x librosa, >= 1 x PyTorch', 'gpu': '8.85 h in <= 20 ms on an H200'},
     'shards': {},
     'feed': {},
-    'step': {'cpu': ">= 0.9 x PyTorch's best, >= 1 x its default", 'gpu': '>= 1.5 x at B 32, >= 1 x at B 256'},
-    'bilstm': {'cpu': '>= 0.9 x PyTorch', 'gpu': '>= 0.8 x in float32, >= 1 x for 8 members at once'},
+    'step': {
+        'cpu': ">= 0.9 x PyTorch's best, >= 1 x its default",
+        'gpu': '>= 1.5 x at B 32, >= 1 x at B 256',
+    },
+    'bilstm': {
+        'cpu': '>= 0.9 x PyTorch',
+        'gpu': '>= 0.8 x in float32, >= 1 x for 8 members at once',
+    },
     'study': {'cpu': '>= 1 x PyTorch', 'gpu': '>= 10 x PyTorch'},
     'evaluate': {'cpu': '>= 1 x one after another', 'gpu': '>= 5 x one after another'},
     'predict': {'cpu': "p50 <= 1.2 x ONNX Runtime's", 'gpu': "throughput >= PyTorch's"},
@@ -88,10 +94,18 @@ LIMIT_S = 3600
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--stages', default=','.join(STAGES), help='some of them, in this order (all)')
-    parser.add_argument('--quick', action='store_true', help='tiny sizes: shows that it runs, measures nothing')
-    parser.add_argument('--output', type=pathlib.Path, default=HERE / 'results', help='folder for the table')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--stages', default=','.join(STAGES), help='some of them, in this order (all)'
+    )
+    parser.add_argument(
+        '--quick', action='store_true', help='tiny sizes: shows that it runs, measures nothing'
+    )
+    parser.add_argument(
+        '--output', type=pathlib.Path, default=HERE / 'results', help='folder for the table'
+    )
     args = parser.parse_args()
     stages = [s for s in args.stages.split(',') if s]
     if unknown := [s for s in stages if s not in STAGES]:
@@ -114,11 +128,18 @@ def main() -> None:
 def run(stage: str, quick: bool, scratch: pathlib.Path) -> dict:
     """Return the JSON of a stage's script, or {'stage', 'failed', 'rows'} if it did not finish."""
     path = scratch / f'{stage}.json'
-    command = [sys.executable, str(HERE / f'{stage}.py'), f'--json={path}', *(['--quick'] if quick else [])]
+    command = [
+        sys.executable,
+        str(HERE / f'{stage}.py'),
+        f'--json={path}',
+        *(['--quick'] if quick else []),
+    ]
     # By default, compiled programs are cached until the table is complete.
     environment = {'JAX_COMPILATION_CACHE_DIR': str(scratch / 'xla'), **os.environ}
     with contextlib.suppress(subprocess.TimeoutExpired):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=LIMIT_S
+        )
         if done.returncode == 0:
             return json.loads(path.read_text())
         said = (done.stderr.strip() or done.stdout.strip() or 'no word').splitlines()
@@ -134,15 +155,23 @@ def _failure(stage: str, words: str) -> dict:
 def write(found: list[dict], output: pathlib.Path, quick: bool, load: float) -> pathlib.Path:
     """Write the table as .json and .md; return the path of the .md. `load`: before the start."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    whole = next((f for f in found if 'machine' in f), {'machine': 'unknown machine', 'devices': [], 'backend': ''})
+    whole = next(
+        (f for f in found if 'machine' in f),
+        {'machine': 'unknown machine', 'devices': [], 'backend': ''},
+    )
     accelerators = sorted({d.split(':', 1)[1] for d in whole['devices'] if not d.startswith('cpu')})
     slug = re.sub('[^a-z0-9]+', '-', ' '.join([*accelerators, whole['machine']]).lower()).strip('-')
     output.mkdir(parents=True, exist_ok=True)
     path = output / f'{slug}_{date}{"_quick" * quick}.md'
-    facts = {k: whole[k] for k in ('machine', 'devices', 'backend', 'python', 'versions') if k in whole}
+    facts = {
+        k: whole[k] for k in ('machine', 'devices', 'backend', 'python', 'versions') if k in whole
+    }
     facts['load_before'] = round(load, 2)
     path.with_suffix('.json').write_text(
-        json.dumps({**facts, 'date': date, 'quick': quick, 'stages': [_own(f) for f in found]}, indent=1) + '\n'
+        json.dumps(
+            {**facts, 'date': date, 'quick': quick, 'stages': [_own(f) for f in found]}, indent=1
+        )
+        + '\n'
     )
     path.write_text(markdown(found, facts, date, quick))
     return path
@@ -160,7 +189,10 @@ def markdown(found: list[dict], facts: dict, date: str, quick: bool) -> str:
     if quick:
         lines += ['**Tiny sizes (`--quick`): shows that it runs, measures nothing.**', '']
     if facts['load_before'] > 0.5:  # waiting threads suffer most: PyTorch's
-        lines += [f'**The machine was busy (load {facts["load_before"]}): these figures are no measurement.**', '']
+        lines += [
+            f'**The machine was busy (load {facts["load_before"]}): these figures are no measurement.**',
+            '',
+        ]
     lines += [
         'Figures are ratios of medians, theirs to ours, measured in turn in one run. The limit is the least time in which '
         'this machine could do the work, by its GEMM rate or its memory bandwidth, as measured in the same run:',
@@ -177,7 +209,12 @@ def markdown(found: list[dict], facts: dict, date: str, quick: bool) -> str:
             lines.append(f'| {one["stage"]} | {where} |  |  | *not measured* | {must} | – | – |')
     missed = [f['stage'] for f in found if any(row['reached'] is False for row in f['rows'])]
     if facts.get('backend') == 'cpu' and (known := [s for s in missed if s in LEARNT]):
-        lines += ['', '## Where it misses, and what was learnt', '', *(f'- **{s}**: {LEARNT[s]}' for s in known)]
+        lines += [
+            '',
+            '## Where it misses, and what was learnt',
+            '',
+            *(f'- **{s}**: {LEARNT[s]}' for s in known),
+        ]
     return '\n'.join(lines) + '\n'
 
 

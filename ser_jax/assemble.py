@@ -45,14 +45,18 @@ def open_run(config: ConfigDict) -> Run:
     check_ranges(config)
     augment.check(config.augment, front_ends.layout(config.features.source), config.train.window_s)
     opened, emotions = open_utterances(config)
-    dealt = protocols.make_folds(opened, config.members, tuple(config.data.train_only_channels), tuple(config.data.variants))
+    dealt = protocols.make_folds(
+        opened, config.members, tuple(config.data.train_only_channels), tuple(config.data.variants)
+    )
     members = [
         Member(f'{fold.name}_seed{seed}', index, int(seed), *_sides(config, opened, fold))
         for seed in config.members.seeds
         for index, fold in enumerate(dealt)
     ]
     if not members:
-        raise InputError('members.seeds=() trains nothing; give at least one seed, e.g. --config.members.seeds=0,')
+        raise InputError(
+            'members.seeds=() trains nothing; give at least one seed, e.g. --config.members.seeds=0,'
+        )
     if config.train.select != 'last' and not all(len(m.valid) for m in members):
         raise InputError(
             f'train.select={config.train.select!r} needs validation speakers; '
@@ -60,7 +64,9 @@ def open_run(config: ConfigDict) -> Run:
         )
     if len({len(m.valid) > 0 for m in members}) > 1:
         without = next(m.name for m in members if not len(m.valid))
-        raise InputError(f'{without} has no validation speakers and others have; give them to all members or to none')
+        raise InputError(
+            f'{without} has no validation speakers and others have; give them to all members or to none'
+        )
     steps = steps_per_epoch(members, config.train.batch_size)
     reads = reads_text(config)
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
@@ -68,13 +74,19 @@ def open_run(config: ConfigDict) -> Run:
     learner.begins_with()  # raise for a missing file of weights before anything is written
     if learner.frozen_units:
         opened = through_frozen(config, opened, learner)
-    bands = 1 if opened.source == derived.SOURCE else front_ends.layout(config.features.source).bands
+    bands = (
+        1 if opened.source == derived.SOURCE else front_ends.layout(config.features.source).bands
+    )
     plain = np.zeros(bands, np.float32)
     known = lambda m: (
-        utterances.normalization(opened, m.train) if config.features.normalize != 'none' else (plain, plain + 1)
+        utterances.normalization(opened, m.train)
+        if config.features.normalize != 'none'
+        else (plain, plain + 1)
     )
     mean, std = zip(*(known(m) for m in members), strict=True)
-    return Run(config, opened, emotions, members, words, (np.stack(mean), np.stack(std)), learner, steps)
+    return Run(
+        config, opened, emotions, members, words, (np.stack(mean), np.stack(std)), learner, steps
+    )
 
 
 def title(config: ConfigDict) -> str:
@@ -82,16 +94,25 @@ def title(config: ConfigDict) -> str:
     m = _arguments(config)
     if 'trunk' not in m:
         return m['name']
-    return m['trunk'] + (f'_x{m["width"]:g}' if m['width'] != 1 else '') + '_random' * (m['weights'] == 'random')
+    return (
+        m['trunk']
+        + (f'_x{m["width"]:g}' if m['width'] != 1 else '')
+        + '_random' * (m['weights'] == 'random')
+    )
 
 
 def _arguments(config: ConfigDict) -> dict:
     """Return the network's arguments: the config's, else the defaults of the constructor."""
     parameters = inspect.signature(model_class(config).__init__).parameters.items()
-    return {**{k: p.default for k, p in parameters if k not in ('self', 'rngs', 'dtype')}, **config.model}
+    return {
+        **{k: p.default for k, p in parameters if k not in ('self', 'rngs', 'dtype')},
+        **config.model,
+    }
 
 
-def through_frozen(config: ConfigDict, opened: utterances.Utterances, learner: Learner) -> utterances.Utterances:
+def through_frozen(
+    config: ConfigDict, opened: utterances.Utterances, learner: Learner
+) -> utterances.Utterances:
     """Replace features by the outputs of the frozen layers."""
     a = config.augment
     if config.features.normalize != 'none' or any(
@@ -125,7 +146,9 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
     """Open a config's corpora with its channels and emotions only; return them and the emotions."""
     names = tuple(config.data.corpora)
     if not names:
-        raise InputError('data.corpora is empty; name at least one built corpus, e.g. --config.data.corpora=ravdess,')
+        raise InputError(
+            'data.corpora is empty; name at least one built corpus, e.g. --config.data.corpora=ravdess,'
+        )
     opened = utterances.open_corpora(
         names,
         config.data.dir,
@@ -147,10 +170,14 @@ def open_utterances(config: ConfigDict) -> tuple[utterances.Utterances, tuple[st
     # By default, a class without examples (in a partial corpus) is not presented as detectable.
     emotions = asked or there
     if len(emotions) < 2:
-        raise InputError(f'{", ".join(names)} leave {len(emotions)} emotion to tell apart; expected at least 2')
+        raise InputError(
+            f'{", ".join(names)} leave {len(emotions)} emotion to tell apart; expected at least 2'
+        )
     # Emotions of data.unsupported have no examples here, even if a corpus is documented with them.
     shown = [tuple(e for e in f.emotions if e in there) for f in opened.facts]
-    facts = tuple(dataclasses.replace(f, emotions=e) for f, e in zip(opened.facts, shown, strict=True))
+    facts = tuple(
+        dataclasses.replace(f, emotions=e) for f, e in zip(opened.facts, shown, strict=True)
+    )
     opened = dataclasses.replace(opened, facts=facts)
     return opened.select(heard & np.isin(opened.emotion, emotions)), emotions
 
@@ -166,8 +193,14 @@ def labeled(config: ConfigDict, opened: utterances.Utterances) -> utterances.Utt
         )
     if not leaky:
         return opened
-    opened = opened.select(np.isin(opened.emotion, config.data.emotions)) if config.data.emotions else opened
-    return label_pairing.by_label(opened, utterances.open_corpora((config.data.texts,), config.data.dir, 'text'))
+    opened = (
+        opened.select(np.isin(opened.emotion, config.data.emotions))
+        if config.data.emotions
+        else opened
+    )
+    return label_pairing.by_label(
+        opened, utterances.open_corpora((config.data.texts,), config.data.dir, 'text')
+    )
 
 
 def model_class(config: ConfigDict):
@@ -176,7 +209,9 @@ def model_class(config: ConfigDict):
     try:
         return importlib.import_module(f'ser_jax.models.{name}').Model
     except (ImportError, AttributeError) as e:
-        raise InputError(f'model.name={name!r} is no file of ser_jax/models with a Model ({e})') from e
+        raise InputError(
+            f'model.name={name!r} is no file of ser_jax/models with a Model ({e})'
+        ) from e
 
 
 def reads_text(config: ConfigDict) -> bool:
@@ -192,16 +227,27 @@ def headline(modalities: Collection[str], text: bool = True) -> str:
 def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> Learner:
     """Build the learner for `classes` emotions, a vocabulary of `words` and epochs of `steps`."""
     model, arguments = model_class(config), {k: v for k, v in config.model.items() if k != 'name'}
-    knobs = set(inspect.signature(model.__init__).parameters) - {'self', 'classes', 'bands', 'words', 'dtype', 'rngs'}
+    knobs = set(inspect.signature(model.__init__).parameters) - {
+        'self',
+        'classes',
+        'bands',
+        'words',
+        'dtype',
+        'rngs',
+    }
     if unknown := sorted(set(arguments) - knobs):
         raise InputError(
             f'model {config.model.name} has no knob {", ".join(unknown)}; it has {", ".join(sorted(knobs))}'
         )
     if config.augment.mixup and reads_text(config):
-        raise InputError('augment.mixup mixes sounds but cannot mix texts; set it to 0 for a model that reads text')
+        raise InputError(
+            'augment.mixup mixes sounds but cannot mix texts; set it to 0 for a model that reads text'
+        )
     waveform = config.features.source == 'waveform'
     if not waveform and (config.augment.noise_snr_db or config.augment.reverb_s):
-        raise InputError("augment.noise_snr_db and reverb_s need samples; set features.source='waveform'")
+        raise InputError(
+            "augment.noise_snr_db and reverb_s need samples; set features.source='waveform'"
+        )
     front = front_ends.layout(config.features.source)
     dtype = jnp.bfloat16 if config.train.bfloat16 else jnp.float32
     sizes = {'classes': classes, 'bands': front.bands, 'words': words + 2}
@@ -209,7 +255,9 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
     learner = Learner(
         lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
         optim.build(config.optim, steps * config.train.epochs, steps),
-        Inputs(config.augment, waveform, config.features.normalize == 'window', frames, front.hop_s),
+        Inputs(
+            config.augment, waveform, config.features.normalize == 'window', frames, front.hop_s
+        ),
         config.loss.label_smoothing,
         config.loss.modalities,
         config.optim.ema,
@@ -241,7 +289,9 @@ def shared_arrays(
     `trained_on`: the corpora of the run, if `opened` are others.
     """
     index = lambda values, of: np.array([of.index(v) for v in values], np.int32)
-    supported = vocabulary_of_emotions.answerable(config.data.supported, opened.facts, emotions, trained_on)
+    supported = vocabulary_of_emotions.answerable(
+        config.data.supported, opened.facts, emotions, trained_on
+    )
     flat = opened.flat
     if flat is not None:
         flat = np.concatenate([flat, np.zeros((span, *flat.shape[1:]), flat.dtype)])
@@ -251,7 +301,9 @@ def shared_arrays(
             )
     return CorpusData(
         flat=flat,
-        offset=opened.offset.astype(np.int32) if flat is not None else np.zeros(len(opened), np.int32),
+        offset=opened.offset.astype(np.int32)
+        if flat is not None
+        else np.zeros(len(opened), np.int32),
         length=opened.length.astype(np.int32),
         emotion=index(opened.emotion, emotions),
         speaker=np.unique(opened.speaker, return_inverse=True)[1].astype(np.int32),
@@ -266,7 +318,10 @@ def own_arrays(run: Run, which: list[int]) -> MemberData:
     """Return the per-member arrays of the members `which`, stacked (numpy)."""
     config, width = run.config, run.config.features.max_words
     members = [run.members[k] for k in which]
-    keys = [jax.random.key_data(jax.random.fold_in(jax.random.key(m.seed), 1_000_003 + m.fold)) for m in members]
+    keys = [
+        jax.random.key_data(jax.random.fold_in(jax.random.key(m.seed), 1_000_003 + m.fold))
+        for m in members
+    ]
     if reads_text(config):
         tokens = [text.encode(run.utterances.text, run.words[k], width) for k in which]
     else:

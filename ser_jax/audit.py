@@ -30,7 +30,9 @@ SHOWN = 30  # findings on screen
 _COLORS = {'leak': 'bold red', 'error': 'red', 'warning': 'yellow', 'note': 'dim'}
 
 
-def audit(corpora: list[str], run: str = '', directory: str = '', say=lambda line: None) -> list[Finding]:
+def audit(
+    corpora: list[str], run: str = '', directory: str = '', say=lambda line: None
+) -> list[Finding]:
     """Return the findings on built corpora and on a run, worst first.
 
     Raises:
@@ -67,14 +69,18 @@ def _opened(names: tuple[str, ...], directory: str, trained: Trained | None) -> 
     return open_corpora(names, directory)  # raises for the corpus that is not built
 
 
-def _near(recordings: Utterances, directory: str) -> tuple[list[near_duplicates.Pair], list[Finding]]:
+def _near(
+    recordings: Utterances, directory: str
+) -> tuple[list[near_duplicates.Pair], list[Finding]]:
     """Find near duplicates among recordings; report the recordings that cannot be compared.
 
     If the frames do not cover whole recordings, a `log_mel` or `waveform` build of the same
     recordings is compared, if there is one.
     """
     if recordings.source in (*near_duplicates.WHOLE, 'text'):
-        return near_duplicates.near_duplicates(recordings) if recordings.source != 'text' else [], []
+        return near_duplicates.near_duplicates(
+            recordings
+        ) if recordings.source != 'text' else [], []
     source, names = _whole_builds(recordings.names, directory)
     if not names and recordings.source in near_duplicates.SPECTROGRAMS:
         what = (
@@ -123,14 +129,18 @@ def _build_one(names: Sequence[str]) -> str:
     return f'build log_mel as well: python -m ser_jax.build datasets/{names[0]}'
 
 
-def _moved(pairs: list[near_duplicates.Pair], of: Utterances, to: Utterances) -> list[near_duplicates.Pair]:
+def _moved(
+    pairs: list[near_duplicates.Pair], of: Utterances, to: Utterances
+) -> list[near_duplicates.Pair]:
     """Map pairs of utterances of `of` to the same utterances of `to`; drop those it lacks."""
     at = {place(to, i): i for i in range(len(to))}
     ends = [(at.get(place(of, p.first)), at.get(place(of, p.second)), p.agreement) for p in pairs]
     return [near_duplicates.Pair(i, j, agreement) for i, j, agreement in ends if None not in (i, j)]
 
 
-def _of_run(trained: Trained, opened: Utterances, directory: str, pairs: list[near_duplicates.Pair]) -> list[Finding]:
+def _of_run(
+    trained: Trained, opened: Utterances, directory: str, pairs: list[near_duplicates.Pair]
+) -> list[Finding]:
     config = trained.config
     if set(opened.names) != set(config.data.corpora):
         raise InputError(
@@ -193,7 +203,9 @@ def _reports(opened: Utterances, directory: str) -> dict[str, dict]:
     """Return the inspection report of the newest build of each corpus."""
     reports = {}
     for name in opened.names:
-        there = sorted((data_dir(directory) / name).glob(f'*/*/{INSPECTION}'), key=lambda p: p.stat().st_mtime)
+        there = sorted(
+            (data_dir(directory) / name).glob(f'*/*/{INSPECTION}'), key=lambda p: p.stat().st_mtime
+        )
         if there:
             reports[name] = read_json(there[-1])
     return reports
@@ -202,7 +214,9 @@ def _reports(opened: Utterances, directory: str) -> dict[str, dict]:
 def summary(findings: list[Finding]) -> str:
     """Count the findings: `audit: 0 leaks, 1 error, 3 warnings, 5 notes`."""
     count = collections.Counter(f.severity for f in findings)
-    return 'audit: ' + ', '.join(f'{count[s]} {s}{"" if count[s] == 1 else "s"}' for s in SEVERITIES)
+    return 'audit: ' + ', '.join(
+        f'{count[s]} {s}{"" if count[s] == 1 else "s"}' for s in SEVERITIES
+    )
 
 
 def show(findings: list[Finding], console: rich.console.Console) -> None:
@@ -216,7 +230,9 @@ def show(findings: list[Finding], console: rich.console.Console) -> None:
         if f.do and f.severity != 'note':
             console.print(f'        {escape(f.do)}', style='dim', soft_wrap=True, highlight=False)
     if len(findings) > SHOWN:
-        console.print(f'and {len(findings) - SHOWN} more; --json=FILE has them all', highlight=False)
+        console.print(
+            f'and {len(findings) - SHOWN} more; --json=FILE has them all', highlight=False
+        )
     console.print(summary(findings), highlight=False)
 
 
@@ -229,7 +245,9 @@ def main(argv: list[str]) -> None:
         raise InputError('nothing to audit; give --corpora=ravdess,tess or --run=runs/x')
     cli.prepare_jax()
     quiet = f.json == '-'
-    findings = audit(f.corpora, f.run, f.data_dir, lambda line: None if quiet else print(line, flush=True))
+    findings = audit(
+        f.corpora, f.run, f.data_dir, lambda line: None if quiet else print(line, flush=True)
+    )
     if f.json:
         content = {'summary': summary(findings), 'findings': [x._asdict() for x in findings]}
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -247,8 +265,14 @@ def define_flags() -> None:
     """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
     flags.DEFINE_list('corpora', [], 'Built corpora to look at, e.g. ravdess,tess.')
     flags.DEFINE_string('run', '', 'The directory of a run whose sides are looked at as well.')
-    flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = as the run was trained, else as for training.")
-    flags.DEFINE_string('json', '', "Write all findings to this file, '-' = to the screen and nothing else.")
+    flags.DEFINE_string(
+        'data_dir',
+        '',
+        "Where built corpora lie; '' = as the run was trained, else as for training.",
+    )
+    flags.DEFINE_string(
+        'json', '', "Write all findings to this file, '-' = to the screen and nothing else."
+    )
 
 
 if __name__ == '__main__':

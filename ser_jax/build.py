@@ -65,7 +65,9 @@ def script(name: str) -> pathlib.Path:
         if (inside := path / f'{path.name}_dataset_builder.py').is_file():
             return inside
     known = sorted({p.parent.name for root in roots for p in root.glob('*/*_dataset_builder.py')})
-    raise InputError(f'dataset {name!r} is not there; expected a folder with a builder, or one of: {", ".join(known)}')
+    raise InputError(
+        f'dataset {name!r} is not there; expected a folder with a builder, or one of: {", ".join(known)}'
+    )
 
 
 def _parse(argv: list[str]):
@@ -82,11 +84,16 @@ def _parse(argv: list[str]):
 
     class Parser(cli_utils.ArgumentParser):
         def error(self, message: str):
-            near = [difflib.get_close_matches(w.split('=')[0], self._option_string_actions, 1) for w in message.split()]
+            near = [
+                difflib.get_close_matches(w.split('=')[0], self._option_string_actions, 1)
+                for w in message.split()
+            ]
             hint = next((f'; did you mean {n[0]}?' for n in near if n), '')
             raise InputError(f'{message}{hint} (--help lists the flags)')
 
-    parser = Parser(prog='python -m ser_jax.build', description=__doc__.split('\n')[0], allow_abbrev=False)
+    parser = Parser(
+        prog='python -m ser_jax.build', description=__doc__.split('\n')[0], allow_abbrev=False
+    )
     parser.add_arguments(Args, dest='args')
     return parser.parse_args(argv[1:]).args
 
@@ -201,11 +208,15 @@ def _called(name: str | None, cls, path: pathlib.Path) -> Iterator[None]:
         yield
         return
     if cls.name != 'folder':
-        raise InputError(f'--name={name} with {cls.name}; only your own recordings, datasets/folder, can be named')
+        raise InputError(
+            f'--name={name} with {cls.name}; only your own recordings, datasets/folder, can be named'
+        )
     taken = {p.parent.name for p in path.parents[1].glob('*/*_dataset_builder.py')}
     if not re.fullmatch('[a-z][a-z0-9_]*', name) or name in taken:
         why = 'is a corpus of its own' if name in taken else 'is no name'
-        raise InputError(f'--name={name} {why}; expected lower-case letters, digits and _, e.g. my_voices')
+        raise InputError(
+            f'--name={name} {why}; expected lower-case letters, digits and _, e.g. my_voices'
+        )
     cls.name = name
     try:
         yield
@@ -227,10 +238,14 @@ def builder_class(path: pathlib.Path):
             importlib.invalidate_caches()
             cls = community.builder_cls_from_module(module)
     except ImportError as e:
-        raise InputError(f'{path} cannot be imported ({type(e).__name__}: {e}); install what it needs') from e
+        raise InputError(
+            f'{path} cannot be imported ({type(e).__name__}: {e}); install what it needs'
+        ) from e
     loaded = pathlib.Path(sys.modules[module].__file__)
     if loaded != path:
-        raise InputError(f'{path}: another module named {module} is loaded, {loaded}; rename the folder')
+        raise InputError(
+            f'{path}: another module named {module} is loaded, {loaded}; rename the folder'
+        )
     return cls
 
 
@@ -290,7 +305,9 @@ def _refusal(error: Exception, where: pathlib.Path, args) -> str:
         return f'{name or where} cannot be written ({os.strerror(code)}); {_ADVICE[code]}'
     known = [p for p in (where.parents[2], args.paths.manual_dir, args.paths.download_dir) if p]
     if name and any(str(name).startswith(str(p)) for p in known):
-        return f'{name} cannot be used ({os.strerror(code)}); repair that or choose another --data_dir'
+        return (
+            f'{name} cannot be used ({os.strerror(code)}); repair that or choose another --data_dir'
+        )
     return ''
 
 

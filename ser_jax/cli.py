@@ -62,7 +62,10 @@ def _said(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, OSError):
         if error.errno is None:  # not raised by the operating system
             return None, 1
-        place, reason = error.filename or 'a file or connection', error.strerror or os.strerror(error.errno)
+        place, reason = (
+            error.filename or 'a file or connection',
+            error.strerror or os.strerror(error.errno),
+        )
         return f'{place}: {reason}; {remedy(error.errno)}, then give the same command again', 2
     if isinstance(error, flags.Error):
         from ser_jax import config_file
@@ -111,7 +114,9 @@ def prepare_jax() -> None:
 
     import jax
 
-    cache = os.environ.get('JAX_COMPILATION_CACHE_DIR') or os.path.expanduser('~/.cache/ser_jax/xla')
+    cache = os.environ.get('JAX_COMPILATION_CACHE_DIR') or os.path.expanduser(
+        '~/.cache/ser_jax/xla'
+    )
     jax.config.update('jax_compilation_cache_dir', cache)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
     if platform.libc_ver()[0] == 'glibc':

@@ -147,7 +147,10 @@ MODEL = {
 
 def base() -> ConfigDict:
     """Return the defaults, on the synthetic corpus; config files add the knobs of `model`."""
-    sections = {s: ConfigDict({name: k.default for name, k in knobs.items()}) for s, knobs in SECTIONS.items()}
+    sections = {
+        s: ConfigDict({name: k.default for name, k in knobs.items()})
+        for s, knobs in SECTIONS.items()
+    }
     return ConfigDict(sections)
 
 
@@ -172,7 +175,11 @@ def completed(stored: dict) -> ConfigDict:
     config.data.supported = 'corpus'  # the only behavior before the knob existed
     for section, knobs in stored.items():
         with config.unlocked():
-            config[section] = ConfigDict({**config.get(section, {}), **knobs}) if isinstance(knobs, dict) else knobs
+            config[section] = (
+                ConfigDict({**config.get(section, {}), **knobs})
+                if isinstance(knobs, dict)
+                else knobs
+            )
     return config
 
 
@@ -185,7 +192,9 @@ def differences(then: dict, now: dict) -> dict[str, tuple]:
 def _flat(tree: dict, prefix: str = '') -> dict:
     out = {}
     for key, value in tree.items():
-        out.update(_flat(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value})
+        out.update(
+            _flat(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value}
+        )
     return out
 
 
@@ -199,19 +208,29 @@ def check_ranges(config: ConfigDict) -> None:
         for name, knob in (MODEL if section == 'model' else knobs).items():
             if name in config[section]:
                 _check(f'{section}.{name}', config[section][name], knob)
-    lengths = {k: len(config.model[k]) for k in ('channels', 'kernels', 'strides') if k in config.model}
+    lengths = {
+        k: len(config.model[k]) for k in ('channels', 'kernels', 'strides') if k in config.model
+    }
     if len(set(lengths.values())) > 1:
-        raise InputError(f'model.channels, kernels and strides have {lengths} entries; expected one of each per block')
+        raise InputError(
+            f'model.channels, kernels and strides have {lengths} entries; expected one of each per block'
+        )
     if wrong := [stride for stride in config.model.get('strides', ()) if np.shape(stride) != (2,)]:
         raise InputError(f'model.strides has {wrong[0]}; expected two numbers')
     if even := [k for k in config.model.get('kernels', ()) if k % 2 == 0]:
-        raise InputError(f'model.kernels names {even[0]}; expected odd numbers, which have a middle')
+        raise InputError(
+            f'model.kernels names {even[0]}; expected odd numbers, which have a middle'
+        )
     for knob in ('noise_snr_db', 'reverb_s'):
         if (pair := config.augment[knob]) and pair[0] > pair[1]:
-            raise InputError(f'augment.{knob}={tuple(pair)} is in the wrong order; expected (lowest, highest)')
+            raise InputError(
+                f'augment.{knob}={tuple(pair)} is in the wrong order; expected (lowest, highest)'
+            )
     optim = config.optim
     if optim.plateau[0] >= 1:
-        raise InputError(f'optim.plateau={tuple(optim.plateau)} never lowers the rate; expected a factor below 1')
+        raise InputError(
+            f'optim.plateau={tuple(optim.plateau)} never lowers the rate; expected a factor below 1'
+        )
     if optim.weight_decay and optim.name != 'adamw':
         raise InputError(
             f'optim.weight_decay={optim.weight_decay} has no effect with optim.name={optim.name!r}; '
@@ -222,19 +241,26 @@ def check_ranges(config: ConfigDict) -> None:
 def _check(name: str, value: Any, knob: Knob) -> None:
     if knob.choices and value not in knob.choices:
         raise InputError(f'{name}={value!r} is not known; known are {", ".join(knob.choices)}')
-    if knob.entries and len(value) not in ({0, knob.entries} if knob.default == () else {knob.entries}):
+    if knob.entries and len(value) not in (
+        {0, knob.entries} if knob.default == () else {knob.entries}
+    ):
         raise InputError(f'{name} has {tuple(value)}; expected {_NUMBERS[knob.entries]} numbers')
     limits = [(knob.least, 'at least'), (knob.above, 'more than'), (knob.most, 'at most')]
     words = ' and '.join(f'{word} {limit}' for limit, word in limits if limit is not None)
     if not words and not knob.entries:
         return
-    kinds, kind = ((int, np.integer), 'whole numbers') if knob.whole else ((int, float, np.number), 'numbers')
+    kinds, kind = (
+        ((int, np.integer), 'whole numbers') if knob.whole else ((int, float, np.number), 'numbers')
+    )
     numbers = list(_leaves(value))
     if not all(isinstance(x, kinds) and not isinstance(x, bool) for x in numbers):
         raise InputError(f'{name}={value} cannot be; expected {kind}')
     low = -math.inf if knob.least is None else knob.least
     high = math.inf if knob.most is None else knob.most
-    inside = [low <= x <= high and math.isfinite(x) and (knob.above is None or x > knob.above) for x in numbers]
+    inside = [
+        low <= x <= high and math.isfinite(x) and (knob.above is None or x > knob.above)
+        for x in numbers
+    ]
     if not all(inside):
         raise InputError(f'{name}={value} cannot be; expected {words or "finite numbers"}')
 
@@ -253,5 +279,7 @@ def with_lists_split(config: ConfigDict) -> ConfigDict:
         if isinstance(section, ConfigDict):
             for key, value in section.items():
                 if isinstance(value, tuple) and value and all(isinstance(v, str) for v in value):
-                    section[key] = tuple(word.strip() for v in value for word in v.split(',') if word.strip())
+                    section[key] = tuple(
+                        word.strip() for v in value for word in v.split(',') if word.strip()
+                    )
     return config

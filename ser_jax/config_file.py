@@ -92,7 +92,9 @@ def load(path: str) -> ConfigDict:
         )
     for section, default in base().items():
         if not isinstance(config.get(section), ConfigDict):
-            raise InputError(f'get_config() of {file} returns no section {section!r}; begin with ser_jax.config.base()')
+            raise InputError(
+                f'get_config() of {file} returns no section {section!r}; begin with ser_jax.config.base()'
+            )
         for knob in config[section] if section != 'model' else ():  # those are a network's own
             _check_key(base(), f'{section}.{knob}', file)
     for section in config:
@@ -160,7 +162,9 @@ def _check_entries(field: str, given: Any, loaded: ConfigDict) -> None:
     wrong = [entry for entry in given if type(entry) not in kinds]
     if kinds and wrong:
         kind = type(wrong[0]).__name__
-        raise InputError(f'--{_NAME}.{field}: expected {_kind(before, field)}, got {wrong[0]!r} ({kind})')
+        raise InputError(
+            f'--{_NAME}.{field}: expected {_kind(before, field)}, got {wrong[0]!r} ({kind})'
+        )
 
 
 def _kind(before: Any, field: str) -> str:

@@ -144,6 +144,4 @@ class Output(NamedTuple):
     logits: Any  # [B C]
     embedding: Any  # [B D]
     heads: dict  # outputs of the auxiliary tasks, name -> [B ...]
-    modalities: (
-        dict  # logits [B C] of 'audio', 'text' and 'fused'; audio-only models: 'audio'
-    )
+    modalities: dict  # logits [B C] of 'audio', 'text' and 'fused'; audio-only models: 'audio'

@@ -42,17 +42,25 @@ def initialize(coordinator: str = '', processes: int = 0, process: int = -1) -> 
     from ser_jax.contract import InputError
 
     if coordinator and not re.fullmatch(r'.+:\d+', coordinator):
-        raise InputError(f'--coordinator={coordinator} names no port; expected host:port of process 0')
+        raise InputError(
+            f'--coordinator={coordinator} names no port; expected host:port of process 0'
+        )
     _speak_plainly()
     if hasattr(jax.config, 'jax_enable_preemption_service'):  # it would catch SIGTERM
         jax.config.update('jax_enable_preemption_service', False)
     known = {}
     if coordinator:
-        known = {'coordinator_address': coordinator, 'num_processes': processes, 'process_id': process}
+        known = {
+            'coordinator_address': coordinator,
+            'num_processes': processes,
+            'process_id': process,
+        }
         # Otherwise JAX would query the cluster too and, on SLURM, use one GPU of a node, not all.
         known['cluster_detection_method'] = 'deactivate'
     try:
-        jax.distributed.initialize(**known, heartbeat_timeout_seconds=HEARTBEAT_S, shutdown_timeout_seconds=SHUTDOWN_S)
+        jax.distributed.initialize(
+            **known, heartbeat_timeout_seconds=HEARTBEAT_S, shutdown_timeout_seconds=SHUTDOWN_S
+        )
     except (TypeError, ValueError, RuntimeError, LookupError) as e:
         given = f'--coordinator={coordinator} --num_processes={processes} --process_id={process}'
         raise InputError(
@@ -98,7 +106,9 @@ def says_lost(error: BaseException | None) -> bool:
 def _speak_plainly() -> None:
     """Send the stderr of this process through `pass_on`, in a process that outlives it."""
     sys.stderr.flush()
-    reader = subprocess.Popen([sys.executable, '-I', '-S', __file__], stdin=subprocess.PIPE, stdout=2)
+    reader = subprocess.Popen(
+        [sys.executable, '-I', '-S', __file__], stdin=subprocess.PIPE, stdout=2
+    )
     os.dup2(reader.stdin.fileno(), 2)
     reader.stdin.close()
     reader.returncode = 0  # never waited for: it ends when this process does

@@ -33,7 +33,9 @@ def explore(
     corpora = [open_corpus(name, data_dir, channels) for name in names]
     output.mkdir(parents=True, exist_ok=True)  # raises before the work if it is not writable
     looks = [look(u, data_dir) for u in corpora]
-    tables = statistics.tables(corpora) | {'sheets': exemplars.shown([e for found in looks for e in found.found])}
+    tables = statistics.tables(corpora) | {
+        'sheets': exemplars.shown([e for found in looks for e in found.found])
+    }
     exploration.write(output, corpora, tables, looks, statistics.COVERED)
     return corpora
 
@@ -46,7 +48,9 @@ def open_corpus(name: str, data_dir: str = '', channels: Sequence[str] = ()) -> 
         return corpus
     kept = corpus.select(np.isin(corpus.channel, list(channels)))
     if not len(kept):
-        raise InputError(f'{name} has no {" or ".join(channels)}; it has {", ".join(sorted(set(corpus.channel)))}')
+        raise InputError(
+            f'{name} has no {" or ".join(channels)}; it has {", ".join(sorted(set(corpus.channel)))}'
+        )
     return kept
 
 
@@ -64,7 +68,9 @@ def look(corpus: Utterances, data_dir: str = '') -> exploration.Look:
     mean, _ = normalization(corpus, np.arange(len(corpus)))
     waves = [] if samples is None else exemplars.changed_samples(samples)
     found, config = exemplars.examples(corpus, sounds), sounds.config if sounds else ''
-    return exploration.Look(found, exemplars.changed_mel(mel, mean), waves, id, notes, config, '' if sounds else command)
+    return exploration.Look(
+        found, exemplars.changed_mel(mel, mean), waves, id, notes, config, '' if sounds else command
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -83,14 +89,23 @@ def main(argv: list[str]) -> None:
     corpora = explore(names, output, flags.FLAGS.data_dir, channels)
     for row in statistics.totals(corpora):
         print(_line(row))
-    print(f'page: {output / "eda.html"}   figures: {output / "figures"}   tables: {output / "tables"}')
+    print(
+        f'page: {output / "eda.html"}   figures: {output / "figures"}   tables: {output / "tables"}'
+    )
 
 
 def _line(row: dict) -> str:
     """Describe one corpus in one line."""
-    words = [f'{row["utterances"]:,} utterances', f'{row["emotions"]} emotions', f'{row["speakers"]:,} speakers']
+    words = [
+        f'{row["utterances"]:,} utterances',
+        f'{row["emotions"]} emotions',
+        f'{row["speakers"]:,} speakers',
+    ]
     if row['recordings']:
-        words += [f'{row["hours"]:.2f} hours', f'median {row["seconds_median"]:.2f} s, {row["level_db_median"]:.1f} dB']
+        words += [
+            f'{row["hours"]:.2f} hours',
+            f'median {row["seconds_median"]:.2f} s, {row["level_db_median"]:.1f} dB',
+        ]
         words += [f'{row["rates_hz"].replace(" ", ", ")} Hz', f'{row["clipped"]:,} clipped']
     if row['sentences']:
         words.append(f'{row["sentences"]:,} sentences')
@@ -101,8 +116,12 @@ def define_flags() -> None:
     """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
     flags.DEFINE_list('corpora', [], 'Built corpora to look at, e.g. ravdess,tess.')
     flags.DEFINE_list('channels', [], "Only these vocal channels, e.g. speech; '' = all.")
-    flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets.")
-    flags.DEFINE_string('output', '', "Folder for the page, figures and tables; '' = eda/<corpora>.")
+    flags.DEFINE_string(
+        'data_dir', '', "Where built corpora lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets."
+    )
+    flags.DEFINE_string(
+        'output', '', "Folder for the page, figures and tables; '' = eda/<corpora>."
+    )
 
 
 if __name__ == '__main__':

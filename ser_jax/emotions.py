@@ -58,7 +58,9 @@ def supported(supports: Sequence[Sequence[str]], emotions: Sequence[str]) -> np.
     return np.array([[e in support for e in emotions] for support in supports], bool)
 
 
-def answerable(by: str, corpora: Sequence, emotions: Sequence[str], trained_on: Sequence = ()) -> np.ndarray:
+def answerable(
+    by: str, corpora: Sequence, emotions: Sequence[str], trained_on: Sequence = ()
+) -> np.ndarray:
     """Return the mask of the `emotions` allowed as predictions for each corpus: bool [corpora, C].
 
     A class that no corpus of the run supports is never allowed: it had no training example.
@@ -88,14 +90,20 @@ def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[
       InputError: `labels` is unknown, or a merge is malformed or begins with an unknown word.
     """
     if labels not in ('emotion', 'valence', 'sex_emotion'):
-        raise InputError(f'data.labels={labels!r} is not known; known are emotion, valence, sex_emotion')
+        raise InputError(
+            f'data.labels={labels!r} is not known; known are emotion, valence, sex_emotion'
+        )
     new = {w: w for w in words}
     for text in merge:
         old, colon, into = (part.strip() for part in text.partition(':'))
         # A word of EMOTIONS is accepted even if no corpus here has it.
         if not (colon and old and into) or old not in {*new, *EMOTIONS}:
-            what = f'data.merge names {old!r}' if colon else f'data.merge={text!r} is not understood'
-            raise InputError(f'{what}; expected from:to, e.g. calm:neutral, of {", ".join(ordered(words))}')
+            what = (
+                f'data.merge names {old!r}' if colon else f'data.merge={text!r} is not understood'
+            )
+            raise InputError(
+                f'{what}; expected from:to, e.g. calm:neutral, of {", ".join(ordered(words))}'
+            )
         if old in new:
             new[old] = into
     return {w: VALENCE[n] for w, n in new.items() if n in VALENCE} if labels == 'valence' else new

@@ -29,7 +29,9 @@ from ser_jax.runs.trained import Trained, find_runs, open_trained
 from ser_jax.scoring import scores as scoring
 
 
-def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print) -> pa.Table:
+def evaluate(
+    runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print
+) -> pa.Table:
     """Return the predictions of all finished members, a row per (run, member, modality, utterance).
 
     Raises:
@@ -37,7 +39,9 @@ def evaluate(runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str
         or there is nothing to score.
     """
     opened: dict[tuple, Utterances] = {}
-    return pa.concat_tables([evaluate_run(r, opened, corpora, data_dir, say) for r in runs], promote_options='default')
+    return pa.concat_tables(
+        [evaluate_run(r, opened, corpora, data_dir, say) for r in runs], promote_options='default'
+    )
 
 
 def evaluate_run(
@@ -106,7 +110,9 @@ def _through_frozen(trained: Trained, config, utterances: Utterances) -> Utteran
     )
 
 
-def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -> Iterator[pa.Table]:
+def _run(
+    trained: Trained, config, utterances: Utterances, crossed: bool, say
+) -> Iterator[pa.Table]:
     """Yield the rows of one run on its own test sides, or (`crossed`) on a whole other corpus."""
     known = np.isin(utterances.emotion, trained.emotions)
     if crossed:
@@ -124,7 +130,8 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
     utterances = utterances.select(spoken)
     protocol = 'cross_corpus' if crossed else trained.protocol
     chosen, everything = (
-        answerable(by, utterances.facts, trained.emotions, trained.corpora) for by in (config.data.supported, 'run')
+        answerable(by, utterances.facts, trained.emotions, trained.corpora)
+        for by in (config.data.supported, 'run')
     )
     if (chosen != everything).any():  # the score assumes that the corpus is known
         protocol += ', corpus known'
@@ -133,7 +140,9 @@ def _run(trained: Trained, config, utterances: Utterances, crossed: bool, say) -
     made: dict[int, Group] = {}  # compiled programs and shared arrays serve all members
     for i in range(0, len(members), at_once):
         some = members[i : i + at_once]
-        for member, prediction in zip(some, _predict(trained, config, utterances, some, made), strict=True):
+        for member, prediction in zip(
+            some, _predict(trained, config, utterances, some, made), strict=True
+        ):
             if not all(np.isfinite(p).all() for p in prediction.probabilities.values()):
                 raise InputError(
                     f'{trained.directory / "best" / member.name} gives answers that are no '
@@ -149,7 +158,8 @@ def _members(trained: Trained, utterances: Utterances, crossed: bool) -> list[Me
       InputError: an utterance is missing, or a member was trained on a speaker it is tested on.
     """
     place = {
-        f'{utterances.names[c]}/{i}': n for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))
+        f'{utterances.names[c]}/{i}': n
+        for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))
     }
     members = []
     for name in trained.finished:
@@ -163,7 +173,9 @@ def _members(trained: Trained, utterances: Utterances, crossed: bool) -> list[Me
         test = np.array([place[i] for i in ids], np.int32)
         if not crossed:
             _check_sides(trained, name, utterances.speaker[test], place, utterances.speaker)
-        members.append(Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test))
+        members.append(
+            Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test)
+        )
     return members
 
 
@@ -187,19 +199,25 @@ def _check_sides(
         )
 
 
-def _predict(trained: Trained, config, utterances: Utterances, members: list[Member], made: dict) -> list[Prediction]:
+def _predict(
+    trained: Trained, config, utterances: Utterances, members: list[Member], made: dict
+) -> list[Prediction]:
     names, span = [m.name for m in members], assemble.eval_span(config, utterances)
     own, size = trained.own(names, utterances.text), len(members)
     if size not in made:
         made.clear()  # at most one copy of the corpus on the devices
         shared = assemble.shared_arrays(config, utterances, trained.emotions, span, trained.corpora)
         mesh = device_mesh(size, 1)  # scoring shards members only
-        made[size] = Group(trained.learner, members, own, shared, utterances, mesh, batch_size=1, steps=1)
+        made[size] = Group(
+            trained.learner, members, own, shared, utterances, mesh, batch_size=1, steps=1
+        )
     group = made[size] = made[size].regroup(members, own)
     return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
 
 
-def _rows(trained: Trained, utterances: Utterances, member: Member, said: Prediction, protocol: str) -> pa.Table:
+def _rows(
+    trained: Trained, utterances: Utterances, member: Member, said: Prediction, protocol: str
+) -> pa.Table:
     """Return one member's predictions as rows of the table."""
     at, parts = said.utterance, []
     for modality, probabilities in said.probabilities.items():
@@ -282,10 +300,16 @@ def define_flags() -> None:
     flags.DEFINE_list('runs', [], "Directories of trained runs; globs like 'runs/*' are expanded.")
     flags.DEFINE_list('corpora', [], 'Built corpora to score on as well, e.g. ravdess,synthetic.')
     flags.DEFINE_bool(
-        'merge', False, 'The runs are pieces of one: put them together in --output, a run, and score that.'
+        'merge',
+        False,
+        'The runs are pieces of one: put them together in --output, a run, and score that.',
     )
     flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = as each run was trained.")
-    flags.DEFINE_string('output', '', "Folder for the results; '' = the run's own, or the folder that holds the runs.")
+    flags.DEFINE_string(
+        'output',
+        '',
+        "Folder for the results; '' = the run's own, or the folder that holds the runs.",
+    )
 
 
 if __name__ == '__main__':

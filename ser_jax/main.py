@@ -10,13 +10,21 @@ from ml_collections import config_flags
 
 from ser_jax import cli, config_file, distributed
 
-config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.', lock_config=True)
+config_flags.DEFINE_config_file(
+    'config', None, 'The experiment: a file of configs/.', lock_config=True
+)
 config_file.guard(flags.FLAGS['config'])
-_WORKDIR = flags.DEFINE_string('workdir', '', "Where the run is kept; '' = runs/<config's name>. Begun ones go on.")
-_COORDINATOR = flags.DEFINE_string('coordinator', '', 'host:port of process 0, where several processes train together.')
+_WORKDIR = flags.DEFINE_string(
+    'workdir', '', "Where the run is kept; '' = runs/<config's name>. Begun ones go on."
+)
+_COORDINATOR = flags.DEFINE_string(
+    'coordinator', '', 'host:port of process 0, where several processes train together.'
+)
 _PROCESSES = flags.DEFINE_integer('num_processes', 0, 'How many processes train together.')
 _PROCESS = flags.DEFINE_integer('process_id', -1, 'Which of them this one is.')
-_CLUSTER = flags.DEFINE_bool('cluster', False, 'Find the other processes by the cluster (SLURM, GKE, TPU).')
+_CLUSTER = flags.DEFINE_bool(
+    'cluster', False, 'Find the other processes by the cluster (SLURM, GKE, TPU).'
+)
 
 
 def main(argv: list[str]) -> None:
@@ -24,7 +32,9 @@ def main(argv: list[str]) -> None:
     from ser_jax.contract import InputError
 
     if argv[1:]:
-        raise InputError(f'unexpected argument {argv[1]!r}; knobs are set as --config.section.knob=value')
+        raise InputError(
+            f'unexpected argument {argv[1]!r}; knobs are set as --config.section.knob=value'
+        )
     path, config = config_file.value()
     import jax
 

@@ -181,7 +181,9 @@ def _inside(folder: pathlib.Path) -> list[audio_files.Audio]:
     return found
 
 
-def predict_file(listener: Predictor, sound: pathlib.Path | audio_files.Audio, text: str = '') -> Answer:
+def predict_file(
+    listener: Predictor, sound: pathlib.Path | audio_files.Audio, text: str = ''
+) -> Answer:
     """Return the answer for a file of any format, rate, channel count and length.
 
     Raises:

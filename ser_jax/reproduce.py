@@ -112,7 +112,9 @@ def missing(systems: list[System], root: pathlib.Path) -> list[str]:
         for corpus, source in [*needs, *([(s.texts, 'text')] if s.texts else [])]:
             if not list((root / corpus / source).glob('[0-9]*')):
                 flag = '' if source == 'text' else f' --config={source}'
-                commands[f'python -m ser_jax.build datasets/{corpus}{flag} --manual_dir=FOLDER{where}'] = None
+                commands[
+                    f'python -m ser_jax.build datasets/{corpus}{flag} --manual_dir=FOLDER{where}'
+                ] = None
     return list(commands)
 
 
@@ -126,7 +128,9 @@ def plan(systems: list[System], full: bool) -> list[tuple[System, str, bool]]:
     ]
 
 
-def train(system: System, which: str, output: pathlib.Path, root: pathlib.Path) -> tuple[pathlib.Path, int]:
+def train(
+    system: System, which: str, output: pathlib.Path, root: pathlib.Path
+) -> tuple[pathlib.Path, int]:
     """Train or resume one run; return its directory and its exit code, which it explains itself."""
     directory = output / f'{system.name}_{which.replace("-", "_")}'
     command = [
@@ -141,13 +145,20 @@ def pooled(predictions: pa.Table) -> pa.Table:
     corpora = list(dict.fromkeys(predictions['corpus'].to_pylist()))
     if len(corpora) == 1:
         return predictions
-    ids = [f'{c}/{i}' for c, i in zip(predictions['corpus'].to_pylist(), predictions['id'].to_pylist(), strict=True)]
+    ids = [
+        f'{c}/{i}'
+        for c, i in zip(
+            predictions['corpus'].to_pylist(), predictions['id'].to_pylist(), strict=True
+        )
+    ]
     everywhere = pa.array(['+'.join(corpora)] * len(ids))
     predictions = predictions.set_column(predictions.column_names.index('id'), 'id', pa.array(ids))
     return predictions.set_column(predictions.column_names.index('corpus'), 'corpus', everywhere)
 
 
-def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pathlib.Path) -> list[dict[str, str]]:
+def reproduce(
+    systems: list[System], full: bool, output: pathlib.Path, root: pathlib.Path
+) -> list[dict[str, str]]:
     """Train and score the systems that are ready; write the table and the report to `output`.
 
     Returns:
@@ -159,7 +170,9 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
     """
     ready = [s for s in systems if not s.trunk or weights.find(s.trunk) is not None]
     if commands := missing(ready, root):
-        raise InputError(f'{len(commands)} builds are missing; build them with: {"; ".join(commands)}')
+        raise InputError(
+            f'{len(commands)} builds are missing; build them with: {"; ".join(commands)}'
+        )
     output.mkdir(parents=True, exist_ok=True)
     before = _before(output / 'published.json')
     rows: dict[str, dict] = {s.name: {'system': s} for s in systems}
@@ -174,7 +187,10 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
                 rows[system.name][which.split('-')[0]] = {}
             else:
                 done.append((system, which, directory))
-            print(f'{system.name} {which}: {"stopped" if code else "trained"} in {minutes:.1f} min', flush=True)
+            print(
+                f'{system.name} {which}: {"stopped" if code else "trained"} in {minutes:.1f} min',
+                flush=True,
+            )
     runs, parts, opened = [], [], {}
     for system, which, directory in done:
         try:
@@ -187,7 +203,10 @@ def reproduce(systems: list[System], full: bool, output: pathlib.Path, root: pat
             failed.append(f'{directory} ({e})')
             rows[system.name][which.split('-')[0]] = {}
             continue
-        of_run = {'scores': scoring.scores_by(pooled(predictions)), 'training': training(trained.config)}
+        of_run = {
+            'scores': scoring.scores_by(pooled(predictions)),
+            'training': training(trained.config),
+        }
         rows[system.name][which.split('-')[0]] = of_run
         print(f'{system.name} {which}: {published.cell(of_run)}', flush=True)
         runs.append(trained)
@@ -224,7 +243,9 @@ def _before(path: pathlib.Path) -> list[dict[str, str]]:
 def training(config: ConfigDict) -> str:
     """Describe the epochs, the optimizer and the feature scale, in which systems differ."""
     scale = {'none': 'features as they are'}.get(config.features.normalize, 'features normalized')
-    return f'{config.train.epochs} epochs, {config.optim.name} {config.optim.learning_rate:g}, {scale}'
+    return (
+        f'{config.train.epochs} epochs, {config.optim.name} {config.optim.learning_rate:g}, {scale}'
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -248,12 +269,18 @@ def main(argv: list[str]) -> None:
 
 def define_flags() -> None:
     """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
-    flags.DEFINE_list('systems', [], f'Which; all by default: {", ".join(s.name for s in SYSTEMS)}.')
+    flags.DEFINE_list(
+        'systems', [], f'Which; all by default: {", ".join(s.name for s in SYSTEMS)}.'
+    )
     flags.DEFINE_bool(
-        'full', False, 'The published epochs where they are known, and three seeds speaker-independently.'
+        'full',
+        False,
+        'The published epochs where they are known, and three seeds speaker-independently.',
     )
     flags.DEFINE_string('output', 'runs/seeds', 'Where the runs and the table are kept.')
-    flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets.")
+    flags.DEFINE_string(
+        'data_dir', '', "Where built corpora lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets."
+    )
 
 
 if __name__ == '__main__':

@@ -61,7 +61,9 @@ def _train(config: ConfigDict, workdir: pathlib.Path, say: Callable[[str], None]
     run = assemble.open_run(config)
     directory.decide_at_once(run)
     which = _chosen(run)
-    groups = [which[i : i + config.members.at_once] for i in range(0, len(which), config.members.at_once)]
+    groups = [
+        which[i : i + config.members.at_once] for i in range(0, len(which), config.members.at_once)
+    ]
     for group in groups:
         device_mesh(len(group), config.train.batch_size)  # raises before anything is written
     _warn(run, len(which), say)
@@ -74,7 +76,9 @@ def _train(config: ConfigDict, workdir: pathlib.Path, say: Callable[[str], None]
         training = _Training(run, groups, workdir, files, book, {}, say)
         _go_through(training, list(range(len(groups))), workdir / 'checkpoints')
         for g in _lost(training):
-            say(f'group {g + 1} of {len(groups)} has lost a kept model; its members are trained again')
+            say(
+                f'group {g + 1} of {len(groups)} has lost a kept model; its members are trained again'
+            )
             _go_through(training, [g], workdir / f'checkpoints_{g}')
         if first:
             for over in workdir.glob('checkpoints_*'):
@@ -130,7 +134,9 @@ def _go_through(training: _Training, order: list[int], directory_of_states: path
 
 def _lost(training: _Training) -> list[int]:
     """Return the ended groups that lack a kept model; the same on every process."""
-    kept = lambda k: (training.workdir / 'best' / training.run.members[k].name / 'about.json').exists()
+    kept = lambda k: (
+        training.workdir / 'best' / training.run.members[k].name / 'about.json'
+    ).exists()
     there = np.array([all(kept(k) for k in group) for group in training.groups])
     return np.flatnonzero(~multihost_utils.broadcast_one_to_all(there)).tolist()
 
@@ -139,7 +145,9 @@ def _warn(run: assemble.Run, members: int, say: Callable[[str], None]) -> None:
     """Report values that are valid but most likely not intended."""
     at_once, batch = run.config.members.at_once, run.config.train.batch_size
     if at_once > len(run.members):
-        say(f'members.at_once={at_once} is more than the {len(run.members)} members of this run: all share a step')
+        say(
+            f'members.at_once={at_once} is more than the {len(run.members)} members of this run: all share a step'
+        )
     largest = max(len(m.train if m.versions is None else m.versions) for m in run.members)
     if batch > largest:
         say(
@@ -163,7 +171,9 @@ def _epoch(run: assemble.Run, group: Group, state, epoch: int, book, progress, c
             'weight': state.loss_weight,
             'best': state.best_score,
             'recent': state.recent,
-            'rate': optim.used_rate(run.config.optim, last, (epoch + 1) * run.steps, state.optimizer),
+            'rate': optim.used_rate(
+                run.config.optim, last, (epoch + 1) * run.steps, state.optimizer
+            ),
         }
     )
     for name, bad in zip(names, host['bad'], strict=True):
@@ -219,8 +229,12 @@ def score(run: assemble.Run, prediction: Prediction) -> tuple[float, float]:
     """Return (UAR, mean negative log-likelihood) of a member's predictions."""
     probabilities = prediction.probabilities[assemble.headline(prediction.probabilities)]
     truth = np.array([run.emotions.index(e) for e in run.utterances.emotion[prediction.utterance]])
-    uar = metrics.scores(metrics.confusion(truth, probabilities.argmax(1), len(run.emotions)))['uar']
-    return float(uar), float(-np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)).mean())
+    uar = metrics.scores(metrics.confusion(truth, probabilities.argmax(1), len(run.emotions)))[
+        'uar'
+    ]
+    return float(uar), float(
+        -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)).mean()
+    )
 
 
 def _keep(group: Group, state, workdir: pathlib.Path, book) -> None:
@@ -228,9 +242,15 @@ def _keep(group: Group, state, workdir: pathlib.Path, book) -> None:
     best = group.host(state.best)
     about = group.host({'score': state.best_score, 'epoch': state.best_epoch})
     for k, member in enumerate(group.members):
-        record = {'member': member.name, 'epoch': int(about['epoch'][k]), 'score': _rounded(about['score'][k])}
+        record = {
+            'member': member.name,
+            'epoch': int(about['epoch'][k]),
+            'score': _rounded(about['score'][k]),
+        }
         if not (workdir / 'best' / member.name / 'about.json').exists():
-            checkpoint.save_best(workdir / 'best' / member.name, jax.tree.map(lambda x, k=k: x[k], best), record)
+            checkpoint.save_best(
+                workdir / 'best' / member.name, jax.tree.map(lambda x, k=k: x[k], best), record
+            )
         book.write({'kind': 'kept', **record})
 
 
@@ -243,7 +263,9 @@ def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group
         made.clear()  # at most one copy of the corpus on the devices
         config = run.config
         span = max(assemble.eval_span(config, run.utterances), run.learner.inputs.span)
-        per_dispatch = config.train.steps_per_dispatch or (1 if jax.default_backend() == 'cpu' else 16)
+        per_dispatch = config.train.steps_per_dispatch or (
+            1 if jax.default_backend() == 'cpu' else 16
+        )
         made[len(which)] = Group(
             run.learner,
             members,
@@ -263,11 +285,15 @@ def _chosen(run: assemble.Run) -> list[int]:
     for knob in ('seeds', 'only'):
         counts = collections.Counter(run.config.members[knob])
         if twice := [k for k, n in counts.items() if n > 1]:
-            raise InputError(f'members.{knob} names {twice[0]} {counts[twice[0]]} times; name each once')
+            raise InputError(
+                f'members.{knob} names {twice[0]} {counts[twice[0]]} times; name each once'
+            )
     only = list(run.config.members.only) or list(range(len(run.members)))
     wrong = [k for k in only if not 0 <= k < len(run.members)]
     if wrong:
-        raise InputError(f'members.only names {wrong[0]}; this run has members 0 to {len(run.members) - 1}')
+        raise InputError(
+            f'members.only names {wrong[0]}; this run has members 0 to {len(run.members) - 1}'
+        )
     return only
 
 

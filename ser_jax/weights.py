@@ -18,7 +18,9 @@ from ser_jax.corpora import download
 from ser_jax.models import backbones, weights
 
 
-def get(name: str, source: str = '', where: str | os.PathLike = '', say=lambda line: None) -> pathlib.Path:
+def get(
+    name: str, source: str = '', where: str | os.PathLike = '', say=lambda line: None
+) -> pathlib.Path:
     """Fetch and verify the weights of a trunk; return the path of the file.
 
     Args:
@@ -38,11 +40,15 @@ def get(name: str, source: str = '', where: str | os.PathLike = '', say=lambda l
     path = folder / published.name
     url = source or published.url
     if not url.split('?')[0].endswith('.h5'):
-        raise InputError(f'{url} is no mirror of {published.name}; download it yourself and give --from=FILE')
+        raise InputError(
+            f'{url} is no mirror of {published.name}; download it yourself and give --from=FILE'
+        )
     archive = download.Archive(url, published.size, published.md5)
     if archive.name != path.name and path.is_file():
         os.replace(path, folder / archive.name)  # checked like a file downloaded from the mirror
-    found = download.fetch(archive, folder, f'or download {published.name} elsewhere and give --from=FILE')
+    found = download.fetch(
+        archive, folder, f'or download {published.name} elsewhere and give --from=FILE'
+    )
     os.replace(found, path)
     say(_account(trunk, name, path))
     return path
@@ -51,9 +57,15 @@ def get(name: str, source: str = '', where: str | os.PathLike = '', say=lambda l
 def _adopt(trunk, name: str, given: pathlib.Path, folder: pathlib.Path, say) -> pathlib.Path:
     """Verify a file and copy it to the folder of weights."""
     if not given.is_file():
-        raise InputError(f'--from={given} is no file; expected a .h5 of Keras, a .safetensors of timm, or a URL')
+        raise InputError(
+            f'--from={given} is no file; expected a .h5 of Keras, a .safetensors of timm, or a URL'
+        )
     account = _account(trunk, name, given)
-    path = folder / (weights.PUBLISHED[name].name if given.suffix == '.h5' else f'{weights.TIMM[name]}.safetensors')
+    path = folder / (
+        weights.PUBLISHED[name].name
+        if given.suffix == '.h5'
+        else f'{weights.TIMM[name]}.safetensors'
+    )
     if not (path.exists() and path.samefile(given)):
         folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + '.part')
@@ -77,7 +89,9 @@ def listing(where: str | os.PathLike = '') -> list[str]:
     for name in backbones.BACKBONES:
         there = [(s, p) for s in ('keras', 'torch') if (p := weights.find(name, s, where or None))]
         told = [f'{"Keras" if style == "keras" else "timm"}  {path}' for style, path in there]
-        told = told or [f'not there; python -m ser_jax.weights {name}' + (f' --dir={where}' if where else '')]
+        told = told or [
+            f'not there; python -m ser_jax.weights {name}' + (f' --dir={where}' if where else '')
+        ]
         lines += [f'{name:13} {line}' for line in told]
     return lines
 
@@ -88,7 +102,9 @@ def main(argv: list[str]) -> None:
     source, where = f['from'].value, f.dir
     if len(argv) == 1:
         if source:
-            raise InputError(f'--from={source} belongs to one trunk; name it: {", ".join(backbones.BACKBONES)}')
+            raise InputError(
+                f'--from={source} belongs to one trunk; name it: {", ".join(backbones.BACKBONES)}'
+            )
         print('\n'.join(listing(where)))
         return
     if source and len(argv) > 2:
@@ -98,8 +114,13 @@ def main(argv: list[str]) -> None:
     for name in argv[1:]:
         path = get(name, source, where, lambda line: print(line, flush=True))
         print(path)
-        if where and weights.find(name, 'torch' if path.suffix == '.safetensors' else 'keras') is None:
-            print(f'models look for it in $SER_JAX_WEIGHTS; export SER_JAX_WEIGHTS={path.parent.absolute()}')
+        if (
+            where
+            and weights.find(name, 'torch' if path.suffix == '.safetensors' else 'keras') is None
+        ):
+            print(
+                f'models look for it in $SER_JAX_WEIGHTS; export SER_JAX_WEIGHTS={path.parent.absolute()}'
+            )
 
 
 def define_flags() -> None:

@@ -128,8 +128,12 @@ def test_an_answer_is_chosen_from_what_it_was_in_training(run, data_dir, tmp_pat
     """corpus.json is no part of the fingerprint: the run's own word for what its corpora show counts."""
     shutil.copytree(data_dir / 'synthetic' / 'log_mel', tmp_path / 'synthetic' / 'log_mel')
     facts = next(tmp_path.rglob('corpus.json'))
-    facts.write_text(json.dumps({**json.loads(facts.read_text()), 'emotions': ['happy', 'sad', 'angry']}))
-    assert evaluate([open_trained(run)], data_dir=str(tmp_path)).equals(evaluate([open_trained(run)]))
+    facts.write_text(
+        json.dumps({**json.loads(facts.read_text()), 'emotions': ['happy', 'sad', 'angry']})
+    )
+    assert evaluate([open_trained(run)], data_dir=str(tmp_path)).equals(
+        evaluate([open_trained(run)])
+    )
 
 
 def test_merged_pieces_are_not_scored_on_another_build(run, tmp_path):

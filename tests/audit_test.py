@@ -32,14 +32,24 @@ class Given(builder.CorpusBuilder, skip_registration=True):
 
 
 def build(folder, recordings, name='given', emotions=()):
-    builder = type('Builder', (Given,), {'name': name, 'EMOTIONS': emotions}, skip_registration=True)(data_dir=folder)
+    builder = type(
+        'Builder', (Given,), {'name': name, 'EMOTIONS': emotions}, skip_registration=True
+    )(data_dir=folder)
     builder.given = recordings
     builder.download_and_prepare()
 
 
 def said(name: str, speaker: str, emotion: str, text: str = '', samples=None) -> Recording:
     samples = noise(name, 16000) if samples is None else samples
-    return Recording(name, f'given_{speaker}', emotion, emotion, lambda: (samples, 16000), f'{name}.wav', text=text)
+    return Recording(
+        name,
+        f'given_{speaker}',
+        emotion,
+        emotion,
+        lambda: (samples, 16000),
+        f'{name}.wav',
+        text=text,
+    )
 
 
 def found(findings: list[Finding], severity: str = '') -> set[str]:
@@ -110,7 +120,8 @@ def test_2_augmented_siblings_across_the_split(tmp_path):
         for i, v in enumerate(voices.values())
     }
     nameless = {
-        f'x{i}': np.concatenate([np.zeros(1600, np.float32), 0.3 * v[400:]]) for i, v in enumerate(voices.values())
+        f'x{i}': np.concatenate([np.zeros(1600, np.float32), 0.3 * v[400:]])
+        for i, v in enumerate(voices.values())
     }
     build(
         tmp_path,
@@ -125,11 +136,21 @@ def test_2_augmented_siblings_across_the_split(tmp_path):
     assert names >= {frozenset((f's{i}', f'x{i}')) for i in range(6)} | {
         frozenset((f's{i}', f's{i}_noise')) for i in range(6)
     }
-    assert all({n.lstrip('sx').removesuffix('_noise') for n in pair}.__len__() == 1 for pair in names)  # nothing else
-    of = {'train': [f'given/s{i}' for i in range(6)], 'valid': [], 'test': [f'given/s{i}_noise' for i in range(6)]}
-    assert 'augmented sibling on two sides' in found(list(split_checks.run_findings(opened, 'mine', {'m': of}, [])), 'leak')
+    assert all(
+        {n.lstrip('sx').removesuffix('_noise') for n in pair}.__len__() == 1 for pair in names
+    )  # nothing else
+    of = {
+        'train': [f'given/s{i}' for i in range(6)],
+        'valid': [],
+        'test': [f'given/s{i}_noise' for i in range(6)],
+    }
+    assert 'augmented sibling on two sides' in found(
+        list(split_checks.run_findings(opened, 'mine', {'m': of}, [])), 'leak'
+    )
     of['test'] = [f'given/x{i}' for i in range(6)]
-    assert 'duplicate on two sides' in found(list(split_checks.run_findings(opened, 'mine', {'m': of}, pairs)), 'leak')
+    assert 'duplicate on two sides' in found(
+        list(split_checks.run_findings(opened, 'mine', {'m': of}, pairs)), 'leak'
+    )
 
 
 def test_other_takes_of_one_sentence_are_no_copies(tmp_path):
@@ -138,7 +159,9 @@ def test_other_takes_of_one_sentence_are_no_copies(tmp_path):
     for i in range(4):
         random = np.random.default_rng(i)
         t = np.arange(24000) / 16000 * random.uniform(0.93, 1.07)
-        pitch = 200 + 60 * np.sin(2 * np.pi * (t + random.uniform(0, 0.4))) + random.uniform(-15, 15)
+        pitch = (
+            200 + 60 * np.sin(2 * np.pi * (t + random.uniform(0, 0.4))) + random.uniform(-15, 15)
+        )
         phase = 2 * np.pi * np.cumsum(pitch) / 16000
         takes.append((0.2 * sum(np.sin(k * phase) / k for k in range(1, 12))).astype(np.float32))
     build(tmp_path, [said(f'take{i}', 'a', 'happy', samples=x) for i, x in enumerate(takes)])
@@ -147,7 +170,9 @@ def test_other_takes_of_one_sentence_are_no_copies(tmp_path):
 
 def test_3_files_that_are_there_twice(tmp_path):
     build(tmp_path, [said(f'a{i}', 'x', 'happy') for i in range(12)], 'one')
-    copies = [said(f'b{i}', 'y', 'happy' if i else 'sad', samples=noise(f'a{i}', 16000)) for i in range(3)]
+    copies = [
+        said(f'b{i}', 'y', 'happy' if i else 'sad', samples=noise(f'a{i}', 16000)) for i in range(3)
+    ]
     build(tmp_path, [*copies, *(said(f'c{i}', 'y', 'sad') for i in range(12))], 'two')
     findings = audit.audit(['one', 'two'], directory=str(tmp_path))
     assert sum(f.check == 'duplicate' for f in findings) == 2
@@ -156,7 +181,9 @@ def test_3_files_that_are_there_twice(tmp_path):
 
 def test_4_a_split_by_the_order_of_classes(finished, tmp_path):
     def by_class(of):
-        everything = sorted((i for side in of.values() for i in side), key=lambda i: i.split('_')[1])
+        everything = sorted(
+            (i for side in of.values() for i in side), key=lambda i: i.split('_')[1]
+        )
         cut = len(everything) // 4
         of['train'], of['test'], of['valid'] = (
             everything[: 2 * cut],
@@ -165,7 +192,9 @@ def test_4_a_split_by_the_order_of_classes(finished, tmp_path):
         )
 
     findings = tampered(finished, tmp_path, by_class)
-    assert 'untrained class' in found(findings, 'error') and 'skewed validation' in found(findings, 'warning')
+    assert 'untrained class' in found(findings, 'error') and 'skewed validation' in found(
+        findings, 'warning'
+    )
 
 
 def test_5_validation_that_is_the_test(finished, tmp_path):
@@ -176,16 +205,25 @@ def test_5_validation_that_is_the_test(finished, tmp_path):
 def test_6_texts_that_carry_the_label(tmp_path):
     lines = {'happy': ['what a day', 'oh good'], 'sad': ['oh no', 'it is gone']}
     telling = [
-        said(f'u{i}', str(i % 4), e, lines[e][i // 2 % 2]) for i in range(40) for e in (('happy', 'sad')[i % 2],)
+        said(f'u{i}', str(i % 4), e, lines[e][i // 2 % 2])
+        for i in range(40)
+        for e in (('happy', 'sad')[i % 2],)
     ]
     build(tmp_path, telling, 'telling')
-    neutral = [said(f'u{i}', str(i % 4), ('happy', 'sad')[i % 2], ('one', 'two')[i // 2 % 2]) for i in range(40)]
+    neutral = [
+        said(f'u{i}', str(i % 4), ('happy', 'sad')[i % 2], ('one', 'two')[i // 2 % 2])
+        for i in range(40)
+    ]
     build(tmp_path, neutral, 'silent')
     findings = audit.audit(['telling', 'silent'], directory=str(tmp_path))
-    assert [f.what.split()[-1] for f in findings if f.check == 'text tells the label'] == ['telling']
+    assert [f.what.split()[-1] for f in findings if f.check == 'text tells the label'] == [
+        'telling'
+    ]
     opened = utterances.open_corpora(('telling',), str(tmp_path))
     of = {'train': ['telling/u0', 'telling/u1'], 'valid': [], 'test': ['telling/u2']}
-    assert 'protocol' in found(list(split_checks.run_findings(opened, 'leaky_label_pairing', {'m': of}, [])), 'leak')
+    assert 'protocol' in found(
+        list(split_checks.run_findings(opened, 'leaky_label_pairing', {'m': of}, [])), 'leak'
+    )
 
 
 @pytest.mark.parametrize('what', ['normalization', 'vocabulary'])
@@ -197,11 +235,18 @@ def test_7_what_was_fitted_on_more_than_the_training_side(finished, melodies, wh
     normal, words = {}, {}
     for leaks in (False, True):
         for member, of in trained.folds.items():
-            heard = np.array([at[i] for side in (('train', 'test') if leaks else ('train',)) for i in of[side]])
+            heard = np.array(
+                [at[i] for side in (('train', 'test') if leaks else ('train',)) for i in of[side]]
+            )
             mean, std = utterances.normalization(opened, heard)
-            normal[member], words[member] = {'mean': mean, 'std': std}, split_checks.text.vocabulary(opened.text[heard])
+            normal[member], words[member] = (
+                {'mean': mean, 'std': std},
+                split_checks.text.vocabulary(opened.text[heard]),
+            )
         only = {'normalization': (normal, {}), 'vocabulary': (normal, words)}[what]
-        findings = list(split_checks.fitted(opened, trained.folds, only[0], only[1], what == 'vocabulary'))
+        findings = list(
+            split_checks.fitted(opened, trained.folds, only[0], only[1], what == 'vocabulary')
+        )
         assert (f'{what} of other data' in found(findings, 'leak')) == leaks
 
 
@@ -224,7 +269,12 @@ def test_8_savee_sorted_by_speaker_instead_of_emotion(tmp_path):
 
 def test_short_names_of_anybody_are_not_taken_for_published_ones(tmp_path):
     build(
-        tmp_path, [said(f'{e}/{e[0]}{i:02d}', str(i % 3), e) for e in ('happy', 'angry', 'sad') for i in range(1, 13)]
+        tmp_path,
+        [
+            said(f'{e}/{e[0]}{i:02d}', str(i % 3), e)
+            for e in ('happy', 'angry', 'sad')
+            for i in range(1, 13)
+        ],
     )
     assert not found(audit.audit(['given'], directory=str(tmp_path)), 'error')
 
@@ -255,7 +305,9 @@ def test_speakers_that_are_one_voice_or_several(tmp_path):
     merged = [said('YAF_back_angry', 'z', 'angry'), said('03a01Fa', 'z', 'happy')]
     build(tmp_path, [*split, *merged])
     findings = audit.audit(['given'], directory=str(tmp_path))
-    assert 'speaker split' in found(findings, 'error') and 'speaker merged' in found(findings, 'warning')
+    assert 'speaker split' in found(findings, 'error') and 'speaker merged' in found(
+        findings, 'warning'
+    )
 
 
 def test_a_voice_of_two_corpora_under_two_names_is_told_by_its_files(tmp_path):
@@ -284,7 +336,9 @@ def test_a_voice_of_two_corpora_under_two_names_is_told_by_its_files(tmp_path):
         'test': [f'two/{name(4, 2, 1)}', f'two/{name(4, 2, 2)}'],
     }
     leaks = [
-        f for f in split_checks.run_findings(opened, 'speakers_k', {'m': of}, []) if f.severity == 'leak'
+        f
+        for f in split_checks.run_findings(opened, 'speakers_k', {'m': of}, [])
+        if f.severity == 'leak'
     ]
     assert [f.check for f in leaks] == ['voice on two sides'] and "'ravdess_01' in m" in leaks[
         0
@@ -305,7 +359,11 @@ def test_speakers_whose_names_hardly_differ_are_told(tmp_path):
 
 
 def test_a_misnamed_file_is_told_by_its_siblings(tmp_path):
-    names = [f'{a}_{w}_sad' for a in ('OAF', 'YAF') for w in ('back', 'bar', 'bean', 'bite', 'boat', 'book')]
+    names = [
+        f'{a}_{w}_sad'
+        for a in ('OAF', 'YAF')
+        for w in ('back', 'bar', 'bean', 'bite', 'boat', 'book')
+    ]
     build(tmp_path, [said(n, n[:2], 'sad') for n in [*names, 'OA_burn_sad']])
     odd = [f for f in audit.audit(['given'], directory=str(tmp_path)) if f.check == 'odd name']
     assert [f.where for f in odd] == [('OA_burn_sad',)]
@@ -315,14 +373,17 @@ def test_what_a_build_left_out_is_said_again(tmp_path):
     same = noise('same', 16000)
     build(
         tmp_path,
-        [said(f'u{i}', 'a', 'sad') for i in range(12)] + [said(f'd{i}', 'a', 'sad', samples=same) for i in range(2)],
+        [said(f'u{i}', 'a', 'sad') for i in range(12)]
+        + [said(f'd{i}', 'a', 'sad', samples=same) for i in range(2)],
     )
     findings = audit.audit(['given'], directory=str(tmp_path))
     assert 'left out: duplicate' in found(findings, 'note')
 
 
 def run(*given) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, '-m', 'ser_jax.audit', *given], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, '-m', 'ser_jax.audit', *given], cwd=ROOT, capture_output=True, text=True
+    )
 
 
 @pytest.mark.slow  # nine processes
@@ -346,7 +407,9 @@ def test_the_command_exits_by_what_it_found(finished, data_dir, tmp_path):
         (['--corpus=tess'], '--help lists the flags'),
     ):
         done = run(*given)
-        assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr, done.stderr
+        assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr, (
+            done.stderr
+        )
 
 
 def test_a_leaky_protocol_is_a_leak_by_its_name(data_dir, tmp_path):

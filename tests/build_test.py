@@ -59,7 +59,9 @@ def test_a_second_run_reuses_what_exists_and_says_so(built, capsys):
     before = {p: p.stat().st_mtime_ns for p in folder(built).iterdir()}
     build.main(['build', 'datasets/ravdess', f'--data_dir={built}'])
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == 'ravdess (log_mel) is already built, nothing to do; --overwrite builds it again'
+    assert (
+        out[0] == 'ravdess (log_mel) is already built, nothing to do; --overwrite builds it again'
+    )
     assert out[1] == f'ravdess (log_mel): 10 utterances in {folder(built)}'
     assert {p: p.stat().st_mtime_ns for p in folder(built).iterdir()} == before
 
@@ -79,7 +81,9 @@ def test_a_run_killed_while_overwriting_is_repaired(built, capsys):
     os.replace(folder(built), folder(built).with_name('replaced.1.1.0'))
     run(f'--data_dir={built}')
     assert 'is already built' in capsys.readouterr().out
-    shutil.copytree(folder(built), folder(built).with_name('replaced.1.1.0'))  # killed a moment later
+    shutil.copytree(
+        folder(built), folder(built).with_name('replaced.1.1.0')
+    )  # killed a moment later
     run(f'--data_dir={built}')
     assert [p.name for p in folder(built).parent.iterdir()] == ['1.1.0']
     assert len(fingerprint(built)) == 64
@@ -116,12 +120,20 @@ def test_configs_and_tolerance_are_flags(tmp_path, capsys, monkeypatch):
     run(f'--data_dir={tmp_path}', '--config=waveform', '--tolerance=0.1', manual_dir=copy)
     out = capsys.readouterr().out
     assert '03-01-02-01-01-01-01.wav (is empty (0 bytes); copy or download it again)' in out
-    assert out.splitlines()[-1] == f'ravdess (waveform): 10 utterances in {folder(tmp_path, "waveform")}'
+    assert (
+        out.splitlines()[-1]
+        == f'ravdess (waveform): 10 utterances in {folder(tmp_path, "waveform")}'
+    )
 
 
 @pytest.mark.parametrize(
     'name',
-    ['ravdess', 'datasets/ravdess', str(ROOT / 'datasets' / 'ravdess'), 'datasets/ravdess/ravdess_dataset_builder.py'],
+    [
+        'ravdess',
+        'datasets/ravdess',
+        str(ROOT / 'datasets' / 'ravdess'),
+        'datasets/ravdess/ravdess_dataset_builder.py',
+    ],
 )
 def test_a_dataset_is_named_in_any_of_the_usual_ways(name, monkeypatch, tmp_path):
     expected = ROOT / 'datasets' / 'ravdess' / 'ravdess_dataset_builder.py'
@@ -137,12 +149,21 @@ def test_a_dataset_is_named_in_any_of_the_usual_ways(name, monkeypatch, tmp_path
     'flags, message',
     [
         (['datasets/ravdes'], "dataset 'datasets/ravdes' is not there; .*ravdess"),
-        (['ravdess', '--config=logmel'], '--config=logmel is unknown to ravdess; did you mean log_mel'),
+        (
+            ['ravdess', '--config=logmel'],
+            '--config=logmel is unknown to ravdess; did you mean log_mel',
+        ),
         (['ravdess', '--config_idx=99'], '--config_idx must be 0 to'),
-        (['ravdess', '--manul_dir=x'], 'unrecognized arguments: --manul_dir=x; did you mean --manual_dir'),
+        (
+            ['ravdess', '--manul_dir=x'],
+            'unrecognized arguments: --manul_dir=x; did you mean --manual_dir',
+        ),
         (['ravdess', '--tolerance=lots'], 'argument --tolerance'),
         (['ravdess', '--tolerance=2', f'--manual_dir={DUMMY}'], 'is not a share'),
-        (['ravdess', f'--manual_dir={DUMMY}', '--data_dir=/proc/nowhere'], '/proc/nowhere.*cannot be used .No such file'),
+        (
+            ['ravdess', f'--manual_dir={DUMMY}', '--data_dir=/proc/nowhere'],
+            '/proc/nowhere.*cannot be used .No such file',
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(flags, message, tmp_path, monkeypatch):
@@ -158,7 +179,8 @@ def test_a_builder_that_cannot_be_imported_says_why(tmp_path):
     script.parent.mkdir()
     script.write_text('import a_module_that_is_not_there\n')
     with pytest.raises(
-        InputError, match=r"lame_dataset_builder\.py cannot be imported .*No module named 'a_module_that"
+        InputError,
+        match=r"lame_dataset_builder\.py cannot be imported .*No module named 'a_module_that",
     ):
         build.main(['build', str(script.parent), f'--data_dir={tmp_path}'])
 
@@ -172,16 +194,26 @@ def test_the_command_line_ends_with_one_line_and_a_code(tmp_path):
     good = python_m('datasets/ravdess', f'--manual_dir={DUMMY}', f'--data_dir={tmp_path}')
     assert good.returncode == 0, good.stderr
     assert good.stdout.splitlines()[-1].startswith('ravdess (log_mel): 10 utterances in ')
-    bad = python_m('datasets/ravdess', '--manual_dir=/nowhere', f'--data_dir={tmp_path}', '--config=native')
+    bad = python_m(
+        'datasets/ravdess', '--manual_dir=/nowhere', f'--data_dir={tmp_path}', '--config=native'
+    )
     assert bad.returncode == 2
-    assert bad.stderr.startswith('error: --manual_dir=/nowhere does not exist') and bad.stderr.count('\n') == 1
+    assert (
+        bad.stderr.startswith('error: --manual_dir=/nowhere does not exist')
+        and bad.stderr.count('\n') == 1
+    )
     asked = python_m('--help')
     assert asked.returncode == 0
     assert '--manual_dir' in asked.stdout and '--tolerance' in asked.stdout
 
 
 def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path):
-    limited = ['sh', '-c', 'ulimit -f 16 && exec "$@"', 'sh']  # at most 16 KiB a file; the shard is larger
+    limited = [
+        'sh',
+        '-c',
+        'ulimit -f 16 && exec "$@"',
+        'sh',
+    ]  # at most 16 KiB a file; the shard is larger
     done = python_m('ravdess', f'--manual_dir={DUMMY}', f'--data_dir={tmp_path}', before=limited)
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith(f'error: {folder(tmp_path)}')
@@ -197,7 +229,11 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path):
 def test_what_the_disk_refuses_is_told_apart(code, advice, kind, tmp_path, monkeypatch):
     def refuse(self, *_, **__):
         words = os.strerror(code)
-        raise OSError(code, words, str(tmp_path / 'x')) if kind is OSError else RuntimeError(f'open: {words}')
+        raise (
+            OSError(code, words, str(tmp_path / 'x'))
+            if kind is OSError
+            else RuntimeError(f'open: {words}')
+        )
 
     monkeypatch.setattr(builder.CorpusBuilder, '_download_and_prepare', refuse)
     with pytest.raises(InputError, match=f'{tmp_path}.*{os.strerror(code)}.*{advice}') as e:
@@ -233,12 +269,18 @@ def test_two_builds_at_once_are_one(tmp_path):
     )
     command = [sys.executable, '-c', hold, str(folder(tmp_path))]
     stale = folder(tmp_path).with_name('incomplete.ABCDEF_1.1.0')
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as first:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as first:
         assert first.stdout.readline() == b'held\n'
         stale.mkdir(parents=True)  # what the first is at work in
-        with pytest.raises(InputError, match=f'in use by another process .build, process {first.pid} on '):
+        with pytest.raises(
+            InputError, match=f'in use by another process .build, process {first.pid} on '
+        ):
             run(f'--data_dir={tmp_path}')
-        with pytest.raises(InputError, match=f'in use by another process .build, process {first.pid} on '):
+        with pytest.raises(
+            InputError, match=f'in use by another process .build, process {first.pid} on '
+        ):
             cls = build.builder_class(build.script('ravdess'))
             cls(data_dir=tmp_path).download_and_prepare()
         assert stale.exists()
@@ -262,7 +304,12 @@ def test_no_temporary_folder_is_left(tmp_path, monkeypatch):
 def test_damaged_tables_of_a_build_are_named_and_overwritten(name, damage, built):
     path = folder(built) / name
     content = path.read_bytes()
-    damaged = {'cut': content[:-4], 'empty': b'', 'garbled': content[:9] + b'\xff{' + content[11:], 'list': b'[1]'}
+    damaged = {
+        'cut': content[:-4],
+        'empty': b'',
+        'garbled': content[:9] + b'\xff{' + content[11:],
+        'list': b'[1]',
+    }
     path.write_bytes(damaged[damage])
     with pytest.raises(InputError, match=rf'{name} (is damaged|holds no).*--overwrite') as e:
         run(f'--data_dir={built}')
@@ -275,7 +322,11 @@ def own(folder: pathlib.Path, seed: int, name: str = 'x') -> pathlib.Path:
     """A folder of two sounds whose names and sizes are the same for every seed."""
     for emotion in ('happy', 'sad'):
         (folder / emotion).mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng([seed, len(emotion)]).integers(-9000, 9000, 60_000).astype(np.int16)
+        noise = (
+            np.random.default_rng([seed, len(emotion)])
+            .integers(-9000, 9000, 60_000)
+            .astype(np.int16)
+        )
         soundfile.write(folder / emotion / f'{name}.wav', noise, 16000)
     return folder
 
@@ -290,7 +341,9 @@ def test_a_build_does_not_answer_for_another_source(tmp_path, capsys):
     voices(tmp_path, one)
     voices(tmp_path, one)
     assert 'already built' in capsys.readouterr().out
-    with pytest.raises(InputError, match=f'from {one} .2 files., not from {two} .*--overwrite.*--name') as e:
+    with pytest.raises(
+        InputError, match=f'from {one} .2 files., not from {two} .*--overwrite.*--name'
+    ) as e:
         voices(tmp_path, two)
     assert '\n' not in str(e.value)
     voices(tmp_path, two, '--overwrite')
@@ -328,18 +381,32 @@ def test_a_build_without_a_note_of_its_source_says_so(built, capsys):
 def test_stock_tfds_build_gives_the_same_content(tmp_path):
     """`tfds build datasets/ravdess`, the executable beside this Python, for all configs."""
     tfds = pathlib.Path(sys.executable).with_name('tfds')
-    command = [tfds, 'build', 'datasets/ravdess', f'--manual_dir={DUMMY}', f'--data_dir={tmp_path / "stock"}']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=ROOT) if tfds.exists() else None
+    command = [
+        tfds,
+        'build',
+        'datasets/ravdess',
+        f'--manual_dir={DUMMY}',
+        f'--data_dir={tmp_path / "stock"}',
+    ]
+    done = (
+        subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=ROOT)
+        if tfds.exists()
+        else None
+    )
     if done is None or (done.returncode and 'No module named' in done.stderr):
         pytest.fail("stock `tfds build` needs its extra: pip install -e '.[tfds]'")
     assert done.returncode == 0, done.stderr
     for config in ('log_mel', 'waveform', 'native', 'mfcc_curve', 'vsr_spectrogram'):
         run(f'--data_dir={tmp_path / "ours"}', f'--config={config}')
         assert list(folder(tmp_path / 'stock', config).glob('*.array_record*'))
-        assert fingerprint(tmp_path / 'stock', config) == fingerprint(tmp_path / 'ours', config), config
+        assert fingerprint(tmp_path / 'stock', config) == fingerprint(tmp_path / 'ours', config), (
+            config
+        )
 
 
 @pytest.mark.skipif(importlib.util.find_spec('apache_beam') is not None, reason='Beam is here')
 def test_beam_that_is_not_installed_is_named(tmp_path):
-    done = python_m('datasets/ravdess', f'--data_dir={tmp_path}', '--beam_pipeline_options=runner=DirectRunner')
+    done = python_m(
+        'datasets/ravdess', f'--data_dir={tmp_path}', '--beam_pipeline_options=runner=DirectRunner'
+    )
     assert done.returncode == 2 and 'needs Apache Beam' in done.stderr

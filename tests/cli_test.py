@@ -44,7 +44,10 @@ def test_each_cause_has_its_own_advice(code, advice):
     caused.__cause__ = error
     assert os_error_code(caused) == code
     assert os_error_code(ValueError(f"Failed to open [os_error_code='{code}']")) == code
-    with pytest.raises(InputError, match=rf'x cannot be written .*{advice}.*same command again'), writing('x'):
+    with (
+        pytest.raises(InputError, match=rf'x cannot be written .*{advice}.*same command again'),
+        writing('x'),
+    ):
         raise error
 
 
@@ -61,7 +64,12 @@ def test_an_error_of_the_system_is_one_line_and_one_of_ours_a_traceback():
     assert done.stderr == (
         'error: /nowhere/file: No such file or directory; check the path, then give the same command again\n'
     )
-    for ours in ('None.x', '{}["a"]', 'raise OSError("a library of ours")', 'raise ValueError("a")'):
+    for ours in (
+        'None.x',
+        '{}["a"]',
+        'raise OSError("a library of ours")',
+        'raise ValueError("a")',
+    ):
         done = through_the_door(ours)
         assert done.returncode == 1 and 'Traceback' in done.stderr, ours
 
@@ -93,13 +101,17 @@ def test_a_reader_that_has_ended_is_no_error():
 
 
 @pytest.mark.parametrize(
-    'verb', ['main', 'train', 'evaluate', 'predict', 'build', 'eda', 'audit', 'weights', 'reproduce']
+    'verb',
+    ['main', 'train', 'evaluate', 'predict', 'build', 'eda', 'audit', 'weights', 'reproduce'],
 )
 def test_every_command_has_debug(verb):
     """Also build, whose flags TFDS parses."""
     wrong = {'main': [], 'train': [], 'build': ['nosuch']}.get(verb, ['--nosuch'])
     done = subprocess.run(
-        [sys.executable, '-m', f'ser_jax.{verb}', *wrong, '--debug'], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, '-m', f'ser_jax.{verb}', *wrong, '--debug'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert 'Traceback' in done.stderr and 'error: ' in done.stderr.splitlines()[-1]

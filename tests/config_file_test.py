@@ -33,7 +33,9 @@ def get_config():
 def parsed(monkeypatch, path, *argv) -> ConfigDict:
     """The config of a command line, as `main` has it."""
     known = flags.FlagValues()
-    monkeypatch.setattr(config_file, 'flags', SimpleNamespace(FLAGS=known, ArgumentParser=flags.ArgumentParser))
+    monkeypatch.setattr(
+        config_file, 'flags', SimpleNamespace(FLAGS=known, ArgumentParser=flags.ArgumentParser)
+    )
     monkeypatch.setattr(sys, 'argv', ['main', f'--config={path}', *argv])
     config_flags.DEFINE_config_file('config', None, '', known, lock_config=True)
     config_file.guard(known['config'])
@@ -62,7 +64,10 @@ def file(tmp_path):
         ('import no_such_module', 'line 7: ModuleNotFoundError'),
         ("open('/no/such')", 'line 7: FileNotFoundError'),
         ('c = c ==', 'line 7: SyntaxError: invalid syntax'),
-        ('c.optim.lerning_rate = 1.0', "no key 'optim.lerning_rate'; did you mean 'optim.learning_rate'"),
+        (
+            'c.optim.lerning_rate = 1.0',
+            "no key 'optim.lerning_rate'; did you mean 'optim.learning_rate'",
+        ),
         ('c.trian = 3', "no key 'trian'; did you mean 'train'"),
         ('return None', 'returns NoneType; expected'),
         ('return c.train', "returns no section 'augment'"),
@@ -83,7 +88,9 @@ def test_an_error_in_what_a_config_file_calls_has_the_line_of_the_call(file):
 
 @pytest.mark.parametrize('path', ['none.py', 'configs', 'README.md', ''])
 def test_what_is_no_config_file_is_said(path):
-    with pytest.raises(InputError, match=r'cannot be loaded; expected a Python file with get_config'):
+    with pytest.raises(
+        InputError, match=r'cannot be loaded; expected a Python file with get_config'
+    ):
         config_file.load(path)
 
 
@@ -93,7 +100,11 @@ ALONE = [k for k in KNOBS if len(difflib.get_close_matches(k, KNOBS, cutoff=0.88
 
 
 @settings(max_examples=80)
-@given(knob=st.sampled_from(ALONE), place=st.integers(0, 40), what=st.sampled_from(['drop', 'swap', 'double']))
+@given(
+    knob=st.sampled_from(ALONE),
+    place=st.integers(0, 40),
+    what=st.sampled_from(['drop', 'swap', 'double']),
+)
 def test_a_slip_in_a_knob_names_that_knob(knob, place, what):
     """Any letter left out, doubled or exchanged with the next, in the section or in the knob."""
     i = place % (len(knob) - 1)
@@ -131,7 +142,9 @@ def test_a_slip_in_a_knob_names_that_knob(knob, place, what):
     ],
 )
 def test_an_override_that_cannot_be_names_the_knob_or_the_kind(monkeypatch, file, override, says):
-    with pytest.raises(InputError, match=rf'--config\.{override.partition("=")[0]}.*{says}') as error:
+    with pytest.raises(
+        InputError, match=rf'--config\.{override.partition("=")[0]}.*{says}'
+    ) as error:
         parsed(monkeypatch, file, f'--config.{override}')
     assert '\n' not in str(error.value)
 
@@ -142,9 +155,17 @@ def test_overrides_of_every_kind_are_set(monkeypatch, file):
         '--config.members.seeds=3,4', '--config.data.corpora=tess, savee', '--config.optim.plateau=0.5,3,0',
         '--config.data.emotions=happy,sad', '--config.model.hidden=9', '--config.data.dir=/x',
     )  # fmt: skip
-    assert config.train.epochs == 7 and config.optim.learning_rate == 1.0 and not config.train.tensorboard
+    assert (
+        config.train.epochs == 7
+        and config.optim.learning_rate == 1.0
+        and not config.train.tensorboard
+    )
     assert config.members.seeds == (3, 4) and config.data.corpora == ('tess', 'savee')
-    assert config.data.emotions == ('happy', 'sad') and config.model.hidden == 9 and config.data.dir == '/x'
+    assert (
+        config.data.emotions == ('happy', 'sad')
+        and config.model.hidden == 9
+        and config.data.dir == '/x'
+    )
     assert config.optim.plateau == (0.5, 3, 0)
 
 

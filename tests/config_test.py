@@ -24,7 +24,9 @@ def changed(name: str, value):
 def test_numbers_and_words_from_a_list_are_never_free():
     """A knob that is neither a switch, a name nor a list of names has a range or choices."""
     free = {n for n, k in KNOBS.items() if n not in RANGED and not k.choices}
-    assert all(isinstance(KNOBS[n].default, (bool, str)) or _is_words(KNOBS[n].default) for n in free), free
+    assert all(
+        isinstance(KNOBS[n].default, (bool, str)) or _is_words(KNOBS[n].default) for n in free
+    ), free
 
 
 def _is_words(value) -> bool:
@@ -38,7 +40,9 @@ def test_the_defaults_are_allowed():
 @pytest.mark.parametrize('name', [*RANGED, *MODEL])
 def test_numbers_out_of_range_are_refused(name):
     knob = (RANGED | MODEL)[name]
-    like = (lambda x: (x,) * (knob.entries or 1)) if isinstance(knob.default, tuple) else (lambda x: x)
+    like = (
+        (lambda x: (x,) * (knob.entries or 1)) if isinstance(knob.default, tuple) else (lambda x: x)
+    )
     wrong = [math.nan, math.inf, -math.inf]
     wrong += [] if knob.least is None else [knob.least - 1, knob.least - 1e-6]
     wrong += [] if knob.most is None else [knob.most + 1]
@@ -54,7 +58,9 @@ def test_unknown_words_are_refused_with_the_known_ones(name):
     for word in KNOBS[name].choices:
         if name != 'optim.name':  # which goes with weight_decay
             config.check_ranges(changed(name, word))
-    with pytest.raises(InputError, match=f"{name}='other' is not known; known are {', '.join(KNOBS[name].choices)}"):
+    with pytest.raises(
+        InputError, match=f"{name}='other' is not known; known are {', '.join(KNOBS[name].choices)}"
+    ):
         config.check_ranges(changed(name, 'other'))
 
 
@@ -82,9 +88,15 @@ def test_values_that_contradict_are_refused(name, value, says):
 @pytest.mark.parametrize(
     'changes, says',
     [
-        ({'band_masks': 1, 'band_mask': 65}, 'augment.band_mask=65 cannot be with 64 bands.* expected at most 64'),
+        (
+            {'band_masks': 1, 'band_mask': 65},
+            'augment.band_mask=65 cannot be with 64 bands.* expected at most 64',
+        ),
         ({'band_shift': 64}, 'augment.band_shift=64 cannot be with 64 bands.* expected at most 63'),
-        ({'time_masks': 1, 'time_mask_s': 5.0}, 'augment.time_mask_s=5.0 cannot be .* windows of 0.8 s; expected at most 0.8'),
+        (
+            {'time_masks': 1, 'time_mask_s': 5.0},
+            'augment.time_mask_s=5.0 cannot be .* windows of 0.8 s; expected at most 0.8',
+        ),
     ],
 )
 def test_masks_fit_into_what_they_mask(config, changes, says):

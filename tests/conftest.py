@@ -33,9 +33,15 @@ def tone(speaker: int, emotion: int, take: int) -> np.ndarray:
     random = np.random.default_rng([speaker, emotion, take])
     seconds = random.uniform(0.6, 1.2)
     t = np.arange(int(seconds * 16000)) / 16000
-    pitch = (200, 500, 1100, 2300)[emotion] * (1 + 0.02 * speaker) * (1 + 0.05 * np.sin(2 * np.pi * 5 * t))
+    pitch = (
+        (200, 500, 1100, 2300)[emotion]
+        * (1 + 0.02 * speaker)
+        * (1 + 0.05 * np.sin(2 * np.pi * 5 * t))
+    )
     phase = 2 * np.pi * np.cumsum(pitch) / 16000
-    voice = np.sin(phase) + 0.1 * speaker * np.sin(2 * phase) + 0.05 * random.standard_normal(len(t))
+    voice = (
+        np.sin(phase) + 0.1 * speaker * np.sin(2 * phase) + 0.05 * random.standard_normal(len(t))
+    )
     return (0.2 * voice / np.abs(voice).max()).astype(np.float32)
 
 

@@ -39,7 +39,9 @@ def of_both(config, both):
 def test_a_corpus_brings_its_facts(both):
     opened = utterances.open_corpora(('other',), str(both))
     assert opened.facts[0].emotions == WORDS and opened.facts[0].name == 'other'
-    assert set(opened.rate_hz) == {16000} and not opened.clipped.any() and (opened.level_db < 0).all()
+    assert (
+        set(opened.rate_hz) == {16000} and not opened.clipped.any() and (opened.level_db < 0).all()
+    )
     np.testing.assert_allclose(opened.seconds, opened.length / 100, atol=0.02)
 
 
@@ -57,7 +59,9 @@ def test_a_run_over_several_corpora_masks_what_one_of_them_cannot_show(of_both, 
         assert not any(r[f'p_{e}'] for e in barred) and r['predicted'] not in barred
     folds = json.loads((tmp_path / 'run' / 'folds.json').read_text())['members']
     for sides in folds.values():  # every side hears both corpora
-        assert all({i.split('/')[0] for i in sides[side]} == {'synthetic', 'other'} for side in sides)
+        assert all(
+            {i.split('/')[0] for i in sides[side]} == {'synthetic', 'other'} for side in sides
+        )
 
 
 def test_a_stranger_s_recording_may_show_whatever_the_run_knows(of_both, tmp_path):
@@ -67,10 +71,14 @@ def test_a_stranger_s_recording_may_show_whatever_the_run_knows(of_both, tmp_pat
     train.train(of_both, tmp_path / 'run')
     trained = open_trained(tmp_path / 'run')
     rows = evaluate.evaluate([trained], say=lambda line: None).to_pylist()
-    assert {r['corpus'] for r in rows} == {'synthetic', 'other'} and {r['protocol'] for r in rows} == {'speakers_k'}
+    assert {r['corpus'] for r in rows} == {'synthetic', 'other'} and {
+        r['protocol'] for r in rows
+    } == {'speakers_k'}
     assert all(r[f'p_{e}'] > 0 for r in rows for e in trained.emotions)
     of_both.data.supported = 'all'
-    with pytest.raises(Exception, match=r"data.supported='all' is not known; known are run, corpus"):
+    with pytest.raises(
+        Exception, match=r"data.supported='all' is not known; known are run, corpus"
+    ):
         assemble.open_run(of_both)
 
 
@@ -83,12 +91,16 @@ def test_merges_and_valence_reach_labels_and_support(of_both):
     run = assemble.open_run(of_both)
     assert run.emotions == ('negative', 'positive')  # by name: words that are not ours
     other = run.utterances.names.index('other')
-    assert 'excited' not in run.utterances.label[run.utterances.corpus == other]  # of unknown valence: left out
+    assert (
+        'excited' not in run.utterances.label[run.utterances.corpus == other]
+    )  # of unknown valence: left out
 
 
 def test_an_emotion_nobody_holds_cannot_be_asked_for(of_both):
     of_both.data.emotions = ('happy', 'trusting')
-    with pytest.raises(Exception, match=r'data.emotions names trusting, of which synthetic, other hold no example'):
+    with pytest.raises(
+        Exception, match=r'data.emotions names trusting, of which synthetic, other hold no example'
+    ):
         assemble.open_run(of_both)
     of_both.data.corpora = ('synthetic', 'synthetic')
     with pytest.raises(Exception, match='names synthetic twice'):
@@ -112,7 +124,9 @@ def test_what_was_learnt_under_another_name_is_not_scored(config, data_dir, both
     config.members.only, config.train.epochs = (0,), 1
     train.train(config, tmp_path / 'run')
     said = []
-    rows = evaluate.evaluate([open_trained(tmp_path / 'run')], ['copied'], say=said.append).to_pylist()
+    rows = evaluate.evaluate(
+        [open_trained(tmp_path / 'run')], ['copied'], say=said.append
+    ).to_pylist()
     assert {r['speaker'] for r in rows if r['protocol'] == 'cross_corpus'} == {'copied_5'}
     assert any('may have learnt' in s for s in said)
 
@@ -122,13 +136,27 @@ def test_another_corpus_is_scored_on_the_words_both_know(config, both, tmp_path,
     config.members.only, config.data.supported = (0,), supported
     train.train(config, tmp_path / 'run')
     said = []
-    rows = evaluate.evaluate([open_trained(tmp_path / 'run')], ['other'], say=said.append).to_pylist()
+    rows = evaluate.evaluate(
+        [open_trained(tmp_path / 'run')], ['other'], say=said.append
+    ).to_pylist()
     crossed = [r for r in rows if r['protocol'].startswith('cross_corpus')]
-    assert {r['emotion'] for r in crossed} == {'neutral', 'happy'} and any('does not know boredom' in s for s in said)
-    answers = {'neutral', 'happy'} if supported == 'corpus' else {'neutral', 'happy', 'sad', 'angry'}
-    assert all((r[f'p_{e}'] > 0) == (e in answers) for r in crossed for e in ('neutral', 'happy', 'sad', 'angry'))
-    assert {r['protocol'] for r in rows if r not in crossed} == {'speakers_k'}  # where all its corpora show all of it
-    assert {r['protocol'] for r in crossed} == {'cross_corpus' + ', corpus known' * (supported == 'corpus')}
+    assert {r['emotion'] for r in crossed} == {'neutral', 'happy'} and any(
+        'does not know boredom' in s for s in said
+    )
+    answers = (
+        {'neutral', 'happy'} if supported == 'corpus' else {'neutral', 'happy', 'sad', 'angry'}
+    )
+    assert all(
+        (r[f'p_{e}'] > 0) == (e in answers)
+        for r in crossed
+        for e in ('neutral', 'happy', 'sad', 'angry')
+    )
+    assert {r['protocol'] for r in rows if r not in crossed} == {
+        'speakers_k'
+    }  # where all its corpora show all of it
+    assert {r['protocol'] for r in crossed} == {
+        'cross_corpus' + ', corpus known' * (supported == 'corpus')
+    }
 
 
 @pytest.mark.parametrize('supported', ['run', 'corpus'])
@@ -147,8 +175,13 @@ def test_a_class_that_was_never_trained_is_never_answered(config, both, tmp_path
         Partial(config='log_mel', data_dir=both).download_and_prepare()
     config.data.corpora = ('partial',)
     config.members.only, config.data.supported = (0,), supported
-    config.data.emotions, config.data.unsupported = ('neutral', 'happy', 'sad', 'boredom'), ('boredom',)
+    config.data.emotions, config.data.unsupported = (
+        ('neutral', 'happy', 'sad', 'boredom'),
+        ('boredom',),
+    )
     train.train(config, tmp_path / 'run')
-    rows = evaluate.evaluate([open_trained(tmp_path / 'run')], ['other'], say=lambda line: None).to_pylist()
+    rows = evaluate.evaluate(
+        [open_trained(tmp_path / 'run')], ['other'], say=lambda line: None
+    ).to_pylist()
     assert {r['corpus'] for r in rows} == {'partial', 'other'}
     assert not any(r['p_boredom'] for r in rows)

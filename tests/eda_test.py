@@ -35,10 +35,20 @@ class MixedBuilder(builder.CorpusBuilder, skip_registration=True):
             for e in range(4):
                 double = e == 3 or s == 2
                 read = lambda s=s, e=e, d=double: (
-                    (np.stack([np.repeat(tone(s, e, 9), 2)] * 2, 1), 32000) if d else (tone(s, e, 9), 16000)
+                    (np.stack([np.repeat(tone(s, e, 9), 2)] * 2, 1), 32000)
+                    if d
+                    else (tone(s, e, 9), 16000)
                 )
                 emotion = EVIL if e == 3 else EMOTIONS[e]
-                yield Recording(f'{EVIL}{s}{e}', f'{EVIL}_{s}', emotion, emotion, read, 'here', text=f'{EVIL} x{s}')
+                yield Recording(
+                    f'{EVIL}{s}{e}',
+                    f'{EVIL}_{s}',
+                    emotion,
+                    emotion,
+                    read,
+                    'here',
+                    text=f'{EVIL} x{s}',
+                )
 
 
 class TextBuilder(builder.CorpusBuilder, skip_registration=True):
@@ -49,7 +59,16 @@ class TextBuilder(builder.CorpusBuilder, skip_registration=True):
     def recordings(self, dl_manager):
         for i in range(260):
             words = f'word{i} is {"good" if i % 2 else "bad"}'
-            yield Recording(f'{i:03}', f'words_{i}', f'class{i % 26:02}', '', None, 'here', text=words, channel='text')
+            yield Recording(
+                f'{i:03}',
+                f'words_{i}',
+                f'class{i % 26:02}',
+                '',
+                None,
+                'here',
+                text=words,
+                channel='text',
+            )
 
 
 @pytest.fixture(scope='module')
@@ -59,7 +78,12 @@ def built(data_dir, tmp_path_factory) -> Path:
     for config in ('log_mel', 'waveform'):
         shutil.copytree(data_dir / 'synthetic' / config, root / 'synthetic' / config)
     bare = type('Bare', (ToneBuilder,), {'name': 'bare', 'FIRST': 20}, skip_registration=True)
-    for cls, config in ((bare, 'log_mel'), (MixedBuilder, 'log_mel'), (MixedBuilder, 'native'), (TextBuilder, 'text')):
+    for cls, config in (
+        (bare, 'log_mel'),
+        (MixedBuilder, 'log_mel'),
+        (MixedBuilder, 'native'),
+        (TextBuilder, 'text'),
+    ):
         cls(config=config, data_dir=root).download_and_prepare()
     return root
 
@@ -73,12 +97,17 @@ def output(built, tmp_path_factory) -> Path:
 
 
 def rows(folder: Path, name: str) -> list[dict]:
-    return list(csv.DictReader((folder / 'tables' / f'{name}.csv').read_text(encoding='utf-8').splitlines()))
+    return list(
+        csv.DictReader((folder / 'tables' / f'{name}.csv').read_text(encoding='utf-8').splitlines())
+    )
 
 
 def test_every_figure_is_there_as_print_needs_it(output):
     expected = {f'{f}_{c}' for c in ('synthetic', 'bare', 'mixed') for f in FIGURES}
-    expected |= {f'{f}_{c}' for c in ('synthetic', 'mixed') for f in SAMPLED} | {'counts_words', 'words_words'}
+    expected |= {f'{f}_{c}' for c in ('synthetic', 'mixed') for f in SAMPLED} | {
+        'counts_words',
+        'words_words',
+    }
     expected |= {
         'counts',
         'lengths',
@@ -94,30 +123,50 @@ def test_every_figure_is_there_as_print_needs_it(output):
             assert image.info['dpi'] == pytest.approx((200, 200), abs=1), path.name
             assert image.width in (700, 1440), path.name  # a column or a page of a paper
             dark = np.asarray(image.convert('L')) < 200
-            assert dark.any() and not dark[:, 0].any() and not dark[0].any() and not dark[-1].any(), path.name  # uncut
+            assert (
+                dark.any() and not dark[:, 0].any() and not dark[0].any() and not dark[-1].any()
+            ), path.name  # uncut
 
 
 def test_every_table_is_there_and_quantiles_equal_numpys(output, built):
     assert {p.stem for p in (output / 'tables').iterdir()} == set(TABLES)
     double = [e == 3 or s == 2 for s in range(3) for e in range(4)]
     length = np.array([len(tone(s, e, 9)) for s in range(3) for e in range(4)])
-    mixed = [r for r in rows(output, 'quantiles') if r['corpus'] == 'mixed' and r['emotion'] == 'all']
+    mixed = [
+        r for r in rows(output, 'quantiles') if r['corpus'] == 'mixed' and r['emotion'] == 'all'
+    ]
     at = [float(r['quantile']) for r in mixed]
     for column, expected in (
         ('seconds', length / 16000),
         ('samples_at_16_khz', length),
         ('samples_as_recorded', length * (1 + np.array(double))),
     ):
-        np.testing.assert_allclose([float(r[column]) for r in mixed], np.quantile(expected, at), rtol=1e-6)
+        np.testing.assert_allclose(
+            [float(r[column]) for r in mixed], np.quantile(expected, at), rtol=1e-6
+        )
     np.testing.assert_array_equal(
-        [int(r['rate_hz']) for r in mixed], np.quantile(np.where(double, 32000, 16000), at, method='lower')
+        [int(r['rate_hz']) for r in mixed],
+        np.quantile(np.where(double, 32000, 16000), at, method='lower'),
     )
     assert [(r['rate_hz'], r['recordings'], r['share_at_or_above']) for r in rows(output, 'rates') if r['corpus'] == 'mixed'] == [
         ('16000', '6', '1.000000'), ('32000', '6', '0.500000'),
     ]  # fmt: skip
-    assert {r['corpus'] for r in rows(output, 'quantiles')} == {'all corpora', 'synthetic', 'bare', 'mixed'}
-    assert [r['rate_hz_covering_80'] for r in rows(output, 'corpora')] == ['16000', '16000', '16000', '']
-    assert {r['rate_hz'] for r in rows(output, 'sheets') if r['corpus'] == 'mixed'} == {'16000', '32000'}
+    assert {r['corpus'] for r in rows(output, 'quantiles')} == {
+        'all corpora',
+        'synthetic',
+        'bare',
+        'mixed',
+    }
+    assert [r['rate_hz_covering_80'] for r in rows(output, 'corpora')] == [
+        '16000',
+        '16000',
+        '16000',
+        '',
+    ]
+    assert {r['rate_hz'] for r in rows(output, 'sheets') if r['corpus'] == 'mixed'} == {
+        '16000',
+        '32000',
+    }
 
 
 def test_the_page_is_whole_and_loads_nothing(output):
@@ -143,7 +192,9 @@ def test_what_is_not_built_is_said_with_its_command(output, built):
 def test_waveform_shards_are_enough(data_dir, tmp_path):
     shutil.copytree(data_dir / 'synthetic' / 'waveform', tmp_path / 'in' / 'synthetic' / 'waveform')
     (opened,) = eda.explore(['synthetic'], tmp_path / 'out', str(tmp_path / 'in'), ['speech'])
-    assert len(opened) == 72 and {r['channel'] for r in rows(tmp_path / 'out', 'counts')} == {'speech'}
+    assert len(opened) == 72 and {r['channel'] for r in rows(tmp_path / 'out', 'counts')} == {
+        'speech'
+    }
     assert {p.stem for p in (tmp_path / 'out' / 'figures').iterdir()} == {
         f'{f}_synthetic' for f in (*FIGURES, *SAMPLED)
     } | {'frames_by_rate'}
@@ -171,7 +222,8 @@ def test_the_command_says_a_line_per_corpus_and_where_the_page_is(built, tmp_pat
     words, where = done.stdout.splitlines()
     assert words == 'words: 260 utterances · 26 emotions · 260 speakers · 260 sentences'
     assert (
-        where.startswith(f'page: {tmp_path / "a" / "b" / "eda.html"}') and (tmp_path / 'a' / 'b' / 'eda.html').exists()
+        where.startswith(f'page: {tmp_path / "a" / "b" / "eda.html"}')
+        and (tmp_path / 'a' / 'b' / 'eda.html').exists()
     )
 
 
@@ -202,5 +254,11 @@ def test_damaged_samples_are_named(data_dir, tmp_path):
     shutil.copytree(data_dir / 'synthetic', tmp_path / 'in' / 'synthetic')
     for path in (tmp_path / 'in' / 'synthetic' / 'waveform').rglob('*array_record*'):
         path.write_bytes(b'nothing' * 100)
-    done = verb('--corpora=synthetic', f'--data_dir={tmp_path / "in"}', f'--output={tmp_path / "out"}')
-    assert done.returncode == 2 and 'build it again with --overwrite' in done.stderr and done.stderr.count('\n') == 1
+    done = verb(
+        '--corpora=synthetic', f'--data_dir={tmp_path / "in"}', f'--output={tmp_path / "out"}'
+    )
+    assert (
+        done.returncode == 2
+        and 'build it again with --overwrite' in done.stderr
+        and done.stderr.count('\n') == 1
+    )

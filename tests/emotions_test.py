@@ -38,9 +38,15 @@ def test_merges_come_before_valence_and_words_without_valence_have_no_place():
     assert relabeling('emotion', ('calm:neutral',), words) == {
         'neutral': 'neutral', 'calm': 'neutral', 'sad': 'sad', 'excited': 'excited',
     }  # fmt: skip
-    assert relabeling('valence', (), words) == {'neutral': 'positive', 'calm': 'positive', 'sad': 'negative'}
+    assert relabeling('valence', (), words) == {
+        'neutral': 'positive',
+        'calm': 'positive',
+        'sad': 'negative',
+    }
     assert relabeling('valence', ('excited:happy',), words)['excited'] == 'positive'
-    assert relabeling('emotion', ('boredom:neutral',), words)['sad'] == 'sad'  # ours, though this corpus lacks it
+    assert (
+        relabeling('emotion', ('boredom:neutral',), words)['sad'] == 'sad'
+    )  # ours, though this corpus lacks it
 
 
 @pytest.mark.parametrize('merge', ['calm', 'calm:', ':neutral', 'clam:neutral'])
@@ -52,5 +58,7 @@ def test_a_merge_that_cannot_be_is_one_line(merge):
 
 
 def test_support_is_a_mask_of_corpora_and_emotions():
-    mask = emotions.supported([('happy', 'sad'), ('sad', 'boredom')], ('happy', 'sad', 'boredom', 'trusting'))
+    mask = emotions.supported(
+        [('happy', 'sad'), ('sad', 'boredom')], ('happy', 'sad', 'boredom', 'trusting')
+    )
     np.testing.assert_array_equal(mask, [[1, 1, 0, 0], [0, 1, 1, 0]])

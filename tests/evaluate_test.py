@@ -43,7 +43,10 @@ def runs(data_dir, tmp_path_factory) -> pathlib.Path:
 
 def verb(name, *flags):
     done = subprocess.run(
-        [sys.executable, '-m', f'ser_jax.{name}', *map(str, flags)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, '-m', f'ser_jax.{name}', *map(str, flags)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert 'Traceback' not in done.stderr, done.stderr
     return done
@@ -87,9 +90,13 @@ def test_no_voice_is_scored_by_a_member_that_learnt_it(runs):
     table = evaluate([trained])
     for member in set(table['member'].to_pylist()):
         speakers = {
-            s for s, m in zip(table['speaker'].to_pylist(), table['member'].to_pylist(), strict=True) if m == member
+            s
+            for s, m in zip(table['speaker'].to_pylist(), table['member'].to_pylist(), strict=True)
+            if m == member
         }
-        learnt = {i.split('/s')[1][0] for side in ('train', 'valid') for i in trained.folds[member][side]}
+        learnt = {
+            i.split('/s')[1][0] for side in ('train', 'valid') for i in trained.folds[member][side]
+        }
         assert not {s.split('_')[1] for s in speakers} & learnt
 
 
@@ -97,14 +104,20 @@ def test_no_voice_is_scored_by_a_member_that_learnt_it(runs):
 def test_listening_to_the_file_says_what_evaluation_said(runs, tmp_path, name):
     """Train and serve see the same features, trimmed and normalized alike, from log-mel and from waveform shards."""
     trained = open_trained(runs / name)
-    rows = [r for r in evaluate([trained]).to_pylist() if r['member'] == 'fold0_seed0' and r['modality'] == 'audio'][:5]
+    rows = [
+        r
+        for r in evaluate([trained]).to_pylist()
+        if r['member'] == 'fold0_seed0' and r['modality'] == 'audio'
+    ][:5]
     listener = Predictor(trained, 'fold0_seed0')
     for row in rows:
         s, emotion, take = row['id'].split('_')
         samples = tone(int(s[1:]), EMOTIONS.index(emotion), int(take))
         sf.write(tmp_path / 'x.wav', samples, 16000, subtype='FLOAT')
         heard = predict_file(listener, tmp_path / 'x.wav')
-        np.testing.assert_allclose(heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=0.02)
+        np.testing.assert_allclose(
+            heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=0.02
+        )
 
 
 def test_a_long_recording_has_a_track_and_its_mean_is_the_answer(runs):
@@ -115,7 +128,9 @@ def test_a_long_recording_has_a_track_and_its_mean_is_the_answer(runs):
     assert heard.windows[0][0] == 0 and abs(heard.windows[-1][1] - len(samples) / 16000) < 0.05
     starts = [w[0] for w in heard.windows]
     assert starts == sorted(starts)
-    np.testing.assert_allclose(heard.probabilities, np.mean([w[2] for w in heard.windows], 0), atol=0.02)
+    np.testing.assert_allclose(
+        heard.probabilities, np.mean([w[2] for w in heard.windows], 0), atol=0.02
+    )
 
 
 def test_fusion_reads_a_text_when_there_is_one(runs):
@@ -147,13 +162,20 @@ def recordings(tmp_path_factory) -> pathlib.Path:
 
 
 def test_whatever_users_have_is_heard_or_named(runs, recordings, tmp_path):
-    done = verb('predict', f'--run={runs / "conv_bilstm"}', f'--output={tmp_path / "answers.json"}', recordings)
+    done = verb(
+        'predict',
+        f'--run={runs / "conv_bilstm"}',
+        f'--output={tmp_path / "answers.json"}',
+        recordings,
+    )
     assert done.returncode == 1  # three cannot be heard, and that is said
     errors = [line for line in done.stderr.splitlines() if line.startswith('error:')]
     assert len(errors) == 4 and '3 of 10' in errors[-1]
     for name in ('silence.wav', 'empty.wav', 'letter.wav'):
         assert any(name in e for e in errors), name
-    answers = {pathlib.Path(a['file']).name: a for a in json.loads((tmp_path / 'answers.json').read_text())}
+    answers = {
+        pathlib.Path(a['file']).name: a for a in json.loads((tmp_path / 'answers.json').read_text())
+    }
     assert sorted(answers) == [
         'blink.wav',
         'long.flac',
@@ -236,8 +258,12 @@ def test_one_broken_run_does_not_stop_the_others(runs, tmp_path):
         shutil.copytree(runs / 'conv_bilstm', tmp_path / 'runs' / name)
     shutil.rmtree(tmp_path / 'runs' / 'b' / 'best')
     done = verb('evaluate', f'--runs={tmp_path}/runs/*', f'--output={tmp_path}')
-    assert done.returncode == 1 and 'left out' in done.stderr and 'no finished member' in done.stderr
-    assert {s.run for s in scores_by(pq.read_table(tmp_path / 'predictions.parquet'))} == {str(tmp_path / 'runs' / 'a')}
+    assert (
+        done.returncode == 1 and 'left out' in done.stderr and 'no finished member' in done.stderr
+    )
+    assert {s.run for s in scores_by(pq.read_table(tmp_path / 'predictions.parquet'))} == {
+        str(tmp_path / 'runs' / 'a')
+    }
 
 
 def test_a_damaged_kept_model_is_named(runs, tmp_path):

@@ -30,7 +30,10 @@ def built(data_dir):
 
 def seed_config(config, source: str) -> ConfigDict:
     """The small config on a published front end, as its network wants it."""
-    config.features.source, config.features.normalize = source, 'none' if source == 'mfcc_curve' else 'train'
+    config.features.source, config.features.normalize = (
+        source,
+        'none' if source == 'mfcc_curve' else 'train',
+    )
     arguments = {k: v for k, v in NETWORKS[source].items() if k != 'bands'}
     config.model = ConfigDict(arguments)
     config.members.only, config.train.epochs = (0,), 2
@@ -64,13 +67,18 @@ def test_a_network_trains_is_scored_and_hears_a_file_alike(config, built, source
     row = rows['s0_happy_1']
     soundfile.write(tmp_path / 'tone.wav', tone(0, 1, 1), 16000, subtype='FLOAT')
     heard = predict.predict_file(listener, tmp_path / 'tone.wav')
-    np.testing.assert_allclose(heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=2e-3)
+    np.testing.assert_allclose(
+        heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=2e-3
+    )
 
 
 def test_augmentation_of_decibels_is_refused_where_there_are_none(config, built):
     config = seed_config(config, 'mfcc_curve')
     config.augment.gain_db = 3.0
-    with pytest.raises(InputError, match=r'augment.gain_db needs features in decibels, which these are not; set it to 0'):
+    with pytest.raises(
+        InputError,
+        match=r'augment.gain_db needs features in decibels, which these are not; set it to 0',
+    ):
         assemble.open_run(config)
     config.augment.gain_db, config.features.trim_db = 0.0, 40.0
     with pytest.raises(InputError, match='only log_mel and waveform are trimmed'):
@@ -81,7 +89,11 @@ def test_every_front_end_has_a_layout_and_a_name_of_its_own():
     assert len(set(front_ends.SOURCES)) == len(front_ends.SOURCES) == 9
     for source in front_ends.SOURCES:
         of = front_ends.layout(source)
-        samples = np.random.default_rng(0).uniform(-0.1, 0.1, 5 * front_ends.by_name(source).rate_hz).astype(np.float32)
+        samples = (
+            np.random.default_rng(0)
+            .uniform(-0.1, 0.1, 5 * front_ends.by_name(source).rate_hz)
+            .astype(np.float32)
+        )
         frames = front_ends.frames(source, samples)
         assert frames.shape[1] == of.bands and (of.steps is None or len(frames) % of.steps == 0)
         assert 0 < of.hop_s < 0.05 or of.steps == 1
@@ -92,7 +104,10 @@ def test_every_front_end_has_a_layout_and_a_name_of_its_own():
 def test_names_without_data_stay_on_the_head_and_are_never_an_answer(config, built, tmp_path):
     config = seed_config(config, 'log_mel_40')
     config.data.emotions = ('neutral', 'sad', 'boredom', 'happy', 'angry', 'trusting')
-    with pytest.raises(InputError, match=r'data.emotions names boredom, trusting, of which synthetic hold no example'):
+    with pytest.raises(
+        InputError,
+        match=r'data.emotions names boredom, trusting, of which synthetic hold no example',
+    ):
         assemble.open_run(config)
     config.data.unsupported = ('boredom', 'trusting')
     train.train(config, tmp_path / 'run')
@@ -107,13 +122,19 @@ def test_names_without_data_stay_on_the_head_and_are_never_an_answer(config, bui
 
 
 @pytest.mark.slow
-def test_a_transfer_model_is_trained_on_activations_and_hears_a_file_alike(config, built, tmp_path, monkeypatch):
+def test_a_transfer_model_is_trained_on_activations_and_hears_a_file_alike(
+    config, built, tmp_path, monkeypatch
+):
     monkeypatch.setenv('SER_JAX_ACTIVATIONS', str(tmp_path / 'activations'))
     config = seed_config(config, 'vsr_spectrogram')
     config.data.labels, config.features.normalize = 'valence', 'none'
-    config.model = ConfigDict({'name': 'transfer', 'width': 0.1, 'weights': 'random', 'dense': (8,)})
+    config.model = ConfigDict(
+        {'name': 'transfer', 'width': 0.1, 'weights': 'random', 'dense': (8,)}
+    )
     config.augment.gain_db = 3.0
-    with pytest.raises(InputError, match=r"set features.normalize='none' and the augment knobs to 0"):
+    with pytest.raises(
+        InputError, match=r"set features.normalize='none' and the augment knobs to 0"
+    ):
         assemble.open_run(config)
     config.augment.gain_db = 0.0
     run = assemble.open_run(config)
@@ -122,21 +143,30 @@ def test_a_transfer_model_is_trained_on_activations_and_hears_a_file_alike(confi
     trained = open_trained(tmp_path / 'run')
     rows = {r['id']: r for r in evaluate.evaluate([trained]).to_pylist()}
     assert {r['config'] for r in rows.values()} == {'densenet201_x0.1_random'}
-    assert len(list((tmp_path / 'activations').glob('*.npy'))) == 1  # scored on what was computed for training
+    assert (
+        len(list((tmp_path / 'activations').glob('*.npy'))) == 1
+    )  # scored on what was computed for training
     soundfile.write(tmp_path / 'tone.wav', tone(0, 1, 1), 16000, subtype='FLOAT')
     heard = predict.predict_file(predict.Predictor(trained), tmp_path / 'tone.wav')
     row = rows['s0_happy_1']
-    np.testing.assert_allclose(heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=5e-3)
+    np.testing.assert_allclose(
+        heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=5e-3
+    )
     assert predict.ranked(heard.probabilities, trained.emotions).count('%') == 1  # a verdict
 
 
-def test_weights_that_are_missing_are_asked_for_before_anything_is_written(config, built, tmp_path, monkeypatch):
+def test_weights_that_are_missing_are_asked_for_before_anything_is_written(
+    config, built, tmp_path, monkeypatch
+):
     monkeypatch.setenv('SER_JAX_WEIGHTS', str(tmp_path / 'none'))
     config = seed_config(config, 'vsr_spectrogram')
     config.features.normalize = 'none'
-    config.model = ConfigDict({'name': 'transfer', 'trunk': 'resnet50', 'trainable': ('conv5_block3',)})
+    config.model = ConfigDict(
+        {'name': 'transfer', 'trunk': 'resnet50', 'trainable': ('conv5_block3',)}
+    )
     with pytest.raises(
-        InputError, match=r'lacks the pretrained weights of resnet50.*python -m ser_jax.weights resnet50'
+        InputError,
+        match=r'lacks the pretrained weights of resnet50.*python -m ser_jax.weights resnet50',
     ):
         train.train(config, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()

@@ -14,7 +14,10 @@ from ser_jax.scoring.scores import scores_by
 
 @pytest.mark.slow
 def test_fusion_beats_both_modalities_on_unheard_voices_and_sentences(tmp_path):
-    subprocess.run([sys.executable, '-m', 'ser_jax.build', 'datasets/synthetic', f'--data_dir={tmp_path}'], check=True)
+    subprocess.run(
+        [sys.executable, '-m', 'ser_jax.build', 'datasets/synthetic', f'--data_dir={tmp_path}'],
+        check=True,
+    )
     config = get_config()
     config.data.dir = str(tmp_path)
     train.train(config, tmp_path / 'run')

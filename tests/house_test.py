@@ -10,7 +10,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted((ROOT / 'ser_jax').rglob('*.py'))
-DOCUMENTED = [*SOURCES, *(ROOT / 'datasets').glob('*/*_builder.py'), *(ROOT / 'configs').rglob('*.py')]
+DOCUMENTED = [
+    *SOURCES,
+    *(ROOT / 'datasets').glob('*/*_builder.py'),
+    *(ROOT / 'configs').rglob('*.py'),
+]
 # Who may import whom, below to above; a module of the root is a room of its own. No arrow runs back up.
 NOUNS = {
     'contract': set(),
@@ -73,7 +77,9 @@ def test_the_picture_has_no_circle():
 def test_what_never_comes_in(path):
     heavy = ('tensorflow.', 'torch.', 'keras.', 'pickle.')
     assert not [i for i in imports(path) if f'{i}.'.startswith(heavy)]
-    assert not re.search(r'(?<![.\w])eval\(|\bexec\(|allow_pickle=True|\b(TODO|FIXME)\b', path.read_text())
+    assert not re.search(
+        r'(?<![.\w])eval\(|\bexec\(|allow_pickle=True|\b(TODO|FIXME)\b', path.read_text()
+    )
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -108,23 +114,34 @@ def test_verbs_import_neither_tensorflow_nor_torch(verb):
         f'import sys, ser_jax.{verb}, tensorflow_datasets as t, ser_jax.data.utterances; t.core; '
         'sys.exit(", ".join({"tensorflow", "torch", "apache_beam"} & set(sys.modules)) or 0)'
     )
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs').rglob('*.py')), ids=lambda p: p.name)
 def test_configs_are_lab_notes(path):
     """A config imports `ser_jax.config` only, and its docstring tells command, hardware, time and score."""
-    assert imports(path) <= {'ser_jax.config.base', 'ser_jax.config.published', 'ml_collections.ConfigDict'}
+    assert imports(path) <= {
+        'ser_jax.config.base',
+        'ser_jax.config.published',
+        'ml_collections.ConfigDict',
+    }
     note = ast.get_docstring(ast.parse(path.read_text()))
     for word in ('python -m ser_jax.main', 'cores', 'min', 'UAR', 'interval'):
         assert word in note, word
 
 
-@pytest.mark.parametrize('path', sorted((ROOT / 'datasets').glob('*/*_dataset_builder.py')), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    'path', sorted((ROOT / 'datasets').glob('*/*_dataset_builder.py')), ids=lambda p: p.name
+)
 def test_datasets_follow_the_convention(path):
     """A builder imports only the corpus room (and what its corpus is made by); its folder holds what TFDS expects."""
-    assert {i.split('.')[1] for i in imports(path) if i.startswith('ser_jax')} <= {'corpora', 'emotions'}
+    assert {i.split('.')[1] for i in imports(path) if i.startswith('ser_jax')} <= {
+        'corpora',
+        'emotions',
+    }
     for name in ('README.md', 'CITATIONS.bib', 'TAGS.txt', 'checksums.tsv'):
         assert (path.parent / name).exists(), name
     assert not (ROOT / 'datasets' / '__init__.py').exists()
@@ -132,7 +149,9 @@ def test_datasets_follow_the_convention(path):
 
 
 def test_files_speak_of_the_project_alone():
-    files = subprocess.run(['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    files = subprocess.run(
+        ['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     home = str(pathlib.Path.home())
     for name in files:
         path = ROOT / name

@@ -75,9 +75,18 @@ def cluster(tmp_path):
         (bin / name).chmod(0o755)
 
     def launch(script, *flags, **variables):
-        surroundings = {'PATH': f'{bin}:{os.environ["PATH"]}', 'SAID': str(said), 'PYTHON': str(bin / 'python')}
+        surroundings = {
+            'PATH': f'{bin}:{os.environ["PATH"]}',
+            'SAID': str(said),
+            'PYTHON': str(bin / 'python'),
+        }
         env = {**os.environ, **surroundings, **variables}
-        done = run([LAUNCH / script, *flags] if script.endswith('.sh') else ['bash', LAUNCH / script, *flags], env=env)
+        done = run(
+            [LAUNCH / script, *flags]
+            if script.endswith('.sh')
+            else ['bash', LAUNCH / script, *flags],
+            env=env,
+        )
         return done, [json.loads(p.read_text()) for p in said.glob('*.json')]
 
     launch.said, launch.bin = said, bin
@@ -97,20 +106,29 @@ def test_local_processes_differ_by_their_number_alone(cluster):
         assert sorted(values(line).pop('process_id') for line in lines) == ['0', '1', '2']
         for line in lines:
             assert line[2:5] == FLAGS
-            assert values(line)['coordinator'] == '127.0.0.1:4321' and values(line)['num_processes'] == '3'
+            assert (
+                values(line)['coordinator'] == '127.0.0.1:4321'
+                and values(line)['num_processes'] == '3'
+            )
         for path in cluster.said.iterdir():
             path.unlink()
 
 
 def test_local_says_what_it_expects_and_hands_a_failure_on(cluster):
     done, lines = cluster('local.sh', *FLAGS)
-    assert done.returncode == 2 and 'expected the number of processes first' in done.stderr and not lines
+    assert (
+        done.returncode == 2
+        and 'expected the number of processes first' in done.stderr
+        and not lines
+    )
     assert cluster('local.sh', '2', *FLAGS, CODE='7')[0].returncode == 7
 
 
 def test_local_does_not_wait_forever_for_those_that_do_not_notice(cluster):
     (cluster.bin / 'python').write_text(
-        PYTHON.replace('sys.exit(', 'import time; "--process_id=1" in sys.argv or time.sleep(60); sys.exit(')
+        PYTHON.replace(
+            'sys.exit(', 'import time; "--process_id=1" in sys.argv or time.sleep(60); sys.exit('
+        )
     )
     began = time.monotonic()
     done, _ = cluster('local.sh', '2', *FLAGS, CODE='7', PATIENCE_S='1')
@@ -120,11 +138,21 @@ def test_local_does_not_wait_forever_for_those_that_do_not_notice(cluster):
 def test_slurm_gives_every_array_task_its_member_and_folder(cluster):
     config = FLAGS[0]
     done, lines = cluster(
-        'slurm_members.sbatch', 'runs/study', config, SLURM_ARRAY_TASK_ID='3', SLURM_SUBMIT_DIR=str(ROOT)
+        'slurm_members.sbatch',
+        'runs/study',
+        config,
+        SLURM_ARRAY_TASK_ID='3',
+        SLURM_SUBMIT_DIR=str(ROOT),
     )
     assert done.returncode == 0, done.stderr
-    expected = {'config': 'configs/fusion.py', 'workdir': 'runs/study/part_3', 'config.members.only': '3,'}
-    expected['config.members.at_once'] = '1'  # whatever devices a task has, so that pieces can be merged
+    expected = {
+        'config': 'configs/fusion.py',
+        'workdir': 'runs/study/part_3',
+        'config.members.only': '3,',
+    }
+    expected['config.members.at_once'] = (
+        '1'  # whatever devices a task has, so that pieces can be merged
+    )
     assert [values(line) for line in lines] == [expected]
     for flags, variables, says in [
         (('runs/study', config), {}, '--array'),
@@ -143,7 +171,10 @@ def test_slurm_nodes_find_the_first_of_them(cluster):
     assert sorted(values(line)['process_id'] for line in lines) == ['0', '1']
     for line in lines:
         assert line[2:5] == FLAGS
-        assert values(line)['coordinator'] == '127.0.0.1:61445' and values(line)['num_processes'] == '2'
+        assert (
+            values(line)['coordinator'] == '127.0.0.1:61445'
+            and values(line)['num_processes'] == '2'
+        )
     assert cluster('slurm_nodes.sbatch', FLAGS[0], **NODES)[0].returncode == 2
 
 
@@ -154,8 +185,12 @@ def test_slurm_nodes_find_the_first_of_them(cluster):
         ('2', 0, 102, False), ('1,75', 0, 101, False), ('134,1', 0, 101, False),  # of which one failed by itself
     ],
 )  # fmt: skip
-def test_slurm_queues_again_what_lost_a_node_and_nothing_else(cluster, codes, restarts, ends, again):
-    done, _ = cluster('slurm_nodes.sbatch', *FLAGS, **NODES, CODE=codes, SLURM_RESTART_COUNT=str(restarts))
+def test_slurm_queues_again_what_lost_a_node_and_nothing_else(
+    cluster, codes, restarts, ends, again
+):
+    done, _ = cluster(
+        'slurm_nodes.sbatch', *FLAGS, **NODES, CODE=codes, SLURM_RESTART_COUNT=str(restarts)
+    )
     asked = cluster.said / 'scontrol'
     assert done.returncode == ends and asked.exists() == again
     assert not again or asked.read_text() == 'requeue 5\n'
@@ -173,7 +208,11 @@ def test_tpu_hosts_get_the_flags_as_they_were_given(cluster):
     done, lines = cluster('tpu_vm.sh', 'pod', 'zone', '--', *FLAGS)
     assert done.returncode == 0, done.stderr
     assert lines == [['-m', 'ser_jax.main', *FLAGS, '--cluster']]
-    assert (cluster.said / 'gcloud').read_text().startswith('compute tpus tpu-vm ssh pod --zone=zone --worker=all ')
+    assert (
+        (cluster.said / 'gcloud')
+        .read_text()
+        .startswith('compute tpus tpu-vm ssh pod --zone=zone --worker=all ')
+    )
     assert cluster('tpu_vm.sh', 'pod', *FLAGS)[0].returncode == 2
 
 
@@ -183,7 +222,11 @@ def test_jobset_is_one_training_over_its_hosts():
     spec = hosts['template']['spec']
     (container,) = spec['template']['spec']['containers']
     line, flags = container['command'], values(container['command'][1:])
-    assert line[0] == 'python3' and spec['completionMode'] == 'Indexed' and job['spec']['network']['enableDNSHostnames']
+    assert (
+        line[0] == 'python3'
+        and spec['completionMode'] == 'Indexed'
+        and job['spec']['network']['enableDNSHostnames']
+    )
     assert spec['parallelism'] == spec['completions'] == int(flags['num_processes'])
     name, port = job['metadata']['name'], container['ports'][0]['containerPort']
     assert flags['coordinator'] == f'{name}-{hosts["name"]}-0-0.{name}:{port}'
@@ -192,7 +235,9 @@ def test_jobset_is_one_training_over_its_hosts():
     known = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", (ROOT / 'ser_jax' / 'main.py').read_text()))
     assert {f.split('.')[0] for f in flags} <= known
     (rule,) = spec['podFailurePolicy']['rules']
-    assert rule['action'] == 'FailJob' and distributed.LOST_CODE not in rule['onExitCodes']['values']
+    assert (
+        rule['action'] == 'FailJob' and distributed.LOST_CODE not in rule['onExitCodes']['values']
+    )
     (mount,), (volume,) = container['volumeMounts'], spec['template']['spec']['volumes']
     assert mount['name'] == volume['name'] and flags['workdir'].startswith(mount['mountPath'] + '/')
 
@@ -231,7 +276,10 @@ def test_a_lost_process_is_said_in_one_line_and_nothing_else_is_swallowed(lines,
             ('--coordinator=127.0.0.1:1', '--num_processes=2', '--process_id=2'),
             'did not find each other with .*_id=2.*',
         ),
-        (('--coordinator=node1', '--num_processes=2', '--process_id=0'), '--coordinator=node1 names no port.*'),
+        (
+            ('--coordinator=node1', '--num_processes=2', '--process_id=0'),
+            '--coordinator=node1 names no port.*',
+        ),
         (('--num_processes=2', '--process_id=1'), '--coordinator is not.*'),
     ],
 )
@@ -260,7 +308,12 @@ def test_launched_processes_learn_what_one_learns(cluster, data_dir, tmp_path, s
     one = run([sys.executable, '-m', 'ser_jax.main', *flags('one')])
     assert one.returncode == 0, one.stderr
     first = ['2', '--'] if script == 'local.sh' else []
-    job = {**NODES, 'SLURM_JOB_ID': str(os.getpid()), 'SLURM_SUBMIT_DIR': str(ROOT), 'PYTHON': sys.executable}
+    job = {
+        **NODES,
+        'SLURM_JOB_ID': str(os.getpid()),
+        'SLURM_SUBMIT_DIR': str(ROOT),
+        'PYTHON': sys.executable,
+    }
     done, _ = cluster(script, *first, *flags('two'), **job)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / 'two' / 'environment.json').read_text())['processes'] == 2
@@ -278,7 +331,12 @@ def pair(data_dir, workdir) -> list[subprocess.Popen]:
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    flags = (*SGD, '--config.train.epochs=12', f'--coordinator=127.0.0.1:{port}', '--num_processes=2')
+    flags = (
+        *SGD,
+        '--config.train.epochs=12',
+        f'--coordinator=127.0.0.1:{port}',
+        '--num_processes=2',
+    )
     return [
         subprocess.Popen(
             command(data_dir, workdir, *flags, f'--process_id={i}'),
@@ -306,11 +364,15 @@ def undisturbed(data_dir, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize('victim', [0, 1])
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM])
-def test_the_other_of_two_stops_in_one_line_and_both_go_on_later(undisturbed, data_dir, tmp_path, victim, how):
+def test_the_other_of_two_stops_in_one_line_and_both_go_on_later(
+    undisturbed, data_dir, tmp_path, victim, how
+):
     workdir = tmp_path / 'run'
     processes = pair(data_dir, workdir)
     log = workdir / 'metrics.jsonl'
-    while processes[0].poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 4):
+    while processes[0].poll() is None and (
+        not log.exists() or len(log.read_text().splitlines()) < 4
+    ):
         time.sleep(0.01)
     processes[victim].send_signal(how)
     began = time.monotonic()

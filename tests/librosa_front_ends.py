@@ -59,7 +59,9 @@ def linear_power(samples):
     part = samples[:50000]
     # librosa centers a window in its FFT, so the signal is moved by as much.
     framed = np.pad(part, (50000 - len(part) + 96, 96))
-    return np.abs(librosa.stft(framed, n_fft=512, win_length=320, hop_length=32, center=False)).T ** 2
+    return (
+        np.abs(librosa.stft(framed, n_fft=512, win_length=320, hop_length=32, center=False)).T ** 2
+    )
 
 
 def linear_spectrogram(samples):
@@ -68,13 +70,21 @@ def linear_spectrogram(samples):
 
 def log_mel_100(samples):
     return 10 * np.log10(
-        np.maximum(linear_power(samples) @ librosa.filters.mel(sr=16000, n_fft=512, n_mels=100).T, 1e-10)
+        np.maximum(
+            linear_power(samples) @ librosa.filters.mel(sr=16000, n_fft=512, n_mels=100).T, 1e-10
+        )
     )
 
 
 def log_mel_40(samples):
     power = quietly(
-        librosa.feature.melspectrogram, y=samples[:83333], sr=16000, n_fft=400, hop_length=200, n_mels=40, fmax=8000
+        librosa.feature.melspectrogram,
+        y=samples[:83333],
+        sr=16000,
+        n_fft=400,
+        hop_length=200,
+        n_mels=40,
+        fmax=8000,
     )
     return 10 * np.log10(np.maximum(power.T, 1e-10))
 
@@ -82,7 +92,14 @@ def log_mel_40(samples):
 def log_mel_40_published(samples):
     padded = np.pad(samples[:250000], (0, max(0, 250000 - len(samples))))
     return librosa.feature.melspectrogram(
-        y=padded, sr=16000, n_fft=400, hop_length=200, n_mels=40, htk=True, norm=None, pad_mode='reflect'
+        y=padded,
+        sr=16000,
+        n_fft=400,
+        hop_length=200,
+        n_mels=40,
+        htk=True,
+        norm=None,
+        pad_mode='reflect',
     ).T
 
 
@@ -94,7 +111,9 @@ def vsr_spectrogram(samples):
     windows = []
     for start in range(0, len(samples), 88200):
         window = librosa.util.pad_center(samples[start : start + 88200], size=88200)
-        magnitude = librosa.feature.melspectrogram(y=window, sr=22050, n_mels=128, fmax=11025, power=1.0)
+        magnitude = librosa.feature.melspectrogram(
+            y=window, sr=22050, n_mels=128, fmax=11025, power=1.0
+        )
         windows.append(np.clip(librosa.amplitude_to_db(magnitude, ref=1.0, top_db=None), -80, 20))
     return np.stack(windows)
 

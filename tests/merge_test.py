@@ -37,7 +37,10 @@ def study(data_dir, tmp_path_factory) -> pathlib.Path:
 
 def evaluate(*flags):
     done = subprocess.run(
-        [sys.executable, '-m', 'ser_jax.evaluate', *map(str, flags)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, '-m', 'ser_jax.evaluate', *map(str, flags)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert 'Traceback' not in done.stderr, done.stderr
     return done
@@ -68,7 +71,9 @@ def test_pieces_are_scored_as_the_run_trained_whole(study, parts):
     done = evaluate('--merge', f'--runs={parts}/part_*', f'--output={joined}')
     assert done.returncode == 0, done.stderr
     assert 'are missing' not in done.stdout
-    a, b = (list(csv.DictReader((d / 'scores.csv').read_text().splitlines())) for d in (whole, joined))
+    a, b = (
+        list(csv.DictReader((d / 'scores.csv').read_text().splitlines())) for d in (whole, joined)
+    )
     assert len(a) == 3 and a[0]['members'] == '6' and a[0]['note'] == 'synthetic'
     assert [{**row, 'run': ''} for row in a] == [{**row, 'run': ''} for row in b]
     a, b = (pq.read_table(d / 'predictions.parquet').drop_columns('run') for d in (whole, joined))
@@ -90,10 +95,18 @@ def test_what_is_merged_is_a_run_like_the_one_trained_whole(study, tmp_path):
         'utterances',
         'checksums',
     ):
-        a, b = (json.loads((d / f'{name}.json').read_text()) for d in (study / 'whole', tmp_path / 'whole'))
+        a, b = (
+            json.loads((d / f'{name}.json').read_text())
+            for d in (study / 'whole', tmp_path / 'whole')
+        )
         assert a == b, name
-    assert logbook.read(tmp_path / 'whole' / 'metrics.jsonl') == logbook.read(study / 'whole' / 'metrics.jsonl')
-    a, b = (Predictor(open_trained(d))(tone(0, 1, 0), 'the tears') for d in (study / 'whole', tmp_path / 'whole'))
+    assert logbook.read(tmp_path / 'whole' / 'metrics.jsonl') == logbook.read(
+        study / 'whole' / 'metrics.jsonl'
+    )
+    a, b = (
+        Predictor(open_trained(d))(tone(0, 1, 0), 'the tears')
+        for d in (study / 'whole', tmp_path / 'whole')
+    )
     assert a.probabilities.tolist() == b.probabilities.tolist()
 
 
@@ -103,10 +116,15 @@ def test_missing_members_are_named_and_may_come_later(parts):
     assert done.returncode == 0, done.stderr
     assert '1 of 6 members are missing' in done.stdout and 'fold1_seed0' in done.stdout
     assert 'incomplete' in (parts / 'merged' / 'scores.csv').read_text()
-    shutil.copytree(parts / 'part_0' / 'best' / 'fold0_seed0', parts / 'part_1' / 'best' / 'fold1_seed0')
+    shutil.copytree(
+        parts / 'part_0' / 'best' / 'fold0_seed0', parts / 'part_1' / 'best' / 'fold1_seed0'
+    )
     done = evaluate('--merge', f'--runs={parts}/*')  # which now matches the merged folder too
     assert done.returncode == 0, done.stderr
-    assert 'are missing' not in done.stdout and 'incomplete' not in (parts / 'merged' / 'scores.csv').read_text()
+    assert (
+        'are missing' not in done.stdout
+        and 'incomplete' not in (parts / 'merged' / 'scores.csv').read_text()
+    )
 
 
 def test_each_member_keeps_what_its_own_piece_learnt(parts):
@@ -119,7 +137,9 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
     change(parts / 'part_1' / 'environment.json', 'machine', value='another')
     merge.merge([parts / 'part_0', parts / 'part_1'], parts / 'whole')
     found = json.loads((parts / 'whole' / 'normalization.json').read_text())
-    assert found['fold1_seed0'] == mean['fold1_seed0'] and found['fold0_seed0'] != mean['fold0_seed0']
+    assert (
+        found['fold1_seed0'] == mean['fold1_seed0'] and found['fold0_seed0'] != mean['fold0_seed0']
+    )
     environment = json.loads((parts / 'whole' / 'environment.json').read_text())
     assert environment['other_pieces'] == {str(parts / 'part_1'): {'machine': 'another'}}
 
@@ -127,7 +147,12 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
 @pytest.mark.parametrize(
     'file, keys, value, says',
     [
-        ('config', ('train', 'epochs'), 4, r'train\.epochs is 3 and 4; pieces may differ in members.only alone'),
+        (
+            'config',
+            ('train', 'epochs'),
+            4,
+            r'train\.epochs is 3 and 4; pieces may differ in members.only alone',
+        ),
         ('config', ('members', 'seeds'), [1], 'members.seeds is'),
         ('environment', ('fingerprints', 'synthetic'), 'x', 'other builds of synthetic'),
         ('environment', ('begins_with',), 'x', 'other pretrained weights'),
@@ -145,7 +170,9 @@ def test_a_member_held_twice_no_member_and_a_folder_in_use_are_refused(parts):
     both = [parts / 'part_0', parts / 'part_1']
     with pytest.raises(InputError, match='part_0 holds something else than merged pieces'):
         merge.merge(both[1:], parts / 'part_0')
-    shutil.copytree(parts / 'part_0' / 'best' / 'fold0_seed0', parts / 'part_1' / 'best' / 'fold0_seed0')
+    shutil.copytree(
+        parts / 'part_0' / 'best' / 'fold0_seed0', parts / 'part_1' / 'best' / 'fold0_seed0'
+    )
     done = evaluate('--merge', f'--runs={parts}/part_*')
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
     assert 'part_0 and ' in done.stderr and 'both hold fold0_seed0' in done.stderr

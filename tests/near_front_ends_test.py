@@ -72,7 +72,9 @@ def test_every_front_end_is_audited(tmp_path, source):
         if source in COMPARED:
             assert copies == [('melodies/s0_0', 'melodies/s5_2')]
             assert found(findings, 'leak') == {'duplicate on two sides'}
-            assert [f.severity for f in unsearched] == ([] if source in near_duplicates.WHOLE else ['note'])
+            assert [f.severity for f in unsearched] == (
+                [] if source in near_duplicates.WHOLE else ['note']
+            )
         else:
             assert not copies and not found(findings, 'leak')
             assert [f.severity for f in unsearched] == ['warning'] and len(
@@ -119,7 +121,9 @@ def test_a_normalization_that_is_not_plain_is_found_where_nothing_is_normalized(
 def test_statistics_are_never_compared_as_pictures(tmp_path):
     Melodies(config='stats162', data_dir=tmp_path).download_and_prepare()
     with pytest.raises(ValueError, match='stats162 cannot be compared'):
-        near_duplicates.near_duplicates(utterances.open_corpora(('melodies',), str(tmp_path), 'stats162'))
+        near_duplicates.near_duplicates(
+            utterances.open_corpora(('melodies',), str(tmp_path), 'stats162')
+        )
 
 
 @pytest.mark.parametrize('rows, parts', [(1, 16), (5, 16), (40, 32), (100, 32), (173, 16)])

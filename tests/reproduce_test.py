@@ -12,7 +12,13 @@ from ser_jax.reproduce import SYSTEMS, System
 from tests.conftest import ROOT
 
 TINY = System(
-    'tiny', 'Tiny, 4 emotions', ('synthetic',), ('log_mel', 'log_mel'), 'accuracy 0.99, n = 1', '1 epoch', 'luck'
+    'tiny',
+    'Tiny, 4 emotions',
+    ('synthetic',),
+    ('log_mel', 'log_mel'),
+    'accuracy 0.99, n = 1',
+    '1 epoch',
+    'luck',
 )
 CONFIG = """
 from ser_jax.config import published
@@ -42,7 +48,9 @@ def configs(tmp_path, monkeypatch) -> pathlib.Path:
     return folder
 
 
-def test_both_protocols_stand_side_by_side_and_nothing_is_trained_twice(configs, data_dir, tmp_path, capsys):
+def test_both_protocols_stand_side_by_side_and_nothing_is_trained_twice(
+    configs, data_dir, tmp_path, capsys
+):
     deep = TINY._replace(name='deep', title='Deep', trunk='resnet50')
     first, second = reproduce.reproduce([TINY, deep], False, tmp_path / 'out', data_dir)
     own, honest = first['ours under its protocol'], first['ours speaker-independent']
@@ -54,12 +62,16 @@ def test_both_protocols_stand_side_by_side_and_nothing_is_trained_twice(configs,
     assert table.count('*inflated, synthetic*') == 1 and table.count('needs weights') == 2
     assert '| Tiny, 4 emotions | accuracy 0.99, n = 1; 1 epoch |' in table
     assert (
-        json.loads((tmp_path / 'out' / 'published.json').read_text())[1]['ours under its protocol'] == 'needs weights'
+        json.loads((tmp_path / 'out' / 'published.json').read_text())[1]['ours under its protocol']
+        == 'needs weights'
     )
     assert 'Published systems' in (tmp_path / 'out' / 'report.html').read_text()
     trained = [p.stat().st_mtime_ns for p in sorted((tmp_path / 'out').rglob('about.json'))]
     assert len(trained) == 3
-    assert reproduce.reproduce([TINY], False, tmp_path / 'out', data_dir) == [first, second]  # Deep keeps its row
+    assert reproduce.reproduce([TINY], False, tmp_path / 'out', data_dir) == [
+        first,
+        second,
+    ]  # Deep keeps its row
     assert trained == [p.stat().st_mtime_ns for p in sorted((tmp_path / 'out').rglob('about.json'))]
     assert capsys.readouterr().out.count('tiny own: WA') == 2
 
@@ -68,11 +80,15 @@ def test_a_training_that_stops_withholds_no_other(configs, data_dir, tmp_path):
     broken = TINY._replace(name='broken', title='Broken')
     (configs / 'broken.py').write_text(CONFIG.replace("'last', (0,)", "'last', (-1,)"))
     with pytest.raises(
-        InputError, match=r'2 trainings stopped: \S*broken_own \(code 2\).*published\.md has the others'
+        InputError,
+        match=r'2 trainings stopped: \S*broken_own \(code 2\).*published\.md has the others',
     ):
         reproduce.reproduce([broken, TINY], False, tmp_path / 'out', data_dir)
     stopped, scored = json.loads((tmp_path / 'out' / 'published.json').read_text())
-    assert stopped['ours under its protocol'] == 'stopped' and 'UAR' in scored['ours speaker-independent']
+    assert (
+        stopped['ours under its protocol'] == 'stopped'
+        and 'UAR' in scored['ours speaker-independent']
+    )
 
 
 def test_builds_that_are_missing_come_with_their_commands(tmp_path, monkeypatch):
@@ -88,7 +104,9 @@ def test_builds_that_are_missing_come_with_their_commands(tmp_path, monkeypatch)
         'python -m ser_jax.build datasets/ravdess --config=log_mel_40_published --manual_dir=FOLDER',
         'python -m ser_jax.build datasets/ravdess --config=log_mel_40 --manual_dir=FOLDER',
     ]
-    with pytest.raises(InputError, match=r'5 builds are missing; build them with: python -m ser_jax.build'):
+    with pytest.raises(
+        InputError, match=r'5 builds are missing; build them with: python -m ser_jax.build'
+    ):
         reproduce.reproduce(wanted, False, tmp_path / 'out', tmp_path)
 
 
@@ -97,7 +115,9 @@ def test_builds_that_are_missing_come_with_their_commands(tmp_path, monkeypatch)
 def test_every_config_says_what_its_row_says(system, which):
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location(system.name, reproduce.CONFIGS / f'{system.name}.py')
+    spec = importlib.util.spec_from_file_location(
+        system.name, reproduce.CONFIGS / f'{system.name}.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     c = module.get_config(which)
@@ -113,7 +133,9 @@ def test_every_config_says_what_its_row_says(system, which):
 
 
 def test_a_variant_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="'all' is no variant of this config; known are own, own-full, speakers_k"):
+    with pytest.raises(
+        ValueError, match="'all' is no variant of this config; known are own, own-full, speakers_k"
+    ):
         asked('all')
 
 

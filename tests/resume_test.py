@@ -28,7 +28,9 @@ def begun(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / 'run')
 
 
-def test_a_removed_kept_model_is_trained_again_to_the_same_bits(config, whole, begun, monkeypatch, capsys):
+def test_a_removed_kept_model_is_trained_again_to_the_same_bits(
+    config, whole, begun, monkeypatch, capsys
+):
     """Also where that is interrupted, and with a leftover of an earlier time beside it."""
     shutil.rmtree(begun / 'best' / 'fold0_seed0')
     shutil.copytree(begun / 'checkpoints', begun / 'checkpoints_2')
@@ -46,9 +48,13 @@ def test_a_removed_kept_model_is_trained_again_to_the_same_bits(config, whole, b
             train.train(config, begun)
     assert 'group 1 of 3 has lost a kept model' in capsys.readouterr().out
     train.train(config, begun)
-    assert re.search(r'going on from checkpoint [12]: epoch [12] of 3, group 1 of 3', capsys.readouterr().out)
+    assert re.search(
+        r'going on from checkpoint [12]: epoch [12] of 3, group 1 of 3', capsys.readouterr().out
+    )
     assert_bitwise(kept(whole), kept(begun))
-    assert {k: v for k, v in content(begun / 'best').items() if k in before} == before  # the others were not touched
+    assert {
+        k: v for k, v in content(begun / 'best').items() if k in before
+    } == before  # the others were not touched
     order = lambda r: (r['member'], r['kind'], r['epoch'])
     records = [sorted(logbook.read(d / 'metrics.jsonl'), key=order) for d in (whole, begun)]
     assert records[0] == records[1]
@@ -67,7 +73,9 @@ def test_states_of_another_version_are_left_with_all_beside_them(config, begun):
     config.optim.ema = 0.9
     (begun / 'config.json').write_text(config.to_json())
     before = content(begun)
-    with pytest.raises(InputError, match=r'checkpoint 9 in .*it lacks \.average.*nothing was changed'):
+    with pytest.raises(
+        InputError, match=r'checkpoint 9 in .*it lacks \.average.*nothing was changed'
+    ):
         train.train(config, begun)
     assert content(begun) == before
 
@@ -92,7 +100,9 @@ def test_what_a_killed_process_was_writing_goes_with_the_next_start(config, whol
     assert_bitwise(kept(whole), kept(begun))
 
 
-@pytest.mark.parametrize('name', ['config', 'environment', 'folds', 'normalization', 'vocabulary', 'corpora'])
+@pytest.mark.parametrize(
+    'name', ['config', 'environment', 'folds', 'normalization', 'vocabulary', 'corpora']
+)
 def test_a_cut_file_of_a_run_is_named_and_nothing_is_changed(config, begun, name):
     path = begun / f'{name}.json'
     path.write_text(path.read_text()[:-20])
@@ -108,7 +118,9 @@ def test_a_damaged_kept_model_is_as_its_message_says(config, whole, begun):
     for path in model.rglob('*'):
         if path.is_file() and path.name != 'about.json':
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match=r'fold1_seed0 cannot be read .* is damaged.*remove this folder'):
+    with pytest.raises(
+        InputError, match=r'fold1_seed0 cannot be read .* is damaged.*remove this folder'
+    ):
         checkpoint.load_best(model)
     shutil.rmtree(model)
     train.train(config, begun)
@@ -139,9 +151,14 @@ def test_numbers_beyond_what_there_is_are_said_and_train(config, tmp_path, capsy
     train.train(config, tmp_path / 'run')
     said = capsys.readouterr().out
     assert 'members.at_once=7 is more than the 3 members' in said
-    assert re.search(r'train\.batch_size=100 is more than the \d+ utterances .* at least \d+ places stay empty', said)
+    assert re.search(
+        r'train\.batch_size=100 is more than the \d+ utterances .* at least \d+ places stay empty',
+        said,
+    )
     records = logbook.read(tmp_path / 'run' / 'metrics.jsonl')
-    assert [r['step'] for r in records if r['kind'] == 'epoch'] == [1] and len(kept(tmp_path / 'run'))
+    assert [r['step'] for r in records if r['kind'] == 'epoch'] == [1] and len(
+        kept(tmp_path / 'run')
+    )
 
 
 @pytest.mark.parametrize('place, reason, advice', [
@@ -156,7 +173,9 @@ def test_a_place_that_cannot_be_is_said_with_its_cause(data_dir, tmp_path, place
 
 
 def test_the_module_that_trains_is_the_command_that_trains(data_dir, tmp_path):
-    line = command(data_dir, tmp_path / 'run', '--config.train.epochs=1', '--config.members.only=0,')
+    line = command(
+        data_dir, tmp_path / 'run', '--config.train.epochs=1', '--config.members.only=0,'
+    )
     line[line.index('ser_jax.main')] = 'ser_jax.train'
     done = run(line)
     assert done.returncode == 0, done.stderr

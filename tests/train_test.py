@@ -48,7 +48,9 @@ def run(*args, **kwargs) -> subprocess.CompletedProcess:
 
 
 def start(command_line) -> subprocess.Popen:
-    return subprocess.Popen(command_line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command_line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def kept(workdir) -> dict[str, np.ndarray]:
@@ -56,7 +58,13 @@ def kept(workdir) -> dict[str, np.ndarray]:
     out = {}
     for about in sorted(pathlib.Path(workdir).glob('best/*/about.json')):
         variables, _ = checkpoint.load_best(about.parent)
-        out.update({f'{about.parent.name}/{k}/{n}': x for k, flat in variables.items() for n, x in flat.items()})
+        out.update(
+            {
+                f'{about.parent.name}/{k}/{n}': x
+                for k, flat in variables.items()
+                for n, x in flat.items()
+            }
+        )
     return out
 
 
@@ -88,8 +96,14 @@ def test_what_a_run_leaves_behind(finished):
     records = logbook.read(finished / 'metrics.jsonl')
     epochs = [r for r in records if r['kind'] == 'epoch']
     assert {r['member'] for r in epochs} == {'fold0_seed0', 'fold1_seed0', 'fold2_seed0'}
-    assert len(epochs) == 3 * 3 and all(np.isfinite(r['train_loss']) and 0 <= r['valid_uar'] <= 1 for r in epochs)
-    assert sorted(p.name for p in (finished / 'best').iterdir()) == ['fold0_seed0', 'fold1_seed0', 'fold2_seed0']
+    assert len(epochs) == 3 * 3 and all(
+        np.isfinite(r['train_loss']) and 0 <= r['valid_uar'] <= 1 for r in epochs
+    )
+    assert sorted(p.name for p in (finished / 'best').iterdir()) == [
+        'fold0_seed0',
+        'fold1_seed0',
+        'fold2_seed0',
+    ]
     assert not list(finished.rglob('*.pkl'))
 
 
@@ -105,7 +119,9 @@ def test_resume_after_kill_is_bitwise_the_uninterrupted_run(finished, data_dir, 
     """kill -9 once a share `moment` of all epochs is logged, that is during or right before a background save."""
     process = start(command(data_dir, tmp_path / 'killed'))
     log = tmp_path / 'killed' / 'metrics.jsonl'
-    while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < moment * 9):
+    while process.poll() is None and (
+        not log.exists() or len(log.read_text().splitlines()) < moment * 9
+    ):
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -118,11 +134,16 @@ def test_resume_after_kill_is_bitwise_the_uninterrupted_run(finished, data_dir, 
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(finished, data_dir, tmp_path):
     workdir = tmp_path / 'run'
     process = start(command(data_dir, workdir))
-    while process.poll() is None and len([p for p in workdir.glob('checkpoints/*') if p.name.isdigit()]) < 2:
+    while (
+        process.poll() is None
+        and len([p for p in workdir.glob('checkpoints/*') if p.name.isdigit()]) < 2
+    ):
         time.sleep(0.001)
     process.kill()
     process.wait()
-    newest = max((p for p in workdir.glob('checkpoints/*') if p.name.isdigit()), key=lambda p: int(p.name))
+    newest = max(
+        (p for p in workdir.glob('checkpoints/*') if p.name.isdigit()), key=lambda p: int(p.name)
+    )
     for path in newest.rglob('*'):
         if path.is_file() and path.stat().st_size > 100:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -136,7 +157,9 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(finished, 
 def test_restores_onto_another_number_of_devices(finished, data_dir, tmp_path):
     workdir = tmp_path / 'run'
     process = start(command(data_dir, workdir))
-    while process.poll() is None and not [p for p in workdir.glob('checkpoints/*') if p.name.isdigit()]:
+    while process.poll() is None and not [
+        p for p in workdir.glob('checkpoints/*') if p.name.isdigit()
+    ]:
         time.sleep(0.001)
     process.kill()
     process.wait()
@@ -146,10 +169,14 @@ def test_restores_onto_another_number_of_devices(finished, data_dir, tmp_path):
     assert 'going on from checkpoint' in done.stdout
     assert json.loads((workdir / 'environment.json').read_text())['devices'] == ['cpu:cpu'] * 4
     for (name, a), b in zip(kept(finished).items(), kept(workdir).values(), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-3, err_msg=name)  # sums in another order, through Adam
+        np.testing.assert_allclose(
+            a, b, atol=2e-3, err_msg=name
+        )  # sums in another order, through Adam
 
 
-def test_every_device_of_a_cpu_has_a_member_unless_the_run_was_begun_otherwise(config, tmp_path, monkeypatch):
+def test_every_device_of_a_cpu_has_a_member_unless_the_run_was_begun_otherwise(
+    config, tmp_path, monkeypatch
+):
     config.members.at_once = 0
 
     def decided(devices: int, members: int = 25, backend: str = 'cpu') -> ConfigDict:
@@ -184,7 +211,9 @@ def test_a_checkpoint_that_cannot_be_read_for_now_is_left_where_it_is(tmp_path, 
         with pytest.raises(InputError, match=r'checkpoint 1 .* for now .*left as it is'):
             checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, distributed.says_lost)
     monkeypatch.undo()
-    assert checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, distributed.says_lost)[0] == 1
+    assert (
+        checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, distributed.says_lost)[0] == 1
+    )
     checkpoints.close()
 
 
@@ -226,7 +255,13 @@ def test_two_processes_equal_one(finished, data_dir, tmp_path):
 @pytest.mark.parametrize('blocks', [1, 8])  # of 1 KiB: not even folds.json fits, or no checkpoint
 def test_full_disk_is_one_line_and_keeps_what_was_saved(data_dir, tmp_path, blocks):
     """The largest file this process may write is smaller than a checkpoint: every write beyond fails, as on a full disk."""
-    limited = ['bash', '-c', f'ulimit -f {blocks}; exec "$@"', '_', *command(data_dir, tmp_path / 'run')]
+    limited = [
+        'bash',
+        '-c',
+        f'ulimit -f {blocks}; exec "$@"',
+        '_',
+        *command(data_dir, tmp_path / 'run'),
+    ]
     env = {**os.environ, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
     done = run(limited, env=env)
     assert done.returncode == 2
@@ -237,10 +272,16 @@ def test_full_disk_is_one_line_and_keeps_what_was_saved(data_dir, tmp_path, bloc
 
 
 def test_loss_that_is_not_finite_names_member_step_and_checkpoint(config, tmp_path):
-    config.optim.name, config.optim.learning_rate, config.optim.clip, config.optim.warmup = 'sgd', 1e30, 0.0, 0.0
+    config.optim.name, config.optim.learning_rate, config.optim.clip, config.optim.warmup = (
+        'sgd',
+        1e30,
+        0.0,
+        0.0,
+    )
     config.optim.weight_decay = 0.0
     with pytest.raises(
-        InputError, match=r'loss of fold0_seed0 is not finite since step \d+ .*no checkpoint was saved yet'
+        InputError,
+        match=r'loss of fold0_seed0 is not finite since step \d+ .*no checkpoint was saved yet',
     ):
         train.train(config, tmp_path / 'run')
 
@@ -254,7 +295,10 @@ def test_shuffled_labels_score_chance_and_true_ones_do_not(config, tmp_path):
         def recordings(self, dl_manager):
             recordings = list(super().recordings(dl_manager))
             emotions = np.random.default_rng(0).permutation([r.emotion for r in recordings])
-            return [dataclasses.replace(r, emotion=str(e)) for r, e in zip(recordings, emotions, strict=True)]
+            return [
+                dataclasses.replace(r, emotion=str(e))
+                for r, e in zip(recordings, emotions, strict=True)
+            ]
 
     config.train.epochs, config.data.channels = 12, ('speech', 'song')
     train.train(config, tmp_path / 'true')
@@ -271,7 +315,10 @@ def test_one_batch_can_be_overfitted(config):
     group = group_of(config, [0])
     group.steps = 1
     batch = group.members[0].train[::6][: config.train.batch_size]
-    group = group.regroup([group.members[0]._replace(train=batch)], assemble.own_arrays(assemble.open_run(config), [0]))
+    group = group.regroup(
+        [group.members[0]._replace(train=batch)],
+        assemble.own_arrays(assemble.open_run(config), [0]),
+    )
     state = group.init()
     for epoch in range(60):
         for state in group.train_epoch(state, epoch):
@@ -284,7 +331,10 @@ def test_the_epoch_is_chosen_by_the_fused_answer(config):
     run = assemble.open_run(config)
     some = np.arange(4)
     truth = [run.emotions.index(e) for e in run.utterances.emotion[some]]
-    right, wrong = np.eye(4, dtype=np.float32)[truth], np.eye(4, dtype=np.float32)[[(t + 1) % 4 for t in truth]]
+    right, wrong = (
+        np.eye(4, dtype=np.float32)[truth],
+        np.eye(4, dtype=np.float32)[[(t + 1) % 4 for t in truth]],
+    )
     said = Prediction(some, {'audio': wrong, 'fused': right, 'text': wrong})
     assert train.score(run, said)[0] == 1
     assert train.score(run, Prediction(some, {'audio': right}))[0] == 1
@@ -299,7 +349,9 @@ def test_members_in_groups_resume_bitwise_too(data_dir, tmp_path):
     log = tmp_path / 'killed' / 'metrics.jsonl'
     for lines in (4, 7):
         process = start(command(data_dir, tmp_path / 'killed', *flags))
-        while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < lines):
+        while process.poll() is None and (
+            not log.exists() or len(log.read_text().splitlines()) < lines
+        ):
             time.sleep(0.001)
         process.kill()
         assert process.wait() == -signal.SIGKILL
@@ -341,7 +393,10 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
 @pytest.mark.parametrize(
     'changes, says',
     [
-        ({'data.corpora': ('ravdess',)}, r"corpus 'ravdess'.*python -m ser_jax\.build datasets/ravdess"),
+        (
+            {'data.corpora': ('ravdess',)},
+            r"corpus 'ravdess'.*python -m ser_jax\.build datasets/ravdess",
+        ),
         ({'data.corpora': ('ravdes',)}, "corpus 'ravdes'.*is not built .*did you mean ravdess"),
         ({'train.batch_size': 0}, r'train\.batch_size=0 cannot be; expected at least 1'),
         ({'train.eval_window_s': 0.01}, 'expected at least 0.1'),
@@ -370,7 +425,10 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
         ({'members.seeds': ()}, 'give at least one seed'),
         ({'members.valid_speakers': 0}, 'needs validation speakers'),
         ({'optim.name': 'adamax'}, 'known are adamw, adam, rmsprop, sgd'),
-        ({'features.source': 'mfcc'}, "'mfcc' is no front end; known are log_mel, waveform, mfcc_curve"),
+        (
+            {'features.source': 'mfcc'},
+            "'mfcc' is no front end; known are log_mel, waveform, mfcc_curve",
+        ),
         ({'features.normalize': 'speaker'}, 'known are train, window, none'),
         ({'augment.noise_snr_db': (0.0, 10.0)}, "set features.source='waveform'"),
     ],
@@ -398,7 +456,9 @@ def test_all_members_are_validated_or_none(config, tmp_path):
 def test_a_workdir_of_another_config_is_refused(finished, data_dir):
     done = run(command(data_dir, finished, '--config.optim.learning_rate=0.1'))
     assert done.returncode == 2
-    assert 'optim.learning_rate was 0.005, now 0.1' in done.stderr and 'Traceback' not in done.stderr
+    assert (
+        'optim.learning_rate was 0.005, now 0.1' in done.stderr and 'Traceback' not in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -410,7 +470,10 @@ def test_a_workdir_of_another_config_is_refused(finished, data_dir):
         (('stray',), 'stray'),
         (('--config=configs/nope.py',), 'configs/nope.py'),
         (('--config', 'configs/nope.py', '--config.optim.learning_rate=1'), 'configs/nope.py'),
-        (('--config=configs/seeds/stsam.py:foo',), "'foo' is no variant of this config; known are own"),
+        (
+            ('--config=configs/seeds/stsam.py:foo',),
+            "'foo' is no variant of this config; known are own",
+        ),
         (('--config.data.corpora=synthetic,nothere',), "corpus 'nothere'"),
     ],
 )
@@ -422,7 +485,9 @@ def test_typos_are_one_line_with_the_way_out(data_dir, tmp_path, flags, says):
     assert len(error) == 1 and error[0].startswith('error: ') and says in error[0], done.stderr
 
 
-def test_epochs_are_compared_by_the_averaged_score_and_resume_keeps_the_average(config, data_dir, tmp_path):
+def test_epochs_are_compared_by_the_averaged_score_and_resume_keeps_the_average(
+    config, data_dir, tmp_path
+):
     config.train.epochs, config.train.select_over, config.members.only = 6, 3, (0,)
     train.train(config, tmp_path / 'run')
     records = logbook.read(tmp_path / 'run' / 'metrics.jsonl')

@@ -53,7 +53,9 @@ def test_variants_follow_their_source_into_training_and_nowhere_else(varied):
         held = np.concatenate([member.valid, member.test])
         assert not [i for i in name[held] if variant_of(i)]
         own = {i for i in name[member.train] if not variant_of(i)}
-        assert {i for i in name[member.train] if variant_of(i)} == {f'{i}+{v}' for i in own for v in CHOSEN}
+        assert {i for i in name[member.train] if variant_of(i)} == {
+            f'{i}+{v}' for i in own for v in CHOSEN
+        }
         assert not {source_of(i) for i in name[member.train]} & set(name[held])
         used += len(own)
     assert used
@@ -78,7 +80,9 @@ def test_one_of_a_recording_s_versions_is_heard_an_epoch_each_equally_often(vari
         again.utterance, batches.epoch_plan(member, 0, 8, run.steps, run.utterances.length, 1)[0]
     )
     varied.members.protocol, varied.members.test_share = 'leaky_augmented', 0.25
-    with pytest.raises(InputError, match=r"variants_heard='one' with members.protocol='leaky_augmented'"):
+    with pytest.raises(
+        InputError, match=r"variants_heard='one' with members.protocol='leaky_augmented'"
+    ):
         assemble.open_run(varied)
 
 
@@ -90,17 +94,23 @@ def test_the_published_split_is_a_leak_by_name_and_the_audit_says_so(varied, tmp
     tested = name[member.test]
     assert len(tested) == round(0.25 * len(run.utterances)) and any(variant_of(i) for i in tested)
     trained_on = {source_of(i) for i in name[member.train]}
-    assert np.mean([source_of(i) in trained_on for i in tested]) > 0.8  # 1 - 0.25 ** 2 in the long run
+    assert (
+        np.mean([source_of(i) in trained_on for i in tested]) > 0.8
+    )  # 1 - 0.25 ** 2 in the long run
     train.train(varied, tmp_path / 'run')
     rows = evaluate.evaluate([open_trained(tmp_path / 'run')]).to_pylist()
     assert {r['id'] for r in rows} == set(tested)
     found = audit.audit((), tmp_path / 'run')
-    assert any(f.check.startswith('augmented sibling') and f.severity == 'leak' for f in found), found
+    assert any(f.check.startswith('augmented sibling') and f.severity == 'leak' for f in found), (
+        found
+    )
 
 
 def test_what_has_no_variants_is_refused(varied):
     varied.data.variants = ('echo',)
-    with pytest.raises(InputError, match=r"data.variants names 'echo'; stored are noise, stretch_pitch"):
+    with pytest.raises(
+        InputError, match=r"data.variants names 'echo'; stored are noise, stretch_pitch"
+    ):
         assemble.open_run(varied)
     varied.data.variants, varied.features.source = ('noise',), 'log_mel'
     with pytest.raises(InputError, match='variants are stored of stats162 only'):

@@ -34,7 +34,9 @@ def write(path, backbone, lacking: str = '') -> None:
             of = f.create_group(layer)
             of.attrs['weight_names'] = [f'{layer}/{w}:0'.encode() for w in content]
             for weight, tensor in content.items():
-                of.create_dataset(f'{layer}/{weight}:0', data=tensor, compression='gzip', compression_opts=1)
+                of.create_dataset(
+                    f'{layer}/{weight}:0', data=tensor, compression='gzip', compression_opts=1
+                )
 
 
 @pytest.fixture(scope='module')
@@ -89,14 +91,19 @@ def server(monkeypatch, file, tmp_path):
 def test_the_published_file_is_fetched_resumed_checked_and_imported(server):
     said = []
     path = verb.get('resnet50', say=said.append)
-    assert path == weights.folder() / weights.PUBLISHED['resnet50'].name and path.read_bytes() == server.content
+    assert (
+        path == weights.folder() / weights.PUBLISHED['resnet50'].name
+        and path.read_bytes() == server.content
+    )
     assert said == ['resnet50: 318 tensors, 23,587,712 parameters, all in place']
     assert [r for _, r in server.asked] == [None, f'bytes={len(server.content) // 2}-']
     assert verb.get('resnet50') == path and len(server.asked) == 2
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     backbone = BACKBONES['resnet50']()
     weights.load(backbone, weights.need('resnet50'))
-    np.testing.assert_array_equal(backbone.conv5_block3.conv5_block3_3_bn.beta[...], np.arange(2048))
+    np.testing.assert_array_equal(
+        backbone.conv5_block3.conv5_block3_3_bn.beta[...], np.arange(2048)
+    )
 
 
 def test_a_mirror_may_call_the_file_otherwise(server, tmp_path):
@@ -108,10 +115,16 @@ def test_a_mirror_may_call_the_file_otherwise(server, tmp_path):
 
 
 def test_another_file_than_the_published_is_refused(server, monkeypatch):
-    monkeypatch.setitem(weights.PUBLISHED, 'resnet50', weights.PUBLISHED['resnet50']._replace(md5='00'))
-    with pytest.raises(InputError, match=r'checksum is md5 \w+, expected 00; .*elsewhere and give --from=FILE$'):
+    monkeypatch.setitem(
+        weights.PUBLISHED, 'resnet50', weights.PUBLISHED['resnet50']._replace(md5='00')
+    )
+    with pytest.raises(
+        InputError, match=r'checksum is md5 \w+, expected 00; .*elsewhere and give --from=FILE$'
+    ):
         verb.get('resnet50')
-    with pytest.raises(InputError, match=r'model\.safetensors is no mirror of resnet50.*; download it yourself'):
+    with pytest.raises(
+        InputError, match=r'model\.safetensors is no mirror of resnet50.*; download it yourself'
+    ):
         verb.get('resnet50', 'https://example.org/model.safetensors')
 
 
@@ -121,10 +134,14 @@ def test_a_file_that_is_here_is_checked_and_copied(file, tmp_path):
     assert path.read_bytes() == file.read_bytes() and '318 tensors' in said[0]
     assert verb.get('resnet50', str(path), tmp_path / 'kept') == path
     write(tmp_path / 'short.h5', BACKBONES['resnet50'](), 'conv1_conv/bias')
-    with pytest.raises(InputError, match=r'short\.h5 lacks 1 tensors, first conv1_conv/bias; expected the 318'):
+    with pytest.raises(
+        InputError, match=r'short\.h5 lacks 1 tensors, first conv1_conv/bias; expected the 318'
+    ):
         verb.get('resnet50', str(tmp_path / 'short.h5'), tmp_path / 'other')
     assert not (tmp_path / 'other').exists()
-    with pytest.raises(InputError, match=r'is no file; expected a \.h5 of Keras, a \.safetensors of timm, or a URL'):
+    with pytest.raises(
+        InputError, match=r'is no file; expected a \.h5 of Keras, a \.safetensors of timm, or a URL'
+    ):
         verb.get('resnet50', str(tmp_path / 'none.h5'))
 
 
@@ -140,8 +157,16 @@ def test_the_command_line_lists_fetches_and_says_what_is_wrong(file, tmp_path):
     assert 'densenet201   not there; python -m ser_jax.weights densenet201' in first.stdout
     done = run('resnet50', f'--from={file}', f'--dir={tmp_path / "own"}')
     assert done.returncode == 0, done.stderr
-    assert 'all in place' in done.stdout and f'export SER_JAX_WEIGHTS={tmp_path / "own"}' in done.stdout
+    assert (
+        'all in place' in done.stdout
+        and f'export SER_JAX_WEIGHTS={tmp_path / "own"}' in done.stdout
+    )
     assert any(line.startswith('resnet50      Keras  ') for line in verb.listing(tmp_path / 'own'))
     wrong = run('resnet18')
-    assert wrong.returncode == 2 and wrong.stderr.startswith("error: 'resnet18' is no trunk; known are densenet201")
-    assert run(f'--from={file}').returncode == 2 and run('resnet50', 'xception', f'--from={file}').returncode == 2
+    assert wrong.returncode == 2 and wrong.stderr.startswith(
+        "error: 'resnet18' is no trunk; known are densenet201"
+    )
+    assert (
+        run(f'--from={file}').returncode == 2
+        and run('resnet50', 'xception', f'--from={file}').returncode == 2
+    )

@@ -47,5 +47,9 @@ def get_config(which='speakers_k'):
         c.model.pooled = True
         c.train.batch_size = 32 if full else 8
         c.train.epochs = 20 if full else 2
-        c.members.folds, c.members.seeds, c.members.valid_speakers = 3, (0, 1, 2) if full else (0,), 0
+        c.members.folds, c.members.seeds, c.members.valid_speakers = (
+            3,
+            (0, 1, 2) if full else (0,),
+            0,
+        )
     return c

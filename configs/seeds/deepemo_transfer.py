@@ -41,5 +41,9 @@ def get_config(which='speakers_k'):
     if own:
         c.members.protocol, c.members.test_share = 'leaky_holdout', 0.1
     else:
-        c.members.folds, c.members.seeds, c.members.valid_speakers = 3, (0, 1, 2) if full else (0,), 0
+        c.members.folds, c.members.seeds, c.members.valid_speakers = (
+            3,
+            (0, 1, 2) if full else (0,),
+            0,
+        )
     return c

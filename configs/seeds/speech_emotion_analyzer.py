@@ -26,7 +26,9 @@ def get_config(which='speakers_k'):
     c.data.corpora = ('ravdess', 'savee')
     c.data.labels = 'sex_emotion'
     c.data.emotions = tuple(
-        f'{sex}_{e}' for sex in ('female', 'male') for e in ('angry', 'calm', 'fearful', 'happy', 'sad')
+        f'{sex}_{e}'
+        for sex in ('female', 'male')
+        for e in ('angry', 'calm', 'fearful', 'happy', 'sad')
     )
     c.features.source = 'mfcc_curve'
     c.features.normalize = 'none' if own and full else 'train'
@@ -42,5 +44,9 @@ def get_config(which='speakers_k'):
     if own:
         c.members.protocol, c.members.test_share = 'leaky_holdout', 0.2
     else:
-        c.members.folds, c.members.seeds, c.members.valid_speakers = 3, (0, 1, 2) if full else (0,), 0
+        c.members.folds, c.members.seeds, c.members.valid_speakers = (
+            3,
+            (0, 1, 2) if full else (0,),
+            0,
+        )
     return c

@@ -45,7 +45,15 @@ def get_config(which='speakers_k'):
     c.train.select = 'last'
     if own:
         c.data.texts = 'imdb'
-        c.members.protocol, c.members.test_share, c.members.valid_share = 'leaky_label_pairing', 0.083, 0.17
+        c.members.protocol, c.members.test_share, c.members.valid_share = (
+            'leaky_label_pairing',
+            0.083,
+            0.17,
+        )
     else:
-        c.members.folds, c.members.seeds, c.members.valid_speakers = 3, (0, 1, 2) if full else (0,), 0
+        c.members.folds, c.members.seeds, c.members.valid_speakers = (
+            3,
+            (0, 1, 2) if full else (0,),
+            0,
+        )
     return c

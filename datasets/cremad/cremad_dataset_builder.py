@@ -27,4 +27,6 @@ class Builder(builder.CorpusBuilder):
         heard = [a for a in files if a.source.lower().endswith('.mp3')]
         yield from (builder.Skipped(a.source, 'ignored', 'mp3, made for the raters') for a in heard)
         files = [a for a in files if not a.source.lower().endswith('.mp3')]
-        yield from file_names.recordings(files, lambda a: file_names.cremad(a.stem), r'1\d\d\d_[A-Z]{3}_', 'CREMA-D')
+        yield from file_names.recordings(
+            files, lambda a: file_names.cremad(a.stem), r'1\d\d\d_[A-Z]{3}_', 'CREMA-D'
+        )

@@ -2,8 +2,18 @@
 
 from ser_jax.corpora import builder, file_names
 
-_COUNTS = {'neutral': 79, 'happy': 71, 'sad': 62, 'angry': 127, 'fearful': 69, 'disgust': 46, 'boredom': 81}
-_SPEAKERS = {f'emodb_{number}': file_names.emodb_sex(number) for number in file_names.EMODB_SPEAKERS}
+_COUNTS = {
+    'neutral': 79,
+    'happy': 71,
+    'sad': 62,
+    'angry': 127,
+    'fearful': 69,
+    'disgust': 46,
+    'boredom': 81,
+}
+_SPEAKERS = {
+    f'emodb_{number}': file_names.emodb_sex(number) for number in file_names.EMODB_SPEAKERS
+}
 
 
 class Builder(builder.CorpusBuilder):
@@ -21,8 +31,12 @@ class Builder(builder.CorpusBuilder):
         'give the folder wav as --manual_dir: the laryngograms that EMO-DB 2.0 has under the same '
         'names (folder laryngo) are no speech'
     )
-    PUBLISHED = builder.PublishedCounts(utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS})
+    PUBLISHED = builder.PublishedCounts(
+        utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS}
+    )
 
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, file_names.EMODB, '03a01Fa.wav')
-        yield from file_names.recordings(files, lambda a: file_names.emodb(a.stem), r'\d\d[ab]\d\d', 'EMO-DB')
+        yield from file_names.recordings(
+            files, lambda a: file_names.emodb(a.stem), r'\d\d[ab]\d\d', 'EMO-DB'
+        )

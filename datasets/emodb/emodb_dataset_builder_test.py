@@ -18,7 +18,13 @@ FILES = {f'wav/{name}.wav': 16000 for name in (
 
 def test_names_are_read_as_published(tmp_path):
     opened, report = lookalikes.built(Builder, lookalikes.write(tmp_path / 'in', FILES), tmp_path)
-    of = dict(zip(opened.id, zip(opened.speaker, opened.sex, opened.emotion, opened.label, strict=True), strict=True))
+    of = dict(
+        zip(
+            opened.id,
+            zip(opened.speaker, opened.sex, opened.emotion, opened.label, strict=True),
+            strict=True,
+        )
+    )
     assert of['08a02La'] == ('emodb_08', 'female', 'boredom', 'L') and of['10a07Ad'] == (
         'emodb_10',
         'male',
@@ -27,7 +33,10 @@ def test_names_are_read_as_published(tmp_path):
     )
     assert set(opened.language) == {'de'} and set(opened.emotion) == set(Builder.EMOTIONS)
     assert opened.text[list(opened.id).index('03a01Fa')] == 'Der Lappen liegt auf dem Eisschrank.'
-    assert report['published']['speech']['here'] == 7 and report['published']['speech']['published'] == 535
+    assert (
+        report['published']['speech']['here'] == 7
+        and report['published']['speech']['published'] == 535
+    )
 
 
 def test_a_single_peak_at_full_scale_is_not_clipping(tmp_path):

@@ -9,7 +9,9 @@ class Builder(builder.CorpusBuilder):
     """Speech, from a folder, a zip or a manifest; the emotions are those found there."""
 
     LICENSE = 'as its owner says'
-    MANUAL_DOWNLOAD_INSTRUCTIONS = f'give the folder that holds your recordings as --manual_dir=FOLDER: {user_folder.HELP}'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        f'give the folder that holds your recordings as --manual_dir=FOLDER: {user_folder.HELP}'
+    )
     TOLERANCE = 0.5  # not curated: bad files are reported, refused only if they are most
 
     def recordings(self, dl_manager):
@@ -22,7 +24,11 @@ class Builder(builder.CorpusBuilder):
           InputError: none is given, or --manual_dir is another file.
         """
         given = pathlib.Path(self._given_manual_dir or '').expanduser()
-        if self._given_manual_dir and given.is_file() and given.suffix.lower() in user_folder.MANIFESTS:
+        if (
+            self._given_manual_dir
+            and given.is_file()
+            and given.suffix.lower() in user_folder.MANIFESTS
+        ):
             return given
         if self._given_manual_dir and given.is_file() and given.suffix.lower() != '.zip':
             raise builder.InputError(

@@ -21,7 +21,12 @@ Builder = build.builder_class(HERE / 'folder_dataset_builder.py')
 
 def junk(folder: pathlib.Path) -> pathlib.Path:
     """Two speakers with two emotions, and about everything else that a folder may hold."""
-    files = {f'{s}/{e}/{i}.wav': 16000 for s in ('anna', 'bob') for e in ('happy', 'own_word') for i in range(3)}
+    files = {
+        f'{s}/{e}/{i}.wav': 16000
+        for s in ('anna', 'bob')
+        for e in ('happy', 'own_word')
+        for i in range(3)
+    }
     lookalikes.write(folder, {**files, 'loose.wav': 16000})
     (folder / 'notes.txt').write_text('x')
     (folder / 'anna' / 'happy' / 'face.png').write_bytes(b'\x89PNG')
@@ -30,7 +35,9 @@ def junk(folder: pathlib.Path) -> pathlib.Path:
     soundfile.write(folder / 'bob' / 'happy' / 'silence.wav', np.zeros(8000), 16000)
     cut = folder / 'bob' / 'own_word' / 'cut.wav'
     cut.write_bytes((folder / 'bob' / 'own_word' / '0.wav').read_bytes()[:3000])
-    (folder / 'bob' / 'own_word' / 'again.wav').write_bytes((folder / 'bob' / 'own_word' / '1.wav').read_bytes())
+    (folder / 'bob' / 'own_word' / 'again.wav').write_bytes(
+        (folder / 'bob' / 'own_word' / '1.wav').read_bytes()
+    )
     return folder
 
 
@@ -62,31 +69,50 @@ def test_lines_of_a_manifest_that_are_left_out_are_reported(tmp_path):
 
 def test_a_table_that_is_no_manifest_is_refused(tmp_path):
     (tmp_path / 'labels.xlsx').write_text('x')
-    with pytest.raises(InputError, match=r'labels\.xlsx is neither folder, zip nor manifest \(\.csv, \.tsv, \.jsonl\)'):
+    with pytest.raises(
+        InputError,
+        match=r'labels\.xlsx is neither folder, zip nor manifest \(\.csv, \.tsv, \.jsonl\)',
+    ):
         lookalikes.built(Builder, tmp_path / 'labels.xlsx', tmp_path / 'out')
 
 
 def test_the_command_gives_it_a_name_and_training_finds_it(tmp_path):
-    lookalikes.write(tmp_path / 'in', {f'{e}/{i}.wav': 16000 for e in ('happy', 'sad') for i in range(2)})
+    lookalikes.write(
+        tmp_path / 'in', {f'{e}/{i}.wav': 16000 for e in ('happy', 'sad') for i in range(2)}
+    )
 
     def run(*flags):
-        command = [sys.executable, '-m', 'ser_jax.build', 'datasets/folder', f'--data_dir={tmp_path}', *flags]
+        command = [
+            sys.executable,
+            '-m',
+            'ser_jax.build',
+            'datasets/folder',
+            f'--data_dir={tmp_path}',
+            *flags,
+        ]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     done = run(f'--manual_dir={tmp_path / "in"}', '--name=my_voices')
     assert done.returncode == 0, done.stderr
     assert 'my_voices (log_mel): 4 utterances' in done.stdout
-    assert 'one speaker (my_voices_unknown): no score can be independent of the speaker' in done.stdout
+    assert (
+        'one speaker (my_voices_unknown): no score can be independent of the speaker' in done.stdout
+    )
     opened = utterances.open_corpora(('my_voices',), str(tmp_path))
     assert set(opened.speaker) == {'my_voices_unknown'} and opened.facts[0].name == 'my_voices'
     for flags, says in (
         (['--name=ravdess'], '--name=ravdess is a corpus of its own'),
         (['--name=My Voices'], '--name=My Voices is no name; expected lower-case letters'),
-        ([], 'give the folder that holds your recordings as --manual_dir=FOLDER: expected sub-folders'),
+        (
+            [],
+            'give the folder that holds your recordings as --manual_dir=FOLDER: expected sub-folders',
+        ),
         (['--manual_dir=/nowhere'], '--manual_dir=/nowhere does not exist'),
     ):
         done = run(*flags)
-        assert done.returncode == 2 and says in done.stderr and done.stderr.count('error:') == 1, done.stderr
+        assert done.returncode == 2 and says in done.stderr and done.stderr.count('error:') == 1, (
+            done.stderr
+        )
 
 
 def test_other_corpora_keep_their_names():

@@ -28,7 +28,9 @@ LABELS = {'original': (*sorted(EKMAN_OF.keys() - {'neutral'}), 'neutral'), 'ekma
 
 
 def _taxonomy(name: str, emotions_of: str) -> builder.FeatureConfig:
-    return dataclasses.replace(builder.TEXT, name=name, description=f'comments with one of {emotions_of}')
+    return dataclasses.replace(
+        builder.TEXT, name=name, description=f'comments with one of {emotions_of}'
+    )
 
 
 class Builder(builder.CorpusBuilder):
@@ -52,10 +54,14 @@ class Builder(builder.CorpusBuilder):
                 raise builder.InputError(f'{d.source} and the file beside it name other labels')
         tables = {taxonomy: {} for taxonomy in LABELS}
         for d in (d for d in found if d.match[1]):
-            words = named.get(folder(d)) or LABELS['ekman' if folder(d).name == 'ekman' else 'original']
+            words = (
+                named.get(folder(d)) or LABELS['ekman' if folder(d).name == 'ekman' else 'original']
+            )
             taxonomy = next((t for t, known in LABELS.items() if known == words), None)
             if taxonomy is None:
-                yield builder.Skipped(d.source, 'ignored', f'of other labels, {", ".join(words[:4])} ...')
+                yield builder.Skipped(
+                    d.source, 'ignored', f'of other labels, {", ".join(words[:4])} ...'
+                )
             else:
                 tables[taxonomy].setdefault(d.match[1], []).append(d)
         wanted = self.builder_config.name
@@ -72,7 +78,9 @@ class Builder(builder.CorpusBuilder):
             comment = LINE.fullmatch(line)
             places = {int(n) for n in comment[2].split(',')} if comment else {len(words)}
             if max(places) >= len(words):
-                yield builder.Skipped(source, 'unknown name', 'expected text, label numbers and id between tabs')
+                yield builder.Skipped(
+                    source, 'unknown name', 'expected text, label numbers and id between tabs'
+                )
                 continue
             text, _, name = comment.groups()
             labels = {words[n] for n in places}

@@ -147,7 +147,10 @@ def test_two_lists_of_labels_that_differ_are_refused(tmp_path):
     shutil.copy(copy / 'emotions.txt', copy / 'labels.txt')
     prepared(tmp_path / 'same', manual_dir=copy)
     (copy / 'labels.txt').write_text('\n'.join(EKMAN))
-    with pytest.raises(InputError, match=r'labels\.txt and the file beside it name other labels|emotions\.txt and the file'):
+    with pytest.raises(
+        InputError,
+        match=r'labels\.txt and the file beside it name other labels|emotions\.txt and the file',
+    ):
         prepared(tmp_path / 'out', manual_dir=copy)
 
 

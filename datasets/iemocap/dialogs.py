@@ -24,7 +24,9 @@ def evaluations(
     return labels, faults
 
 
-def transcripts(found: Iterable[text_files.Document]) -> tuple[dict[str, str], list[builder.Skipped]]:
+def transcripts(
+    found: Iterable[text_files.Document],
+) -> tuple[dict[str, str], list[builder.Skipped]]:
     """Return texts by utterance, '' if lines differ, and the lines that are damaged or differ."""
     texts, faults = {}, []
     for where, line in _lines(found):

@@ -13,7 +13,9 @@ from . import dialogs
 # sex of the speaker, turn.
 NAME = re.compile(r'(Ses0[1-5])[FM]_(?:impro|script)\w*_([FM])\d+')
 DIALOG = re.compile(r'Ses0[1-5][FM]_(?:impro\d+|script\d+_\d+)[a-z]?')
-TEXTS = re.compile(r'[/:](?:(EmoEvaluation)|transcriptions)/Ses0[1-5][FM]_(?:impro|script)[^/]*\.txt$')
+TEXTS = re.compile(
+    r'[/:](?:(EmoEvaluation)|transcriptions)/Ses0[1-5][FM]_(?:impro|script)[^/]*\.txt$'
+)
 EMOTIONS = {
     'neu': 'neutral', 'hap': 'happy', 'sad': 'sad', 'ang': 'angry', 'fea': 'fearful', 'dis': 'disgust',
     'sur': 'surprised', 'exc': 'excited', 'fru': 'frustrated',
@@ -31,11 +33,11 @@ class Builder(builder.CorpusBuilder):
     TITLE = 'IEMOCAP, Busso et al. (2008)'
     EMOTIONS = tuple(EMOTIONS.values())
     HOMEPAGE = 'https://sail.usc.edu/iemocap/'
-    LICENSE = 'research only, on request to the University of Southern California; not to be passed on'
-    RESEARCH_ONLY = True
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'ask for it at https://sail.usc.edu/iemocap/ and give IEMOCAP_full_release, unpacked, as --manual_dir=FOLDER'
+    LICENSE = (
+        'research only, on request to the University of Southern California; not to be passed on'
     )
+    RESEARCH_ONLY = True
+    MANUAL_DOWNLOAD_INSTRUCTIONS = 'ask for it at https://sail.usc.edu/iemocap/ and give IEMOCAP_full_release, unpacked, as --manual_dir=FOLDER'
     PUBLISHED = builder.PublishedCounts(  # 10,039 with 2,507 xxx and 3 oth, which are left out
         utterances={
             'speech': {
@@ -47,7 +49,9 @@ class Builder(builder.CorpusBuilder):
     )  # fmt: skip
 
     def recordings(self, dl_manager):
-        audio = self.audio(dl_manager, NAME, 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav')
+        audio = self.audio(
+            dl_manager, NAME, 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav'
+        )
         found = list(text_files.documents(self.manual_dir(dl_manager), TEXTS))
         labels, faults = dialogs.evaluations(d for d in found if d.match[1])
         texts, more = dialogs.transcripts(d for d in found if not d.match[1])
@@ -59,8 +63,16 @@ class Builder(builder.CorpusBuilder):
             )
         for sound in audio:
             if not (parts := NAME.fullmatch(sound.stem)):
-                kind = 'ignored' if DIALOG.fullmatch(sound.stem) or not sound.stem.startswith('Ses') else 'unknown name'
-                why = 'sound of a whole dialog' if DIALOG.fullmatch(sound.stem) else 'not an IEMOCAP name'
+                kind = (
+                    'ignored'
+                    if DIALOG.fullmatch(sound.stem) or not sound.stem.startswith('Ses')
+                    else 'unknown name'
+                )
+                why = (
+                    'sound of a whole dialog'
+                    if DIALOG.fullmatch(sound.stem)
+                    else 'not an IEMOCAP name'
+                )
                 yield builder.Skipped(sound.source, kind, why)
                 continue
             label, *others = labels.get(sound.stem, [''])
@@ -70,7 +82,10 @@ class Builder(builder.CorpusBuilder):
                 continue
             if label not in EMOTIONS:
                 kind = 'ignored' if label in IGNORED else 'unknown name'
-                why = IGNORED.get(label, f'emotion {label!r} is not known' if label else 'has no line in EmoEvaluation')
+                why = IGNORED.get(
+                    label,
+                    f'emotion {label!r} is not known' if label else 'has no line in EmoEvaluation',
+                )
                 yield builder.Skipped(sound.source, kind, why)
                 continue
             yield builder.Recording(

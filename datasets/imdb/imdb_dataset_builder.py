@@ -30,10 +30,16 @@ class Builder(builder.CorpusBuilder):
         'get aclImdb_v1.tar.gz from https://ai.stanford.edu/~amaas/data/sentiment/ and give the folder that holds it, '
         'unpacked or not, as --manual_dir=FOLDER'
     )
-    ARCHIVES = (builder.Archive(f'{HOMEPAGE}aclImdb_v1.tar.gz', 84125825, '7c2ac02c03563afcf9b574c7e56c153a'),)
+    ARCHIVES = (
+        builder.Archive(
+            f'{HOMEPAGE}aclImdb_v1.tar.gz', 84125825, '7c2ac02c03563afcf9b574c7e56c153a'
+        ),
+    )
 
     def recordings(self, dl_manager):
-        found = text_files.collect(self, dl_manager, FILE, 'train/pos/0_9.txt', ', or imdb.npz with imdb_word_index.json')
+        found = text_files.collect(
+            self, dl_manager, FILE, 'train/pos/0_9.txt', ', or imdb.npz with imdb_word_index.json'
+        )
         reviews = [d for d in found if d.match[1]]
         for review in reviews:
             split, polarity, name = review.match.groups()
@@ -47,10 +53,18 @@ class Builder(builder.CorpusBuilder):
                 continue
             number, stars = parts.groups()
             text = re.sub(r'<br\s*/?>', ' ', review.text)  # markup, not words
-            yield _recording(f'{split}/{polarity}/{number}_{stars}', EMOTIONS[polarity], stars, text, review.source)
+            yield _recording(
+                f'{split}/{polarity}/{number}_{stars}',
+                EMOTIONS[polarity],
+                stars,
+                text,
+                review.source,
+            )
         for copy in (d for d in found if d.source.endswith('.npz')):
             if reviews:
-                yield builder.Skipped(copy.source, 'ignored', "Keras's copy of reviews that are here as files")
+                yield builder.Skipped(
+                    copy.source, 'ignored', "Keras's copy of reviews that are here as files"
+                )
                 continue
             for split, place, text, label in keras_npz.reviews(copy, found):
                 name = f'{split}/{place:05d}'
@@ -58,7 +72,9 @@ class Builder(builder.CorpusBuilder):
                     why = f'word number {text} is not in imdb_word_index.json'
                     yield builder.Skipped(f'{copy.source}:{name}', 'bad line', why)
                     continue
-                yield _recording(name, self.EMOTIONS[label], str(label), text, f'{copy.source}:{name}')
+                yield _recording(
+                    name, self.EMOTIONS[label], str(label), text, f'{copy.source}:{name}'
+                )
 
 
 def _recording(name: str, emotion: str, label: str, text: str, source: str) -> builder.Recording:

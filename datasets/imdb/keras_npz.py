@@ -68,7 +68,15 @@ def reviews(copy: Document, found: Sequence[Document]) -> Iterator[Review]:
                 unknown = next((i for i in ranks if i not in words), None)
                 text = ' '.join(words[i] for i in ranks) if unknown is None else unknown
                 yield Review(split, place, text, int(labels[at]))
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, ValueError, TypeError, LookupError) as e:
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        EOFError,
+        KeyError,
+        ValueError,
+        TypeError,
+        LookupError,
+    ) as e:
         raise InputError(
             f'{copy.source} cannot be used ({type(e).__name__}: {e}); expected imdb.npz of Keras, with '
             f'{", ".join(ARRAYS)}; get it again from where Keras does'
@@ -93,7 +101,10 @@ def _arrays(content: bytes) -> dict[str, np.ndarray]:
         for name in ARRAYS:
             with archive.open(f'{name}.npy') as f:
                 version = np.lib.format.read_magic(f)
-                header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                header = {
+                    (1, 0): np.lib.format.read_array_header_1_0,
+                    (2, 0): np.lib.format.read_array_header_2_0,
+                }
                 if header[version](f)[2].hasobject:
                     out[name] = _Lists(f).load()
                 else:
@@ -127,5 +138,7 @@ class _Lists(pickle.Unpickler):
           pickle.UnpicklingError: the name is not admitted.
         """
         if (wanted := f'{module}.{name}') not in self.ADMITTED:
-            raise pickle.UnpicklingError(f'it asks for {wanted}, which no list of numbers needs; nothing of it was run')
+            raise pickle.UnpicklingError(
+                f'it asks for {wanted}, which no list of numbers needs; nothing of it was run'
+            )
         return self.ADMITTED[wanted]

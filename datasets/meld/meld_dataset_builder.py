@@ -44,20 +44,28 @@ class Builder(builder.CorpusBuilder):
         here, extracted = set(), {a.source.removesuffix('.wav') for a in audio}
         for sound in audio:
             if sound.source.endswith('.mp4') and sound.source.removesuffix('.mp4') in extracted:
-                yield builder.Skipped(sound.source, 'ignored', 'a clip whose sound was extracted beside it')
+                yield builder.Skipped(
+                    sound.source, 'ignored', 'a clip whose sound was extracted beside it'
+                )
                 continue
             where = SPLIT.findall((folder.name + sound.source.removeprefix(str(folder))).lower())
             parts = NAME.fullmatch(sound.stem)
             key = (where[-1], *map(int, parts.groups())) if parts and where else None
             if key not in rows:
-                why = 'no line in the tables' if key else 'not a MELD name, or in no folder named for its split'
+                why = (
+                    'no line in the tables'
+                    if key
+                    else 'not a MELD name, or in no folder named for its split'
+                )
                 yield builder.Skipped(sound.source, 'ignored', why)
                 continue
             here.add(key)
             row, speaker = rows[key], ' '.join(rows[key]['Speaker'].split())
             emotion = emotions.word(row['Emotion'])
             if emotion not in self.EMOTIONS or not speaker:
-                yield builder.Skipped(sound.source, 'unknown name', f'its line in the {key[0]} table is damaged')
+                yield builder.Skipped(
+                    sound.source, 'unknown name', f'its line in the {key[0]} table is damaged'
+                )
                 continue
             if CHORUS.search(speaker):  # a speaker would be on both sides of a fold
                 yield builder.Skipped(sound.source, 'ignored', 'several voices at once')
@@ -73,4 +81,8 @@ class Builder(builder.CorpusBuilder):
                 source=sound.source,
             )
         for split, dialog, turn in sorted(rows.keys() - here):
-            yield builder.Skipped(f'{split}/dia{dialog}_utt{turn}', 'ignored', f'in the {split} table, but no such clip')
+            yield builder.Skipped(
+                f'{split}/dia{dialog}_utt{turn}',
+                'ignored',
+                f'in the {split} table, but no such clip',
+            )

@@ -30,7 +30,11 @@ class Builder(builder.CorpusBuilder):
                 yield builder.Skipped(audio.source, 'ignored', 'no ESC name')
                 continue
             folder = audio.folders[-1] if audio.folders else ''
-            label = named.get(audio.stem) or (m['target'] if m['target'] or folder in ('', 'audio') else None) or folder
+            label = (
+                named.get(audio.stem)
+                or (m['target'] if m['target'] or folder in ('', 'audio') else None)
+                or folder
+            )
             yield builder.Recording(
                 id=audio.stem,
                 # Keeps all takes of a Freesound recording on one side of a fold.

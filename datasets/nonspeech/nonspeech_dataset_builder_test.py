@@ -15,7 +15,9 @@ Builder = build.builder_class(HERE / 'nonspeech_dataset_builder.py')
 
 def test_the_published_layout_takes_its_classes_from_the_table(tmp_path):
     files = ['ESC-50-master/audio/1-100032-A-0.wav', 'ESC-50-master/audio/2-26143-B-21.wav']
-    folder = lookalikes.write(tmp_path / 'in', {**dict.fromkeys(files, 44100), 'ESC-50-master/other.wav': 44100})
+    folder = lookalikes.write(
+        tmp_path / 'in', {**dict.fromkeys(files, 44100), 'ESC-50-master/other.wav': 44100}
+    )
     (folder / 'ESC-50-master' / 'meta').mkdir()
     (folder / 'ESC-50-master' / 'meta' / 'esc50.csv').write_text(
         'filename,fold,target,category\n1-100032-A-0.wav,1,0,dog\n2-26143-B-21.wav,2,21,sneezing\n'
@@ -29,8 +31,14 @@ def test_the_published_layout_takes_its_classes_from_the_table(tmp_path):
 
 
 def test_folders_name_the_class_where_there_is_no_table(tmp_path):
-    files = ['001 - Dog bark/1-100032-A.wav', 'human_sounds/person_sneeze/1-26143-A.wav', '1-26143-B-21.wav']
-    opened, _ = lookalikes.built(Builder, lookalikes.write(tmp_path / 'in', dict.fromkeys(files, 44100)), tmp_path)
+    files = [
+        '001 - Dog bark/1-100032-A.wav',
+        'human_sounds/person_sneeze/1-26143-A.wav',
+        '1-26143-B-21.wav',
+    ]
+    opened, _ = lookalikes.built(
+        Builder, lookalikes.write(tmp_path / 'in', dict.fromkeys(files, 44100)), tmp_path
+    )
     of = dict(zip(opened.id, zip(opened.label, opened.speaker, strict=True), strict=True))
     assert of == {
         '1-100032-A': ('dog_bark', 'nonspeech_100032'), '1-26143-A': ('person_sneeze', 'nonspeech_26143'),
@@ -39,7 +47,9 @@ def test_folders_name_the_class_where_there_is_no_table(tmp_path):
 
 
 def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
-    with pytest.raises(InputError, match='holds no nonspeech recording: looked for names like 1-100032-A-0'):
+    with pytest.raises(
+        InputError, match='holds no nonspeech recording: looked for names like 1-100032-A-0'
+    ):
         lookalikes.built(Builder, lookalikes.write(tmp_path / 'in', {'a.wav': 16000}), tmp_path)
 
 

@@ -27,8 +27,12 @@ class Builder(builder.CorpusBuilder):
         'give the folder that holds them, unpacked or not, as --manual_dir=FOLDER'
     )
     ARCHIVES = (  # md5 from Zenodo
-        builder.Archive(f'{_FILES}Audio_Speech_Actors_01-24.zip', 208468073, 'bc696df654c87fed845eb13823edef8a'),
-        builder.Archive(f'{_FILES}Audio_Song_Actors_01-24.zip', 225505317, '5411230427d67a21e18aa4d466e6d1b9'),
+        builder.Archive(
+            f'{_FILES}Audio_Speech_Actors_01-24.zip', 208468073, 'bc696df654c87fed845eb13823edef8a'
+        ),
+        builder.Archive(
+            f'{_FILES}Audio_Song_Actors_01-24.zip', 225505317, '5411230427d67a21e18aa4d466e6d1b9'
+        ),
     )
     # Per speaker and emotion: 2 statements x 2 repetitions x 2 intensities (neutral: 1).
     PUBLISHED = builder.PublishedCounts(
@@ -44,4 +48,6 @@ class Builder(builder.CorpusBuilder):
         videos = [a for a in files if VIDEO.match(a.stem)]
         yield from (builder.Skipped(a.source, 'ignored', 'sound of a video') for a in videos)
         others = [a for a in files if not VIDEO.match(a.stem)]
-        yield from file_names.recordings(others, lambda a: file_names.ravdess(a.stem), r'\d\d-\d\d-', 'RAVDESS')
+        yield from file_names.recordings(
+            others, lambda a: file_names.ravdess(a.stem), r'\d\d-\d\d-', 'RAVDESS'
+        )

@@ -27,10 +27,14 @@ IDS = [
 def prepared(data_dir, manual_dir=DUMMY, config=None):
     """(examples, report, fingerprint) of a build from `manual_dir`."""
     builder = Builder(data_dir=data_dir, config=config)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+    )
     folder = pathlib.Path(builder.data_dir)
     examples = list(tfds.builder_from_directory(folder).as_data_source('train'))
-    report, content = (json.loads((folder / name).read_text()) for name in ('inspection.json', 'fingerprint.json'))
+    report, content = (
+        json.loads((folder / name).read_text()) for name in ('inspection.json', 'fingerprint.json')
+    )
     return examples, report, content['fingerprint']
 
 
@@ -53,7 +57,10 @@ def test_names_are_read_as_published(tmp_path):
         ('duplicate', '03-01-04-01-02-02-01')
     ]
     assert report['ignored'] == {'sound of a video': 1}
-    assert report['published']['speech']['here'] == 9 and report['published']['speech']['published'] == 1440
+    assert (
+        report['published']['speech']['here'] == 9
+        and report['published']['speech']['published'] == 1440
+    )
     assert report['published']['song']['missing speakers'][0] == 'ravdess_02'
 
 
@@ -100,7 +107,9 @@ def test_every_layout_gives_the_same_shards(tmp_path):
         _, report, found = prepared(tmp_path / name, folder)
         assert found == expected, name
         assert len(report['skipped']) == (10 if name == 'twice' else 1)
-    _, report, _ = prepared(tmp_path / 'zip', tmp_path / 'copies' / 'zips' / 'Audio_Speech_Actors_01-24.zip')
+    _, report, _ = prepared(
+        tmp_path / 'zip', tmp_path / 'copies' / 'zips' / 'Audio_Speech_Actors_01-24.zip'
+    )
     assert report['utterances'] == 8 and report['published']['song']['here'] == 0
 
 
@@ -146,7 +155,11 @@ def test_folders_without_recordings_are_refused_in_one_line(tmp_path):
     (tmp_path / 'other').mkdir()
     shutil.copy(DUMMY / 'notes.txt', tmp_path / 'other')
     shutil.copy(DUMMY / 'Actor_01' / '03-01-01-01-01-01-01.wav', tmp_path / 'other' / 'hello.wav')
-    cases = {'nowhere': 'does not exist; get Audio', 'empty': 'is empty; get', 'other/notes.txt': 'is no folder; get'}
+    cases = {
+        'nowhere': 'does not exist; get Audio',
+        'empty': 'is empty; get',
+        'other/notes.txt': 'is no folder; get',
+    }
     cases['other'] = (
         r'holds no ravdess recording: looked for names like 03-01-06.* found 1 .txt, 1 .wav; give|found 1 .wav, 1 .txt'
     )
@@ -169,7 +182,10 @@ def test_corrupt_files_and_odd_names_are_named(tmp_path):
 
 def test_published_counts_are_those_of_the_paper():
     published = Builder.PUBLISHED
-    assert {c: sum(n.values()) for c, n in published.utterances.items()} == {'speech': 1440, 'song': 1012}
+    assert {c: sum(n.values()) for c, n in published.utterances.items()} == {
+        'speech': 1440,
+        'song': 1012,
+    }
     assert {c: len(s) for c, s in published.speakers.items()} == {'speech': 24, 'song': 23}
     assert tuple(published.utterances['speech']) == Builder.EMOTIONS
 
@@ -179,7 +195,9 @@ def test_the_folder_follows_the_convention(tmp_path):
     assert metadata.description.startswith('# RAVDESS') and 'livingstone2018' in metadata.citation
     assert set(metadata.tags) <= set(tfds.core.dataset_metadata.valid_tags())
     infos = Builder.url_infos
-    assert {a.url: a.size for a in Builder.ARCHIVES} == {url: int(info.size) for url, info in infos.items()}
+    assert {a.url: a.size for a in Builder.ARCHIVES} == {
+        url: int(info.size) for url, info in infos.items()
+    }
     assert len((HERE / 'ravdess_dataset_builder.py').read_text().splitlines()) <= 70
     assert sum(p.stat().st_size for p in DUMMY.rglob('*') if p.is_file()) < 200_000
 
@@ -194,7 +212,9 @@ def test_the_stock_test_case_passes(monkeypatch):
         import dill  # noqa: F401
         import tensorflow  # noqa: F401
     except ImportError as e:
-        pytest.fail(f"the stock test case needs TensorFlow and dill ({e}): pip install -e '.[tfds,test]'")
+        pytest.fail(
+            f"the stock test case needs TensorFlow and dill ({e}): pip install -e '.[tfds,test]'"
+        )
     # What a plain import of the builder does; `tfds build` imports without registering, as build.builder_class does.
     monkeypatch.setitem(tfds.core.registered._DATASET_REGISTRY, 'ravdess', Builder)
 

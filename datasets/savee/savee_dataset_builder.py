@@ -33,4 +33,6 @@ class Builder(builder.CorpusBuilder):
         # The speaker's folder may be the given folder itself, or a zip.
         folder = lambda a: PurePath(re.sub(r'(?i)\.zip:', '/', a.source)).parent.name
         read = lambda a: file_names.savee(a.stem, folder(a))
-        yield from file_names.recordings(files, read, r'(DC|JE|JK|KL)_|(sa|su|[adfhn])\d\d', 'SAVEE')
+        yield from file_names.recordings(
+            files, read, r'(DC|JE|JK|KL)_|(sa|su|[adfhn])\d\d', 'SAVEE'
+        )

@@ -21,8 +21,13 @@ def layouts(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     official, flat = root / 'official', root / 'flat'
     for speaker in ('DC', 'KL'):
         for name in NAMES:
-            samples = lookalikes.noise(speaker + name, 44100, offset=0.045 if speaker == 'KL' else 0.0)
-            for path in (official / 'AudioData' / speaker / f'{name}.wav', flat / 'ALL' / f'{speaker}_{name}.wav'):
+            samples = lookalikes.noise(
+                speaker + name, 44100, offset=0.045 if speaker == 'KL' else 0.0
+            )
+            for path in (
+                official / 'AudioData' / speaker / f'{name}.wav',
+                flat / 'ALL' / f'{speaker}_{name}.wav',
+            ):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 soundfile.write(path, samples, 44100)
     return official, flat
@@ -34,7 +39,11 @@ def test_both_layouts_give_the_same(tmp_path):
     two, _ = lookalikes.built(Builder, flat, tmp_path / '2')
     assert one.fingerprints == two.fingerprints and not report['skipped']
     of = dict(zip(one.id, zip(one.speaker, one.emotion, one.label, strict=True), strict=True))
-    assert of['KL_sa05'] == ('savee_kl', 'sad', 'sa') and of['DC_su15'] == ('savee_dc', 'surprised', 'su')
+    assert of['KL_sa05'] == ('savee_kl', 'sad', 'sa') and of['DC_su15'] == (
+        'savee_dc',
+        'surprised',
+        'su',
+    )
     assert len(of) == 14 and set(one.sex) == {'male'} and one.facts[0].research_only
     assert report['published']['speech']['missing speakers'] == ['savee_je', 'savee_jk']
 
@@ -42,24 +51,33 @@ def test_both_layouts_give_the_same(tmp_path):
 def test_clipping_is_told_and_an_offset_is_taken_out(tmp_path):
     official, _ = layouts(tmp_path)
     soundfile.write(
-        official / 'AudioData' / 'DC' / 'a02.wav', np.clip(lookalikes.noise('x', 44100, level=3.0), -1, 1), 44100
+        official / 'AudioData' / 'DC' / 'a02.wav',
+        np.clip(lookalikes.noise('x', 44100, level=3.0), -1, 1),
+        44100,
     )
     opened, report = lookalikes.built(Builder, official, tmp_path / '1')
     assert report['clipped'] == {'utterances': 1, 'speakers': {'savee_dc': 1}}
     assert dict(zip(opened.id, opened.clipped, strict=True))['DC_a02'] == 1
     low = {
         s: np.mean(
-            [opened.read(i)[5:-5, 0].mean() for i in np.flatnonzero((opened.speaker == s) & (opened.clipped == 0))]
+            [
+                opened.read(i)[5:-5, 0].mean()
+                for i in np.flatnonzero((opened.speaker == s) & (opened.clipped == 0))
+            ]
         )
         for s in ('savee_dc', 'savee_kl')
     }
-    assert abs(low['savee_dc'] - low['savee_kl']) < 2  # dB in the lowest band, where an offset would show
+    assert (
+        abs(low['savee_dc'] - low['savee_kl']) < 2
+    )  # dB in the lowest band, where an offset would show
 
 
 def test_a_file_whose_speaker_nobody_tells_counts_as_bad(tmp_path):
     official, _ = layouts(tmp_path)
     lookalikes.write(official, {'a03.wav': 44100})
-    with pytest.raises(InputError, match=r'1 of 15 files are bad.*a03.wav: whose voice it is, neither'):
+    with pytest.raises(
+        InputError, match=r'1 of 15 files are bad.*a03.wav: whose voice it is, neither'
+    ):
         lookalikes.built(Builder, official, tmp_path / '1')
 
 

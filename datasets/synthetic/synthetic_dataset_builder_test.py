@@ -49,7 +49,11 @@ def test_every_utterance_is_there_with_its_fields(log_mel):
         assert found['sex'] == line.speaker.sex
         assert found['emotion'] == found['label'] == line.emotion
         assert found['text'] == line.text
-        assert (found['language'], found['intensity'], found['channel']) == ('en', 'normal', 'speech')
+        assert (found['language'], found['intensity'], found['channel']) == (
+            'en',
+            'normal',
+            'speech',
+        )
         assert 0.8 < found['seconds'] < 6
         frames = found['log_mel']
         assert frames.dtype == np.float16
@@ -68,7 +72,9 @@ def test_every_utterance_is_there_with_its_fields(log_mel):
 
 def test_features_are_those_of_the_performance(log_mel):
     example = log_mel.as_data_source('train')[100]
-    line = next(line for line in synthetic_script.script(0, SENTENCES) if line.id == example['id'].decode())
+    line = next(
+        line for line in synthetic_script.script(0, SENTENCES) if line.id == example['id'].decode()
+    )
     (expected,) = features.extract([wav.prepare(*synthetic_script.perform(line))])
     assert np.array_equal(example['log_mel'], expected.astype(np.float16))
 

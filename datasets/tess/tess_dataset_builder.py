@@ -25,4 +25,6 @@ class Builder(builder.CorpusBuilder):
 
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, file_names.TESS, 'OAF_back_angry.wav')
-        yield from file_names.recordings(files, lambda a: file_names.tess(a.stem), r'(?i)(OA|YA)F?_', 'TESS')
+        yield from file_names.recordings(
+            files, lambda a: file_names.tess(a.stem), r'(?i)(OA|YA)F?_', 'TESS'
+        )

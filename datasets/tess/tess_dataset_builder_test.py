@@ -21,7 +21,13 @@ FILES = {
 
 def test_names_are_read_as_published(tmp_path):
     opened, report = lookalikes.built(Builder, lookalikes.write(tmp_path / 'in', FILES), tmp_path)
-    of = dict(zip(opened.id, zip(opened.speaker, opened.emotion, opened.label, opened.text, strict=True), strict=True))
+    of = dict(
+        zip(
+            opened.id,
+            zip(opened.speaker, opened.emotion, opened.label, opened.text, strict=True),
+            strict=True,
+        )
+    )
     assert of['OAF_back_ps'] == ('tess_oaf', 'surprised', 'ps', 'Say the word back')
     assert of['OA_bite_neutral'][:2] == ('tess_oaf', 'neutral') and len(of) == 9
     assert set(opened.sex) == {'female'} and not report['skipped']
@@ -40,7 +46,9 @@ def test_a_copy_that_holds_everything_twice_gives_the_same(tmp_path):
             path.write_bytes((tmp_path / 'once' / name).read_bytes())
     twice, report = lookalikes.built(Builder, tmp_path / 'twice', tmp_path / '2')
     assert once.fingerprints == twice.fingerprints
-    assert {s['kind'] for s in report['skipped']} == {'duplicate'} and len(report['skipped']) == len(FILES)
+    assert {s['kind'] for s in report['skipped']} == {'duplicate'} and len(
+        report['skipped']
+    ) == len(FILES)
 
 
 def test_names_that_only_look_alike_count_as_bad(tmp_path):

@@ -22,9 +22,17 @@ def check(config, layout, window_s: float) -> None:
       InputError: gain or shifts of features that are not in decibels; shifts or masks wider than
         their axis.
     """
-    if wrong := [k for k in ('gain_db', 'band_shift', 'scored_shifts') if config[k] and not layout.decibels]:
-        raise InputError(f'augment.{wrong[0]} needs features in decibels, which these are not; set it to 0')
-    most = {'band_shift': layout.bands - 1, 'scored_shifts': layout.bands - 1, 'band_mask': layout.bands}
+    if wrong := [
+        k for k in ('gain_db', 'band_shift', 'scored_shifts') if config[k] and not layout.decibels
+    ]:
+        raise InputError(
+            f'augment.{wrong[0]} needs features in decibels, which these are not; set it to 0'
+        )
+    most = {
+        'band_shift': layout.bands - 1,
+        'scored_shifts': layout.bands - 1,
+        'band_mask': layout.bands,
+    }
     most |= {} if layout.steps else {'time_mask_s': window_s}
     if wrong := [k for k in most if config[k] > most[k]]:
         raise InputError(
@@ -55,7 +63,9 @@ def speed(key, frames, length, window: int, most: float):
 
 def gain(key, frames, most_db: float):
     """Add an offset drawn from -+ `most_db` to all dB frames of an utterance: a change of level."""
-    return frames + jax.random.uniform(key, (frames.shape[0], 1, 1), minval=-most_db, maxval=most_db)
+    return frames + jax.random.uniform(
+        key, (frames.shape[0], 1, 1), minval=-most_db, maxval=most_db
+    )
 
 
 def band_shift(key, frames, most: int):
@@ -105,9 +115,13 @@ def noise(key, samples, length, snr_db: tuple[float, float], probability: float)
     spectrum = jnp.fft.rfft(jax.random.normal(keys[0], samples.shape))
     # The amplitude falls as f^-slope: 0 is white noise, 0.5 pink.
     slope = jax.random.uniform(keys[1], (batch, 1), maxval=0.5)
-    shaped = jnp.fft.irfft(spectrum * jnp.maximum(jnp.arange(spectrum.shape[1]), 1.0) ** -slope, size)
+    shaped = jnp.fft.irfft(
+        spectrum * jnp.maximum(jnp.arange(spectrum.shape[1]), 1.0) ** -slope, size
+    )
     real = jnp.arange(size) < length[:, None]
-    power = lambda x: jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True) / jnp.maximum(length, 1)[:, None]
+    power = lambda x: (
+        jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True) / jnp.maximum(length, 1)[:, None]
+    )
     snr = jax.random.uniform(keys[2], (batch, 1), minval=snr_db[0], maxval=snr_db[1])
     scale = jnp.sqrt(power(samples) / jnp.maximum(power(shaped), 1e-12) * 10 ** (-snr / 10))
     chosen = jax.random.uniform(keys[3], (batch, 1)) < probability

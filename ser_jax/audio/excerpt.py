@@ -16,7 +16,11 @@ def mono(samples: np.ndarray) -> np.ndarray:
         raise InputError(
             f'samples of shape {samples.shape} came; expected mono [T], as ser_jax.audio.wav.prepare gives'
         )
-    return samples.astype(np.float32) / 32768 if samples.dtype == np.int16 else samples.astype(np.float32)
+    return (
+        samples.astype(np.float32) / 32768
+        if samples.dtype == np.int16
+        else samples.astype(np.float32)
+    )
 
 
 def cut(samples: np.ndarray, start: int, most: int) -> np.ndarray:

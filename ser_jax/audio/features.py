@@ -45,9 +45,12 @@ class LogMel(NamedTuple):
         Returns:
           [..., 1 + T // hop, bands] in dB.
         """
-        power = mel.power_spectrogram(samples, round(self.window_s * self.rate_hz), self.hop, self.fft)
+        power = mel.power_spectrogram(
+            samples, round(self.window_s * self.rate_hz), self.hop, self.fft
+        )
         return mel.decibel(
-            power @ mel.mel_bank(self.rate_hz, self.fft, self.bands, self.low_hz, self.high_hz), self.floor
+            power @ mel.mel_bank(self.rate_hz, self.fft, self.bands, self.low_hz, self.high_hz),
+            self.floor,
         )
 
 
@@ -85,7 +88,9 @@ def bucket(samples: int, smallest: int = 16000) -> int:
     return size * 3 // 4 if size > smallest and size * 3 // 4 >= samples else size
 
 
-def extract(recordings: Sequence[np.ndarray], extractor: LogMel = LOG_MEL, batch: int = 8) -> list[np.ndarray]:
+def extract(
+    recordings: Sequence[np.ndarray], extractor: LogMel = LOG_MEL, batch: int = 8
+) -> list[np.ndarray]:
     """Return the features of mono recordings of any lengths, in order.
 
     Args:
@@ -97,7 +102,10 @@ def extract(recordings: Sequence[np.ndarray], extractor: LogMel = LOG_MEL, batch
     Returns:
       float32 arrays [1 + T_i // hop, bands]. They do not depend on the other recordings of a batch.
     """
-    scaled = [r.astype(np.float32) / 32768 if r.dtype == np.int16 else np.asarray(r, np.float32) for r in recordings]
+    scaled = [
+        r.astype(np.float32) / 32768 if r.dtype == np.int16 else np.asarray(r, np.float32)
+        for r in recordings
+    ]
     by_bucket: dict[int, list[int]] = {}
     for i, r in enumerate(scaled):
         by_bucket.setdefault(bucket(max(1, r.size)), []).append(i)

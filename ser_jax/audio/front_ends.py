@@ -11,7 +11,12 @@ import numpy as np
 from ser_jax.audio import features, variants
 from ser_jax.audio.mfcc import MFCC_CURVE
 from ser_jax.audio.picture import VSR_SPECTROGRAM
-from ser_jax.audio.spectrogram import LINEAR_SPECTROGRAM, LOG_MEL_40, LOG_MEL_40_PUBLISHED, LOG_MEL_100
+from ser_jax.audio.spectrogram import (
+    LINEAR_SPECTROGRAM,
+    LOG_MEL_40,
+    LOG_MEL_40_PUBLISHED,
+    LOG_MEL_100,
+)
 from ser_jax.audio.statistics import STATS_162
 from ser_jax.contract import InputError
 

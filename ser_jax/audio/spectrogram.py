@@ -117,10 +117,15 @@ class LogMel40(NamedTuple):
         """Return mel bands [..., 1 + T // 200, 40] of [..., T]; traceable by JAX."""
         if not self.published:
             bank = mel.mel_bank(self.rate_hz, self.window, self.bands, 0.0, self.rate_hz / 2)
-            return mel.decibel(mel.power_spectrogram(samples, self.window, self.hop, self.window) @ bank, self.floor)
+            return mel.decibel(
+                mel.power_spectrogram(samples, self.window, self.hop, self.window) @ bank,
+                self.floor,
+            )
         edges = [(0, 0)] * (samples.ndim - 1)
         mirrored = jnp.pad(samples, [*edges, (self.window // 2,) * 2], mode='reflect')
-        return uncentered(mirrored, self.window, self.hop, self.window) @ _bank_as_published(self.window, self.bands)
+        return uncentered(mirrored, self.window, self.hop, self.window) @ _bank_as_published(
+            self.window, self.bands
+        )
 
     def padded(self, samples: np.ndarray) -> tuple[np.ndarray, int]:
         """Return float32 [frames, 40] of mono [T] at `rate_hz`, and the number of real frames."""

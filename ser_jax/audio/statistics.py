@@ -43,13 +43,20 @@ def chroma(samples: np.ndarray, rate_hz: int, fft: int, hop: int) -> np.ndarray:
     import librosa
 
     whole = np.pad(samples, (0, max(0, fft - samples.size)))
-    power = np.abs(librosa.stft(whole, n_fft=fft, hop_length=hop)[:, : mel.frame_count(samples.size, hop)]) ** 2
+    power = (
+        np.abs(
+            librosa.stft(whole, n_fft=fft, hop_length=hop)[:, : mel.frame_count(samples.size, hop)]
+        )
+        ** 2
+    )
     pitches, strengths = librosa.piptrack(S=power, sr=rate_hz, n_fft=fft)
     strong = pitches > 0
     if found := strong.any():
         strong &= strengths >= np.median(strengths[strong])
     tuning = librosa.pitch_tuning(pitches[strong], bins_per_octave=12) if found else 0.0
-    return librosa.feature.chroma_stft(S=power, sr=rate_hz, n_fft=fft, hop_length=hop, tuning=tuning).T
+    return librosa.feature.chroma_stft(
+        S=power, sr=rate_hz, n_fft=fft, hop_length=hop, tuning=tuning
+    ).T
 
 
 class Stats162(NamedTuple):
@@ -79,7 +86,9 @@ class Stats162(NamedTuple):
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
         """Return the part of [T] that is used; variants are made from it."""
-        return excerpt.cut(samples, round(self.start_s * self.rate_hz), round(self.duration_s * self.rate_hz))
+        return excerpt.cut(
+            samples, round(self.start_s * self.rate_hz), round(self.duration_s * self.rate_hz)
+        )
 
     def describe(self, heard: np.ndarray) -> np.ndarray:
         """Return float32 [162] of an excerpt [T] of any length; zeros if it is empty."""
@@ -101,7 +110,9 @@ def _means(front: Stats162, samples, length):
     power = mel.power_spectrogram(samples, front.fft, front.hop, front.fft)
     power = power @ mel.mel_bank(front.rate_hz, front.fft, front.bands, 0.0, front.rate_hz / 2)
     real = jnp.arange(len(power)) < mel.frame_count(length, front.hop)
-    mean = lambda values: jnp.where(real[:, None], values.reshape(len(values), -1), 0).sum(0) / real.sum()
+    mean = lambda values: (
+        jnp.where(real[:, None], values.reshape(len(values), -1), 0).sum(0) / real.sum()
+    )
     # Padding repeats the last sample, as in librosa: zeros could add a crossing.
     held = jnp.where(jnp.arange(len(samples)) < length, samples, samples[length - 1])
     return (

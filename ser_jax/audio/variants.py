@@ -57,7 +57,9 @@ def pitch(semitones: float) -> Change:
 
 def shift(most: int) -> Change:
     """Roll samples by an integer from -+ `most`: those shifted out enter at the other end."""
-    return lambda samples, rate_hz, rng: np.roll(samples, int(rng.integers(-most, most, endpoint=True)))
+    return lambda samples, rate_hz, rng: np.roll(
+        samples, int(rng.integers(-most, most, endpoint=True))
+    )
 
 
 def in_turn(*changes: Change) -> Change:
@@ -101,7 +103,9 @@ class Variants(NamedTuple):
         """Return the ids of a recording and its variants, the recording's own first."""
         return [source, *(f'{source}+{name}' for name in self.names)]
 
-    def __call__(self, source: str, samples: np.ndarray, rate_hz: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    def __call__(
+        self, source: str, samples: np.ndarray, rate_hz: int
+    ) -> Iterator[tuple[str, str, np.ndarray]]:
         """Yield (id, variant, samples) of the recording (variant ''), then of `names` in order.
 
         Args:
@@ -117,7 +121,11 @@ class Variants(NamedTuple):
             raise InputError(f'variant {unknown[0]!r} is not known; known are {", ".join(CHANGES)}')
         yield source, '', samples
         for name in self.names:
-            yield f'{source}+{name}', name, CHANGES[name](samples, rate_hz, generator(source, name, self.seed))
+            yield (
+                f'{source}+{name}',
+                name,
+                CHANGES[name](samples, rate_hz, generator(source, name, self.seed)),
+            )
 
 
 STORED = Variants(

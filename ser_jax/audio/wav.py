@@ -41,9 +41,7 @@ _LOGGED = (
 )  # containers for which libsndfile's log reports truncation
 # Containers in which a truncated file cannot be recognized.
 _UNCHECKED = ('AVR', 'IRCAM', 'MAT5', 'MPC2K', 'PAF', 'PVF', 'SD2', 'SDS', 'VOC', 'XI')
-_FLAC_ERRORS = range(
-    157, 163
-)  # libsndfile's SFE_FLAC_*: a lost frame, a wrong checksum
+_FLAC_ERRORS = range(157, 163)  # libsndfile's SFE_FLAC_*: a lost frame, a wrong checksum
 
 
 class SoundError(InputError):

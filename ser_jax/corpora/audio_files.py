@@ -49,7 +49,10 @@ def audio_files(root: str | os.PathLike) -> list[Audio]:
       InputError: a zip or a folder cannot be read; the message names it.
     """
     root = Path(root)
-    return sorted((_audio(*found, root) for found in walk(root) if _is_audio(found[1])), key=lambda a: a.source)
+    return sorted(
+        (_audio(*found, root) for found in walk(root) if _is_audio(found[1])),
+        key=lambda a: a.source,
+    )
 
 
 def strangers(root: str | os.PathLike) -> list[str]:
@@ -67,7 +70,9 @@ def nested_zips(root: str | os.PathLike) -> list[str]:
 
 def seen(root: str | os.PathLike) -> str:
     """Return the content of a folder for messages: '12 .mp4, 3 .txt', or 'nothing'."""
-    kinds = collections.Counter(PurePosixPath(name).suffix.lower() or 'without suffix' for _, name in walk(Path(root)))
+    kinds = collections.Counter(
+        PurePosixPath(name).suffix.lower() or 'without suffix' for _, name in walk(Path(root))
+    )
     found = ', '.join(f'{n} {readable(kind)}' for kind, n in kinds.most_common(5)) or 'nothing'
     nested = nested_zips(root)
     return found + (f' ({nested[0]} is a zip within a zip: unpack the outer one)' if nested else '')
@@ -146,7 +151,9 @@ def _refuse(error: OSError) -> None:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return  # `root` does not exist: callers check that
     name = readable(error.filename)
-    raise InputError(f'{name}: cannot be read ({error.strerror}); make it readable, or leave it out')
+    raise InputError(
+        f'{name}: cannot be read ({error.strerror}); make it readable, or leave it out'
+    )
 
 
 def _is_hidden(name: str) -> bool:

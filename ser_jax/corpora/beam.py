@@ -58,7 +58,9 @@ class Workers:
     alone: bool
     most: int | None = None
 
-    def hear(self, do: Callable[[list], list[Inspected]], recordings: Sequence[Recording], title: str) -> list[Inspected]:
+    def hear(
+        self, do: Callable[[list], list[Inspected]], recordings: Sequence[Recording], title: str
+    ) -> list[Inspected]:
         """Inspect recordings with `do` on the workers; return results in order, without features.
 
         Raises:
@@ -66,8 +68,15 @@ class Workers:
             do not find the same files.
         """
         chunks = self._give('hear', do, recordings)
-        with self._watched(f'hearing {title}', len(recordings)), beam.Pipeline(self.runner, self.options) as pipeline:
-            _ = pipeline | 'Chunks' >> _numbers(chunks) | 'Hear' >> beam.Map(_hear, folder=str(self.folder))
+        with (
+            self._watched(f'hearing {title}', len(recordings)),
+            beam.Pipeline(self.runner, self.options) as pipeline,
+        ):
+            _ = (
+                pipeline
+                | 'Chunks' >> _numbers(chunks)
+                | 'Hear' >> beam.Map(_hear, folder=str(self.folder))
+            )
         heard = []
         for number, start in enumerate(range(0, len(recordings), self.chunk)):
             try:
@@ -83,7 +92,9 @@ class Workers:
                 heard.append(Inspected(recording, sha256, measures, defect=defect))
         return heard
 
-    def examples(self, do: Callable[[list[Inspected]], list[dict]], kept: Sequence[Inspected]) -> beam.PTransform:
+    def examples(
+        self, do: Callable[[list[Inspected]], list[dict]], kept: Sequence[Inspected]
+    ) -> beam.PTransform:
         """Return a transform that yields (index in `kept`, example); `do` computes one chunk."""
         chunks = self._give('compute', do, kept[: self.most])
         compute = beam.FlatMap(_compute, folder=str(self.folder), chunk=self.chunk)
@@ -98,7 +109,11 @@ class Workers:
             same files.
         """
         try:
-            with _quiet() if isinstance(self.runner, fn_api_runner.FnApiRunner) else contextlib.nullcontext():
+            with (
+                _quiet()
+                if isinstance(self.runner, fn_api_runner.FnApiRunner)
+                else contextlib.nullcontext()
+            ):
                 try:
                     yield self
                 except InputError:
@@ -131,14 +146,21 @@ class Workers:
 
     def _refused(self) -> str:
         """Return the error of the first chunk that could not be computed, '' if none."""
-        replies = sorted(self.folder.glob('*.compute.reply'), key=lambda p: int(p.name.split('.')[0]))
+        replies = sorted(
+            self.folder.glob('*.compute.reply'), key=lambda p: int(p.name.split('.')[0])
+        )
         return next((refused for p in replies if (refused := _CODER.decode(p.read_bytes())[0])), '')
 
     @contextlib.contextmanager
     def _watched(self, title: str, total: int) -> Iterator[None]:
         """Show a progress bar of the replies while the block runs."""
         over = threading.Event()
-        columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = (
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task(title, total=total)
 
@@ -169,22 +191,34 @@ def runner_of(config, log: Path) -> tuple[pipeline_options.PipelineOptions, Any]
         sets nondeterministic_order.
     """
     if config.nondeterministic_order:
-        raise InputError('--nondeterministic_order would mix the shards, which are in the order of ids; leave it out')
+        raise InputError(
+            '--nondeterministic_order would mix the shards, which are in the order of ids; leave it out'
+        )
     options = config.beam_options or pipeline_options.PipelineOptions(flags=[])
     usage = io.StringIO()
     try:
         with contextlib.redirect_stderr(usage):
-            known, given = options.get_all_options(), options.get_all_options(True, retain_unknown_options=True)
+            known, given = (
+                options.get_all_options(),
+                options.get_all_options(True, retain_unknown_options=True),
+            )
     except SystemExit as e:  # Beam's parser prints four pages, the error last
         why = usage.getvalue().strip().rpartition('error: ')[2]
         raise InputError(f'--beam_pipeline_options cannot be understood: {why}; {SEE}') from e
     options = pipeline_options.PipelineOptions.from_dictionary(given)  # a copy, modified below
     options.view_as(pipeline_options.TypeOptions).pipeline_type_check = False  # as TFDS does
-    standard, direct = (options.view_as(getattr(pipeline_options, f'{of}Options')) for of in ('Standard', 'Direct'))
+    standard, direct = (
+        options.view_as(getattr(pipeline_options, f'{of}Options')) for of in ('Standard', 'Direct')
+    )
     runner = config.beam_runner or standard.runner or 'DirectRunner'
-    if isinstance(runner, str) and runner.rpartition('.')[2].lower() in ('directrunner', 'fnapirunner'):
+    if isinstance(runner, str) and runner.rpartition('.')[2].lower() in (
+        'directrunner',
+        'fnapirunner',
+    ):
         if strange := sorted(set(given) - set(known)):  # other runners have options of their own
-            raise InputError(f'--beam_pipeline_options has {strange[0]}, which Beam does not know; {SEE}')
+            raise InputError(
+                f'--beam_pipeline_options has {strange[0]}, which Beam does not know; {SEE}'
+            )
         environment = None
         if direct.direct_running_mode == 'multi_processing':
             direct.direct_running_mode = 'in_memory'  # else Beam replaces the environment
@@ -195,7 +229,9 @@ def runner_of(config, log: Path) -> tuple[pipeline_options.PipelineOptions, Any]
     try:
         return options, beam.runners.create_runner(runner) if isinstance(runner, str) else runner
     except (ValueError, ImportError, AttributeError) as e:
-        raise InputError(f'--beam_pipeline_options names runner={runner}, which cannot be had ({e}); {SEE}') from e
+        raise InputError(
+            f'--beam_pipeline_options names runner={runner}, which cannot be had ({e}); {SEE}'
+        ) from e
 
 
 def _numbers(chunks: int) -> beam.PTransform:
@@ -223,7 +259,10 @@ def _done(folder: Path, number: int, stage: str) -> tuple[str, list]:
     try:
         (do, alone), items = pickler.loads(work), _CODER.decode(items)
     except (ImportError, AttributeError) as e:  # pickles name functions and classes by their module
-        return f'a Beam worker cannot import what the builder gives it ({e}); expected functions of ser_jax, {SEE}', []
+        return (
+            f'a Beam worker cannot import what the builder gives it ({e}); expected functions of ser_jax, {SEE}',
+            [],
+        )
     try:
         with _ALONE if alone else contextlib.nullcontext():
             return '', do(items)
@@ -244,7 +283,9 @@ def _unseen(path) -> str:
 
 def _known(failure: str, folder: Path) -> str:
     """Return the message for a failure caused by the user's set-up, '' for other failures."""
-    if missing := re.search(r"No module named '(ser_jax|tensorflow_datasets|apache_beam)[\w.]*'", failure):
+    if missing := re.search(
+        r"No module named '(ser_jax|tensorflow_datasets|apache_beam)[\w.]*'", failure
+    ):
         return f'Beam workers cannot import {missing[1]}; {SEE}'
     return _unseen(folder) if re.search(rf'No such file.*{re.escape(str(folder))}', failure) else ''
 

@@ -62,9 +62,13 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of every builder; a subclass defines `recordings` and the constants below."""
 
     VERSION = tfds.core.Version('1.1.0')
-    RELEASE_NOTES: ClassVar = {'1.1.0': 'Rate, level, peak, clipping and silence of every recording.'}
+    RELEASE_NOTES: ClassVar = {
+        '1.1.0': 'Rate, level, peak, clipping and silence of every recording.'
+    }
     BUILDER_CONFIGS: ClassVar = [LOG_MEL, WAVEFORM, NATIVE, *PUBLISHED]
-    MANUAL_DOWNLOAD_INSTRUCTIONS = 'give the folder that holds the recordings as --manual_dir=FOLDER'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        'give the folder that holds the recordings as --manual_dir=FOLDER'
+    )
 
     TOLERANCE = 0.02  # maximum share of bad files: all kinds not in inspection.HARMLESS
     PUBLISHED: PublishedCounts | None = None  # reference for the user's copy
@@ -77,7 +81,9 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     NAMESAKES = ''  # advice for different recordings of one name, in place of the general one
     THREADS = min(8, os.cpu_count() or 1)  # concurrent reads; 1 if not thread-safe
 
-    def recordings(self, dl_manager: tfds.download.DownloadManager) -> Iterable[Recording | Skipped]:
+    def recordings(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Iterable[Recording | Skipped]:
         """Return a Recording for each utterance, and a Skipped for each file to be reported.
 
         `Recording.read` may be called more than once, and from THREADS threads at a time. For Beam
@@ -85,7 +91,9 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         raise NotImplementedError
 
-    def audio(self, dl_manager: tfds.download.DownloadManager, name: re.Pattern, example: str) -> list[Audio]:
+    def audio(
+        self, dl_manager: tfds.download.DownloadManager, name: re.Pattern, example: str
+    ) -> list[Audio]:
         """Return the audio files in the user's folder (any depth, zips too), else in the downloads.
 
         Args:
@@ -106,9 +114,14 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     f'.flac, at any depth, in zips too), found {seen(folder)}; give the folder that holds them'
                 )
         if not self.ARCHIVES:
-            raise InputError(f'{self.name} cannot be downloaded; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}')
+            raise InputError(
+                f'{self.name} cannot be downloaded; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
+            )
         target = Path(dl_manager.download_dir) / self.name
-        paths = [download.fetch(archive, target, self.MANUAL_DOWNLOAD_INSTRUCTIONS) for archive in self.ARCHIVES]
+        paths = [
+            download.fetch(archive, target, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+            for archive in self.ARCHIVES
+        ]
         return [a for path in paths for a in audio_files(path)]
 
     def manual_dir(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
@@ -127,9 +140,13 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._source = given
         if given.is_file() and given.suffix.lower() == '.zip':
             return given
-        wrong = 'does not exist' if not given.exists() else 'is no folder' if not given.is_dir() else ''
+        wrong = (
+            'does not exist' if not given.exists() else 'is no folder' if not given.is_dir() else ''
+        )
         if wrong or not any(given.iterdir()):
-            raise InputError(f'--manual_dir={given} {wrong or "is empty"}; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}')
+            raise InputError(
+                f'--manual_dir={given} {wrong or "is empty"}; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
+            )
         return given
 
     def __init_subclass__(cls, **kwargs):
@@ -168,7 +185,9 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _make_download_manager(self, download_dir, download_config):
         self._given_manual_dir = download_config.manual_dir
-        return super()._make_download_manager(download_dir=download_dir, download_config=download_config)
+        return super()._make_download_manager(
+            download_dir=download_dir, download_config=download_config
+        )
 
     def _split_generators(self, dl_manager):
         kept, finished = self._inspect(dl_manager)
@@ -196,11 +215,15 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         skipped += [*(h.defect for h in heard if h.defect is not None), *duplicates]
         inspection.check_tolerance(skipped, files, tolerance(self.TOLERANCE), self.NAMESAKES)
         if not kept:
-            raise InputError(f'{self.name}: none of {files} files is usable; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}')
+            raise InputError(
+                f'{self.name}: none of {files} files is usable; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
+            )
         self._report = inspection.summary(kept, skipped, audible, self.PUBLISHED)
         self._found = emotions.ordered([h.recording.emotion for h in kept])
         if strange := set(self._found) - set(self.EMOTIONS or self._found):
-            raise ValueError(f'{self.name} gives {sorted(strange)}, which its EMOTIONS {self.EMOTIONS} do not name')
+            raise ValueError(
+                f'{self.name} gives {sorted(strange)}, which its EMOTIONS {self.EMOTIONS} do not name'
+            )
         return kept, finished
 
     def _hear_all(self, recordings: list[Recording]) -> tuple[list[inspection.Inspected], dict]:
@@ -208,7 +231,9 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         heard, finished = [], spool.Kept(self.data_dir)
         for chunk in self._hear(recordings):
             good = [h for h in chunk if h.defect is None]
-            for h, stored in zip(good, self.builder_config.finish([h.prepared for h in good]), strict=True):
+            for h, stored in zip(
+                good, self.builder_config.finish([h.prepared for h in good]), strict=True
+            ):
                 h.prepared, finished[id(h)] = None, spool.packed(stored)
                 if flaw := soundness.flaw(stored):
                     h.defect = Skipped(h.recording.source, *flaw)
@@ -218,7 +243,12 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _hear(self, recordings: list[Recording]) -> Iterator[list[inspection.Inspected]]:
         """Yield chunks in order; threads inspect the next while the caller processes the last."""
         config = self.builder_config
-        columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = (
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with (
             concurrent.futures.ThreadPoolExecutor(self.THREADS) as pool,
             Progress(*columns, console=Console(stderr=True)) as progress,
@@ -236,7 +266,9 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _generate_examples(self, kept: list[inspection.Inspected], finished) -> Iterator[tuple[str, dict]]:
+    def _generate_examples(
+        self, kept: list[inspection.Inspected], finished
+    ) -> Iterator[tuple[str, dict]]:
         """Yield (id, example) in order."""
         for h in kept:
             yield h.recording.id, chunks.example(h, spool.unpacked(finished[id(h)]))
@@ -249,7 +281,11 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         name, folder = self.builder_config.name, Path(self.data_dir)
         # This is still TFDS's temporary folder: shards and metadata appear together at its rename.
         facts = CorpusInfo(
-            self.name, self.TITLE or self.name, self.LICENSE, self.RESEARCH_ONLY, tuple(self.EMOTIONS or self._found)
+            self.name,
+            self.TITLE or self.name,
+            self.LICENSE,
+            self.RESEARCH_ONLY,
+            tuple(self.EMOTIONS or self._found),
         )
         _write_json(folder / FACTS, dataclasses.asdict(facts))
         _write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
@@ -257,7 +293,11 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             origin.write(folder, source)
         if self.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:  # others need TensorFlow
             source = self.as_data_source('train')
-            content = {'fingerprint': fingerprint(source), 'examples': len(source), 'features': name}
+            content = {
+                'fingerprint': fingerprint(source),
+                'examples': len(source),
+                'features': name,
+            }
             _write_json(folder / FINGERPRINT, content)
         print(readable('\n'.join(inspection.lines(self._report))))
 
@@ -273,7 +313,9 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         options, runner = beam.runner_of(download_config, folder / 'log')
         most = download_config.max_examples_per_split
         try:
-            with beam.Workers(folder, options, runner, CHUNK, self.THREADS == 1, most).at_work() as self._workers:
+            with beam.Workers(
+                folder, options, runner, CHUNK, self.THREADS == 1, most
+            ).at_work() as self._workers:
                 yield dataclasses.replace(download_config, beam_options=options, beam_runner=runner)
         finally:
             self._workers = None
@@ -291,7 +333,9 @@ def tolerance(default: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise InputError(f'tolerance {text!r} is not a share; expected a number from 0 to 1, e.g. 0.02')
+        raise InputError(
+            f'tolerance {text!r} is not a share; expected a number from 0 to 1, e.g. 0.02'
+        )
     return value
 
 

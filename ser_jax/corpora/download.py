@@ -12,7 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from ser_jax.contract import InputError
 
@@ -92,7 +99,9 @@ def _complete(archive: Archive, part: Path, hint: str) -> None:
                 part.unlink()
                 have = 0
             progress.update(task, completed=have)
-            reason, final = _receive(archive, part, have, lambda n: progress.update(task, completed=n))
+            reason, final = _receive(
+                archive, part, have, lambda n: progress.update(task, completed=n)
+            )
             idle = 0 if _size(part) > have else idle + 1
             if final or idle >= ATTEMPTS:
                 raise InputError(f'{archive.url}: download failed ({reason}){hint}')
@@ -101,9 +110,13 @@ def _complete(archive: Archive, part: Path, hint: str) -> None:
         progress.update(task, completed=archive.size)
 
 
-def _receive(archive: Archive, part: Path, have: int, show: Callable[[int], None]) -> tuple[str, bool]:
+def _receive(
+    archive: Archive, part: Path, have: int, show: Callable[[int], None]
+) -> tuple[str, bool]:
     """Append the bytes of one connection; return the reason of its end, and True if it is final."""
-    request = urllib.request.Request(archive.url, headers={'Range': f'bytes={have}-'} if have else {})
+    request = urllib.request.Request(
+        archive.url, headers={'Range': f'bytes={have}-'} if have else {}
+    )
     broken = (http.client.HTTPException, TimeoutError, ConnectionError)
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
@@ -113,11 +126,16 @@ def _receive(archive: Archive, part: Path, have: int, show: Callable[[int], None
     except (urllib.error.URLError, *broken) as e:
         return str(getattr(e, 'reason', e)) or type(e).__name__, False
     with response:
-        resumed = response.status == 206 and response.headers.get('Content-Range', '').startswith(f'bytes {have}-')
+        resumed = response.status == 206 and response.headers.get('Content-Range', '').startswith(
+            f'bytes {have}-'
+        )
         have = have if resumed else 0  # a server without Range sends the whole file
         length = response.headers.get('Content-Length')
         if length is not None and have + int(length) != archive.size:
-            return f'the server has {have + int(length):,} bytes where {archive.size:,} were published', True
+            return (
+                f'the server has {have + int(length):,} bytes where {archive.size:,} were published',
+                True,
+            )
         with open(part, 'ab' if resumed else 'wb') as f:
             while True:
                 try:

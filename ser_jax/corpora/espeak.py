@@ -22,7 +22,13 @@ import threading
 # Names of speak_lib.h: espeak_AUDIO_OUTPUT, espeakINITIALIZE_DONT_EXIT, espeakCHARS_UTF8.
 _SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1
 _PARAMETERS = {'rate': 1, 'volume': 2, 'pitch': 3, 'range': 4, 'word_gap': 7}  # espeak_PARAMETER
-LIMITS = {'rate': (80, 450), 'volume': (0, 200), 'pitch': (0, 99), 'range': (0, 99), 'word_gap': (0, 50)}
+LIMITS = {
+    'rate': (80, 450),
+    'volume': (0, 200),
+    'pitch': (0, 99),
+    'range': (0, 99),
+    'word_gap': (0, 50),
+}
 _lock = threading.Lock()
 _worker = None
 
@@ -53,7 +59,9 @@ def speak(text: str, voice: str = 'en-us', **settings: int):
         low, high = LIMITS.get(name, (1, 0))
         if not low <= value <= high:
             limits = ', '.join(f'{k} {a} to {b}' for k, (a, b) in LIMITS.items())
-            raise InputError(f'eSpeak NG was given {name}={value}; settings and their limits are: {limits}')
+            raise InputError(
+                f'eSpeak NG was given {name}={value}; settings and their limits are: {limits}'
+            )
         values[name] = round(value)
     if not text.strip():
         raise InputError('eSpeak NG was given an empty text; give it at least a word to say')

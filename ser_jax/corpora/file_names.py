@@ -41,7 +41,14 @@ RAVDESS = re.compile(r'03-(?!02-0[78])(?!0[12]-01-02)(?P<channel>0[12])-(?P<emot
 RAVDESS_EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
 _STATEMENTS = {'01': 'Kids are talking by the door', '02': 'Dogs are sitting by the door'}
 
-CREMAD_EMOTIONS = {'NEU': 'neutral', 'HAP': 'happy', 'SAD': 'sad', 'ANG': 'angry', 'FEA': 'fearful', 'DIS': 'disgust'}
+CREMAD_EMOTIONS = {
+    'NEU': 'neutral',
+    'HAP': 'happy',
+    'SAD': 'sad',
+    'ANG': 'angry',
+    'FEA': 'fearful',
+    'DIS': 'disgust',
+}
 CREMAD_SENTENCES = {
     'IEO': "It's eleven o'clock", 'TIE': 'That is exactly what happened', 'IOM': "I'm on my way to the meeting",
     'IWW': 'I wonder what this is about', 'TAI': 'The airplane is almost full', 'MTI': 'Maybe tomorrow it will be cold',
@@ -59,7 +66,8 @@ CREMAD_WOMEN = frozenset(1000 + n for n in (
 
 # OAF_back_angry: actress, word, emotion. One file has OA instead of OAF.
 TESS = re.compile(
-    r'(?P<actress>OAF?|YAF)_(?P<word>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)', re.I | re.A
+    r'(?P<actress>OAF?|YAF)_(?P<word>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)',
+    re.I | re.A,
 )
 TESS_EMOTIONS = {'neutral': 'neutral', 'happy': 'happy', 'sad': 'sad', 'angry': 'angry', 'fear': 'fearful',
                  'disgust': 'disgust', 'ps': 'surprised'}  # fmt: skip
@@ -76,7 +84,9 @@ SAVEE_EMOTIONS = {'n': 'neutral', 'h': 'happy', 'sa': 'sad', 'a': 'angry', 'f': 
 COPY = re.compile(r'( \(\d+\)| - Copy| copy( \d+)?)+$', re.I | re.A)
 
 # 03a01Fa: speaker, text, emotion, take.
-EMODB = re.compile(r'(?P<speaker>03|08|09|1[0-6])(?P<text>a0[12457]|b0[1239]|b10)(?P<emotion>[WLEAFTN])[a-z]?')
+EMODB = re.compile(
+    r'(?P<speaker>03|08|09|1[0-6])(?P<text>a0[12457]|b0[1239]|b10)(?P<emotion>[WLEAFTN])[a-z]?'
+)
 EMODB_EMOTIONS = {
     'N': 'neutral',
     'F': 'happy',
@@ -138,7 +148,9 @@ def tess(stem: str) -> FileName | None:
         return None
     code = m['emotion'].lower()
     speaker = f'tess_{m["actress"][:2].lower()}f'
-    return FileName('tess', speaker, 'female', TESS_EMOTIONS[code], code, f'Say the word {m["word"].lower()}')
+    return FileName(
+        'tess', speaker, 'female', TESS_EMOTIONS[code], code, f'Say the word {m["word"].lower()}'
+    )
 
 
 def savee(stem: str, folder: str = '') -> FileName | None:
@@ -146,7 +158,13 @@ def savee(stem: str, folder: str = '') -> FileName | None:
     if not (m := SAVEE.fullmatch(stem)):
         return None
     speaker = m['speaker'] or (folder.upper() if folder.upper() in SAVEE_SPEAKERS else '')
-    return FileName('savee', speaker and f'savee_{speaker.lower()}', 'male', SAVEE_EMOTIONS[m['emotion']], m['emotion'])
+    return FileName(
+        'savee',
+        speaker and f'savee_{speaker.lower()}',
+        'male',
+        SAVEE_EMOTIONS[m['emotion']],
+        m['emotion'],
+    )
 
 
 def emodb(stem: str) -> FileName | None:
@@ -199,7 +217,9 @@ def recordings(
     for audio in files:
         if (named := read(audio)) is None or not named.speaker:
             kind = 'unknown name' if re.match(alike, audio.stem) else 'ignored'
-            why = 'whose voice it is, neither name nor folder tells' if named else f'no {title} name'
+            why = (
+                'whose voice it is, neither name nor folder tells' if named else f'no {title} name'
+            )
             yield Skipped(audio.source, kind, why)
             continue
         fields = {name: value for name, value in named._asdict().items() if name != 'corpus'}

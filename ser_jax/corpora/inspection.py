@@ -83,7 +83,14 @@ def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
     are 40 dB or more below the loudest).
     """
     if samples is None:
-        return {'seconds': 0.0, 'rate_hz': 0, 'level_db': 0.0, 'peak': 0.0, 'clipped': 0, 'silence': 0.0}
+        return {
+            'seconds': 0.0,
+            'rate_hz': 0,
+            'level_db': 0.0,
+            'peak': 0.0,
+            'clipped': 0,
+            'silence': 0.0,
+        }
     power = np.square(samples, dtype=np.float32)
     power = power if power.ndim == 1 else power.mean(axis=1)
     stretch = max(1, rate_hz // 100)
@@ -112,7 +119,9 @@ def inspect(
     if recording.read is None:
         words = ' '.join(recording.text.split())
         defect = None if words else Skipped(recording.source, 'empty')
-        return Inspected(recording, hashlib.sha256(words.encode()).hexdigest(), measures(None, 0), {}, defect)
+        return Inspected(
+            recording, hashlib.sha256(words.encode()).hexdigest(), measures(None, 0), {}, defect
+        )
     try:
         samples, from_hz = recording.read()
         prepared = soundness.checked(samples, from_hz, rate_hz, recording.source)
@@ -193,7 +202,10 @@ def check_tolerance(
 
 
 def summary(
-    kept: Sequence[Inspected], skipped: Sequence[Skipped], audible: Sequence[Inspected], published: PublishedCounts | None
+    kept: Sequence[Inspected],
+    skipped: Sequence[Skipped],
+    audible: Sequence[Inspected],
+    published: PublishedCounts | None,
 ) -> dict:
     """Return a JSON-ready report: counts, differences from the published corpus, skipped files.
 
@@ -210,7 +222,11 @@ def summary(
     channels = {}
     for channel in of('channel'):
         here = [h for h in kept if h.recording.channel == channel]
-        channels[channel] = {'utterances': len(here), 'emotions': of('emotion', here), 'speakers': of('speaker', here)}
+        channels[channel] = {
+            'utterances': len(here),
+            'emotions': of('emotion', here),
+            'speakers': of('speaker', here),
+        }
     loud = collections.Counter(h.recording.speaker for h in kept if h.measures['clipped'])
     here = {h.recording.id: h.recording for h in audible}.values()
     return {
@@ -233,7 +249,10 @@ def _against(published: PublishedCounts, recordings: Iterable[Recording]) -> dic
     out = {}
     for channel, emotions in published.utterances.items():
         here = [r for r in recordings if r.channel == channel]
-        counts, speakers = collections.Counter(r.emotion for r in here), {r.speaker: r.sex for r in here}
+        counts, speakers = (
+            collections.Counter(r.emotion for r in here),
+            {r.speaker: r.sex for r in here},
+        )
         expected = published.speakers[channel]
         differences = {
             'missing speakers': sorted(set(expected) - set(speakers)),
@@ -251,12 +270,18 @@ def lines(report: dict) -> list[str]:
     """Return about a dozen lines for the screen; `inspection.json` lists every skipped file."""
     sexes = ', '.join(f'{n:,} {s}' for s, n in report['sexes'].items())
     speakers = len(report['speakers'])
-    out = [f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {speakers} speakers']
+    out = [
+        f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {speakers} speakers'
+    ]
     if speakers == 1:
-        out.append(f'  one speaker ({next(iter(report["speakers"]))}): no score can be independent of the speaker')
+        out.append(
+            f'  one speaker ({next(iter(report["speakers"]))}): no score can be independent of the speaker'
+        )
     for channel, counts in report['channels'].items():
         emotions = ', '.join(f'{e} {n}' for e, n in counts['emotions'].items())
-        out.append(f'  {channel}: {counts["utterances"]:,} of {len(counts["speakers"])} speakers: {emotions}')
+        out.append(
+            f'  {channel}: {counts["utterances"]:,} of {len(counts["speakers"])} speakers: {emotions}'
+        )
     published = report['published'] or {}
     for channel, found in published.items():
         if set(found) == {'here', 'published'} and found['here'] == found['published']:
@@ -266,22 +291,36 @@ def lines(report: dict) -> list[str]:
         if found['here']:
             # Missing speakers explain missing emotions, so these are listed only without them.
             unsaid = 'emotions' if 'missing speakers' in found else ''
-            words += [f'{what}: {_few(v)}' for what, v in found.items() if isinstance(v, list) and what != unsaid]
+            words += [
+                f'{what}: {_few(v)}'
+                for what, v in found.items()
+                if isinstance(v, list) and what != unsaid
+            ]
         out.append(f'  {channel}: ' + '; '.join(words))
     if any(found['here'] < found['published'] for found in published.values()):
-        out.append('  a partial corpus is fine to work with; its scores do not compare with published ones')
+        out.append(
+            '  a partial corpus is fine to work with; its scores do not compare with published ones'
+        )
     if n := report['clipped']['utterances']:
-        out.append(f'  clipped (three samples or more in a row at full scale): {n:,}, {n / report["utterances"]:.1%}')
+        out.append(
+            f'  clipped (three samples or more in a row at full scale): {n:,}, {n / report["utterances"]:.1%}'
+        )
     by_kind = collections.defaultdict(list)
     for s in report['skipped']:
         by_kind[s['kind']].append(s['source'] + (f' ({s["detail"]})' if s['detail'] else ''))
     for kind, items in sorted(by_kind.items()):
         out.append(f'  skipped, {kind}: {len(items):,}')
         out += [f'    {item}' for item in items[:LISTED]]
-        out += [f'    and {len(items) - LISTED:,} more, all in inspection.json'] if len(items) > LISTED else []
+        out += (
+            [f'    and {len(items) - LISTED:,} more, all in inspection.json']
+            if len(items) > LISTED
+            else []
+        )
     out += [f'  ignored, {why}: {n:,} files' for why, n in report['ignored'].items()]
     return out
 
 
 def _few(names: list[str], most: int = 8) -> str:
-    return ', '.join(names[:most]) + (f' and {len(names) - most:,} more' if len(names) > most else '')
+    return ', '.join(names[:most]) + (
+        f' and {len(names) - most:,} more' if len(names) > most else ''
+    )

@@ -128,7 +128,9 @@ def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped
         return entries
     known = {e.number for e in named}
     why = 'no speaker, where other lines have one: it may be one of those'
-    problems += [Skipped(_where(manifest, e), 'bad line', why) for e in entries if e.number not in known]
+    problems += [
+        Skipped(_where(manifest, e), 'bad line', why) for e in entries if e.number not in known
+    ]
     return named
 
 

@@ -32,7 +32,9 @@ def describe(place: Path) -> dict:
         except FileNotFoundError:
             total.update(name + b'\0missing')  # a broken link
         except OSError as e:
-            raise InputError(f'{audio_files.readable(str(path))}: cannot be read ({e.strerror})') from e
+            raise InputError(
+                f'{audio_files.readable(str(path))}: cannot be read ({e.strerror})'
+            ) from e
         count += 1
     where = audio_files.readable(os.path.realpath(place))
     return {'source': where, 'files': count, 'listing': total.hexdigest()}

@@ -106,19 +106,31 @@ def fields() -> dict:
         'id': text(doc='unique within the corpus, stable between builds'),
         'speaker': text(doc='unique across corpora, e.g. ravdess_07'),
         'sex': text(doc='female | male | unknown'),
-        'emotion': text(doc="a word of ser_jax.emotions.EMOTIONS where that has one, else the corpus's own"),
+        'emotion': text(
+            doc="a word of ser_jax.emotions.EMOTIONS where that has one, else the corpus's own"
+        ),
         'label': text(doc="the corpus's own word or code"),
         'text': text(doc='what was said; empty where unknown'),
         'language': text(doc='ISO 639-1'),
         'intensity': text(doc='normal | strong | unknown'),
         'channel': text(doc='speech | song | sound | text'),
         'seconds': tfds.features.Scalar(np.float32, doc='length of the recording as published'),
-        'rate_hz': tfds.features.Scalar(np.int32, doc='sampling rate of the recording as published'),
-        'level_db': tfds.features.Scalar(np.float32, doc='root mean square, dB relative to full scale'),
+        'rate_hz': tfds.features.Scalar(
+            np.int32, doc='sampling rate of the recording as published'
+        ),
+        'level_db': tfds.features.Scalar(
+            np.float32, doc='root mean square, dB relative to full scale'
+        ),
         'peak': tfds.features.Scalar(np.float32, doc='largest absolute sample, 1 = full scale'),
-        'clipped': tfds.features.Scalar(np.int32, doc='1 where three samples in a row sit at full scale, else 0'),
-        'silence': tfds.features.Scalar(np.float32, doc='share of 10 ms stretches 40 dB or more under the loudest'),
-        'source_sha256': text(doc='hash of the decoded samples, see ser_jax.corpora.inspection.sha256'),
+        'clipped': tfds.features.Scalar(
+            np.int32, doc='1 where three samples in a row sit at full scale, else 0'
+        ),
+        'silence': tfds.features.Scalar(
+            np.float32, doc='share of 10 ms stretches 40 dB or more under the loudest'
+        ),
+        'source_sha256': text(
+            doc='hash of the decoded samples, see ser_jax.corpora.inspection.sha256'
+        ),
     }
 
 

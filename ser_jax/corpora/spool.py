@@ -71,7 +71,9 @@ def unpacked(data: bytes) -> dict[str, np.ndarray]:
 class Queue:
     """First-in, first-out replacement of TFDS's `Shuffler`; the builder ensures unique keys."""
 
-    def __init__(self, dirpath, hash_salt, disable_shuffling: bool = False, ignore_duplicates: bool = False):
+    def __init__(
+        self, dirpath, hash_salt, disable_shuffling: bool = False, ignore_duplicates: bool = False
+    ):
         if not disable_shuffling or ignore_duplicates:
             raise ValueError('examples are kept in order, and all of them')
         self._kept = Kept(dirpath)

@@ -147,14 +147,39 @@ CARRIERS = {
         *('our doctor', 'the tall girl', 'my brother', 'Helen', 'the old man', 'a friend'),
     ),
     'thing': (
-        *('the letter', 'the blue box', 'the gate', 'the train', 'the piano', 'the window', 'the red car'),
-        *('the map', 'the concert', 'the meeting', 'the exam', 'the picture', 'the dinner', 'the call'),
+        *(
+            'the letter',
+            'the blue box',
+            'the gate',
+            'the train',
+            'the piano',
+            'the window',
+            'the red car',
+        ),
+        *(
+            'the map',
+            'the concert',
+            'the meeting',
+            'the exam',
+            'the picture',
+            'the dinner',
+            'the call',
+        ),
     ),
     'place': (
         *('at the station', 'in the office', 'by the river', 'near the school'),
         *('behind the house', 'at the market', 'on the stairs', 'in the hall'),
     ),
-    'time': ('this morning', 'last night', 'on Monday', 'after lunch', 'before noon', 'in April', 'today', 'yesterday'),
+    'time': (
+        'this morning',
+        'last night',
+        'on Monday',
+        'after lunch',
+        'before noon',
+        'in April',
+        'today',
+        'yesterday',
+    ),
 }
 
 
@@ -170,7 +195,9 @@ class Line(NamedTuple):
     seed: int
 
 
-def script(seed: int = 0, sentences: int = 12, speakers: Sequence[Speaker] = SPEAKERS) -> list[Line]:
+def script(
+    seed: int = 0, sentences: int = 12, speakers: Sequence[Speaker] = SPEAKERS
+) -> list[Line]:
     """Return the corpus: `sentences` lines for every speaker and emotion, in that order.
 
     No sentence occurs twice. Line n of a speaker and emotion does not depend on `sentences`.
@@ -184,16 +211,32 @@ def _part(seed: int, speaker: Speaker, sentences: int) -> list[Line]:
         for emotion in EMOTIONS:
             rng = _rng(seed, 'line', speaker.id, emotion, number)
             block, place = divmod(number, len(CONDITIONS))
-            condition = str(_rng(seed, 'words', speaker.id, emotion, block).permutation(CONDITIONS)[place])
+            condition = str(
+                _rng(seed, 'words', speaker.id, emotion, block).permutation(CONDITIONS)[place]
+            )
             others = [e for e in EMOTIONS if e != emotion]
-            words_of = {'match': emotion, 'neutral': None, 'contradict': others[rng.integers(len(others))]}[condition]
+            words_of = {
+                'match': emotion,
+                'neutral': None,
+                'contradict': others[rng.integers(len(others))],
+            }[condition]
             text = _sentence(rng, words_of)
             # The checksum of a sentence selects its speaker, so no two share one under any seed.
             while SPEAKERS[zlib.crc32(text.encode()) % len(SPEAKERS)] != speaker or text in said:
                 text = _sentence(rng, words_of)
             said.add(text)
             prosody = _draw(seed, speaker, emotion, rng)
-            lines.append(Line(f'{speaker.id}_{emotion}_{number:02d}', speaker, emotion, condition, text, prosody, seed))
+            lines.append(
+                Line(
+                    f'{speaker.id}_{emotion}_{number:02d}',
+                    speaker,
+                    emotion,
+                    condition,
+                    text,
+                    prosody,
+                    seed,
+                )
+            )
     return sorted(lines, key=lambda line: EMOTIONS.index(line.emotion))
 
 
@@ -206,7 +249,9 @@ def _sentence(rng: np.random.Generator, emotion: str | None) -> str:
         return words[rng.integers(len(words))]
 
     slots = CARRIERS if emotion is None else CARRIERS | LEXICON[emotion]
-    text = choose(PLAIN_FRAMES if emotion is None else FRAMES).format(**{k: choose(v) for k, v in slots.items()})
+    text = choose(PLAIN_FRAMES if emotion is None else FRAMES).format(
+        **{k: choose(v) for k, v in slots.items()}
+    )
     return text[0].upper() + text[1:] + '.'
 
 
@@ -238,7 +283,9 @@ def perform(line: Line) -> tuple[np.ndarray, int]:
         word_gap=_within('word_gap', p.pause),
     )
     voice = _trim(said / 32768, rate_hz)
-    voice = _tremble(voice, rate_hz, np.clip(p.tremor, 0, 0.6), rng.uniform(5, 8), rng.uniform(0, 2 * np.pi))
+    voice = _tremble(
+        voice, rate_hz, np.clip(p.tremor, 0, 0.6), rng.uniform(5, 8), rng.uniform(0, 2 * np.pi)
+    )
     voice = _tilt(voice, rate_hz, p.tilt)
     voice = voice + 10 ** (p.breath / 20) * _envelope(voice, rate_hz) * _hiss(rng, voice.size)
     voice *= 10 ** ((-30 + p.level) / 20) / np.sqrt(np.mean(voice**2))
@@ -260,7 +307,9 @@ def _trim(voice: np.ndarray, rate_hz: int) -> np.ndarray:
     return voice[loud[0] : loud[-1] + 1]
 
 
-def _tremble(voice: np.ndarray, rate_hz: int, depth: float, trembles_hz: float, phase: float) -> np.ndarray:
+def _tremble(
+    voice: np.ndarray, rate_hz: int, depth: float, trembles_hz: float, phase: float
+) -> np.ndarray:
     """Modulate loudness by `depth` and pitch by up to a sixth of it."""
     t = np.arange(voice.size)
     turn = 2 * np.pi * trembles_hz / rate_hz

@@ -1,8 +1,8 @@
 """Text files (reviews, transcripts, tables) in folders of any depth, in zips and in tars.
 
-    name = re.compile(r'(train|test)/(pos|neg)/\\d+_\\d+\\.txt$')
-    for document in text_files.collect(self, dl_manager, name, 'train/pos/0_9.txt'):
-        split, polarity = document.match.groups()
+name = re.compile(r'(train|test)/(pos|neg)/\\d+_\\d+\\.txt$')
+for document in text_files.collect(self, dl_manager, name, 'train/pos/0_9.txt'):
+    split, polarity = document.match.groups()
 """
 
 import codecs
@@ -80,12 +80,16 @@ def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
     """
     for place, inside in audio_files.walk(Path(root).absolute()):
         path = place / inside if isinstance(place, Path) else None
-        source = labels.printable(path.as_posix() if path else f'{Path(place.filename).as_posix()}:{inside}')
+        source = labels.printable(
+            path.as_posix() if path else f'{Path(place.filename).as_posix()}:{inside}'
+        )
         try:
             if path and inside.lower().endswith(TARS):
                 yield from _of_tar(path, name)
             elif match := name.search(source):
-                yield Document(source, match, path.read_bytes() if path else audio_files.content(place, inside))
+                yield Document(
+                    source, match, path.read_bytes() if path else audio_files.content(place, inside)
+                )
         except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as e:
             raise InputError(f'{source}: cannot be read ({e}); copy or download it again') from e
 
@@ -115,7 +119,9 @@ def collect(
             f'depth, in zips and tars too), found {audio_files.seen(folder)}; give the folder that holds them'
         )
     if not builder.ARCHIVES:
-        raise InputError(f'{builder.name} cannot be downloaded; {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}')
+        raise InputError(
+            f'{builder.name} cannot be downloaded; {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}'
+        )
     target = Path(dl_manager.download_dir) / builder.name
     for archive in builder.ARCHIVES:
         download.fetch(archive, target, builder.MANUAL_DOWNLOAD_INSTRUCTIONS)

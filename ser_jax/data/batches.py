@@ -40,7 +40,13 @@ def steps_per_epoch(members: Sequence[Member], batch_size: int) -> int:
 
 
 def epoch_plan(
-    member: Member, epoch: int, batch_size: int, steps: int, length: np.ndarray, span: int, aligned: bool = False
+    member: Member,
+    epoch: int,
+    batch_size: int,
+    steps: int,
+    length: np.ndarray,
+    span: int,
+    aligned: bool = False,
 ) -> Plan:
     """Return the plan [steps, B] of one epoch: each training utterance once, in random order.
 
@@ -59,8 +65,12 @@ def epoch_plan(
     order = random.permutation(heard)
     slots = np.resize(order, steps * batch_size)
     weight = (np.arange(steps * batch_size) < len(order)).astype(np.float32)
-    places = np.maximum(length[slots] // span, 1) if aligned else np.maximum(length[slots] - span, 0) + 1
-    start = (np.floor(random.random(steps * batch_size) * places) * (span if aligned else 1)).astype(np.int32)
+    places = (
+        np.maximum(length[slots] // span, 1) if aligned else np.maximum(length[slots] - span, 0) + 1
+    )
+    start = (
+        np.floor(random.random(steps * batch_size) * places) * (span if aligned else 1)
+    ).astype(np.int32)
     deal = lambda x: np.ascontiguousarray(x.reshape(batch_size, steps).T)
     return Plan(deal(slots.astype(np.int32)), deal(start), deal(weight))
 
@@ -95,16 +105,27 @@ def windows(indices: np.ndarray, length: np.ndarray, most: int, aligned: bool = 
 
 def cut(utterances: Utterances, utterance: np.ndarray, start: np.ndarray, span: int) -> np.ndarray:
     """Read the windows from memory or disk, zero-padded: [..., span, M] or [..., span]."""
-    pieces = [utterances.read(int(i))[s : s + span] for i, s in zip(utterance.flat, start.flat, strict=True)]
+    pieces = [
+        utterances.read(int(i))[s : s + span]
+        for i, s in zip(utterance.flat, start.flat, strict=True)
+    ]
     out = np.zeros((len(pieces), span, *pieces[0].shape[1:]), pieces[0].dtype)
     for row, piece in enumerate(pieces):
         out[row, : len(piece)] = piece
     return out.reshape(*utterance.shape, *out.shape[1:])
 
 
-def stream(utterances: Utterances, plans: Sequence[Plan], span: int, threads: int = 2) -> Iterator[np.ndarray]:
+def stream(
+    utterances: Utterances, plans: Sequence[Plan], span: int, threads: int = 2
+) -> Iterator[np.ndarray]:
     """Return the windows [..., span, M] of each plan in turn, prefetched by Grain's threads."""
     import grain
 
-    dataset = grain.MapDataset.source(plans).map(lambda plan: cut(utterances, plan.utterance, plan.start, span))
-    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)))
+    dataset = grain.MapDataset.source(plans).map(
+        lambda plan: cut(utterances, plan.utterance, plan.start, span)
+    )
+    return iter(
+        dataset.to_iter_dataset(
+            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        )
+    )

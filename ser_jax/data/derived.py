@@ -29,7 +29,9 @@ _WRITING = '.writing'
 
 def folder() -> pathlib.Path:
     """Return the folder of the cached activations, beside the compiled programs by default."""
-    return pathlib.Path(os.environ.get('SER_JAX_ACTIVATIONS') or '~/.cache/ser_jax/activations').expanduser()
+    return pathlib.Path(
+        os.environ.get('SER_JAX_ACTIVATIONS') or '~/.cache/ser_jax/activations'
+    ).expanduser()
 
 
 def frozen_activations(
@@ -48,7 +50,9 @@ def frozen_activations(
       InputError: an activation is not finite in float16.
     """
     heard = list(zip(utterances.corpus.tolist(), utterances.id.tolist(), strict=True))
-    content = repr((utterances.names, sorted(utterances.fingerprints.items()), utterances.source, heard, name))
+    content = repr(
+        (utterances.names, sorted(utterances.fingerprints.items()), utterances.source, heard, name)
+    )
     path = folder() / f'{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy'
     length = utterances.length // steps
     if not _whole(path):
@@ -101,23 +105,34 @@ def _sha256(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def _write(path: pathlib.Path, utterances: Utterances, steps: int, length: np.ndarray, function: Callable) -> None:
+def _write(
+    path: pathlib.Path, utterances: Utterances, steps: int, length: np.ndarray, function: Callable
+) -> None:
     total, function = int(length.sum()), jax.jit(function)
     places = [(i, w * steps) for i in range(len(utterances)) for w in range(length[i])]
     rows = None
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task('windows through the frozen layers', total=total)
         for start in range(0, total, _BATCH):
             chosen = places[start : start + _BATCH]
-            windows = np.stack([utterances.read(i)[at : at + steps] for i, at in chosen]).astype(np.float32)
+            windows = np.stack([utterances.read(i)[at : at + steps] for i, at in chosen]).astype(
+                np.float32
+            )
             # Padding keeps one shape to compile.
             windows = np.pad(windows, ((0, _BATCH - len(chosen)), (0, 0), (0, 0)))
             with np.errstate(over='ignore'):  # reported below as an InputError
                 given = np.asarray(function(windows))[: len(chosen)].astype(np.float16)
             if not np.isfinite(given).all():
                 where = utterances.id[chosen[0][0]]
-                raise InputError(f'the frozen layers give no finite float16 numbers at {where}; check their weights')
+                raise InputError(
+                    f'the frozen layers give no finite float16 numbers at {where}; check their weights'
+                )
             if rows is None:
                 rows = np.lib.format.open_memmap(path, 'w+', np.float16, (total, given.shape[1]))
                 with open(path, 'r+b') as f:  # else a full disk kills the process by SIGBUS

@@ -42,7 +42,10 @@ def by_label(utterances: Utterances, texts: Utterances, seed: int = 0) -> Uttera
         )
     rows = [
         _by_polarity(x, e)
-        for x, e in ((np.arange(len(utterances)), utterances.emotion), (chosen, texts.emotion[chosen]))
+        for x, e in (
+            (np.arange(len(utterances)), utterances.emotion),
+            (chosen, texts.emotion[chosen]),
+        )
     ]
     order = np.random.default_rng(seed).permutation(len(utterances))
     paired = np.empty(len(utterances), object)

@@ -28,7 +28,9 @@ class Fold:
     test: np.ndarray
 
 
-def make_folds(utterances, members, train_only_channels: Sequence[str] = (), variants: Sequence[str] = ()) -> list[Fold]:
+def make_folds(
+    utterances, members, train_only_channels: Sequence[str] = (), variants: Sequence[str] = ()
+) -> list[Fold]:
     """Return the checked folds of `members.protocol`.
 
     Args:
@@ -41,14 +43,18 @@ def make_folds(utterances, members, train_only_channels: Sequence[str] = (), var
     Raises:
       InputError: an unknown protocol, too few speakers, or a fold that would leak.
     """
-    protocols = {n: f for n, f in vars(sys.modules[__name__]).items() if getattr(f, 'is_protocol', False)}
+    protocols = {
+        n: f for n, f in vars(sys.modules[__name__]).items() if getattr(f, 'is_protocol', False)
+    }
     if members.protocol not in protocols:
         raise InputError(
             f'members.protocol={members.protocol!r} is not known; known are {", ".join(sorted(protocols))}'
         )
     chosen = protocols[members.protocol]
     varied = np.array([variant_of(i) in variants for i in utterances.id], bool)
-    scored = ~np.isin(utterances.channel, train_only_channels) & ~(varied & (not splits_variants(members.protocol)))
+    scored = ~np.isin(utterances.channel, train_only_channels) & ~(
+        varied & (not splits_variants(members.protocol))
+    )
     if not scored.any():
         raise InputError(
             f'no utterance is left to score: all are of data.train_only_channels {tuple(train_only_channels)}'
@@ -94,7 +100,11 @@ def check(fold: Fold, utterances, leaky: bool = False, untrained: bool = False) 
         return
     sides = {'training': fold.train, 'validation': fold.valid, 'test': fold.test}
     voices = file_names.voices(utterances.id, utterances.speaker)
-    identities = {'speaker': utterances.speaker, 'voice (by file names)': voices, 'recording': utterances.source_sha256}
+    identities = {
+        'speaker': utterances.speaker,
+        'voice (by file names)': voices,
+        'recording': utterances.source_sha256,
+    }
     for what, of in identities.items():
         seen: dict[str, str] = {}
         for side, indices in sides.items():
@@ -118,7 +128,9 @@ def speakers_k(utterances, scored: np.ndarray, members) -> list[Fold]:
     speakers = _several_speakers(utterances, scored)
     k = members.folds
     if not 2 <= k <= len(speakers):
-        raise InputError(f'members.folds={k} with {len(speakers)} speakers; expected 2 to {len(speakers)}')
+        raise InputError(
+            f'members.folds={k} with {len(speakers)} speakers; expected 2 to {len(speakers)}'
+        )
     # Sorting by sex before dealing keeps fold sizes and sexes balanced to within one speaker.
     order = sorted(speakers, key=lambda s: (speakers[s], s))
     fold_of = {s: i % k for i, s in enumerate(order)}
@@ -156,7 +168,9 @@ def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
             f'{members.folds_file} names unknown speakers {", ".join(unknown[:5])}; known are {", ".join(sorted(known)[:5])} ...'
         )
     return [
-        _fold(f'fold{i}', utterances, scored, test, i, members, None if valids is None else valids[i])
+        _fold(
+            f'fold{i}', utterances, scored, test, i, members, None if valids is None else valids[i]
+        )
         for i, test in enumerate(tests)
     ]
 
@@ -165,7 +179,9 @@ def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
 def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
     """Return K folds by utterance, as most published scores use: speakers on both sides. Inflated."""
     if not 2 <= members.folds <= len(scored):
-        raise InputError(f'members.folds={members.folds} with {len(scored)} utterances; expected 2 to {len(scored)}')
+        raise InputError(
+            f'members.folds={members.folds} with {len(scored)} utterances; expected 2 to {len(scored)}'
+        )
     shuffled = np.random.default_rng(0).permutation(scored)
     parts = np.array_split(shuffled, members.folds)
     folds = []
@@ -180,14 +196,22 @@ def leaky_random(utterances, scored: np.ndarray, members) -> list[Fold]:
 def leaky_holdout(utterances, scored: np.ndarray, members) -> list[Fold]:
     """Return one random split by utterance, as most published systems use. Inflated."""
     shuffled = np.random.default_rng(0).permutation(scored)
-    test, valid = (round(len(scored) * share) for share in (members.test_share, members.valid_share))
+    test, valid = (
+        round(len(scored) * share) for share in (members.test_share, members.valid_share)
+    )
     if not (test and test + valid < len(scored)):
         raise InputError(
             f'members.test_share={members.test_share} and valid_share={members.valid_share} of {len(scored)} utterances '
             'leave nothing to test or to train; expected shares above 0 that sum to less than 1'
         )
     return [
-        Fold('fold0', *(np.sort(p) for p in (shuffled[test + valid :], shuffled[test : test + valid], shuffled[:test])))
+        Fold(
+            'fold0',
+            *(
+                np.sort(p)
+                for p in (shuffled[test + valid :], shuffled[test : test + valid], shuffled[:test])
+            ),
+        )
     ]
 
 
@@ -219,7 +243,11 @@ def leaky_position(utterances, scored: np.ndarray, members) -> list[Fold]:
         at = scored[utterances.speaker[scored] == speaker]
         at = at[np.argsort(utterances.id[at])]
         first, second = round(0.7 * len(at)), round(0.85 * len(at))
-        train, test, valid = [*train, *at[:first]], [*test, *at[first:second]], [*valid, *at[second:]]
+        train, test, valid = (
+            [*train, *at[:first]],
+            [*test, *at[first:second]],
+            [*valid, *at[second:]],
+        )
     return [Fold('fold0', *(np.array(side, int) for side in (train, valid, test)))]
 
 
@@ -252,11 +280,18 @@ def _fold(name, utterances, scored, test, turn, members, valid=None) -> Fold:
             raise InputError(
                 f'members.valid_speakers={members.valid_speakers} leaves {name} nobody to train on: '
                 f'{len(rest)} of {len(speakers)} speakers are not tested; set members.valid_speakers='
-                + (str(len(rest) - 1) if len(rest) > 1 else "0 and train.select='last', or build more speakers")
+                + (
+                    str(len(rest) - 1)
+                    if len(rest) > 1
+                    else "0 and train.select='last', or build more speakers"
+                )
             )
         corpus = dict(zip(utterances.speaker, utterances.corpus, strict=True))
         sexes = sorted({speakers[s] for s in rest})
-        by_sex = [_in_turn([s for s in rest if speakers[s] == sex], corpus, i) for i, sex in enumerate(sexes)]
+        by_sex = [
+            _in_turn([s for s in rest if speakers[s] == sex], corpus, i)
+            for i, sex in enumerate(sexes)
+        ]
         # Rotate by fold, so that no single speaker selects the epoch of every member.
         queues = [group[turn % len(group) :] + group[: turn % len(group)] for group in by_sex]
         if turn % 2:

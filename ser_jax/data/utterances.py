@@ -17,7 +17,18 @@ from ser_jax.corpora import builder as corpora
 from ser_jax.corpora import shards
 from ser_jax.emotions import ordered, relabeling
 
-FIELDS = ('id', 'speaker', 'sex', 'emotion', 'label', 'text', 'language', 'intensity', 'channel', 'source_sha256')
+FIELDS = (
+    'id',
+    'speaker',
+    'sex',
+    'emotion',
+    'label',
+    'text',
+    'language',
+    'intensity',
+    'channel',
+    'source_sha256',
+)
 MEASURES = ('seconds', 'rate_hz', 'level_db', 'peak', 'clipped', 'silence')
 
 
@@ -78,25 +89,38 @@ class Utterances:
     @property
     def aligned(self) -> bool:
         """True if utterances are stored as adjacent windows of one length."""
-        return self.source in front_ends.SOURCES and front_ends.layout(self.source).steps is not None
+        return (
+            self.source in front_ends.SOURCES and front_ends.layout(self.source).steps is not None
+        )
 
     def select(self, keep: np.ndarray) -> 'Utterances':
         """Return the utterances where `keep` [N] is True; the features are shared, not copied."""
         at = np.flatnonzero(keep)
-        chosen = {f.name: getattr(self, f.name)[at] for f in dataclasses.fields(self) if f.name in _PER_UTTERANCE}
+        chosen = {
+            f.name: getattr(self, f.name)[at]
+            for f in dataclasses.fields(self)
+            if f.name in _PER_UTTERANCE
+        }
         return dataclasses.replace(self, read=lambda i: self.read(at[i]), **chosen)
 
     def relabel(self, labels: str, merge: Sequence[str]) -> 'Utterances':
         """Return the utterances relabeled by `emotions.relabeling`, without those it omits."""
-        new = relabeling(labels, merge, sorted({*self.emotion, *(e for f in self.facts for e in f.emotions)}))
+        new = relabeling(
+            labels, merge, sorted({*self.emotion, *(e for f in self.facts for e in f.emotions)})
+        )
         kept = self.select(np.isin(self.emotion, list(new)))
         words = [ordered([new[e] for e in f.emotions if e in new]) for f in self.facts]
         emotion = [new[e] for e in kept.emotion]
         if labels == 'sex_emotion':
             emotion = [f'{s}_{e}' for s, e in zip(kept.sex, emotion, strict=True)]
             sexes = [sorted({*kept.sex[kept.corpus == c]}) for c in range(len(self.names))]
-            words = [ordered([f'{s}_{e}' for s in ss for e in es]) for ss, es in zip(sexes, words, strict=True)]
-        facts = tuple(dataclasses.replace(f, emotions=w) for f, w in zip(self.facts, words, strict=True))
+            words = [
+                ordered([f'{s}_{e}' for s in ss for e in es])
+                for ss, es in zip(sexes, words, strict=True)
+            ]
+        facts = tuple(
+            dataclasses.replace(f, emotions=w) for f, w in zip(self.facts, words, strict=True)
+        )
         return dataclasses.replace(kept, emotion=np.array(emotion, object), facts=facts)
 
 
@@ -106,7 +130,9 @@ _PER_UTTERANCE = (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squ
 
 def data_dir(given: str = '') -> pathlib.Path:
     """Return the folder of built corpora: `given`, $TFDS_DATA_DIR or ~/tensorflow_datasets."""
-    return pathlib.Path(given or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
+    return pathlib.Path(
+        given or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+    ).expanduser()
 
 
 def open_corpora(
@@ -150,12 +176,16 @@ def open_corpora(
             f'{", ".join(front_ends.VARIED)} only'
         )
     if unknown := sorted(set(versions) - {*variants.STORED.names}):
-        raise InputError(f'data.variants names {unknown[0]!r}; stored are {", ".join(variants.STORED.names)}')
+        raise InputError(
+            f'data.variants names {unknown[0]!r}; stored are {", ".join(variants.STORED.names)}'
+        )
     config = f'{source}_variants' if versions else source
     opened = [shards.opened(name, data_dir(directory), source, config) for name in names]
     size_gb = sum(o.bytes for o in opened) / 1e9
     resident = source == 'text' or size_gb <= resident_gb
-    return _decode(tuple(names), opened, source, resident, trim_db, [''] + [f'+{v}' for v in versions])
+    return _decode(
+        tuple(names), opened, source, resident, trim_db, [''] + [f'+{v}' for v in versions]
+    )
 
 
 def data_source(name: str, root: pathlib.Path, source: str) -> shards.Opened:
@@ -165,9 +195,13 @@ def data_source(name: str, root: pathlib.Path, source: str) -> shards.Opened:
     return opened
 
 
-def _decode(names, opened, source: str, resident: bool, trim_db: float, versions: list[str]) -> Utterances:
+def _decode(
+    names, opened, source: str, resident: bool, trim_db: float, versions: list[str]
+) -> Utterances:
     """Read every example once: metadata and normalization sums, and features if resident."""
-    rows: dict[str, list] = {f: [] for f in (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares')}
+    rows: dict[str, list] = {
+        f: [] for f in (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares')
+    }
     kept, places, fingerprints = [], [], {}
 
     def keep(example: dict, version: str, index: int, at: int) -> None:
@@ -176,7 +210,11 @@ def _decode(names, opened, source: str, resident: bool, trim_db: float, versions
             first = variants.STORED.ids('').index(version)
             values = values[first : first + 1]
         for field in FIELDS:
-            rows[field].append(example[field].decode() if isinstance(example[field], bytes) else str(example[field]))
+            rows[field].append(
+                example[field].decode()
+                if isinstance(example[field], bytes)
+                else str(example[field])
+            )
         rows['id'][-1] += version
         rows['corpus'].append(index)
         for measure in MEASURES:

@@ -32,7 +32,9 @@ class Finding(NamedTuple):
     where: tuple[str, ...] = ()
 
 
-def corpus_findings(u: Utterances, reports: Mapping[str, dict], pairs: Iterable[Pair]) -> Iterator[Finding]:
+def corpus_findings(
+    u: Utterances, reports: Mapping[str, dict], pairs: Iterable[Pair]
+) -> Iterator[Finding]:
     """Yield the findings of all checks of corpora.
 
     Args:
@@ -79,9 +81,19 @@ def _copies(u: Utterances, group: list[int], why: str) -> Finding:
     where, labels = tuple(place(u, i) for i in group), sorted({u.emotion[i] for i in group})
     if len(labels) > 1:
         what = f'{" and ".join(where[:3])} {why}, labeled {" and ".join(labels)}'
-        return Finding('error', 'label conflict', what, 'find out which label is right, or leave both out', where)
+        return Finding(
+            'error',
+            'label conflict',
+            what,
+            'find out which label is right, or leave both out',
+            where,
+        )
     return Finding(
-        'warning', 'duplicate', f'{" and ".join(where[:3])} {why}', 'keep one, or they may meet across a split', where
+        'warning',
+        'duplicate',
+        f'{" and ".join(where[:3])} {why}',
+        'keep one, or they may meet across a split',
+        where,
     )
 
 
@@ -91,28 +103,49 @@ def left_out(corpus: str, report: Mapping) -> Iterator[Finding]:
     for s in report.get('skipped', ()):
         by_kind[s['kind']].append(f'{s["source"]}' + (f' ({s["detail"]})' if s['detail'] else ''))
     for kind, items in sorted(by_kind.items()):
-        severity = {'duplicate': 'note', 'label conflict': 'error', 'name conflict': 'error'}.get(kind, 'warning')
-        remedies = {'label conflict': 'find out which label is right', 'name conflict': 'keep one sound of each name'}
+        severity = {'duplicate': 'note', 'label conflict': 'error', 'name conflict': 'error'}.get(
+            kind, 'warning'
+        )
+        remedies = {
+            'label conflict': 'find out which label is right',
+            'name conflict': 'keep one sound of each name',
+        }
         do = remedies.get(kind, 'nothing: it was left out')
         yield Finding(
-            severity, f'left out: {kind}', f'{corpus}: {len(items)} when it was built: {items[0]}', do, tuple(items)
+            severity,
+            f'left out: {kind}',
+            f'{corpus}: {len(items)} when it was built: {items[0]}',
+            do,
+            tuple(items),
         )
 
 
-def support(corpus: str, u: Utterances, emotions: tuple[str, ...], few: int = 10) -> Iterator[Finding]:
+def support(
+    corpus: str, u: Utterances, emotions: tuple[str, ...], few: int = 10
+) -> Iterator[Finding]:
     """Yield classes with no data or fewer than `few` utterances, and corpora with one label."""
     counts = collections.Counter(u.emotion)
     if missing := [e for e in emotions if not counts[e]]:
         what = f'{corpus} was made with {", ".join(missing)}, but holds no example'
-        yield Finding('note', 'class without data', what, 'it is left out, never presented as detectable')
-    if small := {e: n for e, n in counts.items() if n < few}:
-        what = f'{corpus} holds less than {few} of {", ".join(f"{e} ({n})" for e, n in small.items())}'
         yield Finding(
-            'warning', 'small class', what, 'leave it out (data.emotions) or merge it (data.merge)', tuple(small)
+            'note', 'class without data', what, 'it is left out, never presented as detectable'
+        )
+    if small := {e: n for e, n in counts.items() if n < few}:
+        what = (
+            f'{corpus} holds less than {few} of {", ".join(f"{e} ({n})" for e, n in small.items())}'
+        )
+        yield Finding(
+            'warning',
+            'small class',
+            what,
+            'leave it out (data.emotions) or merge it (data.merge)',
+            tuple(small),
         )
     if len(counts) == 1 and len(emotions) > 1 and len(u) >= few:
         what = f'all {len(u)} utterances of {corpus} are {next(iter(counts))}, of {len(emotions)} emotions it was made with'
-        yield Finding('error', 'one label', what, 'see which field of the file name was read as the emotion')
+        yield Finding(
+            'error', 'one label', what, 'see which field of the file name was read as the emotion'
+        )
 
 
 def labels_follow_speakers(corpus: str, u: Utterances, share: float = 0.9) -> Iterator[Finding]:
@@ -127,7 +160,10 @@ def labels_follow_speakers(corpus: str, u: Utterances, share: float = 0.9) -> It
     if repeated >= 5 and told >= share and told - most > 0.2:
         what = f'the speaker alone tells the label of {told:.0%} of {corpus} (always answering the largest class: {most:.0%})'
         yield Finding(
-            'error', 'labels follow speakers', what, 'compare the labels with what is heard: were folders speakers?'
+            'error',
+            'labels follow speakers',
+            what,
+            'compare the labels with what is heard: were folders speakers?',
         )
 
 
@@ -142,22 +178,37 @@ def _told_by(clue: np.ndarray, label: np.ndarray) -> tuple[float, float]:
 
 def names_contradict(corpus: str, u: Utterances) -> Iterator[Finding]:
     """Yield files whose published name encodes another emotion or speaker than their label."""
-    named = {i: n for i, n in ((i, file_names.parse(str(name))) for i, name in enumerate(u.id)) if n}
+    named = {
+        i: n for i, n in ((i, file_names.parse(str(name))) for i, name in enumerate(u.id)) if n
+    }
     # Short names without a speaker (a01, sa03) are ambiguous: they count only if they are the
     # majority of a corpus and cover all SAVEE emotions.
     short = [i for i, n in named.items() if not n.speaker]
-    if len(short) <= len(u) / 2 or len({named[i].label for i in short}) < len(file_names.SAVEE_EMOTIONS):
+    if len(short) <= len(u) / 2 or len({named[i].label for i in short}) < len(
+        file_names.SAVEE_EMOTIONS
+    ):
         named = {i: n for i, n in named.items() if n.speaker}
-    wrong, seen = collections.defaultdict(list), collections.Counter(n.corpus for n in named.values())
+    wrong, seen = (
+        collections.defaultdict(list),
+        collections.Counter(n.corpus for n in named.values()),
+    )
     for i, n in named.items():
         if u.emotion[i] in EMOTIONS and u.emotion[i] != n.emotion:
-            wrong[n.corpus].append(f'{u.id[i]} is labeled {u.emotion[i]}, its name says {n.emotion}')
+            wrong[n.corpus].append(
+                f'{u.id[i]} is labeled {u.emotion[i]}, its name says {n.emotion}'
+            )
     for of, items in sorted(wrong.items()):
         what = f'{corpus}: {len(items)} of {seen[of]} files with names of {of} contradict them: {items[0]}'
         yield Finding(
-            'error', 'names contradict labels', what, f'take the labels from the names (datasets/{of})', tuple(items)
+            'error',
+            'names contradict labels',
+            what,
+            f'take the labels from the names (datasets/{of})',
+            tuple(items),
         )
-    yield from _voices(corpus, {(n.speaker, str(u.speaker[i])) for i, n in named.items() if n.speaker})
+    yield from _voices(
+        corpus, {(n.speaker, str(u.speaker[i])) for i, n in named.items() if n.speaker}
+    )
 
 
 def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
@@ -175,12 +226,18 @@ def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
         if len(own) > 1:
             what = f'{corpus}: one voice, {voice} by its file names, under {len(own)} speakers: {", ".join(sorted(own)[:3])}'
             yield Finding(
-                'error', 'speaker split', what, 'give it one name, or it stands on both sides', tuple(sorted(own))
+                'error',
+                'speaker split',
+                what,
+                'give it one name, or it stands on both sides',
+                tuple(sorted(own)),
             )
     for speaker, of in sorted(voices.items()):
         if len(of) > 1 and not speaker.endswith('_unknown'):
             what = f'{corpus}: {speaker} is {len(of)} voices by its file names: {", ".join(sorted(of)[:3])}'
-            yield Finding('warning', 'speaker merged', what, 'give each voice its own name', tuple(sorted(of)))
+            yield Finding(
+                'warning', 'speaker merged', what, 'give each voice its own name', tuple(sorted(of))
+            )
 
 
 def voices_across(u: Utterances) -> Iterator[Finding]:
@@ -234,7 +291,13 @@ def odd_names(corpus: str, u: Utterances, few: int = 8) -> Iterator[Finding]:
             near = difflib.get_close_matches(value, frequent, 1, 0.75)
             if len(names) == 1 and near and value not in frequent:
                 what = f'{corpus}/{names[0]} is misnamed: {value} where others have {near[0]}'
-                yield Finding('note', 'odd name', what, 'nothing, if its speaker and emotion are right', (names[0],))
+                yield Finding(
+                    'note',
+                    'odd name',
+                    what,
+                    'nothing, if its speaker and emotion are right',
+                    (names[0],),
+                )
 
 
 def texts_tell(corpus: str, u: Utterances, share: float = 0.9) -> Iterator[Finding]:
@@ -247,7 +310,10 @@ def texts_tell(corpus: str, u: Utterances, share: float = 0.9) -> Iterator[Findi
     if told >= share and told - most > 0.2:
         what = f'the sentence alone tells the label of {told:.0%} of {corpus}'
         yield Finding(
-            'warning', 'text tells the label', what, 'a model that reads it is told the answer: score the sound alone'
+            'warning',
+            'text tells the label',
+            what,
+            'a model that reads it is told the answer: score the sound alone',
         )
 
 

@@ -42,7 +42,9 @@ class Spectrogram(NamedTuple):
     def __call__(self, samples):
         """Return [..., 1 + T // hop, fft // 2 + 1] dB of [..., T]; bins: 0 Hz to rate / 2."""
         window = round(self.window_s * self.rate_hz)
-        return mel.decibel(mel.power_spectrogram(samples, window, self.hop, 1 << (window - 1).bit_length()), 1e-10)
+        return mel.decibel(
+            mel.power_spectrogram(samples, window, self.hop, 1 << (window - 1).bit_length()), 1e-10
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,11 @@ class Change(NamedTuple):
 def built(name: str, directory: str = '') -> tuple[str, ...]:
     """Return the built configs of a corpus, the fastest to read first."""
     root = opening.data_dir(directory) / name
-    return tuple(c for c in ('text', 'log_mel', 'waveform', 'native') if any((root / c).glob('[0-9]*.[0-9]*.[0-9]*')))
+    return tuple(
+        c
+        for c in ('text', 'log_mel', 'waveform', 'native')
+        if any((root / c).glob('[0-9]*.[0-9]*.[0-9]*'))
+    )
 
 
 class Sounds:
@@ -157,12 +163,18 @@ def examples(corpus: Utterances, sounds: Sounds | None = None) -> list[Example]:
             found.append(example)
     for rate_hz in sorted({e.rate_hz for e in found if e.samples is not None}):
         same = [i for i, e in enumerate(found) if e.rate_hz == rate_hz]
-        for i, s in zip(same, features.extract([found[i].samples for i in same], Spectrogram(rate_hz)), strict=True):
+        for i, s in zip(
+            same,
+            features.extract([found[i].samples for i in same], Spectrogram(rate_hz)),
+            strict=True,
+        ):
             found[i] = dataclasses.replace(found[i], spectrogram=s)
     return found
 
 
-def median_recording(corpus: Utterances, sounds: Sounds | None = None) -> tuple[str, np.ndarray, np.ndarray | None]:
+def median_recording(
+    corpus: Utterances, sounds: Sounds | None = None
+) -> tuple[str, np.ndarray, np.ndarray | None]:
     """Return the first 5 s of the recording of median duration.
 
     Returns:
@@ -171,8 +183,16 @@ def median_recording(corpus: Utterances, sounds: Sounds | None = None) -> tuple[
     at = np.flatnonzero(corpus.seconds > 0)
     index = int(at[np.lexsort((at, corpus.seconds[at]))][len(at) // 2])
     heard = sounds and sounds(index, corpus.id[index], corpus.source_sha256[index])
-    samples = wav.prepare(*heard, features.RATE_HZ)[: round(LONGEST_S * features.RATE_HZ)] if heard else None
-    return corpus.id[index], _mel(corpus, index)[: round(LONGEST_S / features.LOG_MEL.hop_s)], samples
+    samples = (
+        wav.prepare(*heard, features.RATE_HZ)[: round(LONGEST_S * features.RATE_HZ)]
+        if heard
+        else None
+    )
+    return (
+        corpus.id[index],
+        _mel(corpus, index)[: round(LONGEST_S / features.LOG_MEL.hop_s)],
+        samples,
+    )
 
 
 def changed_mel(frames: np.ndarray, mean: np.ndarray, key: int = 0) -> list[Change]:
@@ -183,23 +203,33 @@ def changed_mel(frames: np.ndarray, mean: np.ndarray, key: int = 0) -> list[Chan
     """
     F, M = frames.shape
     padded = np.pad(
-        frames.astype(np.float32), ((0, round(LONGEST_S / features.LOG_MEL.hop_s) - F), (0, 0)), mode='edge'
+        frames.astype(np.float32),
+        ((0, round(LONGEST_S / features.LOG_MEL.hop_s) - F), (0, 0)),
+        mode='edge',
     )
-    drawn = {name: np.asarray(values) for name, values in _drawn_mel(jax.random.key(key), padded, F).items()}
+    drawn = {
+        name: np.asarray(values)
+        for name, values in _drawn_mel(jax.random.key(key), padded, F).items()
+    }
     changes, lengths = [Change('as recorded', frames)], drawn['length']
     for i, word in ((lengths.argmax(), 'slower'), (lengths.argmin(), 'faster')):
         title = f'speed × {(F - 1) / max(1, lengths[i] - 1):.2f}: {word}'
         changes.append(Change(title, drawn['speed'][i][: lengths[i]]))
     louder, shifted = drawn['gain'][:, :F], drawn['shift'][:, :F]
     by = (louder - frames).mean((1, 2))
-    changes += [Change(f'gain {by[i]:+.1f} dB'.replace('-', '−'), louder[i]) for i in (by.argmin(), by.argmax())]
+    changes += [
+        Change(f'gain {by[i]:+.1f} dB'.replace('-', '−'), louder[i])
+        for i in (by.argmin(), by.argmax())
+    ]
     moved = drawn['ramp'][:, 0, M // 2] - M // 2
     for i in (moved.argmax(), moved.argmin()):
         what = 'down: a longer tract' if moved[i] > 0 else 'up: a shorter tract'
         changes.append(Change(f'{abs(moved[i]):.0f} bands {what}', shifted[i]))
     for word in ('time', 'band'):
         masked = np.where(drawn[word][:, :F], frames, mean)
-        changes.append(Change(f'2 {word} masks', masked[((masked - frames) ** 2).sum((1, 2)).argmax()]))
+        changes.append(
+            Change(f'2 {word} masks', masked[((masked - frames) ** 2).sum((1, 2)).argmax()])
+        )
     return changes
 
 
@@ -211,7 +241,10 @@ def _drawn_mel(key, frames, length) -> dict:
     """
     keys = jax.random.split(key, 5)
     many = jnp.repeat(frames[None], DRAWS, 0)
-    most, bands = 0.2, jnp.broadcast_to(jnp.arange(frames.shape[1], dtype=jnp.float32), many[:, :1].shape)
+    most, bands = (
+        0.2,
+        jnp.broadcast_to(jnp.arange(frames.shape[1], dtype=jnp.float32), many[:, :1].shape),
+    )
     window = int(frames.shape[0] / (1 - most)) + 2
     speed, lengths = augment.speed(keys[0], many, jnp.full(DRAWS, length), window, most)
     kept = lambda key, widest, axis: augment.mask(key, jnp.ones_like(many), 2, widest, axis) > 0
@@ -245,7 +278,9 @@ def _drawn_samples(key, samples, length) -> dict:
     keys, drawn = jax.random.split(key, 4), {}
     many, lengths = jnp.repeat(samples[None], DRAWS, 0), jnp.full(DRAWS, length)
     for k, snr_db in zip(keys[:2], (20.0, 5.0), strict=True):
-        drawn[f'noise, {snr_db:.0f} dB SNR'] = augment.noise(k, many, lengths, (snr_db, snr_db), 1.0)
+        drawn[f'noise, {snr_db:.0f} dB SNR'] = augment.noise(
+            k, many, lengths, (snr_db, snr_db), 1.0
+        )
     for k, decay_s in zip(keys[2:], (0.3, 0.8), strict=True):
         room = augment.reverb(k, many, lengths, (decay_s, decay_s), 1.0, features.RATE_HZ)
         drawn[f'reverberation, T60 {decay_s} s'] = room
@@ -255,7 +290,9 @@ def _drawn_samples(key, samples, length) -> dict:
 def _mel(corpus: Utterances, index: int) -> np.ndarray:
     """Return the log-mel of one utterance of log-mel or waveform shards: float32 [F, M] dB."""
     values = corpus.read(index)
-    return features.extract([values])[0] if corpus.source == 'waveform' else values.astype(np.float32)
+    return (
+        features.extract([values])[0] if corpus.source == 'waveform' else values.astype(np.float32)
+    )
 
 
 def shown(found: Sequence[Example]) -> list[dict]:

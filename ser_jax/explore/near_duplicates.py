@@ -66,7 +66,11 @@ def near_duplicates(
         )
     heard = [i for i in range(len(utterances)) if utterances.length[i] > 1]
     pictures = {i: loud(_frames(utterances, i)).astype(np.float16) for i in heard}
-    coarse = np.stack([_coarse(pictures[i].astype(np.float32)) for i in heard]) if heard else np.zeros((0, 1))
+    coarse = (
+        np.stack([_coarse(pictures[i].astype(np.float32)) for i in heard])
+        if heard
+        else np.zeros((0, 1))
+    )
     found = []
     for start in range(0, len(heard), _BLOCK):
         alike = coarse[start : start + _BLOCK] @ coarse.T

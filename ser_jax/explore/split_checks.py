@@ -20,7 +20,10 @@ _AUGMENTED = re.compile(rf'(?i)([ _.+-]+({_WORDS})[\d.]*|\s*\(\d+\))+$')
 
 
 def run_findings(
-    u: Utterances, protocol: str, members: Mapping[str, Mapping[str, list[str]]], pairs: Iterable[Pair]
+    u: Utterances,
+    protocol: str,
+    members: Mapping[str, Mapping[str, list[str]]],
+    pairs: Iterable[Pair],
 ) -> Iterator[Finding]:
     """Yield the findings of all checks of the splits of a run.
 
@@ -38,18 +41,29 @@ def run_findings(
             'its scores are inflated; quote them so',
         )
     at = {f'{u.names[c]}/{i}': n for n, (c, i) in enumerate(zip(u.corpus, u.id, strict=True))}
-    gone = sorted({i for sides in members.values() for ids in sides.values() for i in ids} - set(at))
+    gone = sorted(
+        {i for sides in members.values() for ids in sides.values() for i in ids} - set(at)
+    )
     if gone:
         what = f'{len(gone)} utterances of the run are not in the built corpora, e.g. {gone[0]}'
         yield Finding(
-            'error', 'other data', what, 'audit it with the shards it was trained on (--data_dir)', tuple(gone)
+            'error',
+            'other data',
+            what,
+            'audit it with the shards it was trained on (--data_dir)',
+            tuple(gone),
         )
     sides = {
-        m: {s: np.array([at[i] for i in ids if i in at], int) for s, ids in of.items()} for m, of in members.items()
+        m: {s: np.array([at[i] for i in ids if i in at], int) for s, ids in of.items()}
+        for m, of in members.items()
     }
     alike = [*pairs, *_equal(u)]
     yield from _together(
-        sides, 'speaker', u.speaker, 'leak', 'separate them; ser_jax does, unless asked for a leaky protocol'
+        sides,
+        'speaker',
+        u.speaker,
+        'leak',
+        'separate them; ser_jax does, unless asked for a leaky protocol',
     )
     if not protocol.startswith('leaky'):
         do = 'give each voice one name in all corpora, or leave one of them out'
@@ -58,7 +72,9 @@ def run_findings(
     yield from _pairs(u, sides, 'augmented sibling', _siblings(u), 'copies of one source')
     yield from _classes(u, sides)
     sentences = np.array([s or f'?{i}' for i, s in enumerate(u.text)], object)
-    yield from _together(sides, 'sentence', sentences, 'note', 'nothing, but a model that reads may know them')
+    yield from _together(
+        sides, 'sentence', sentences, 'note', 'nothing, but a model that reads may know them'
+    )
 
 
 def shared(own: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +124,9 @@ def _together(sides, what: str, of: np.ndarray, severity: str, do: str) -> Itera
                       do, tuple(map(str, met)))  # fmt: skip
 
 
-def _pairs(u: Utterances, sides, check: str, pairs: Iterable[tuple[int, int]], why: str) -> Iterator[Finding]:
+def _pairs(
+    u: Utterances, sides, check: str, pairs: Iterable[tuple[int, int]], why: str
+) -> Iterator[Finding]:
     """Yield pairs whose utterances are on different sides of a member."""
     side_of = {m: {int(i): s for s in SIDES for i in of[s]} for m, of in sides.items()}
     met = []
@@ -133,22 +151,34 @@ def _classes(u: Utterances, sides) -> Iterator[Finding]:
         if len(of['valid']) and set(of['valid']) & set(of['test']):
             same.append(member)
         if len(of['valid']) and len(of['test']):
-            share = lambda side, count=count, of=of: {e: n / len(of[side]) for e, n in count[side].items()}
+            share = lambda side, count=count, of=of: {
+                e: n / len(of[side]) for e, n in count[side].items()
+            }
             v, t = share('valid'), share('test')
             if sum(abs(v.get(e, 0) - t.get(e, 0)) for e in {*v, *t}) / 2 > 0.3:
                 skewed.append(member)
     if untrained:
         what = f'{len(untrained)} classes are scored but not one example was trained on, e.g. {untrained[0]}'
-        yield Finding('error', 'untrained class', what, 'do not split by the order of files', tuple(untrained))
+        yield Finding(
+            'error', 'untrained class', what, 'do not split by the order of files', tuple(untrained)
+        )
     if same:
         what = f'validation shares utterances with the test in {len(same)} members, e.g. {same[0]}'
         yield Finding(
-            'leak', 'validation is test', what, 'choose the epoch on speakers of the training side', tuple(same)
+            'leak',
+            'validation is test',
+            what,
+            'choose the epoch on speakers of the training side',
+            tuple(same),
         )
     if skewed:
         what = f'validation holds the classes in other shares than the test in {len(skewed)} members, e.g. {skewed[0]}'
         yield Finding(
-            'warning', 'skewed validation', what, 'take whole speakers, or shuffle before splitting', tuple(skewed)
+            'warning',
+            'skewed validation',
+            what,
+            'take whole speakers, or shuffle before splitting',
+            tuple(skewed),
         )
 
 
@@ -188,4 +218,6 @@ def fitted(
             other['vocabulary'].append(member)
     for what, names in other.items():
         line = f'the {what} of {len(names)} members is not that of their training side, e.g. {names[0]}'
-        yield Finding('leak', f'{what} of other data', line, 'fit it on the training side alone', tuple(names))
+        yield Finding(
+            'leak', f'{what} of other data', line, 'fit it on the training side alone', tuple(names)
+        )

@@ -63,7 +63,12 @@ def counts(corpora: Sequence[Utterances]) -> list[dict]:
     for u in corpora:
         found = Counter(zip(u.emotion, u.sex, u.channel, u.intensity, strict=True))
         place = {e: i for i, e in enumerate(classes(u))}
-        order = lambda k, place=place: (place[k[0]], SEXES.index(k[1]), CHANNELS.index(k[2]), INTENSITIES.index(k[3]))
+        order = lambda k, place=place: (
+            place[k[0]],
+            SEXES.index(k[1]),
+            CHANNELS.index(k[2]),
+            INTENSITIES.index(k[3]),
+        )
         for key in sorted(found, key=order):
             names = dict(zip(('emotion', 'sex', 'channel', 'intensity'), key, strict=True))
             rows.append({'corpus': u.names[0], **names, 'utterances': found[key]})
@@ -80,7 +85,8 @@ def emotions(corpora: Sequence[Utterances]) -> list[dict]:
         for e in classes(u):
             at = u.emotion == e
             count = lambda field, words, at=at, u=u: {
-                f'{field}_{w}' if w == 'unknown' else w: int((at & (getattr(u, field) == w)).sum()) for w in words
+                f'{field}_{w}' if w == 'unknown' else w: int((at & (getattr(u, field) == w)).sum())
+                for w in words
             }
             rows.append({
                 'corpus': u.names[0], 'emotion': e, 'utterances': int(at.sum()), 'share': float(at.mean()),
@@ -95,12 +101,22 @@ def speakers(corpora: Sequence[Utterances]) -> list[dict]:
     known = ordered([e for u in corpora for e in classes(u)])
     rows = []
     for u in corpora:
-        sex, hours, found = dict(zip(u.speaker, u.sex, strict=True)), defaultdict(float), defaultdict(Counter)
+        sex, hours, found = (
+            dict(zip(u.speaker, u.sex, strict=True)),
+            defaultdict(float),
+            defaultdict(Counter),
+        )
         for speaker, emotion, seconds in zip(u.speaker, u.emotion, u.seconds, strict=True):
             hours[speaker] += float(seconds) / 3600
             found[speaker][emotion] += 1
         for s in sorted(found):
-            row = {'corpus': u.names[0], 'speaker': s, 'sex': sex[s], 'utterances': found[s].total(), 'hours': hours[s]}
+            row = {
+                'corpus': u.names[0],
+                'speaker': s,
+                'sex': sex[s],
+                'utterances': found[s].total(),
+                'hours': hours[s],
+            }
             rows.append(row | {e: found[s][e] for e in known})
     return rows
 
@@ -145,9 +161,17 @@ def frames(corpora: Sequence[Utterances]) -> list[dict]:
     for corpus, emotion, seconds, rate_hz in _recordings(corpora):
         for rate in sorted({*USUAL_HZ, *rate_hz.tolist()}) if emotion == ANY else ():
             samples = np.rint(seconds * rate)
-            held = {f'samples_{100 * q:.0f}': float(np.quantile(samples, q)) for q in (0.5, COVERED, 0.9, 1.0)}
+            held = {
+                f'samples_{100 * q:.0f}': float(np.quantile(samples, q))
+                for q in (0.5, COVERED, 0.9, 1.0)
+            }
             rows.append(
-                {'corpus': corpus, 'rate_hz': rate, 'share_at_or_above': float((rate_hz >= rate).mean()), **held}
+                {
+                    'corpus': corpus,
+                    'rate_hz': rate,
+                    'share_at_or_above': float((rate_hz >= rate).mean()),
+                    **held,
+                }
             )
     return rows
 
@@ -202,12 +226,19 @@ def spoken(corpora: Sequence[Utterances]) -> list[dict]:
 def notes(corpus: Utterances) -> list[str]:
     """Return warnings about one corpus: missing classes, imbalance, confounders of emotion."""
     found, heard = [], corpus.seconds > 0
-    number, known = Counter(corpus.emotion), [e for e in classes(corpus) if e in set(corpus.emotion)]
+    number, known = (
+        Counter(corpus.emotion),
+        [e for e in classes(corpus) if e in set(corpus.emotion)],
+    )
     if missing := [e for e in classes(corpus) if e not in number]:
-        found.append(f'No recording of {", ".join(missing)} is here: nothing can be said about detecting it.')
+        found.append(
+            f'No recording of {", ".join(missing)} is here: nothing can be said about detecting it.'
+        )
     most, least = max(known, key=number.get), min(known, key=number.get)
     if number[most] >= 1.5 * number[least]:
-        found.append(f'{most} has {number[most] / number[least]:.3g} times as many utterances as {least}.')
+        found.append(
+            f'{most} has {number[most] / number[least]:.3g} times as many utterances as {least}.'
+        )
     total = len(set(corpus.speaker))
     for e in known if heard.any() else ():
         voices = len(set(corpus.speaker[corpus.emotion == e]))
@@ -218,11 +249,19 @@ def notes(corpus: Utterances) -> list[str]:
     audible = [e for e in known if (heard & (corpus.emotion == e)).any()]
     if len(set(corpus.rate_hz[heard].tolist())) > 1:
         top = corpus.rate_hz[heard].max()
-        share = [float((corpus.rate_hz[heard & (corpus.emotion == e)] == top).mean()) for e in audible]
-        where = ', and not alike in every class: bandwidth tells them apart' if max(share) - min(share) > 0.1 else ''
+        share = [
+            float((corpus.rate_hz[heard & (corpus.emotion == e)] == top).mean()) for e in audible
+        ]
+        where = (
+            ', and not alike in every class: bandwidth tells them apart'
+            if max(share) - min(share) > 0.1
+            else ''
+        )
         found.append(f'Sampling rates are mixed{where}.')
     if len(audible) > 1:
-        level = {e: float(np.median(corpus.level_db[heard & (corpus.emotion == e)])) for e in audible}
+        level = {
+            e: float(np.median(corpus.level_db[heard & (corpus.emotion == e)])) for e in audible
+        }
         loud, soft = max(level, key=level.get), min(level, key=level.get)
         if level[loud] - level[soft] >= 6:
             found.append(
@@ -251,7 +290,9 @@ def notes(corpus: Utterances) -> list[str]:
 
 def covering_rate(rate_hz: np.ndarray, share: float = COVERED) -> int | None:
     """Return the highest rate that `share` of the recordings [N] reach without upsampling."""
-    return max((int(r) for r in set(rate_hz.tolist()) if (rate_hz >= r).mean() >= share), default=None)
+    return max(
+        (int(r) for r in set(rate_hz.tolist()) if (rate_hz >= r).mean() >= share), default=None
+    )
 
 
 def _recordings(corpora: Sequence[Utterances]) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
@@ -259,9 +300,14 @@ def _recordings(corpora: Sequence[Utterances]) -> Iterator[tuple[str, str, np.nd
 
     Groups are each corpus and `ALL`, whole (`ANY`) and by emotion.
     """
-    parts = [(u.names[0], u.emotion, u.seconds.astype(np.float64), u.rate_hz.astype(np.int64)) for u in corpora]
+    parts = [
+        (u.names[0], u.emotion, u.seconds.astype(np.float64), u.rate_hz.astype(np.int64))
+        for u in corpora
+    ]
     if len(parts) > 1:
-        parts.insert(0, (ALL, *(np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])))
+        parts.insert(
+            0, (ALL, *(np.concatenate(column) for column in list(zip(*parts, strict=True))[1:]))
+        )
     for name, emotion, seconds, rate_hz in parts:
         for e in (ANY, *ordered(emotion)):
             at = (seconds > 0) & ((emotion == e) | (e == ANY))

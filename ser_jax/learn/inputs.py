@@ -67,7 +67,9 @@ class Inputs(NamedTuple):
     @property
     def span(self) -> int:
         """Length of raw training windows in frames or samples, enough for the fastest speed."""
-        frames = self.frames + int(self.frames * self.augment.speed) + (2 if self.augment.speed else 0)
+        frames = (
+            self.frames + int(self.frames * self.augment.speed) + (2 if self.augment.speed else 0)
+        )
         return (frames - 1) * self.extractor.hop if self.waveform else frames
 
     def train(self, shared: CorpusData, own: MemberData, row: Window, key) -> Batch:
@@ -80,7 +82,12 @@ class Inputs(NamedTuple):
         if self.waveform:
             if a.reverb_s:
                 frames = augment.reverb(
-                    keys[0], frames, length, a.reverb_s, a.reverb_probability, self.extractor.rate_hz
+                    keys[0],
+                    frames,
+                    length,
+                    a.reverb_s,
+                    a.reverb_probability,
+                    self.extractor.rate_hz,
                 )
             if a.noise_snr_db:
                 frames = augment.noise(keys[1], frames, length, a.noise_snr_db, a.noise_probability)
@@ -94,12 +101,18 @@ class Inputs(NamedTuple):
         if a.band_masks:
             frames = augment.mask(keys[5], frames, a.band_masks, a.band_mask, axis=2)
         if a.time_masks:
-            frames = augment.mask(keys[6], frames, a.time_masks, round(a.time_mask_s / self.hop_s), axis=1)
+            frames = augment.mask(
+                keys[6], frames, a.time_masks, round(a.time_mask_s / self.hop_s), axis=1
+            )
         full = row.weight > 0
-        batch = self._batch(shared, own, row, jnp.where(full[:, None, None], frames, 0), jnp.where(full, length, 0))
+        batch = self._batch(
+            shared, own, row, jnp.where(full[:, None, None], frames, 0), jnp.where(full, length, 0)
+        )
         return self._mix(keys[7], batch) if a.mixup else batch
 
-    def evaluate(self, shared: CorpusData, own: MemberData, row: Window, span: int, shift: int = 0) -> Batch:
+    def evaluate(
+        self, shared: CorpusData, own: MemberData, row: Window, span: int, shift: int = 0
+    ) -> Batch:
         """Return a batch of windows of up to `span` frames (or samples), without augmentation.
 
         Only the bands are shifted, by `shift`.
@@ -162,10 +175,13 @@ class Inputs(NamedTuple):
         neighbor = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), batch)
         share = jnp.where(neighbor.weight > 0, share, 1.0)
         blend = lambda a, b: (
-            share.reshape(-1, *[1] * (a.ndim - 1)) * a + (1 - share).reshape(-1, *[1] * (a.ndim - 1)) * b
+            share.reshape(-1, *[1] * (a.ndim - 1)) * a
+            + (1 - share).reshape(-1, *[1] * (a.ndim - 1)) * b
         )
         return batch._replace(
-            features=jnp.where((batch.weight > 0)[:, None, None], blend(batch.features, neighbor.features), 0),
+            features=jnp.where(
+                (batch.weight > 0)[:, None, None], blend(batch.features, neighbor.features), 0
+            ),
             length=jnp.where(batch.weight > 0, jnp.maximum(batch.length, neighbor.length), 0),
             emotion=blend(batch.emotion, neighbor.emotion),
             supported=batch.supported | neighbor.supported,

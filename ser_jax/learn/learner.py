@@ -118,8 +118,12 @@ class Learner:
             total = jnp.maximum(batch.weight.sum(), 1e-6)
             return (batch.weight * per_utterance).sum() / total, (self._flatten(model).stats, total)
 
-        (loss, (stats, weight)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.variables.params)
-        change, optimizer = self.optimizer.update(gradient, state.optimizer, state.variables.params, value=loss)
+        (loss, (stats, weight)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+            state.variables.params
+        )
+        change, optimizer = self.optimizer.update(
+            gradient, state.optimizer, state.variables.params, value=loss
+        )
         variables = Variables(optax.apply_updates(state.variables.params, change), stats)
         average = state.average
         if self.ema:
@@ -142,7 +146,9 @@ class Learner:
         """Return the variables to validate and keep: the averaged ones if averaging is on."""
         return state.average if self.ema else state.variables
 
-    def predict(self, variables: Variables, own: MemberData, shared: CorpusData, row: Window, span: int) -> dict[str, jax.Array]:
+    def predict(
+        self, variables: Variables, own: MemberData, shared: CorpusData, row: Window, span: int
+    ) -> dict[str, jax.Array]:
         """Return probabilities [B C] by modality for windows of up to `span`.
 
         Unsupported classes get 0. With `augment.scored_shifts` they are the normalized geometric
@@ -155,7 +161,10 @@ class Learner:
             self.apply(variables, self.inputs.evaluate(shared, own, row, span, shift))
             for shift in range(-most, most + 1)
         ]
-        return {name: jax.nn.softmax(sum(jnp.log(h[name]) for h in heard) / len(heard)) for name in heard[0]}
+        return {
+            name: jax.nn.softmax(sum(jnp.log(h[name]) for h in heard) / len(heard))
+            for name in heard[0]
+        }
 
     def apply(self, variables: Variables, batch) -> dict[str, jax.Array]:
         """Return probabilities [B C] by modality for a preprocessed batch."""
@@ -163,7 +172,9 @@ class Learner:
         model.eval()
         output = model(batch)
         return {
-            name: jax.nn.softmax(losses.mask_unsupported(logits.astype(jnp.float32), batch.supported))
+            name: jax.nn.softmax(
+                losses.mask_unsupported(logits.astype(jnp.float32), batch.supported)
+            )
             for name, logits in output.modalities.items()
         }
 
@@ -180,11 +191,15 @@ class Learner:
     def _flatten(self, model) -> Variables:
         _, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
         leaves = [jax.tree.leaves(s) for s in states]
-        return Variables(*(dict(zip(n, x, strict=True)) for n, x in zip(self._names, leaves, strict=True)))
+        return Variables(
+            *(dict(zip(n, x, strict=True)) for n, x in zip(self._names, leaves, strict=True))
+        )
 
 
 def _paths(state) -> list[str]:
     """Return the paths, e.g. 'trunk/blocks/0/conv/kernel', in the order of `jax.tree.leaves`."""
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    names = ['/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path) for path, _ in leaves]
+    names = [
+        '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path) for path, _ in leaves
+    ]
     return [n.removesuffix('/value') for n in names]

@@ -57,7 +57,9 @@ def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) 
     """
     devices = list(devices or jax.devices())
     divisors = lambda n: [d for d in range(1, n + 1) if n % d == 0]
-    fits = [(m * b, m) for m in divisors(members) for b in divisors(batch_size) if m * b <= len(devices)]
+    fits = [
+        (m * b, m) for m in divisors(members) for b in divisors(batch_size) if m * b <= len(devices)
+    ]
     used, along = max(fits)
     if used < len(devices) and jax.process_count() > 1:
         raise InputError(
@@ -67,14 +69,18 @@ def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) 
     across = used // along
     devices = devices[:used]
     return Mesh(
-        np.array(devices).reshape(along, across), ('members', 'batch'), axis_types=(jax.sharding.AxisType.Auto,) * 2
+        np.array(devices).reshape(along, across),
+        ('members', 'batch'),
+        axis_types=(jax.sharding.AxisType.Auto,) * 2,
     )
 
 
 def put(tree, mesh: Mesh, spec: P):
     """Put host arrays on the mesh; every process holds the whole array and transfers its shards."""
     sharding = NamedSharding(mesh, spec)
-    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda at: x[at]), tree)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(x.shape, sharding, lambda at: x[at]), tree
+    )
 
 
 class Group:
@@ -152,7 +158,13 @@ class Group:
         span = self.learner.inputs.span
         plans = [
             batches.epoch_plan(
-                m, epoch, self.batch_size, self.steps, self.utterances.length, span, self.utterances.aligned
+                m,
+                epoch,
+                self.batch_size,
+                self.steps,
+                self.utterances.length,
+                span,
+                self.utterances.aligned,
             )
             for m in self.members
         ]
@@ -179,7 +191,9 @@ class Group:
           variables: stacked [K ...].
           most: maximum length of a window, in frames or samples.
         """
-        windows = [batches.windows(w, self.utterances.length, most, self.utterances.aligned) for w in which]
+        windows = [
+            batches.windows(w, self.utterances.length, most, self.utterances.aligned) for w in which
+        ]
         count = max(len(w.utterance) for w in windows)
         on_a_device = len(self.members) // self.mesh.shape['members']
         values = most * math.prod(self.utterances.read(0).shape[1:]) * on_a_device
@@ -194,15 +208,25 @@ class Group:
         outs = []
         for at in range(0, count, batch_size):
             # Members with fewer windows than others repeat their last.
-            chosen = [np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows]
-            pieces = [batches.Windows(*(x[c] for x in w)) for w, c in zip(windows, chosen, strict=True)]
+            chosen = [
+                np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows
+            ]
+            pieces = [
+                batches.Windows(*(x[c] for x in w)) for w, c in zip(windows, chosen, strict=True)
+            ]
             cut = batches.Windows(*(np.stack(x) for x in zip(*pieces, strict=True)))  # [K B]
             row = Window(cut.utterance, cut.start, np.ones(cut.start.shape, np.float32))
             span = self._span(int(cut.length.max()), most)
             if self.shared.flat is None:
                 row = row._replace(raw=batches.cut(self.utterances, row.utterance, row.start, span))
             outs.append(
-                self._predict(variables, self.own, self.shared, put(row, self.mesh, P('members', 'batch')), span)
+                self._predict(
+                    variables,
+                    self.own,
+                    self.shared,
+                    put(row, self.mesh, P('members', 'batch')),
+                    span,
+                )
             )
             if len(outs) > self._ahead:
                 jax.block_until_ready(outs[-1 - self._ahead])
@@ -213,12 +237,17 @@ class Group:
                 for name, p in out.items():
                     said[k].setdefault(name, []).append(np.asarray(p)[k, :real])
         return [
-            _by_utterance(w, {n: np.concatenate(p) for n, p in s.items()}) for w, s in zip(windows, said, strict=True)
+            _by_utterance(w, {n: np.concatenate(p) for n, p in s.items()})
+            for w, s in zip(windows, said, strict=True)
         ]
 
     def keep(self, state: State, better: np.ndarray, score: np.ndarray, epoch: int) -> State:
         """Mark this epoch (1-based, `score` [K]) as the best so far where `better` [K]."""
-        host = (np.asarray(better), np.asarray(score, np.float32), np.full(len(self.members), epoch, np.int32))
+        host = (
+            np.asarray(better),
+            np.asarray(score, np.float32),
+            np.full(len(self.members), epoch, np.int32),
+        )
         return self._keep(state, *put(host, self.mesh, P('members')))
 
     def place(self, variables: Variables) -> Variables:
@@ -236,7 +265,10 @@ class Group:
 
     def _rows(self, plan: Plan, span: int) -> Iterator[Window]:
         ends = np.cumsum(self.dispatches)
-        pieces = [Plan(*(x[end - n : end] for x in plan)) for end, n in zip(ends, self.dispatches, strict=True)]
+        pieces = [
+            Plan(*(x[end - n : end] for x in plan))
+            for end, n in zip(ends, self.dispatches, strict=True)
+        ]
         if self.shared.flat is not None:
             yield from (Window(*p) for p in pieces)
         else:
@@ -258,14 +290,21 @@ class Group:
 
     def _each(self, function, axes):
         """Map `function` over the members of the group; `axes` as in `jax.vmap`."""
-        together = jax.vmap(function, axes, spmd_axis_name=None if self.mesh.shape['members'] > 1 else 'members')
+        together = jax.vmap(
+            function, axes, spmd_axis_name=None if self.mesh.shape['members'] > 1 else 'members'
+        )
         if self.mesh.shape['members'] == 1:
             return together
         # Members exchange nothing. Without shard_map XLA gathers all of them on every device: it
         # cannot partition the grouped convolution that stacked members become.
         specs = tuple(P('members') if axis == 0 else P() for axis in axes)
         return jax.shard_map(
-            together, mesh=self.mesh, in_specs=specs, out_specs=P('members'), axis_names={'members'}, check_vma=False
+            together,
+            mesh=self.mesh,
+            in_specs=specs,
+            out_specs=P('members'),
+            axis_names={'members'},
+            check_vma=False,
         )
 
     def _keep_better(self, state, better, score, epoch):

@@ -25,7 +25,9 @@ def build(config, steps: int, epoch: int = 1) -> optax.GradientTransformationExt
     elif config.name == 'sgd':
         descend = optax.sgd(rate)
     else:
-        raise InputError(f'optim.name={config.name!r} is not known; known are adamw, adam, rmsprop, sgd')
+        raise InputError(
+            f'optim.name={config.name!r} is not known; known are adamw, adam, rmsprop, sgd'
+        )
     parts = [optax.clip_by_global_norm(config.clip)] if config.clip else []
     if config.schedule == 'plateau':
         factor, patience, lowest = config.plateau
@@ -45,7 +47,9 @@ def schedule(config, steps: int) -> optax.Schedule:
     if config.schedule in ('constant', 'plateau'):
         return optax.constant_schedule(config.learning_rate)
     if config.schedule != 'cosine':
-        raise InputError(f'optim.schedule={config.schedule!r} is not known; known are cosine, constant, plateau')
+        raise InputError(
+            f'optim.schedule={config.schedule!r} is not known; known are cosine, constant, plateau'
+        )
     warm = round(config.warmup * steps)
     if not warm:
         return optax.cosine_decay_schedule(config.learning_rate, max(steps, 1))
@@ -68,4 +72,6 @@ def decayed(params: dict) -> dict:
     The name counts too, because the bias of both directions of a BiLSTM has two axes.
     """
     is_bias = lambda path: path[-1].key.rsplit('/', 1)[-1] in ('bias', 'scale')
-    return jax.tree_util.tree_map_with_path(lambda path, x: x.ndim >= 2 and not is_bias(path), params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: x.ndim >= 2 and not is_bias(path), params
+    )

@@ -25,11 +25,15 @@ class Model(nnx.Module):
       words: unused; this model has no text input.
     """
 
-    def __init__(self, classes: int, bands: int = 162, words: int = 0, *, dtype=jnp.float32, rngs: nnx.Rngs):
+    def __init__(
+        self, classes: int, bands: int = 162, words: int = 0, *, dtype=jnp.float32, rngs: nnx.Rngs
+    ):
         self.convolutions = nnx.List()
         inputs, steps = 1, bands
         for filters in FILTERS:
-            self.convolutions.append(nnx.Conv(inputs, filters, (5,), padding='SAME', dtype=dtype, rngs=rngs))
+            self.convolutions.append(
+                nnx.Conv(inputs, filters, (5,), padding='SAME', dtype=dtype, rngs=rngs)
+            )
             inputs, steps = filters, -(-steps // 2)
         self.early, self.late = nnx.Dropout(0.2), nnx.Dropout(0.3)
         self.dense = nnx.Linear(steps * inputs, 32, rngs=rngs)

@@ -57,7 +57,9 @@ class Model(nnx.Module):
 
     def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
         length = batch.length
-        x = jnp.where(frame_mask(length, batch.features.shape[1])[..., None], batch.features, 0)[..., None]
+        x = jnp.where(frame_mask(length, batch.features.shape[1])[..., None], batch.features, 0)[
+            ..., None
+        ]
         for block in self.blocks:
             x, _ = block(x, length)
             # An odd number of frames is padded with a zero frame, which never exceeds ReLU outputs.

@@ -77,7 +77,9 @@ class Model(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.trunk = Trunk(bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs)
+        self.trunk = Trunk(
+            bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs
+        )
         self.classify = nnx.Linear(self.trunk.width, classes, rngs=rngs)
 
     def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:

@@ -23,8 +23,12 @@ class TextEncoder(nnx.Module):
     """
 
     def __init__(self, words: int, embedding: int, dropout: float, *, dtype, rngs: nnx.Rngs):
-        self.embed = nnx.Embed(words, embedding, embedding_init=nnx.initializers.normal(0.3), dtype=dtype, rngs=rngs)
-        self.context = nnx.Conv(embedding, embedding, (3,), padding=((1, 1),), dtype=dtype, rngs=rngs)
+        self.embed = nnx.Embed(
+            words, embedding, embedding_init=nnx.initializers.normal(0.3), dtype=dtype, rngs=rngs
+        )
+        self.context = nnx.Conv(
+            embedding, embedding, (3,), padding=((1, 1),), dtype=dtype, rngs=rngs
+        )
         self.dropout = nnx.Dropout(dropout)
         self.width = 2 * embedding
 
@@ -67,7 +71,9 @@ class Model(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.trunk = Trunk(bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs)
+        self.trunk = Trunk(
+            bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs
+        )
         self.encoder = TextEncoder(words, embedding, dropout, dtype=dtype, rngs=rngs)
         self.audio = nnx.Linear(self.trunk.width, fused, rngs=rngs)
         self.text = nnx.Linear(self.encoder.width, fused, rngs=rngs)
@@ -94,4 +100,6 @@ class Model(nnx.Module):
         if self.deterministic:
             return 1.0, 1.0
         draw = jax.random.uniform(rngs.dropout(), (batch, 1))
-        return 1.0 * (draw > self.modality_dropout / 2), 1.0 * (draw < 1 - self.modality_dropout / 2)
+        return 1.0 * (draw > self.modality_dropout / 2), 1.0 * (
+            draw < 1 - self.modality_dropout / 2
+        )

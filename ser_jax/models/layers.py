@@ -23,7 +23,16 @@ class Conv(nnx.Module):
     bias, because BatchNorm has one.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: tuple[int, int], *, dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: tuple[int, int],
+        *,
+        dtype,
+        rngs: nnx.Rngs,
+    ):
         draw = nnx.initializers.he_normal()
         self.kernel = nnx.Param(draw(rngs.params(), (kernel, kernel, inputs, outputs)))
         self.norm = MaskedBatchNorm(outputs, rngs=rngs)
@@ -41,7 +50,9 @@ class Conv(nnx.Module):
 def _convolve(x, kernel, stride):
     """Convolve [B F M I] with [k k I O], with zero padding of k // 2."""
     pad = (kernel.shape[0] // 2,) * 2
-    return jax.lax.conv_general_dilated(x, kernel, stride, (pad, pad), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return jax.lax.conv_general_dilated(
+        x, kernel, stride, (pad, pad), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
 
 
 def _patches(x, size, stride):
@@ -75,10 +86,14 @@ def _convolve_gradient(stride, known, gradient):
     # XLA dilates the gradient with zeros by the stride and multiplies by these too; a matrix
     # product and a sum over patches takes two thirds of that time.
     d_patches = gradient @ kernel.reshape(-1, kernel.shape[-1]).T
-    return jax.linear_transpose(lambda v: _patches(v, kernel.shape[0], stride), x)(d_patches)[0], d_kernel
+    return jax.linear_transpose(lambda v: _patches(v, kernel.shape[0], stride), x)(d_patches)[
+        0
+    ], d_kernel
 
 
-_convolve_on_cpu.defvjp(lambda x, kernel, stride: (_convolve(x, kernel, stride), (x, kernel)), _convolve_gradient)
+_convolve_on_cpu.defvjp(
+    lambda x, kernel, stride: (_convolve(x, kernel, stride), (x, kernel)), _convolve_gradient
+)
 
 
 def max_pool(x, window: int, stride: int):
@@ -91,8 +106,12 @@ def max_pool(x, window: int, stride: int):
     steps = -(-x.shape[1] // stride)
     missing = max((steps - 1) * stride + window - x.shape[1], 0)
     low = jnp.finfo(x.dtype).min
-    padded = jnp.pad(x, ((0, 0), (missing // 2, missing - missing // 2 + stride), (0, 0)), constant_values=low)
-    return functools.reduce(jnp.maximum, [padded[:, i : i + steps * stride : stride][:, :steps] for i in range(window)])
+    padded = jnp.pad(
+        x, ((0, 0), (missing // 2, missing - missing // 2 + stride), (0, 0)), constant_values=low
+    )
+    return functools.reduce(
+        jnp.maximum, [padded[:, i : i + steps * stride : stride][:, :steps] for i in range(window)]
+    )
 
 
 def max_pool_2x2(x):
@@ -109,7 +128,9 @@ class MaskedBatchNorm(nnx.Module):
     averages; under `model.eval()` it normalizes by the running averages.
     """
 
-    def __init__(self, features: int, *, momentum: float = 0.9, epsilon: float = 1e-5, rngs: nnx.Rngs):
+    def __init__(
+        self, features: int, *, momentum: float = 0.9, epsilon: float = 1e-5, rngs: nnx.Rngs
+    ):
         del rngs  # unused: no random initialization
         self.scale = nnx.Param(jnp.ones(features))
         self.bias = nnx.Param(jnp.zeros(features))
@@ -129,7 +150,9 @@ class MaskedBatchNorm(nnx.Module):
             # Bands, which share one mask value, are summed first: no masked copy of x is written.
             mean = _masked_sum(x, weight) / count
             # E[x^2] - E[x]^2 takes one pass over x; inputs are near unit scale: float32 suffices.
-            var = jnp.maximum(_masked_sum(jnp.square(x.astype(jnp.float32)), weight) / count - mean**2, 0)
+            var = jnp.maximum(
+                _masked_sum(jnp.square(x.astype(jnp.float32)), weight) / count - mean**2, 0
+            )
             self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * mean
             self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * var
         factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
@@ -228,11 +251,20 @@ def _recur_gradient(known, gradient):
                   d_new_out * new * o * (1 - o))  # fmt: skip
         d_gate = jnp.concatenate(d_gate, -1).astype(recurrent.dtype)
         back = jnp.einsum('dbg,dgh->dbh', d_gate, turned).astype(jnp.float32)
-        return (d_new_cell * f + jnp.where(keep, 0, d_cell), back + jnp.where(keep, 0, d_out)), d_gate
+        return (
+            d_new_cell * f + jnp.where(keep, 0, d_cell),
+            back + jnp.where(keep, 0, d_out),
+        ), d_gate
 
     zeros = jnp.zeros_like(cells[0])
-    _, d_gates = jax.lax.scan(step, (zeros, zeros), (opened, before(cells), real, gradient), reverse=True)
-    return d_gates, jnp.einsum('fdbh,fdbg->dhg', before(outs).astype(recurrent.dtype), d_gates), None
+    _, d_gates = jax.lax.scan(
+        step, (zeros, zeros), (opened, before(cells), real, gradient), reverse=True
+    )
+    return (
+        d_gates,
+        jnp.einsum('fdbh,fdbg->dhg', before(outs).astype(recurrent.dtype), d_gates),
+        None,
+    )
 
 
 recur.defvjp(_recur, _recur_gradient)

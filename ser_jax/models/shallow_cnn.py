@@ -49,12 +49,12 @@ class Model(nnx.Module):
 
     def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
         pictures = batch.features[..., None]
-        seen = jax.checkpoint(lambda x: max_pool_2x2(jax.nn.relu(self.second(jax.nn.relu(self.first(x))))))
+        seen = jax.checkpoint(
+            lambda x: max_pool_2x2(jax.nn.relu(self.second(jax.nn.relu(self.first(x)))))
+        )
         few = max(n for n in range(1, _AT_ONCE + 1) if len(pictures) % n == 0)
         # Take every n-th image, so that devices that share a batch exchange none.
-        parts = (
-            len(pictures) // few
-        )
+        parts = len(pictures) // few
         x = jnp.stack([seen(pictures[i::parts]) for i in range(parts)], 1)
         x = x.reshape(len(pictures), *x.shape[2:])
         x = self.dropout(x, rngs=rngs)

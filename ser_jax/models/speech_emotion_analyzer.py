@@ -42,7 +42,9 @@ class Model(nnx.Module):
         rngs: nnx.Rngs,
     ):
         if variant not in _LAYERS:
-            raise InputError(f'model.variant={variant!r} is not known; known are {", ".join(_LAYERS)}')
+            raise InputError(
+                f'model.variant={variant!r} is not known; known are {", ".join(_LAYERS)}'
+            )
         inputs, parts = bands, []
         for layers in _LAYERS[variant]:
             part = nnx.List()

@@ -66,7 +66,10 @@ class Recurrent(nnx.Module):
         self.first_again = nnx.Linear(512, 512, use_bias=False, rngs=rngs)
         self.second_again = nnx.Linear(512, 512, use_bias=False, rngs=rngs)
         self.dropout = nnx.Dropout(0.25)
-        self.dense, self.classify = nnx.Linear(512, 32, rngs=rngs), nnx.Linear(32, classes, rngs=rngs)
+        self.dense, self.classify = (
+            nnx.Linear(512, 32, rngs=rngs),
+            nnx.Linear(32, classes, rngs=rngs),
+        )
         self.outputs = classes
 
     def __call__(self, x, rngs):
@@ -104,7 +107,9 @@ class Model(nnx.Module):
     ):
         readers = {'mlp': Perceptron, 'rnn': Recurrent}
         if reader not in readers:
-            raise InputError(f'model.reader={reader!r} is not known; known are {", ".join(readers)}')
+            raise InputError(
+                f'model.reader={reader!r} is not known; known are {", ".join(readers)}'
+            )
         self.audio = Audio(classes, bands, steps, dtype=dtype, rngs=rngs)
         self.text = readers[reader](most_words, classes, rngs=rngs)
         self.meet = nnx.Linear(self.text.outputs + classes, classes, rngs=rngs)
@@ -121,7 +126,9 @@ class Model(nnx.Module):
         undecided = lambda p: jnp.full_like(p, 0.5 if p.shape[-1] == 1 else 1 / p.shape[-1])
         logits = together(said, heard)
         alone_audio, alone_text = together(undecided(said), heard), together(said, undecided(heard))
-        return Output(logits, embedding, {}, {'audio': alone_audio, 'text': alone_text, 'fused': logits})
+        return Output(
+            logits, embedding, {}, {'audio': alone_audio, 'text': alone_text, 'fused': logits}
+        )
 
 
 def multi_hot(tokens, words: int):

@@ -114,7 +114,9 @@ class Model(nnx.Module):
           InputError: a trained adapter precedes the frozen units.
         """
         if self.view == 'adapter':
-            raise InputError("view='adapter' trains what stands before the trunk; nothing can be computed once for all")
+            raise InputError(
+                "view='adapter' trains what stands before the trunk; nothing can be computed once for all"
+            )
         x = self.trunk(self._pixels(features), 0, self.frozen_units)
         return x.reshape(len(x), -1)
 
@@ -156,7 +158,9 @@ def _check(view: str, weights: str, width: float) -> None:
     if weights not in WEIGHTS:
         raise InputError(f'weights={weights!r} is not known; known are {", ".join(WEIGHTS)}')
     if weights in ('imagenet', 'timm') and width != 1:
-        raise InputError(f"weights={weights!r} with width={width} does not exist; set width=1.0 or weights='none'")
+        raise InputError(
+            f"weights={weights!r} with width={width} does not exist; set width=1.0 or weights='none'"
+        )
     if not 0 < width <= 1:
         raise InputError(f'width={width} cannot be; expected more than 0 and at most 1')
     if weights == 'none' and width == 1:

@@ -43,15 +43,26 @@ PUBLISHED = {
         f'{_KERAS}/densenet/densenet201_{_NO_TOP}', 74_836_368, 'c13680b51ded0fb44dff2d8f86ac8bb1'
     ),
     'inception_v3': Published(
-        f'{_KERAS}/inception_v3/inception_v3_{_NO_TOP}', 87_910_968, 'bcbd6486424b2319ff4ef7d526e38f63'
+        f'{_KERAS}/inception_v3/inception_v3_{_NO_TOP}',
+        87_910_968,
+        'bcbd6486424b2319ff4ef7d526e38f63',
     ),
-    'resnet50': Published(f'{_KERAS}/resnet/resnet50_{_NO_TOP}', 94_765_736, '4d473c1dd8becc155b73f8504c6f6626'),
-    'xception': Published(f'{_KERAS}/xception/xception_{_NO_TOP}', 83_683_744, 'b0042744bf5b25fce3cb969f33bebb97'),
+    'resnet50': Published(
+        f'{_KERAS}/resnet/resnet50_{_NO_TOP}', 94_765_736, '4d473c1dd8becc155b73f8504c6f6626'
+    ),
+    'xception': Published(
+        f'{_KERAS}/xception/xception_{_NO_TOP}', 83_683_744, 'b0042744bf5b25fce3cb969f33bebb97'
+    ),
 }
 TIMM = {name: {'xception': 'legacy_xception'}.get(name, name) for name in BACKBONES}
 
 # Names of weights in Keras, Keras 1 and torch.
-_KERAS_1 = {'W': 'kernel', 'b': 'bias', 'running_mean': 'moving_mean', 'running_std': 'moving_variance'}
+_KERAS_1 = {
+    'W': 'kernel',
+    'b': 'bias',
+    'running_mean': 'moving_mean',
+    'running_std': 'moving_variance',
+}
 _TORCH = {
     'kernel': 'weight',
     'bias': 'bias',
@@ -71,10 +82,14 @@ _SAFETENSORS = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16':
 
 def folder() -> pathlib.Path:
     """Return the default folder of the weights."""
-    return pathlib.Path(os.environ.get('SER_JAX_WEIGHTS') or '~/.cache/ser_jax/weights').expanduser()
+    return pathlib.Path(
+        os.environ.get('SER_JAX_WEIGHTS') or '~/.cache/ser_jax/weights'
+    ).expanduser()
 
 
-def find(name: str, style: str = 'keras', where: str | os.PathLike | None = None) -> pathlib.Path | None:
+def find(
+    name: str, style: str = 'keras', where: str | os.PathLike | None = None
+) -> pathlib.Path | None:
     """Return the weights file of a trunk in a folder, None if there is none.
 
     Keras' file has its published name; timm's is `densenet201.*`, is in a folder of such a name, or
@@ -92,7 +107,10 @@ def find(name: str, style: str = 'keras', where: str | os.PathLike | None = None
         f'{timm}.*/model.safetensors',
         f'models--timm--{timm}.*/snapshots/*/model.safetensors',
     )
-    return next((path for pattern in patterns for path in sorted(place.glob(pattern)) if path.is_file()), None)
+    return next(
+        (path for pattern in patterns for path in sorted(place.glob(pattern)) if path.is_file()),
+        None,
+    )
 
 
 def need(name: str, style: str = 'keras') -> pathlib.Path:
@@ -103,7 +121,11 @@ def need(name: str, style: str = 'keras') -> pathlib.Path:
     """
     if path := find(name, style):
         return path
-    what, how = (PUBLISHED[name].name, '') if style == 'keras' else (f'{TIMM[name]}.safetensors', ' --from=FILE')
+    what, how = (
+        (PUBLISHED[name].name, '')
+        if style == 'keras'
+        else (f'{TIMM[name]}.safetensors', ' --from=FILE')
+    )
     raise InputError(
         f'{folder()} lacks the pretrained weights of {name}; expected {what}; python -m ser_jax.weights {name}{how}'
     )
@@ -126,22 +148,34 @@ def load(backbone: Backbone, path: str | os.PathLike) -> int:
     elif path.suffix == '.safetensors':
         style, given = 'torch', _read_safetensors(path)
     else:
-        raise InputError(f"{path} is no file of weights; expected Keras' .h5 or timm's .safetensors")
+        raise InputError(
+            f"{path} is no file of weights; expected Keras' .h5 or timm's .safetensors"
+        )
     if style != backbone.style:
         raise InputError(
             f'{path} holds weights of style {style}; expected {backbone.style}, or make it style={style!r}'
         )
-    wanted = {_name_in_file(backbone, layer, weight): v for _, layer, weight, v in backbone.weights()}
+    wanted = {
+        _name_in_file(backbone, layer, weight): v for _, layer, weight, v in backbone.weights()
+    }
     missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     if missing or unexpected:
         told = [f'lacks {len(missing)} tensors, first {missing[0]}'] if missing else []
-        told += [f'holds {len(unexpected)} unknown ones, first {unexpected[0]}'] if unexpected else []
-        raise InputError(f'{path} {" and ".join(told)}; expected the {len(wanted)} of {name}; fetch it again')
+        told += (
+            [f'holds {len(unexpected)} unknown ones, first {unexpected[0]}'] if unexpected else []
+        )
+        raise InputError(
+            f'{path} {" and ".join(told)}; expected the {len(wanted)} of {name}; fetch it again'
+        )
     ready = {}
     for key, variable in wanted.items():
         tensor = given[key]
         if style == 'torch' and tensor.ndim == 4:
-            tensor = tensor.transpose(2, 3, 0, 1) if variable.shape[-1] == 1 else tensor.transpose(2, 3, 1, 0)
+            tensor = (
+                tensor.transpose(2, 3, 0, 1)
+                if variable.shape[-1] == 1
+                else tensor.transpose(2, 3, 1, 0)
+            )
         if tensor.shape != variable.shape:
             raise InputError(
                 f'{path}: {key} is of shape {tensor.shape}; expected {tuple(variable.shape)} in {name}; is it another network?'
@@ -153,7 +187,11 @@ def load(backbone: Backbone, path: str | os.PathLike) -> int:
 
 
 def _name_in_file(backbone: Backbone, layer: str, weight: str) -> str:
-    return f'{layer}/{weight}' if backbone.style == 'keras' else f'{backbone.torch_name(layer)}.{_TORCH[weight]}'
+    return (
+        f'{layer}/{weight}'
+        if backbone.style == 'keras'
+        else f'{backbone.torch_name(layer)}.{_TORCH[weight]}'
+    )
 
 
 def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -164,7 +202,9 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         import h5py
     except ImportError as e:
-        raise InputError(f"{path} is read with h5py, which is not installed; pip install -e '.[weights]'") from e
+        raise InputError(
+            f"{path} is read with h5py, which is not installed; pip install -e '.[weights]'"
+        ) from e
     try:
         with h5py.File(path, 'r') as f:
             root = f.get('model_weights', f)
@@ -174,9 +214,13 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
                 if weights and not _KERAS_HEADS.fullmatch(layer):
                     layers[layer] = {_weight(layer, w): root[layer][w][()] for w in weights}
     except (OSError, KeyError, RuntimeError) as e:
-        raise InputError(f"{path} cannot be read ({e}); expected Keras' .h5 of weights; fetch it again") from e
+        raise InputError(
+            f"{path} cannot be read ({e}); expected Keras' .h5 of weights; fetch it again"
+        ) from e
     if not layers:
-        raise InputError(f"{path} holds no layers; expected Keras' .h5 of weights (not .weights.h5); fetch it again")
+        raise InputError(
+            f"{path} holds no layers; expected Keras' .h5 of weights (not .weights.h5); fetch it again"
+        )
     named = {}
     for kind, first in (('conv2d', 'c'), ('batch_normalization', 'b')):
         # The first number depends on layers that the process created before; the order does not.
@@ -185,7 +229,11 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
         named |= {m[0]: f'{kind}_{i}' for i, m in enumerate(found, 1)}
     # DenseNet's stem was published as `conv1/conv`.
     called = lambda layer: named.get(layer) or layer.replace('/', '_')
-    return {f'{called(layer)}/{w}': tensor for layer, weights in layers.items() for w, tensor in weights.items()}
+    return {
+        f'{called(layer)}/{w}': tensor
+        for layer, weights in layers.items()
+        for w, tensor in weights.items()
+    }
 
 
 def _strings(group, attribute: str) -> list[str]:
@@ -194,7 +242,9 @@ def _strings(group, attribute: str) -> list[str]:
     if not parts:
         while (part := f'{attribute}{len(parts)}') in group.attrs:
             parts.append(part)
-    return [n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in group.attrs[part]]
+    return [
+        n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in group.attrs[part]
+    ]
 
 
 def _weight(layer: str, name: str) -> str:
@@ -220,7 +270,11 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
             if name == '__metadata__' or _TORCH_HEADS.fullmatch(name):
                 continue
             first, last = entry['data_offsets']
-            tensors[name] = np.frombuffer(data[first:last], _SAFETENSORS[entry['dtype']]).reshape(entry['shape'])
+            tensors[name] = np.frombuffer(data[first:last], _SAFETENSORS[entry['dtype']]).reshape(
+                entry['shape']
+            )
         return tensors
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(f'{path} cannot be read ({e}); expected .safetensors of timm; fetch it again') from e
+        raise InputError(
+            f'{path} cannot be read ({e}); expected .safetensors of timm; fetch it again'
+        ) from e

@@ -94,19 +94,31 @@ def write(
         covered=covered,
         compared=_compared(figures, corpora, tables) if len(corpora) > 1 else None,
         pooled=pooled,
-        quantiles=[r for r in tables['quantiles'] if r['corpus'] == pooled and r['emotion'] == 'all'],
+        quantiles=[
+            r for r in tables['quantiles'] if r['corpus'] == pooled and r['emotion'] == 'all'
+        ],
         coverage=[r for r in tables['frames'] if r['corpus'] == pooled],
         reach=next(
-            (r for r in reversed(tables['rates']) if r['corpus'] == pooled and r['share_at_or_above'] >= covered), None
+            (
+                r
+                for r in reversed(tables['rates'])
+                if r['corpus'] == pooled and r['share_at_or_above'] >= covered
+            ),
+            None,
         ),
         frames=_frames(figures, tables, pooled, covered) if pooled else '',
-        corpora=[_corpus(figures, i, u, tables, look) for i, (u, look) in enumerate(zip(corpora, looks, strict=True))],
+        corpora=[
+            _corpus(figures, i, u, tables, look)
+            for i, (u, look) in enumerate(zip(corpora, looks, strict=True))
+        ],
         tables=[(name, len(rows)) for name, rows in tables.items()],
     )
     (output / 'eda.html').write_text(page, encoding='utf-8')
 
 
-def _compared(figures: Figures, corpora: Sequence[Any], tables: Mapping) -> dict[str, list[tuple[Markup, str]]]:
+def _compared(
+    figures: Figures, corpora: Sequence[Any], tables: Mapping
+) -> dict[str, list[tuple[Markup, str]]]:
     """Return figures that compare all corpora, with captions.
 
     Figures in 'pair' are as wide as a column, those in 'wide' as the page.
@@ -166,9 +178,17 @@ def _corpus(figures: Figures, index: int, u: Any, tables: Mapping, look: Look) -
     if len(people) <= _SPEAKERS:
         matrix = [[p[e] for e in emotions] for p in people]
         figure = spreads.speakers(
-            [p['speaker'].removeprefix(f'{name}_') for p in people], [p['sex'] for p in people], emotions, matrix
+            [p['speaker'].removeprefix(f'{name}_') for p in people],
+            [p['sex'] for p in people],
+            emotions,
+            matrix,
         )
-        show('speakers', 'Utterances by speaker and class', figure, 'Who shows what: utterances by speaker and class.')
+        show(
+            'speakers',
+            'Utterances by speaker and class',
+            figure,
+            'Who shows what: utterances by speaker and class.',
+        )
     heard = u.seconds > 0
     if heard.any():
         show('lengths', 'Lengths by class', spreads.quantile_lines(_grouped(u.emotion[heard], u.seconds[heard], emotions),
@@ -183,7 +203,8 @@ def _corpus(figures: Figures, index: int, u: Any, tables: Mapping, look: Look) -
         panels = {'texts': 'texts', 'sentences': 'distinct sentences', 'sentences_only_here': 'of this class alone',
                   'distinct_words': 'distinct words', 'words_per_text': 'words per text'}  # fmt: skip
         figure = spreads.bars(
-            [r['emotion'] for r in said], {label: [r[k] for r in said] for k, label in panels.items()}
+            [r['emotion'] for r in said],
+            {label: [r[k] for r in said] for k, label in panels.items()},
         )
         show('words', 'Sentences and words by class', figure,
              'What is said: where many sentences belong to one class alone, the words tell the emotion.')  # fmt: skip
@@ -197,7 +218,9 @@ def _corpus(figures: Figures, index: int, u: Any, tables: Mapping, look: Look) -
 def _sheets(figures: Figures, name: str, look: Look) -> list[tuple[Markup, str]]:
     """Return the sheets of one corpus with captions, `sheets.ROWS` classes per sheet."""
     out = []
-    show = lambda key, label, figure, caption: out.append((figures(key, f'{label}, {name}', figure), caption))
+    show = lambda key, label, figure, caption: out.append(
+        (figures(key, f'{label}, {name}', figure), caption)
+    )
     classes = list(dict.fromkeys(e.emotion for e in look.found))
     for start in range(0, len(classes), sheets.ROWS):
         some = [e for e in look.found if e.emotion in classes[start : start + sheets.ROWS]]
@@ -207,13 +230,23 @@ def _sheets(figures: Figures, name: str, look: Look) -> list[tuple[Markup, str]]
             words = f'{what}: waves, each to its own peak (written, dB re full scale).'
             show(f'waves_{end}', 'Waves by class', sheets.waves(some), words)
             what = 'The same recordings'
-            show(f'spectrograms_{end}', 'Spectrograms by class', sheets.spectrograms(some), f'{what}: spectrograms.')
+            show(
+                f'spectrograms_{end}',
+                'Spectrograms by class',
+                sheets.spectrograms(some),
+                f'{what}: spectrograms.',
+            )
         words = f'{what}: log-mel spectrograms, what models hear.'
         show(f'mels_{end}', 'Log-mel spectrograms by class', sheets.mels(some), words)
     if look.mels:
         words = 'What augmentation does to a log-mel, stronger than experiments usually set it. Masks are filled with the mean'
         figure = sheets.changed_mels(look.mels, look.id)
-        show(f'augmented_mels_{name}', 'Log-mel before and after augmentation', figure, f'{words} of the corpus.')
+        show(
+            f'augmented_mels_{name}',
+            'Log-mel before and after augmentation',
+            figure,
+            f'{words} of the corpus.',
+        )
     if look.waves:
         words = 'What augmentation does to a waveform, and what its log-mel then looks like.'
         figure = sheets.changed_waves(look.waves, look.id)
@@ -221,7 +254,9 @@ def _sheets(figures: Figures, name: str, look: Look) -> list[tuple[Markup, str]]
     return out
 
 
-def _parts(name: str, emotions: Sequence[str], rows: Sequence[dict]) -> dict[str, dict[str, list[int]]]:
+def _parts(
+    name: str, emotions: Sequence[str], rows: Sequence[dict]
+) -> dict[str, dict[str, list[int]]]:
     """Return utterance counts per emotion, by sex and by channel and intensity.
 
     A breakdown without information (all unknown, or a single group) is left out; at least one of
@@ -231,7 +266,9 @@ def _parts(name: str, emotions: Sequence[str], rows: Sequence[dict]) -> dict[str
     for r in (r for r in rows if r['corpus'] == name):
         both = r['channel'] if r['intensity'] == 'unknown' else f'{r["channel"]}, {r["intensity"]}'
         for part, key in zip(parts.values(), (r['sex'], both), strict=True):
-            part.setdefault(key, [0] * len(emotions))[emotions.index(r['emotion'])] += r['utterances']
+            part.setdefault(key, [0] * len(emotions))[emotions.index(r['emotion'])] += r[
+                'utterances'
+            ]
     if set(parts['by sex']) == {'unknown'}:
         del parts['by sex']
     elif len(parts['by channel and intensity']) == 1:
@@ -241,11 +278,15 @@ def _parts(name: str, emotions: Sequence[str], rows: Sequence[dict]) -> dict[str
 
 def _frames(figures: Figures, tables: Mapping, pooled: str, covered: float) -> Markup:
     rows = [r for r in tables['frames'] if r['corpus'] == pooled]
-    return figures('frames_by_rate', 'Samples needed by sampling rate', spreads.frames_by_rate(rows, covered))
+    return figures(
+        'frames_by_rate', 'Samples needed by sampling rate', spreads.frames_by_rate(rows, covered)
+    )
 
 
 def _rates(groups: Mapping[str, np.ndarray]) -> Figure:
-    return spreads.quantile_lines({e: v / 1000 for e, v in groups.items()}, 'sampling rate (kHz)', step=True)
+    return spreads.quantile_lines(
+        {e: v / 1000 for e, v in groups.items()}, 'sampling rate (kHz)', step=True
+    )
 
 
 def _ranges(tables: Mapping, keys: Sequence[tuple[str, str]], names: Sequence[str]) -> Figure:
@@ -258,7 +299,9 @@ def _ranges(tables: Mapping, keys: Sequence[tuple[str, str]], names: Sequence[st
     })  # fmt: skip
 
 
-def _grouped(emotion: np.ndarray, values: np.ndarray, order: Sequence[str]) -> dict[str, np.ndarray]:
+def _grouped(
+    emotion: np.ndarray, values: np.ndarray, order: Sequence[str]
+) -> dict[str, np.ndarray]:
     return {e: values[emotion == e] for e in order if (emotion == e).any()}
 
 

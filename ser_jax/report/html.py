@@ -97,10 +97,17 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
       label: description for screen readers.
     """
     sink = io.StringIO()
-    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}), warnings.catch_warnings():
+    with (
+        matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}),
+        warnings.catch_warnings(),
+    ):
         # The browser has the letters that matplotlib's font lacks.
         warnings.filterwarnings('ignore', r'Glyph \d+')
-        figure.savefig(sink, format='svg', metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None})
+        figure.savefig(
+            sink,
+            format='svg',
+            metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None},
+        )
     text = re.sub(r'<metadata>.*?</metadata>', '', sink.getvalue(), flags=re.S)
     text = text[text.index('<svg') :]
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
@@ -120,7 +127,9 @@ def _systems(scores, predictions: pa.Table, histories: Mapping) -> Iterator[dict
     shown = set()  # runs whose learning curves were drawn: once per run
     for number, group in enumerate(groups.values()):
         first, anchor, curves = group[0], f'system-{number}', ''
-        if first.run not in shown and any(r.get('kind') == 'epoch' for r in histories.get(first.run, ())):
+        if first.run not in shown and any(
+            r.get('kind') == 'epoch' for r in histories.get(first.run, ())
+        ):
             shown.add(first.run)
             figure = plots.learning_curves(histories[first.run], chance=first.chance)
             curves = svg(figure, f'{anchor}-curves', 'Learning curves')
@@ -152,7 +161,11 @@ def _modality(score, anchor: str) -> dict:
 def _speakers(score, anchor: str) -> Markup:
     names, sexes, _, uar, recall = zip(*score.by_speaker, strict=True)
     title = f'speakers, {score.modality} {score.note}'.strip()
-    return svg(plots.speakers(names, uar, recall, sexes, score.uar.value, title), anchor, 'UAR and recall by speaker')
+    return svg(
+        plots.speakers(names, uar, recall, sexes, score.uar.value, title),
+        anchor,
+        'UAR and recall by speaker',
+    )
 
 
 def _mistakes(predictions: pa.Table, score) -> list[dict]:
@@ -161,7 +174,10 @@ def _mistakes(predictions: pa.Table, score) -> list[dict]:
     Each has id, speaker, emotion (label), answers (predicted emotions), sure (mean confidence) and
     seconds; at most `_MISTAKES` are returned.
     """
-    same = [pc.equal(predictions[k], getattr(score, k)) for k in ('run', 'corpus', 'protocol', 'modality')]
+    same = [
+        pc.equal(predictions[k], getattr(score, k))
+        for k in ('run', 'corpus', 'protocol', 'modality')
+    ]
     rows = predictions.filter(pc.and_(pc.and_(same[0], same[1]), pc.and_(same[2], same[3])))
     columns = [c for c in rows.column_names if c.startswith('p_')]
     if not columns or not rows.num_rows:
@@ -187,7 +203,9 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters['three'] = lambda x: '–' if x is None or np.isnan(x) else f'{x:.3f}'
-    environment.filters['signed'] = lambda x: '–' if x is None or np.isnan(x) else f'{x:+.3f}'.replace('-', '−')
+    environment.filters['signed'] = lambda x: (
+        '–' if x is None or np.isnan(x) else f'{x:+.3f}'.replace('-', '−')
+    )
     environment.filters['breakable'] = lambda text: escape(text).replace('_', Markup('_<wbr>'))
     environment.filters['count'] = lambda x: f'{x:,}'
     return environment.get_template(name)

@@ -59,7 +59,9 @@ def _support(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, list[i
     for s in scores:
         # The confusion matrix counts an utterance once per seed (and per member that scored it).
         answers = s.confusion.sum() / s.utterances
-        counts[s.corpus] = {c: round(n / answers) for c, n in zip(s.classes, s.confusion.sum(1), strict=True)}
+        counts[s.corpus] = {
+            c: round(n / answers) for c, n in zip(s.classes, s.confusion.sum(1), strict=True)
+        }
     emotions = list(dict.fromkeys(c for one in counts.values() for c in one))
     return emotions, [(corpus, [one.get(e, 0) for e in emotions]) for corpus, one in counts.items()]
 

@@ -15,7 +15,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 BLUE, ORANGE, GREEN, PURPLE = '#0072B2', '#D55E00', '#009E73', '#B0578D'
 INK, MUTED, LINE = '#1f2933', '#667380', '#d9dee3'
-_BLUES = LinearSegmentedColormap.from_list('blues', ['#ffffff', '#cfe3f2', '#6aaed6', '#1f6fa8', '#08406f'])
+_BLUES = LinearSegmentedColormap.from_list(
+    'blues', ['#ffffff', '#cfe3f2', '#6aaed6', '#1f6fa8', '#08406f']
+)
 _THIN = 24  # members with a line of their own in a learning curve; the mean is over all
 _MARKS = {'female': 'o', 'male': 's'}
 
@@ -31,7 +33,9 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
     matrix = np.asarray(matrix, float)
     C, total = len(classes), matrix.sum(1, keepdims=True)
     share = np.divide(matrix, total, out=np.zeros_like(matrix), where=total > 0)
-    figure = Figure(figsize=(max(3.4, 1.2 + 0.475 * C), max(3.0, 1.15 + 0.43 * C)), layout='constrained')
+    figure = Figure(
+        figsize=(max(3.4, 1.2 + 0.475 * C), max(3.0, 1.15 + 0.43 * C)), layout='constrained'
+    )
     axes = _axes(figure, title)
     axes.imshow(share, cmap=_BLUES, vmin=0, vmax=1, aspect='auto')
     for i, j in itertools.product(range(C), range(C)):
@@ -39,9 +43,16 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
             ink = 'white' if share[i, j] > 0.5 else INK
             axes.text(j, i - 0.08, f'{100 * share[i, j]:.0f}', ha='center', va='center', color=ink, fontsize=9,
                       weight='bold' if i == j else 'normal')  # fmt: skip
-            axes.text(j, i + 0.3, f'{matrix[i, j]:g}', ha='center', va='center', color=ink, fontsize=6)
+            axes.text(
+                j, i + 0.3, f'{matrix[i, j]:g}', ha='center', va='center', color=ink, fontsize=6
+            )
     axes.set_xticks(
-        range(C), [short(c) for c in classes], rotation=40, ha='right', rotation_mode='anchor', parse_math=False
+        range(C),
+        [short(c) for c in classes],
+        rotation=40,
+        ha='right',
+        rotation_mode='anchor',
+        parse_math=False,
     )
     axes.set_yticks(range(C), [short(c) for c in classes], parse_math=False)
     axes.set_xticks(np.arange(C + 1) - 0.5, minor=True)
@@ -53,7 +64,9 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
     return figure
 
 
-def learning_curves(records: Sequence[dict], title: str = '', chance: float | None = None) -> Figure:
+def learning_curves(
+    records: Sequence[dict], title: str = '', chance: float | None = None
+) -> Figure:
     """Plot training and validation loss, and validation UAR, over epochs.
 
     Thin lines are members, the thick line is their mean.
@@ -86,7 +99,9 @@ def learning_curves(records: Sequence[dict], title: str = '', chance: float | No
     return figure
 
 
-def speakers(names: Sequence[str], uar, recall, sexes: Sequence[str], pooled: float, title: str = '') -> Figure:
+def speakers(
+    names: Sequence[str], uar, recall, sexes: Sequence[str], pooled: float, title: str = ''
+) -> Figure:
     """Plot a row per speaker, the best on top: UAR as marker (square: male), recalls as thin ticks.
 
     Args:
@@ -103,25 +118,38 @@ def speakers(names: Sequence[str], uar, recall, sexes: Sequence[str], pooled: fl
     for row, i in enumerate(order):
         known = recall[i][~np.isnan(recall[i])]
         axes.plot([0, 1], [row, row], color=LINE, linewidth=0.5, zorder=0)
-        axes.plot(known, np.full(known.size, row), '|', color=MUTED, markersize=6, markeredgewidth=0.8)
+        axes.plot(
+            known, np.full(known.size, row), '|', color=MUTED, markersize=6, markeredgewidth=0.8
+        )
         male = sexes[i] == 'male'
-        axes.plot(uar[i], row, _MARKS.get(sexes[i], 'D'), color=GREEN if male else PURPLE, markersize=6)
+        axes.plot(
+            uar[i], row, _MARKS.get(sexes[i], 'D'), color=GREEN if male else PURPLE, markersize=6
+        )
     axes.axvline(pooled, color=INK, linewidth=0.9, linestyle='--')
     axes.annotate(f'all {pooled:.2f}', (pooled, 1), (0, 3), xycoords=('data', 'axes fraction'),
                   textcoords='offset points', ha='center', va='bottom', fontsize=8, color=INK)  # fmt: skip
-    axes.set_yticks(range(len(names)), [short(names[i]) for i in order], fontsize=8, parse_math=False)
+    axes.set_yticks(
+        range(len(names)), [short(names[i]) for i in order], fontsize=8, parse_math=False
+    )
     axes.set_ylim(-0.7, len(names) - 0.3)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel('UAR (marker); recall of each emotion (tick)')
     axes.tick_params(axis='y', length=0)
     present = [s for s in ('female', 'male') if s in sexes]
-    marks = [axes.plot([], [], _MARKS[s], color=GREEN if s == 'male' else PURPLE, markersize=6)[0] for s in present]
+    marks = [
+        axes.plot([], [], _MARKS[s], color=GREEN if s == 'male' else PURPLE, markersize=6)[0]
+        for s in present
+    ]
     if len(present) > 1:
-        axes.legend(marks, present, frameon=False, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+        axes.legend(
+            marks, present, frameon=False, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1)
+        )
     return figure
 
 
-def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str], title: str = '') -> Figure:
+def forest(
+    labels: Sequence[str], value, low, high, chance, notes: Sequence[str], title: str = ''
+) -> Figure:
     """Plot a row per score: the value with its interval and note, and a tick at its chance level.
 
     Args:
@@ -140,10 +168,26 @@ def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str]
         axes.plot([0, 1], [y, y], color=LINE, linewidth=0.5, zorder=0)
         axes.plot([chance[row]] * 2, [y - 0.28, y + 0.28], color=MUTED, linewidth=1)
         axes.plot([low[row], high[row]], [y, y], color=color, linewidth=2, solid_capstyle='butt')
-        axes.plot(value[row], y, 'o', color=color, markerfacecolor='white' if hollow else color, markersize=6)
+        axes.plot(
+            value[row],
+            y,
+            'o',
+            color=color,
+            markerfacecolor='white' if hollow else color,
+            markersize=6,
+        )
         words = f'{value[row]:.3f}' + (f'  {notes[row]}' if notes[row] else '')
-        axes.annotate(words, (1.03, y), va='center', fontsize=8, color=color if hollow else INK, annotation_clip=False)
-    axes.set_yticks(range(R), [short(x, 48) for x in reversed(labels)], fontsize=8, parse_math=False)
+        axes.annotate(
+            words,
+            (1.03, y),
+            va='center',
+            fontsize=8,
+            color=color if hollow else INK,
+            annotation_clip=False,
+        )
+    axes.set_yticks(
+        range(R), [short(x, 48) for x in reversed(labels)], fontsize=8, parse_math=False
+    )
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, R - 0.4)
     axes.tick_params(axis='y', length=0)
@@ -171,7 +215,9 @@ def reliability_diagram(confidence, accuracy, count, title: str = '') -> Figure:
     top.scatter(confidence[known], accuracy[known], size, color=BLUE, zorder=2, clip_on=False)
     top.set_ylim(0, 1)
     top.set_ylabel('accuracy')
-    bottom.bar((np.arange(len(count)) + 0.5) / len(count), count, width=0.9 / len(count), color=BLUE)
+    bottom.bar(
+        (np.arange(len(count)) + 0.5) / len(count), count, width=0.9 / len(count), color=BLUE
+    )
     bottom.set_ylabel('answers')
     bottom.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=2))
     bottom.set_xlim(0, 1)
@@ -195,7 +241,15 @@ def _curve(axes, records: Sequence[dict], key: str, color: str, label: str, styl
             axes.plot(epochs, curves[i], color=color, linewidth=0.5, alpha=0.35)
     known = ~np.isnan(curves)  # every epoch has a value of at least one member
     mean = np.where(known, curves, 0).sum(0) / known.sum(0)
-    axes.plot(epochs, mean, style, color=color, linewidth=1.8, label=label, marker='o' if epochs.size == 1 else '')
+    axes.plot(
+        epochs,
+        mean,
+        style,
+        color=color,
+        linewidth=1.8,
+        label=label,
+        marker='o' if epochs.size == 1 else '',
+    )
 
 
 def _axes(figure: Figure, title: str):

@@ -7,7 +7,13 @@ from markupsafe import Markup, escape
 from rich.table import Table
 from rich.text import Text
 
-COLUMNS = ('system', 'published, and on what', 'ours under its protocol', 'ours speaker-independent', 'why they differ')
+COLUMNS = (
+    'system',
+    'published, and on what',
+    'ours under its protocol',
+    'ours speaker-independent',
+    'why they differ',
+)
 NEEDS_WEIGHTS = 'needs weights'
 
 
@@ -55,7 +61,9 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [dict(zip(COLUMNS, row, strict=True)) for row in cells]
 
 
-def renewed(before: list[dict[str, str]], lines: list[dict[str, str]], order: Sequence[str]) -> list[dict[str, str]]:
+def renewed(
+    before: list[dict[str, str]], lines: list[dict[str, str]], order: Sequence[str]
+) -> list[dict[str, str]]:
     """Return the lines of an earlier table, updated with those of systems that ran again.
 
     Args:
@@ -64,7 +72,9 @@ def renewed(before: list[dict[str, str]], lines: list[dict[str, str]], order: Se
       order: titles of all systems, in the order of the table.
     """
     by_system = {line[COLUMNS[0]]: line for line in [*before, *lines]}
-    return sorted(by_system.values(), key=lambda line: [*order, line[COLUMNS[0]]].index(line[COLUMNS[0]]))
+    return sorted(
+        by_system.values(), key=lambda line: [*order, line[COLUMNS[0]]].index(line[COLUMNS[0]])
+    )
 
 
 def markdown(lines: Iterable[Mapping[str, str]]) -> str:

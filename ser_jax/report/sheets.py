@@ -61,7 +61,9 @@ def mels(found: Sequence[Any]) -> Figure:
 
 def changed_mels(changes: Sequence[Any], id: str) -> Figure:
     """Plot a recording's log-mel before and after each augmentation, all in one range of dB."""
-    figure = Figure(figsize=(DOUBLE, 1.5 * -(-len(changes) // 3) + 0.55), dpi=120, layout='constrained')
+    figure = Figure(
+        figsize=(DOUBLE, 1.5 * -(-len(changes) // 3) + 0.55), dpi=120, layout='constrained'
+    )
     grid = figure.subplots(-(-len(changes) // 3), 3, sharex=True, sharey=True, squeeze=False)
     high = float(changes[0].mel.max())
     longest = max(len(c.mel) for c in changes) * LOG_MEL.hop_s
@@ -74,7 +76,9 @@ def changed_mels(changes: Sequence[Any], id: str) -> Figure:
         _mel_ticks(axes)
     for axes in grid.flat[len(changes) :]:
         axes.set_visible(False)
-    figure.supxlabel(f'time (s), recording {short(id, 40)}', fontsize=8, color=MUTED, parse_math=False)
+    figure.supxlabel(
+        f'time (s), recording {short(id, 40)}', fontsize=8, color=MUTED, parse_math=False
+    )
     figure.supylabel('frequency (kHz)', fontsize=8, color=MUTED)
     _bar(figure, image, grid, 'log-mel (dB)')
     return figure
@@ -91,21 +95,31 @@ def changed_waves(changes: Sequence[Any], id: str) -> Figure:
     for (top, bottom), change in zip(grid.T, changes, strict=True):
         dress(top, '')
         dress(bottom, '')
-        top.set_title(change.title.replace(', ', '\n'), fontsize=7.5, color=INK, loc='left', parse_math=False)
+        top.set_title(
+            change.title.replace(', ', '\n'), fontsize=7.5, color=INK, loc='left', parse_math=False
+        )
         _wave(top, change.samples, LOG_MEL.rate_hz, peak)
-        top.set_yticks([-peak, 0, peak], labels=[f'{-peak:.2g}'.replace('-', '−'), '0', f'{peak:.2g}'])
-        image = _image(bottom, change.mel, len(change.samples) / LOG_MEL.rate_hz, LOG_MEL.bands, high)
+        top.set_yticks(
+            [-peak, 0, peak], labels=[f'{-peak:.2g}'.replace('-', '−'), '0', f'{peak:.2g}']
+        )
+        image = _image(
+            bottom, change.mel, len(change.samples) / LOG_MEL.rate_hz, LOG_MEL.bands, high
+        )
         _mel_ticks(bottom)
         for axes in (top, bottom):
             axes.tick_params(labelsize=6.5)
     grid[0, 0].set_ylabel('amplitude')
     grid[1, 0].set_ylabel('frequency (kHz)')
-    figure.supxlabel(f'time (s), recording {short(id, 40)}', fontsize=8, color=MUTED, parse_math=False)
+    figure.supxlabel(
+        f'time (s), recording {short(id, 40)}', fontsize=8, color=MUTED, parse_math=False
+    )
     _bar(figure, image, grid[1], 'log-mel (dB)')
     return figure
 
 
-def _grid(found: Sequence[Any], quantity: str, scale: str, color: bool = False) -> tuple[Figure, list]:
+def _grid(
+    found: Sequence[Any], quantity: str, scale: str, color: bool = False
+) -> tuple[Figure, list]:
     """Return a figure of classes x quantiles, and (axes, example) of each panel that has one.
 
     Panels are placed by fixed margins: the layout solver takes seconds for fifty panels.
@@ -130,7 +144,10 @@ def _grid(found: Sequence[Any], quantity: str, scale: str, color: bool = False) 
         axes.set_xticks(ticks[ticks < 0.85 * longest])  # later ones touch the next panel's
         if r == 0:
             axes.set_title(
-                f'{"length at quantile " if c == 0 else ""}{columns[c]:g}', fontsize=7, color=INK, loc='left'
+                f'{"length at quantile " if c == 0 else ""}{columns[c]:g}',
+                fontsize=7,
+                color=INK,
+                loc='left',
             )
         if c == 0:
             axes.annotate(short(rows[r], 14), (0, 0.5), (-0.9 * 72 + 4, 0), xycoords='axes fraction', fontsize=7.5,
@@ -140,7 +157,9 @@ def _grid(found: Sequence[Any], quantity: str, scale: str, color: bool = False) 
         else:
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0, labelleft=False)
-    figure.text(0.5, 0.06 / high, f'time (s); {quantity}, {scale}', ha='center', fontsize=7.5, color=MUTED)
+    figure.text(
+        0.5, 0.06 / high, f'time (s); {quantity}, {scale}', ha='center', fontsize=7.5, color=MUTED
+    )
     if color:
         box = figure.add_axes((1 - 0.52 / DOUBLE, 0.45 / high, 0.09 / DOUBLE, 1 - 0.75 / high))
         ramp = np.linspace(-RANGE_DB, 0, 64)[:, None]
@@ -170,7 +189,9 @@ def _wave(axes, samples: np.ndarray, rate_hz: int, peak: float | None = None) ->
     if peak is None:
         axes.set_yticks(())
         words = f'{20 * np.log10(own):.0f} dB'.replace('-', '−')
-        axes.annotate(words, (1, 1), xycoords='axes fraction', ha='right', va='top', fontsize=5.5, color=MUTED)
+        axes.annotate(
+            words, (1, 1), xycoords='axes fraction', ha='right', va='top', fontsize=5.5, color=MUTED
+        )
 
 
 def _image(axes, frames: np.ndarray, seconds: float, top: float, high: float = 0.0):
@@ -187,7 +208,8 @@ def _mel_ticks(axes) -> None:
     hz = np.fft.rfftfreq(LOG_MEL.fft, 1 / LOG_MEL.rate_hz)
     centers = (bank * hz[:, None]).sum(0) / bank.sum(0)
     axes.set_yticks(
-        np.interp(_TICKS_HZ, centers, np.arange(LOG_MEL.bands) + 0.5), labels=[f'{t / 1000:g}' for t in _TICKS_HZ]
+        np.interp(_TICKS_HZ, centers, np.arange(LOG_MEL.bands) + 0.5),
+        labels=[f'{t / 1000:g}' for t in _TICKS_HZ],
     )
     axes.set_ylim(0, LOG_MEL.bands)
 

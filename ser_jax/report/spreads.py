@@ -18,11 +18,15 @@ SINGLE, DOUBLE = 3.5, 7.2
 COLORS = (BLUE, '#E69F00', GREEN, ORANGE, PURPLE, '#56B4E9', INK, '#8C8C8C')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '<', '>', 'p', 'h')
 LIMIT = 25  # most classes that have a line of quantiles
-_BLUES = LinearSegmentedColormap.from_list('counts', ['#ffffff', '#cfe3f2', '#6aaed6', '#1f6fa8', '#08406f'])
+_BLUES = LinearSegmentedColormap.from_list(
+    'counts', ['#ffffff', '#cfe3f2', '#6aaed6', '#1f6fa8', '#08406f']
+)
 _CELLS = 40  # most columns of a matrix with room for numbers and names
 
 
-def counts(classes: Sequence[str], parts: Sequence[Mapping[str, Sequence[int]]], titles: Sequence[str]) -> Figure:
+def counts(
+    classes: Sequence[str], parts: Sequence[Mapping[str, Sequence[int]]], titles: Sequence[str]
+) -> Figure:
     """Plot stacked bars, a row per class, a panel per breakdown (sex; channel and intensity).
 
     Args:
@@ -43,13 +47,23 @@ def counts(classes: Sequence[str], parts: Sequence[Mapping[str, Sequence[int]]],
             left += np.asarray(values)
         for y, total in zip(row, left, strict=True):
             axes.annotate(
-                f'{total:,.0f}', (total, y), (3, 0), textcoords='offset points', va='center', fontsize=7, color=INK
+                f'{total:,.0f}',
+                (total, y),
+                (3, 0),
+                textcoords='offset points',
+                va='center',
+                fontsize=7,
+                color=INK,
             )
         axes.set_xlim(0, max(1.0, left.max()) * 1.14)
         axes.set_xlabel('utterances')
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         legend = axes.legend(
-            frameon=False, fontsize=7, ncols=2, loc='upper left', bbox_to_anchor=(0, -0.5 / _inches(figure))
+            frameon=False,
+            fontsize=7,
+            ncols=2,
+            loc='upper left',
+            bbox_to_anchor=(0, -0.5 / _inches(figure)),
         )
         for text in legend.get_texts():
             text.set_parse_math(False)
@@ -73,7 +87,14 @@ def speakers(names: Sequence[str], sexes: Sequence[str], classes: Sequence[str],
     figure = Figure(figsize=(DOUBLE, max(1.7, 1.1 + 0.2 * len(classes))), layout='constrained')
     axes = figure.subplots()
     dress(axes, '')
-    image = axes.imshow(matrix, cmap=_BLUES, vmin=0, vmax=max(1, matrix.max()), aspect='auto', interpolation='nearest')
+    image = axes.imshow(
+        matrix,
+        cmap=_BLUES,
+        vmin=0,
+        vmax=max(1, matrix.max()),
+        aspect='auto',
+        interpolation='nearest',
+    )
     axes.set_yticks(range(len(classes)), [short(c) for c in classes], parse_math=False)
     room = len(names) <= _CELLS
     if room:
@@ -87,7 +108,12 @@ def speakers(names: Sequence[str], sexes: Sequence[str], classes: Sequence[str],
     groups = [(s, ordered.index(s), ordered.count(s)) for s in dict.fromkeys(ordered)]
     for sex, first, count in groups:
         axes.annotate(
-            f'{sex}, {count}', (first - 0.45, -0.58), va='bottom', fontsize=7, color=INK, annotation_clip=False
+            f'{sex}, {count}',
+            (first - 0.45, -0.58),
+            va='bottom',
+            fontsize=7,
+            color=INK,
+            annotation_clip=False,
         )
         if first:
             axes.axvline(first - 0.5, color=INK, linewidth=1)
@@ -121,7 +147,12 @@ def quantile_lines(values: Mapping[str, np.ndarray], quantity: str, step: bool =
             left.plot(at, quantiles, linewidth=1.1, markersize=3.5, markevery=(i % 10, 10), label=name, clip_on=False,
                       drawstyle='steps-post' if step else 'default', **style)  # fmt: skip
         right.plot(
-            [group.min(), group.max()], [i, i], color=style['color'], linewidth=5, alpha=0.3, solid_capstyle='butt'
+            [group.min(), group.max()],
+            [i, i],
+            color=style['color'],
+            linewidth=5,
+            alpha=0.3,
+            solid_capstyle='butt',
         )
         right.plot(group.mean(), i, markersize=5, **style)
         right.annotate(f'{group.mean():,.4g}', (group.mean(), i), (0, 5), textcoords='offset points', ha='center', fontsize=6,
@@ -167,7 +198,9 @@ def frames_by_rate(rows: Sequence[Mapping], covered: float) -> Figure:
     left.set_ylabel('samples (thousand)')
     left.legend(frameon=False, fontsize=7)
     share = np.array([r['share_at_or_above'] for r in rows])
-    right.plot(rate, share, color=BLUE, marker='o', markersize=4, linewidth=1.1, drawstyle='steps-pre')
+    right.plot(
+        rate, share, color=BLUE, marker='o', markersize=4, linewidth=1.1, drawstyle='steps-pre'
+    )
     right.axhline(covered, color=ORANGE, linewidth=1, linestyle='--')
     right.annotate(f'{100 * covered:.0f} %', (1, covered), (-2, -3), xycoords=('axes fraction', 'data'), va='top', ha='right',
                    textcoords='offset points', fontsize=7, color=ORANGE)  # fmt: skip
@@ -182,7 +215,9 @@ def frames_by_rate(rows: Sequence[Mapping], covered: float) -> Figure:
     return figure
 
 
-def ranges(names: Sequence[str], panels: Mapping[str, Sequence[Sequence[float] | float | None]]) -> Figure:
+def ranges(
+    names: Sequence[str], panels: Mapping[str, Sequence[Sequence[float] | float | None]]
+) -> Figure:
     """Plot a row per name, a panel per quantity: median, 10th to 90th percentile, extremes.
 
     The median is a mark, the percentiles are a bar, the extremes a hairline.
@@ -205,12 +240,24 @@ def ranges(names: Sequence[str], panels: Mapping[str, Sequence[Sequence[float] |
             if shares := np.ndim(row) == 0:
                 axes.barh(y, row, 0.6, color=BLUE)
                 axes.annotate(
-                    f'{100 * row:.3g} %', (row, y), (2, 0), textcoords='offset points', va='center', fontsize=6.5
+                    f'{100 * row:.3g} %',
+                    (row, y),
+                    (2, 0),
+                    textcoords='offset points',
+                    va='center',
+                    fontsize=6.5,
                 )
             else:
                 low, tenth, median, ninetieth, high = row
                 axes.plot([low, high], [y, y], color=MUTED, linewidth=0.7)
-                axes.plot([tenth, ninetieth], [y, y], color=BLUE, linewidth=4, alpha=0.45, solid_capstyle='butt')
+                axes.plot(
+                    [tenth, ninetieth],
+                    [y, y],
+                    color=BLUE,
+                    linewidth=4,
+                    alpha=0.45,
+                    solid_capstyle='butt',
+                )
                 axes.plot(median, y, 'o', color=BLUE, markersize=4)
         if shares:
             axes.set_xlim(0, max(0.05, 1.45 * max(r for r in rows if r is not None)))
@@ -251,7 +298,15 @@ def bars(classes: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Figur
         axes.barh(range(len(classes)), values, 0.66, color=BLUE)
         for y, value in enumerate(values):
             number = f'{value:,.1f}' if isinstance(value, float) else f'{value:,}'
-            axes.annotate(number, (value, y), (2, 0), textcoords='offset points', va='center', fontsize=6.5, color=INK)
+            axes.annotate(
+                number,
+                (value, y),
+                (2, 0),
+                textcoords='offset points',
+                va='center',
+                fontsize=6.5,
+                color=INK,
+            )
         axes.set_xlim(0, max(1.0, *values) * 1.3)
         axes.set_xlabel(quantity)
         axes.xaxis.set_major_locator(MaxNLocator(3))

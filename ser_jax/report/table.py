@@ -14,7 +14,9 @@ def table(scores: Sequence[Score], title: str = '') -> Table:
 
     Each score has two lines, so that it fits in 80 columns; only the first column folds.
     """
-    result = Table(title=Text(title) if title else None, title_justify='left', box=None, pad_edge=False)
+    result = Table(
+        title=Text(title) if title else None, title_justify='left', box=None, pad_edge=False
+    )
     result.add_column('system', overflow='fold')
     result.add_column('UAR [95 % interval]', no_wrap=True)
     result.add_column('WA', no_wrap=True)

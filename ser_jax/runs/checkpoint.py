@@ -34,10 +34,15 @@ class Checkpoints:
     def __init__(self, directory: pathlib.Path, keep: int = 2):
         self.directory = pathlib.Path(directory).absolute()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, create=True, enable_async_checkpointing=True
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            create=True,
+            enable_async_checkpointing=True,
         )
         handler = ocp.StandardCheckpointHandler()
-        self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handler)
+        self._manager = ocp.CheckpointManager(
+            self.directory, options=options, item_handlers=handler
+        )
 
     def save(self, number: int, state: Any) -> None:
         """Start writing `state`; return once it is copied off the devices.
@@ -47,7 +52,9 @@ class Checkpoints:
             intact checkpoint.
         """
         arguments = ocp.args.StandardSave(_plain(state))
-        self._checked(lambda: self._manager.save(number, args=arguments, custom_metadata={'format': FORMAT}))
+        self._checked(
+            lambda: self._manager.save(number, args=arguments, custom_metadata={'format': FORMAT})
+        )
 
     def wait(self) -> None:
         """Wait until all started writes are on disk."""
@@ -119,7 +126,10 @@ class Checkpoints:
         """Describe how a checkpoint's arrays differ from `expected`; '' = equal or unreadable."""
         try:
             metadata = self._manager.metadata(number)
-            stored = {k: (tuple(m.shape), str(np.dtype(m.dtype))) for k, m in metadata.item_metadata.tree.items()}
+            stored = {
+                k: (tuple(m.shape), str(np.dtype(m.dtype)))
+                for k, m in metadata.item_metadata.tree.items()
+            }
         except Exception:  # Orbax raises many types for damaged files; `_read` reports them
             return ''
         written = (metadata.custom_metadata or {}).get('format', 1)
@@ -127,7 +137,9 @@ class Checkpoints:
             return f'its format is {written}, expected {FORMAT}'
         return difference(stored, {k: (x.shape, str(x.dtype)) for k, x in expected.items()})
 
-    def _read(self, number: int, like: Any, says_lost: Callable[[Exception], bool]) -> tuple[Any, str]:
+    def _read(
+        self, number: int, like: Any, says_lost: Callable[[Exception], bool]
+    ) -> tuple[Any, str]:
         """Return (state, '') or (None, a description of its damage).
 
         Raises:
@@ -136,7 +148,11 @@ class Checkpoints:
         try:
             plain = self._manager.restore(number, args=ocp.args.StandardRestore(_plain(like)))
         except Exception as e:  # Orbax and tensorstore raise many types for damaged files
-            if isinstance(e, MemoryError) or says_lost(e) or any(w in str(e).lower() for w in _PASSING):
+            if (
+                isinstance(e, MemoryError)
+                or says_lost(e)
+                or any(w in str(e).lower() for w in _PASSING)
+            ):
                 raise InputError(
                     f'checkpoint {number} in {self.directory} cannot be read for now ({_first_line(e)}); it was left as it '
                     'is: give the same command again when that is mended, or move it away to go on from the one before'
@@ -175,7 +191,9 @@ def difference(stored: dict[str, tuple], expected: dict[str, tuple]) -> str:
         (sorted(expected.keys() - stored.keys()), 'lacks'),
     ):
         if names:
-            parts.append(f'it {words} {names[0]}' + (f' and {len(names) - 1} more' if len(names) > 1 else ''))
+            parts.append(
+                f'it {words} {names[0]}' + (f' and {len(names) - 1} more' if len(names) > 1 else '')
+            )
     other = [k for k in sorted(stored.keys() & expected.keys()) if stored[k] != expected[k]]
     if other:
         (shape, dtype), (expected_shape, expected_dtype) = stored[other[0]], expected[other[0]]
@@ -197,7 +215,10 @@ def _first_line(e: Exception) -> str:
 
 def _plain(tree: Any) -> dict[str, Any]:
     """Return a state as a flat dict by path, readable without the classes of ser_jax or Optax."""
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    return {
+        jax.tree_util.keystr(path): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
 
 
 def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
@@ -250,11 +271,22 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
         code = os_error_code(e)
         if isinstance(e, MemoryError) or code not in (None, errno.ENOENT, errno.EIO):
             reason = os.strerror(code) if code else 'out of memory'
-            raise InputError(f'{directory} cannot be read for now ({reason}); {remedy(code or errno.ENOMEM)}') from e
-        raise InputError(_damaged(f'{directory} cannot be read ({_first_line(e)}): it is damaged')) from e
+            raise InputError(
+                f'{directory} cannot be read for now ({reason}); {remedy(code or errno.ENOMEM)}'
+            ) from e
+        raise InputError(
+            _damaged(f'{directory} cannot be read ({_first_line(e)}): it is damaged')
+        ) from e
     if written != found:
-        raise InputError(_damaged(f'{directory} is damaged (its numbers are not those that were written)'))
-    wrong = [n for flat in variables.values() for n, x in flat.items() if not np.isfinite(x.astype(np.float32)).all()]
+        raise InputError(
+            _damaged(f'{directory} is damaged (its numbers are not those that were written)')
+        )
+    wrong = [
+        n
+        for flat in variables.values()
+        for n, x in flat.items()
+        if not np.isfinite(x.astype(np.float32)).all()
+    ]
     if wrong:
         raise InputError(_damaged(f'{directory} is damaged ({wrong[0]} is not finite)'))
     return variables, about

@@ -6,7 +6,17 @@ from importlib import metadata
 
 from ser_jax.contract import InputError
 
-PACKAGES = ('ser_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy', 'librosa')
+PACKAGES = (
+    'ser_jax',
+    'jax',
+    'jaxlib',
+    'flax',
+    'optax',
+    'orbax-checkpoint',
+    'tensorflow-datasets',
+    'numpy',
+    'librosa',
+)
 
 
 def describe() -> dict:
@@ -20,7 +30,9 @@ def describe() -> dict:
     try:
         packages = {p: metadata.version(p) for p in PACKAGES}
     except metadata.PackageNotFoundError as e:
-        raise InputError(f'{e.name} is not installed; in the repository: python -m pip install -e .') from e
+        raise InputError(
+            f'{e.name} is not installed; in the repository: python -m pip install -e .'
+        ) from e
     return {
         'python': platform.python_version(),
         'packages': packages,
@@ -35,7 +47,9 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     try:
         with open('/proc/cpuinfo') as f:
-            name = next((line.split(':', 1)[1].strip() for line in f if line.startswith('model name')), name)
+            name = next(
+                (line.split(':', 1)[1].strip() for line in f if line.startswith('model name')), name
+            )
     except OSError:
         pass
     return f'{name}, {cores()} cores, {platform.system()}'

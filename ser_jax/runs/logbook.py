@@ -106,7 +106,9 @@ class Progress:
     `every_s` seconds.
     """
 
-    def __init__(self, total_steps: int, done_steps: int = 0, shows: bool = True, every_s: float = 30.0):
+    def __init__(
+        self, total_steps: int, done_steps: int = 0, shows: bool = True, every_s: float = 30.0
+    ):
         self.console = rich.console.Console(highlight=False, soft_wrap=True)
         self._every_s, self._shows, self._heard = every_s, shows, 0
         self._total, self._first, self._done = total_steps, done_steps, done_steps
@@ -129,7 +131,9 @@ class Progress:
         now = time.monotonic()
         passed = max(now - self._began, 1e-9)
         left = (self._total - self._done) * passed / max(self._done - self._first, 1)
-        line = f'{words}{self.note} · {self._heard / passed:,.0f} utterances/s · {_clock(left)} left'
+        line = (
+            f'{words}{self.note} · {self._heard / passed:,.0f} utterances/s · {_clock(left)} left'
+        )
         if self._bar:
             self._bar.update(self._task, description=line, completed=self._done)
         elif self._shows and now - self._last > self._every_s:
@@ -143,4 +147,8 @@ class Progress:
 
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
-    return f'{minutes // 60}:{minutes % 60:02d}:{seconds:02d}' if minutes >= 60 else f'{minutes}:{seconds:02d}'
+    return (
+        f'{minutes // 60}:{minutes % 60:02d}:{seconds:02d}'
+        if minutes >= 60
+        else f'{minutes}:{seconds:02d}'
+    )

@@ -21,7 +21,9 @@ class Piece(NamedTuple):
     finished: list[str]  # members, in the run's order
 
 
-def merge(directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callable[[str], None] = print) -> None:
+def merge(
+    directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callable[[str], None] = print
+) -> None:
     """Write all finished members of the pieces to `whole` as one run; repeat it to add later ones.
 
     `whole` gets the files that one training of all members would leave, except checkpoints and
@@ -34,11 +36,19 @@ def merge(directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callabl
         holds any, or `whole` holds other files.
     """
     whole = pathlib.Path(whole)
-    if whole.exists() and not (whole / _MARK).exists() and (not whole.is_dir() or any(whole.iterdir())):
-        raise InputError(f'{whole} holds something else than merged pieces; give an empty or new folder as --output')
+    if (
+        whole.exists()
+        and not (whole / _MARK).exists()
+        and (not whole.is_dir() or any(whole.iterdir()))
+    ):
+        raise InputError(
+            f'{whole} holds something else than merged pieces; give an empty or new folder as --output'
+        )
     pieces = [_open(pathlib.Path(d)) for d in directories]
     if not pieces:
-        raise InputError(f'no pieces given beside {whole}; give the --workdir of every piece as --runs')
+        raise InputError(
+            f'no pieces given beside {whole}; give the --workdir of every piece as --runs'
+        )
     for piece in pieces[1:]:
         _check_same_run(pieces[0], piece)
     holder: dict[str, Piece] = {}
@@ -50,16 +60,22 @@ def merge(directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callabl
                 )
             holder[member] = piece
     if not holder:
-        raise InputError(f'none of the {len(pieces)} pieces has a finished member yet; let their trainings end')
+        raise InputError(
+            f'none of the {len(pieces)} pieces has a finished member yet; let their trainings end'
+        )
     everyone = list(pieces[0].files['folds']['members'])
     if missing := [m for m in everyone if m not in holder]:
-        say(f'{len(missing)} of {len(everyone)} members are missing from {whole}: {", ".join(missing)}')
+        say(
+            f'{len(missing)} of {len(everyone)} members are missing from {whole}: {", ".join(missing)}'
+        )
     _write(whole, pieces, holder, everyone)
 
 
 def _open(directory: pathlib.Path) -> Piece:
     files = run_files.read(directory)
-    finished = [m for m in files['folds']['members'] if (directory / 'best' / m / 'about.json').exists()]
+    finished = [
+        m for m in files['folds']['members'] if (directory / 'best' / m / 'about.json').exists()
+    ]
     return Piece(directory, files, finished)
 
 
@@ -76,14 +92,22 @@ def _check_same_run(first: Piece, other: Piece) -> None:
         )
     a, b = (p.files['environment']['fingerprints'] for p in (first, other))
     if changed := sorted(c for c in a.keys() | b.keys() if a.get(c) != b.get(c)):
-        raise InputError(f'{both}: they heard other builds of {", ".join(changed)}; train them on the same build')
-    if first.files['environment'].get('begins_with') != other.files['environment'].get('begins_with'):
-        raise InputError(f'{both}: they began with other pretrained weights; train them with the same file')
+        raise InputError(
+            f'{both}: they heard other builds of {", ".join(changed)}; train them on the same build'
+        )
+    if first.files['environment'].get('begins_with') != other.files['environment'].get(
+        'begins_with'
+    ):
+        raise InputError(
+            f'{both}: they began with other pretrained weights; train them with the same file'
+        )
     if first.files['folds'] != other.files['folds']:
         raise InputError(f'{both}: their folds differ; train them with the same version of ser_jax')
 
 
-def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], everyone: list[str]) -> None:
+def _write(
+    whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], everyone: list[str]
+) -> None:
     (whole / 'best').mkdir(parents=True, exist_ok=True)
     run_files.replace(
         whole / _MARK, json.dumps({m: str(p.directory) for m, p in holder.items()}, indent=1)
@@ -98,7 +122,9 @@ def _write(whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], e
     files['config'] = {**files['config'], 'members': {**files['config']['members'], 'only': []}}
     for name in ('normalization', 'vocabulary'):
         files[name] = {m: holder.get(m, pieces[0]).files[name][m] for m in everyone}
-    others = {str(p.directory): _other(files['environment'], p.files['environment']) for p in pieces[1:]}
+    others = {
+        str(p.directory): _other(files['environment'], p.files['environment']) for p in pieces[1:]
+    }
     if others := {directory: other for directory, other in others.items() if other}:
         files['environment'] = {**files['environment'], 'other_pieces': others}
     inventories = (

@@ -83,7 +83,9 @@ class Trained(NamedTuple):
 
     def variables(self, members: list[str]) -> Variables:
         """Return the kept variables of `members`, stacked on a leading axis (numpy)."""
-        loaded = [Variables(**checkpoint.load_best(self.directory / 'best' / m)[0]) for m in members]
+        loaded = [
+            Variables(**checkpoint.load_best(self.directory / 'best' / m)[0]) for m in members
+        ]
         return jax.tree.map(lambda *x: np.stack(x), *loaded)
 
     def own(self, members: list[str], texts: list[str] | np.ndarray) -> MemberData:
@@ -100,7 +102,9 @@ class Trained(NamedTuple):
         """Return each member's token ids of `texts`, int32 [K N W]; zeros [K N 1] without text."""
         if not assemble.reads_text(self.config):
             return np.zeros((len(members), len(texts), 1), np.int32)
-        return np.stack([text.encode(texts, self.words[m], self.config.features.max_words) for m in members])
+        return np.stack(
+            [text.encode(texts, self.words[m], self.config.features.max_words) for m in members]
+        )
 
 
 def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:

@@ -17,7 +17,13 @@ from ser_jax.runs import checkpoint, environment, run_files
 from ser_jax.runs.inventory import inventory
 
 # Knobs that may change between start and resume without changing the result.
-_FREE_TO_CHANGE = ('data.dir', 'data.resident_gb', 'train.keep', 'train.steps_per_dispatch', 'train.tensorboard')
+_FREE_TO_CHANGE = (
+    'data.dir',
+    'data.resident_gb',
+    'train.keep',
+    'train.steps_per_dispatch',
+    'train.tensorboard',
+)
 
 
 def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
@@ -33,8 +39,14 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
     begun = _read(stored)
     if config.members.at_once == 0 and begun:
         config.members.at_once = begun['members']['at_once']
-    if begun is None and workdir.exists() and any(p.suffix != '.writing' for p in workdir.iterdir()):
-        raise InputError(f'--workdir={workdir} holds other files and no config.json; give an empty or new folder')
+    if (
+        begun is None
+        and workdir.exists()
+        and any(p.suffix != '.writing' for p in workdir.iterdir())
+    ):
+        raise InputError(
+            f'--workdir={workdir} holds other files and no config.json; give an empty or new folder'
+        )
     if begun is not None:
         then, now = (json.loads(c.to_json()) for c in (completed(begun), config))
         differ = {k: v for k, v in differences(then, now).items() if k not in _FREE_TO_CHANGE}
@@ -63,7 +75,9 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
       InputError: corpora, pretrained weights or folds differ from those that `workdir` was begun
         with. A resume would score models on speakers that they were trained on.
     """
-    ids = lambda at: [f'{run.utterances.names[run.utterances.corpus[i]]}/{run.utterances.id[i]}' for i in at]
+    ids = lambda at: [
+        f'{run.utterances.names[run.utterances.corpus[i]]}/{run.utterances.id[i]}' for i in at
+    ]
     names = [m.name for m in run.members]
     mean, std = run.normalization
     files = {
@@ -77,10 +91,14 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
             'protocol': run.config.members.protocol,
             'emotions': run.emotions,
             'members': {
-                m.name: {side: ids(getattr(m, side)) for side in ('train', 'valid', 'test')} for m in run.members
+                m.name: {side: ids(getattr(m, side)) for side in ('train', 'valid', 'test')}
+                for m in run.members
             },
         },
-        'normalization': {n: {'mean': m.tolist(), 'std': s.tolist()} for n, m, s in zip(names, mean, std, strict=True)},
+        'normalization': {
+            n: {'mean': m.tolist(), 'std': s.tolist()}
+            for n, m, s in zip(names, mean, std, strict=True)
+        },
         'vocabulary': dict(zip(names, run.words, strict=True)),
         'corpora': [dataclasses.asdict(f) for f in run.utterances.facts],
         run_files.INVENTORY: inventory(run.utterances),
@@ -97,7 +115,10 @@ def write(files: dict[str, Any], workdir: pathlib.Path) -> None:
     """
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        for stale in [*workdir.glob(f'*{checkpoint.WRITING}*'), *workdir.glob(f'best/*{checkpoint.WRITING}*')]:
+        for stale in [
+            *workdir.glob(f'*{checkpoint.WRITING}*'),
+            *workdir.glob(f'best/*{checkpoint.WRITING}*'),
+        ]:
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
         run_files.write(workdir, files)
 
@@ -113,13 +134,19 @@ def _read(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as e:
-        raise InputError(f'{path} is damaged ({e}); put a copy of it back, or give another --workdir') from e
+        raise InputError(
+            f'{path} is damaged ({e}); put a copy of it back, or give another --workdir'
+        ) from e
 
 
 def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
-    begun = {name: content for name in files if (content := _read(workdir / f'{name}.json')) is not None}
+    begun = {
+        name: content for name in files if (content := _read(workdir / f'{name}.json')) is not None
+    }
     before = begun.get('environment', {}).get('fingerprints', {})
-    changed = sorted(c for c, f in files['environment']['fingerprints'].items() if before.get(c, f) != f)
+    changed = sorted(
+        c for c, f in files['environment']['fingerprints'].items() if before.get(c, f) != f
+    )
     if changed:
         raise InputError(
             f'{workdir} was begun with another build of {", ".join(changed)}; give another --workdir, or build it as it was'

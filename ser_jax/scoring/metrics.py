@@ -70,7 +70,9 @@ def confusion(truth, predicted, classes: int, weight=None) -> np.ndarray:
     truth, predicted = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
     for index in (truth, predicted):
         if index.size and not (index.min() >= 0 and index.max() < classes):
-            raise ValueError(f'class indices {index.min()} ... {index.max()} are outside 0 ... {classes - 1}')
+            raise ValueError(
+                f'class indices {index.min()} ... {index.max()} are outside 0 ... {classes - 1}'
+            )
     cells = np.bincount(truth * classes + predicted, weight, minlength=classes * classes)
     return cells.reshape(classes, classes).astype(float)
 
@@ -111,7 +113,11 @@ def cells(answers: Answers, unit, units: int, classes: int) -> np.ndarray:
     `unit` [N] is the index of each row's unit, e.g. its speaker or sex.
     """
     n = len(answers.truth)
-    _, seed = (np.unique(answers.seed, return_inverse=True)) if answers.seed is not None else (0, np.zeros(n, np.int64))
+    _, seed = (
+        (np.unique(answers.seed, return_inverse=True))
+        if answers.seed is not None
+        else (0, np.zeros(n, np.int64))
+    )
     seeds = int(seed.max(initial=0)) + 1
     place = ((seed * units + unit) * classes + answers.truth) * classes + answers.predicted
     counts = np.bincount(place, minlength=seeds * units * classes**2)
@@ -126,7 +132,9 @@ def headline(matrices) -> dict[str, np.ndarray]:
     return {name: mean(score, 0) for name, score in scores(matrices).items()}
 
 
-def speaker_bootstrap(answers: Answers, classes: int, draws: int = 2000, rng: int = 0) -> dict[str, Any]:
+def speaker_bootstrap(
+    answers: Answers, classes: int, draws: int = 2000, rng: int = 0
+) -> dict[str, Any]:
     """Return 95 % intervals of the headline scores; speakers are resampled with replacement.
 
     Args:
@@ -144,29 +152,39 @@ def speaker_bootstrap(answers: Answers, classes: int, draws: int = 2000, rng: in
     drawn = headline(_resample(matrices, draws, rng))
     result = {m: Interval(float(value[m]), *_ends(drawn[m]), by) for m in METRICS}
     result['recall'] = [
-        Interval(float(v), *_ends(d), by) for v, d in zip(value['recall'], drawn['recall'].T, strict=True)
+        Interval(float(v), *_ends(d), by)
+        for v, d in zip(value['recall'], drawn['recall'].T, strict=True)
     ]
     return result
 
 
-def paired_bootstrap(a: Answers, b: Answers, classes: int, draws: int = 2000, rng: int = 0) -> Interval:
+def paired_bootstrap(
+    a: Answers, b: Answers, classes: int, draws: int = 2000, rng: int = 0
+) -> Interval:
     """Return UAR(a) - UAR(b) with its 95 % interval from the same speakers drawn for both.
 
     If the interval lies above 0, a is better. Both sides have the same utterances
     (`ser_jax.scoring.scores.paired_interval` checks it); seeds may differ.
     """
     n = len(a.truth)
-    rows = [np.arange(n) if a.utterance is None else a.utterance, np.arange(n) if b.utterance is None else b.utterance]
+    rows = [
+        np.arange(n) if a.utterance is None else a.utterance,
+        np.arange(n) if b.utterance is None else b.utterance,
+    ]
     both = Answers(None, None, np.concatenate([a.speaker, b.speaker]), None, np.concatenate(rows))
     unit, units, by = _units(both)
-    matrices = [cells(side, u, units, classes) for side, u in zip((a, b), np.split(unit, [n]), strict=True)]
+    matrices = [
+        cells(side, u, units, classes) for side, u in zip((a, b), np.split(unit, [n]), strict=True)
+    ]
     seeds = len(matrices[0])
     matrices = np.concatenate(matrices)
 
     def difference(m):
         return headline(m[:seeds])['uar'] - headline(m[seeds:])['uar']
 
-    return Interval(float(difference(matrices.sum(1))), *_ends(difference(_resample(matrices, draws, rng))), by)
+    return Interval(
+        float(difference(matrices.sum(1))), *_ends(difference(_resample(matrices, draws, rng))), by
+    )
 
 
 def auc(truth, probability) -> float:
@@ -198,11 +216,16 @@ def auc_bootstrap(answers: Answers, probability, draws: int = 500, rng: int = 0)
     rows = [np.flatnonzero(unit == u) for u in range(units)]
 
     def of(at: np.ndarray) -> float:
-        each = np.array([auc(truth[at[seed[at] == s]], probability[at[seed[at] == s]]) for s in np.unique(seed)])
+        each = np.array(
+            [auc(truth[at[seed[at] == s]], probability[at[seed[at] == s]]) for s in np.unique(seed)]
+        )
         return float(mean(each, 0))
 
     generator = np.random.default_rng(rng)
-    drawn = [of(np.concatenate([rows[u] for u in generator.integers(units, size=units)])) for _ in range(draws)]
+    drawn = [
+        of(np.concatenate([rows[u] for u in generator.integers(units, size=units)]))
+        for _ in range(draws)
+    ]
     return Interval(of(np.arange(len(truth))), *_ends(np.array(drawn)), by)
 
 
@@ -220,7 +243,9 @@ def reliability(probabilities, truth, bins: int = 15) -> Reliability:
     # Bins are (0, 1/bins], (1/bins, 2/bins] ...
     place = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
-    confidence, accuracy = (ratio(np.bincount(place, x, minlength=bins), count) for x in (sure, right))
+    confidence, accuracy = (
+        ratio(np.bincount(place, x, minlength=bins), count) for x in (sure, right)
+    )
     return Reliability(confidence, accuracy, count)
 
 

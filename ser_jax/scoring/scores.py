@@ -97,7 +97,9 @@ class Score:
     @property
     def note(self) -> str:
         """Caveats to print beside every number of this score; '' if there are none."""
-        return ', '.join(word for word in ('inflated', 'synthetic', 'incomplete') if getattr(self, word))
+        return ', '.join(
+            word for word in ('inflated', 'synthetic', 'incomplete') if getattr(self, word)
+        )
 
     @property
     def sex_gap(self) -> float:
@@ -124,7 +126,9 @@ def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Sc
     """
     missing = [c for c in COLUMNS if c not in predictions.column_names]
     if missing:
-        raise InputError(f'predictions lack the columns {", ".join(missing)}; run python -m ser_jax.evaluate')
+        raise InputError(
+            f'predictions lack the columns {", ".join(missing)}; run python -m ser_jax.evaluate'
+        )
     groups: dict[tuple, dict[str, list[int]]] = {}
     keys = [predictions[k].to_pylist() for k in ('run', 'corpus', 'protocol', 'modality')]
     for i, (*key, modality) in enumerate(zip(*keys, strict=True)):
@@ -132,7 +136,9 @@ def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Sc
     result = []
     for key, modalities in groups.items():
         parts = {m: predictions.take(pa.array(rows)) for m, rows in modalities.items()}
-        for modality in sorted(parts, key=lambda m: MODALITIES.index(m) if m in MODALITIES else len(MODALITIES)):
+        for modality in sorted(
+            parts, key=lambda m: MODALITIES.index(m) if m in MODALITIES else len(MODALITIES)
+        ):
             others = [m for m in parts if m != modality] if modality == 'fused' else []
             margins = {m: paired_interval(parts[modality], parts[m], draws, rng) for m in others}
             result.append(_score((*key, modality), parts[modality], margins, draws, rng))
@@ -148,7 +154,9 @@ def paired_interval(a: pa.Table, b: pa.Table, draws: int = 2000, rng: int = 0) -
       a, b: predictions of one run, corpus, protocol and modality each, on the same utterances;
         InputError otherwise. Seeds and folds may differ.
     """
-    heard = [set(zip(*_columns(t, 'corpus', 'id', 'emotion', 'speaker'), strict=True)) for t in (a, b)]
+    heard = [
+        set(zip(*_columns(t, 'corpus', 'id', 'emotion', 'speaker'), strict=True)) for t in (a, b)
+    ]
     if heard[0] != heard[1]:
         odd = min(heard[0] ^ heard[1])[:2]
         raise InputError(
@@ -156,24 +164,40 @@ def paired_interval(a: pa.Table, b: pa.Table, draws: int = 2000, rng: int = 0) -
             'not on both sides alike); evaluate both runs on the same corpora and folds'
         )
     classes = tuple(dict.fromkeys((*_classes(a), *_classes(b))))
-    return metrics.paired_bootstrap(_answers(a, classes), _answers(b, classes), len(classes), draws, rng)
+    return metrics.paired_bootstrap(
+        _answers(a, classes), _answers(b, classes), len(classes), draws, rng
+    )
 
 
 def write_csv(scores: list[Score], path) -> None:
     """Write a line per score: its keys, note, counts, and every metric with its interval."""
     lines = []
     for s in scores:
-        line = {k: getattr(s, k) for k in ('run', 'config', 'corpus', 'protocol', 'modality', 'note')}
-        line |= {k: getattr(s, k) for k in ('utterances', 'speakers', 'seeds', 'folds', 'members', 'planned')}
-        intervals = {m: getattr(s, m) for m in metrics.METRICS} | {f'recall_{c}': i for c, i in s.recall.items()}
+        line = {
+            k: getattr(s, k) for k in ('run', 'config', 'corpus', 'protocol', 'modality', 'note')
+        }
+        line |= {
+            k: getattr(s, k)
+            for k in ('utterances', 'speakers', 'seeds', 'folds', 'members', 'planned')
+        }
+        intervals = {m: getattr(s, m) for m in metrics.METRICS} | {
+            f'recall_{c}': i for c, i in s.recall.items()
+        }
         for name, i in intervals.items():
             line |= {name: i.value, f'{name}_low': i.low, f'{name}_high': i.high}
         line |= {'interval_by': s.uar.by}
         line |= {'auc': s.auc.value, 'auc_low': s.auc.low, 'auc_high': s.auc.high} if s.auc else {}
         line |= {k: getattr(s, k) for k in ('chance', 'ece', 'member_uar', 'member_sd', 'sex_gap')}
-        lines.append({k: ('' if np.isnan(v) else f'{v:.6f}') if isinstance(v, float) else v for k, v in line.items()})
+        lines.append(
+            {
+                k: ('' if np.isnan(v) else f'{v:.6f}') if isinstance(v, float) else v
+                for k, v in line.items()
+            }
+        )
     # Classes differ between scores: recall columns come last.
-    fields = sorted({k: None for line in lines for k in line}, key=lambda k: k.startswith('recall_'))
+    fields = sorted(
+        {k: None for line in lines for k in line}, key=lambda k: k.startswith('recall_')
+    )
     with open(path, 'w', newline='', encoding='utf-8') as f:
         writer = csv.DictWriter(f, fields, restval='')
         writer.writeheader()
@@ -225,16 +249,22 @@ def _auc(table: pa.Table, answers: Answers, rng: int) -> Interval | None:
     return metrics.auc_bootstrap(answers._replace(truth=truth), p, rng=rng)
 
 
-def _score(key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int, rng: int) -> Score:
+def _score(
+    key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int, rng: int
+) -> Score:
     classes = _classes(table)
     answers = _answers(table, classes)
     intervals = metrics.speaker_bootstrap(answers, len(classes), draws, rng)
-    recall = {c: i for c, i in zip(classes, intervals.pop('recall'), strict=True) if not np.isnan(i.value)}
+    recall = {
+        c: i for c, i in zip(classes, intervals.pop('recall'), strict=True) if not np.isnan(i.value)
+    }
     speaker, sex, member, fold = _columns(table, 'speaker', 'sex', 'member', 'fold')
 
     def within(column: np.ndarray, seed=answers.seed) -> tuple[list[str], dict[str, np.ndarray]]:
         names, unit = np.unique(column, return_inverse=True)
-        return list(names), metrics.headline(metrics.cells(answers._replace(seed=seed), unit, len(names), len(classes)))
+        return list(names), metrics.headline(
+            metrics.cells(answers._replace(seed=seed), unit, len(names), len(classes))
+        )
 
     names, of_speaker = within(speaker)
     sexes, of_sex = within(sex)

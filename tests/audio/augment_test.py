@@ -28,7 +28,9 @@ def test_speed_resamples_a_ramp_to_a_ramp_within_its_rates():
     rate = out[:, 1, 0]
     assert (rate >= 0.8).all() and (rate <= 1.2).all() and rate.std() > 0.05
     for i in range(64):
-        np.testing.assert_allclose(out[i, : length[i], 0], rate[i] * np.arange(length[i]), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            out[i, : length[i], 0], rate[i] * np.arange(length[i]), rtol=1e-4, atol=1e-4
+        )
         assert length[i] == min(30, int(np.floor(39 / rate[i])) + 1)
 
 

@@ -24,9 +24,9 @@ def signals():
     click[2500] = 1
     return {
         # With some noise: far below a frame's peak float32 FFTs of different libraries round differently.
-        'chirp': (0.5 * np.sin(2 * np.pi * (100 * t + 2400 * t**2)) + 1e-3 * random.standard_normal(24000)).astype(
-            np.float32
-        ),
+        'chirp': (
+            0.5 * np.sin(2 * np.pi * (100 * t + 2400 * t**2)) + 1e-3 * random.standard_normal(24000)
+        ).astype(np.float32),
         'burst': burst,
         'click': click,
         'quiet': (1e-4 * random.standard_normal(9000)).astype(np.float32),
@@ -37,7 +37,14 @@ def by_librosa(samples):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # librosa warns of signals shorter than a window
         power = librosa.feature.melspectrogram(
-            y=samples, sr=16000, n_fft=512, win_length=400, hop_length=160, n_mels=64, fmin=50, fmax=8000
+            y=samples,
+            sr=16000,
+            n_fft=512,
+            win_length=400,
+            hop_length=160,
+            n_mels=64,
+            fmin=50,
+            fmax=8000,
         )
     return 10 * np.log10(np.maximum(power.T, 1e-10))
 
@@ -81,7 +88,9 @@ def test_frames_do_not_depend_on_company(lengths):
 
 def test_int16_is_scaled():
     samples = (signals()['chirp'] * 32768).astype(np.int16)
-    np.testing.assert_array_equal(features.extract([samples])[0], features.extract([samples / np.float32(32768)])[0])
+    np.testing.assert_array_equal(
+        features.extract([samples])[0], features.extract([samples / np.float32(32768)])[0]
+    )
 
 
 @settings(max_examples=30)

@@ -11,7 +11,12 @@ from ser_jax.audio import excerpt
 from ser_jax.audio.mel import mel_bank
 from ser_jax.audio.mfcc import MFCC_CURVE, dct
 from ser_jax.audio.picture import VSR_SPECTROGRAM
-from ser_jax.audio.spectrogram import LINEAR_SPECTROGRAM, LOG_MEL_40, LOG_MEL_40_PUBLISHED, LOG_MEL_100
+from ser_jax.audio.spectrogram import (
+    LINEAR_SPECTROGRAM,
+    LOG_MEL_40,
+    LOG_MEL_40_PUBLISHED,
+    LOG_MEL_100,
+)
 from ser_jax.audio.statistics import STATS_162
 from ser_jax.contract import InputError
 from tests import librosa_front_ends
@@ -93,7 +98,9 @@ def test_stats162_of_silence_is_librosas():
 @pytest.mark.parametrize('samples', [68_906, 30_001])
 def test_stats162_describes_variants_of_other_lengths(samples):
     recording = noise(samples)
-    assert_close('stats162', STATS_162.describe(recording), librosa_front_ends.stats162(recording, cut=False))
+    assert_close(
+        'stats162', STATS_162.describe(recording), librosa_front_ends.stats162(recording, cut=False)
+    )
 
 
 @pytest.mark.parametrize('front', [MFCC_CURVE, STATS_162], ids=lambda f: f.name)
@@ -115,7 +122,9 @@ def test_a_short_recording_leaves_the_rest_of_its_curve_zero():
 def test_what_ends_before_the_excerpt_begins_is_heard_from_its_start():
     early = noise(20_000)
     np.testing.assert_array_equal(MFCC_CURVE.excerpt(early), early)
-    np.testing.assert_array_equal(MFCC_CURVE.excerpt(np.concatenate([early, noise(2051)])), noise(2051)[-1:])
+    np.testing.assert_array_equal(
+        MFCC_CURVE.excerpt(np.concatenate([early, noise(2051)])), noise(2051)[-1:]
+    )
 
 
 def test_a_short_spectrogram_has_its_silence_in_front():
@@ -137,12 +146,17 @@ def test_padding_is_told_from_sound():
 def test_the_published_bank_hears_a_tone_at_a_third_of_its_pitch():
     t = np.arange(250_000) / 48_000
     tone = np.sin(2 * np.pi * 3000 * t).astype(np.float32)
-    right, wrong = LOG_MEL_40(tone[::3]).mean(0).argmax(), LOG_MEL_40_PUBLISHED(tone).mean(0).argmax()
+    right, wrong = (
+        LOG_MEL_40(tone[::3]).mean(0).argmax(),
+        LOG_MEL_40_PUBLISHED(tone).mean(0).argmax(),
+    )
     assert right == np.abs(mel_bank(16000, 400, 40, 0.0, 8000.0)[75]).argmax()  # 75 x 40 Hz
     assert wrong == np.abs(librosa_front_ends.bank_as_published()[25]).argmax()
 
 
-@pytest.mark.parametrize('bank', [(22050, 2048, 128), (44100, 2048, 128), (16000, 512, 100), (16000, 400, 40)])
+@pytest.mark.parametrize(
+    'bank', [(22050, 2048, 128), (44100, 2048, 128), (16000, 512, 100), (16000, 400, 40)]
+)
 def test_no_band_is_empty(bank):
     assert (mel_bank(*bank, 0.0, bank[0] / 2).max(0) > 0).all()
 

@@ -16,7 +16,8 @@ def noise(samples: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ('samples', 'count'), [(1, 1), (88_199, 1), (88_200, 1), (88_201, 2), (176_400, 2), (200_000, 3)]
+    ('samples', 'count'),
+    [(1, 1), (88_199, 1), (88_200, 1), (88_201, 2), (176_400, 2), (200_000, 3)],
 )
 def test_windows_include_the_tail_and_an_exact_four_seconds(samples, count):
     described = VSR_SPECTROGRAM(noise(samples))
@@ -26,7 +27,9 @@ def test_windows_include_the_tail_and_an_exact_four_seconds(samples, count):
 
 def test_a_window_does_not_depend_on_what_follows():
     recording = noise(150_000)
-    np.testing.assert_array_equal(VSR_SPECTROGRAM(recording)[0], VSR_SPECTROGRAM(recording[:88_200])[0])
+    np.testing.assert_array_equal(
+        VSR_SPECTROGRAM(recording)[0], VSR_SPECTROGRAM(recording[:88_200])[0]
+    )
 
 
 def test_a_short_recording_lies_in_the_middle():
@@ -46,7 +49,9 @@ def test_picture_is_the_color_map_without_margins():
     table = picture.colors()
     assert table.shape == (256, 3)
     for share, entry in ((0.0, 0), (1.0, 255), (0.2, 51)):
-        flat = picture.picture(np.full((128, 173), LOW + share * (HIGH - LOW), np.float32), LOW, HIGH)
+        flat = picture.picture(
+            np.full((128, 173), LOW + share * (HIGH - LOW), np.float32), LOW, HIGH
+        )
         assert flat.shape == (224, 224, 3)
         assert flat.dtype == np.uint8
         assert (flat == table[entry]).all()
@@ -68,7 +73,9 @@ def test_pictures_of_a_batch_are_pictures_apart_inside_a_compiled_step():
     together = jax.jit(lambda x: picture.picture(x, LOW, HIGH))(batch)
     for one, decibels in zip(together, batch, strict=True):
         apart = picture.picture(decibels, LOW, HIGH).astype(int)
-        assert np.abs(apart - one.astype(int)).max() <= 6  # a neighboring color where rounding differs
+        assert (
+            np.abs(apart - one.astype(int)).max() <= 6
+        )  # a neighboring color where rounding differs
 
 
 def test_png_holds_the_pixels(tmp_path):

@@ -49,7 +49,9 @@ def test_any_length_can_be_varied_and_silence_stays_silent(name, samples):
     [('pitch', 0.7), ('stretch_pitch', 0.7), ('low', -4), ('high', 4), ('stretch', 0), ('fast', 0)],
 )
 def test_pitch_moves_by_what_it_says(name, semitones):
-    assert 12 * np.log2(peak_hz(made(name, tone())) / peak_hz(tone())) == pytest.approx(semitones, abs=0.15)
+    assert 12 * np.log2(peak_hz(made(name, tone())) / peak_hz(tone())) == pytest.approx(
+        semitones, abs=0.15
+    )
 
 
 def test_tempo_and_pitch_are_librosas():
@@ -62,7 +64,10 @@ def test_tempo_and_pitch_are_librosas():
 
 @pytest.mark.parametrize(('name', 'most'), [('noise', 0.035), ('strong_noise', 0.05)])
 def test_noise_is_a_uniform_share_of_the_peak(name, most):
-    added = [np.std(made(name, tone(), source) - tone()) / tone().max() for source in map(str, range(200))]
+    added = [
+        np.std(made(name, tone(), source) - tone()) / tone().max()
+        for source in map(str, range(200))
+    ]
     assert max(added) < 1.05 * most
     assert np.mean(added) == pytest.approx(most / 2, rel=0.15)
 

@@ -15,17 +15,24 @@ from ser_jax.contract import InputError
 
 def noise(count: int, channels: int = 1, seed: int = 0) -> np.ndarray:
     """16-bit values as floats: [count] or [count, channels], exactly what 16-bit containers hold."""
-    values = np.random.default_rng(seed).integers(-20000, 20000, (count, channels)).astype(np.float32) / 32768
+    values = (
+        np.random.default_rng(seed).integers(-20000, 20000, (count, channels)).astype(np.float32)
+        / 32768
+    )
     return values[:, 0] if channels == 1 else values
 
 
-def encoded(samples: np.ndarray, rate: int = 16000, kind: str = 'WAV', subtype: str = 'PCM_16') -> io.BytesIO:
+def encoded(
+    samples: np.ndarray, rate: int = 16000, kind: str = 'WAV', subtype: str = 'PCM_16'
+) -> io.BytesIO:
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=kind, subtype=subtype)
     return file
 
 
-def riff(*chunks: tuple[bytes, bytes], size: int | None = None, data_size: int | None = None) -> bytes:
+def riff(
+    *chunks: tuple[bytes, bytes], size: int | None = None, data_size: int | None = None
+) -> bytes:
     """A RIFF wave file of the given chunks, its headers right or, on demand, wrong."""
     body = b'WAVE'
     for kind, content in chunks:
@@ -57,7 +64,9 @@ def test_containers_without_loss_give_the_same_samples(count, channels, rate, co
     np.testing.assert_array_equal(found, samples)
 
 
-@pytest.mark.parametrize('kind, subtype', [('OGG', 'VORBIS'), ('OGG', 'OPUS'), ('MP3', 'MPEG_LAYER_III')])
+@pytest.mark.parametrize(
+    'kind, subtype', [('OGG', 'VORBIS'), ('OGG', 'OPUS'), ('MP3', 'MPEG_LAYER_III')]
+)
 def test_lossy_containers_sound_alike(kind, subtype):
     seconds = np.arange(48000) / 48000
     samples = (0.3 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32)
@@ -75,7 +84,9 @@ def test_eight_bits():
 
 
 @given(
-    st.lists(st.sampled_from(['FLLR', 'LIST', 'bext', '_PMX', 'junk']), max_size=3), st.integers(0, 5000), st.booleans()
+    st.lists(st.sampled_from(['FLLR', 'LIST', 'bext', '_PMX', 'junk']), max_size=3),
+    st.integers(0, 5000),
+    st.booleans(),
 )
 def test_chunks_before_and_after_the_samples_change_nothing(kinds, length, before):
     samples = noise(500)
@@ -89,22 +100,32 @@ def test_chunks_before_and_after_the_samples_change_nothing(kinds, length, befor
 
 def test_an_empty_list_chunk_at_the_end():
     samples = noise(501)  # odd bytes are not possible here, an empty chunk is
-    found, _ = wav.read(io.BytesIO(riff(pcm(), (b'data', (samples * 32768).astype('<i2').tobytes()), (b'LIST', b''))))
+    found, _ = wav.read(
+        io.BytesIO(
+            riff(pcm(), (b'data', (samples * 32768).astype('<i2').tobytes()), (b'LIST', b''))
+        )
+    )
     np.testing.assert_array_equal(found, samples)
 
 
 @pytest.mark.parametrize('unknown', [0, 0x7FFFF000, 0xFFFFFFFF])
 def test_a_stream_that_never_learnt_its_length_is_whole(unknown):
     samples = noise(3000)
-    content = riff(pcm(), (b'data', (samples * 32768).astype('<i2').tobytes()), size=unknown, data_size=unknown)
+    content = riff(
+        pcm(), (b'data', (samples * 32768).astype('<i2').tobytes()), size=unknown, data_size=unknown
+    )
     np.testing.assert_array_equal(wav.read(io.BytesIO(content))[0], samples)
 
 
 @given(st.integers(100, 1999))
 def test_a_wav_cut_anywhere_in_its_samples_is_truncated(kept):
-    whole = riff(pcm(), (b'FLLR', bytes(64)), (b'data', (noise(2000) * 32768).astype('<i2').tobytes()))
+    whole = riff(
+        pcm(), (b'FLLR', bytes(64)), (b'data', (noise(2000) * 32768).astype('<i2').tobytes())
+    )
     start = whole.index(b'data') + 8
-    with pytest.raises(wav.SoundError, match=r'^some\.wav: truncated, \d+ bytes of sound are missing') as e:
+    with pytest.raises(
+        wav.SoundError, match=r'^some\.wav: truncated, \d+ bytes of sound are missing'
+    ) as e:
         wav.read(io.BytesIO(whole[: start + 2 * kept - 100]), 'some.wav')
     assert e.value.kind == 'truncated'
 
@@ -121,7 +142,9 @@ def test_a_cut_flac_is_refused(share):
 def test_equal_channels_become_that_channel():
     samples = noise(700)
     np.testing.assert_array_equal(wav.mono(np.stack([samples, samples], 1)), samples)
-    np.testing.assert_array_equal(wav.prepare(np.stack([samples, samples], 1), 16000), wav.prepare(samples, 16000))
+    np.testing.assert_array_equal(
+        wav.prepare(np.stack([samples, samples], 1), 16000), wav.prepare(samples, 16000)
+    )
 
 
 @given(st.sampled_from([8000, 11025, 22050, 24414, 44100, 48000, 96000]), st.floats(100, 3000))
@@ -183,12 +206,18 @@ def test_defects_are_named(samples, expected):
 def test_int16_is_exact_and_clips():
     samples = noise(1000)
     np.testing.assert_array_equal(wav.int16(samples) / np.float32(32768), samples)
-    np.testing.assert_array_equal(wav.int16(np.array([-1.2, -1, 1, 1.2])), [-32768, -32768, 32767, 32767])
+    np.testing.assert_array_equal(
+        wav.int16(np.array([-1.2, -1, 1, 1.2])), [-32768, -32768, 32767, 32767]
+    )
 
 
 @pytest.mark.parametrize(
     'content, reason',
-    [(b'', r'is empty \(0 bytes\)'), (b'not sound at all\n' * 9, 'cannot be decoded'), (b'RIFF', 'cannot be')],
+    [
+        (b'', r'is empty \(0 bytes\)'),
+        (b'not sound at all\n' * 9, 'cannot be decoded'),
+        (b'RIFF', 'cannot be'),
+    ],
 )
 def test_what_is_no_sound_is_named_in_one_line(tmp_path, content, reason):
     path = tmp_path / 'x.wav'

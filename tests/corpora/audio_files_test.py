@@ -21,7 +21,14 @@ def write(path, seed: int):
 @pytest.fixture
 def folder(tmp_path):
     for i, name in enumerate(
-        ['b/deep/er/x.wav', 'a.flac', 'c/Y.WAV', 'c/.hidden.wav', '.git/z.wav', '__MACOSX/c/._Y.wav']
+        [
+            'b/deep/er/x.wav',
+            'a.flac',
+            'c/Y.WAV',
+            'c/.hidden.wav',
+            '.git/z.wav',
+            '__MACOSX/c/._Y.wav',
+        ]
     ):
         write(tmp_path / name, i)
     (tmp_path / 'notes.txt').write_text('no sound')
@@ -31,7 +38,9 @@ def folder(tmp_path):
 
 def test_all_sound_files_of_a_folder_are_found(folder):
     found = audio_files.audio_files(folder)
-    assert [a.source for a in found] == [str(folder / name) for name in ('a.flac', 'b/deep/er/x.wav', 'c/Y.WAV')]
+    assert [a.source for a in found] == [
+        str(folder / name) for name in ('a.flac', 'b/deep/er/x.wav', 'c/Y.WAV')
+    ]
     assert [a.stem for a in found] == ['a', 'x', 'Y']
     assert audio_files.seen(folder) == '2 .wav, 1 .flac, 1 .txt'
     assert audio_files.seen(folder / 'c' / 'none') == 'nothing'
@@ -100,7 +109,11 @@ def test_locked_and_strangely_packed_members_are_named(tmp_path):
     path = zipped(tmp_path / 'x.zip', {'a.wav': 0, 'b.wav': 1}, compression=zipfile.ZIP_DEFLATED)
     content = path.read_bytes()
     central = content.index(b'PK\1\2')
-    for offset, value, words in [(8, 1, 'is encrypted'), (10, 9, 'not supported'), (10, 97, 'not supported')]:
+    for offset, value, words in [
+        (8, 1, 'is encrypted'),
+        (10, 9, 'not supported'),
+        (10, 97, 'not supported'),
+    ]:
         changed = bytearray(content)
         struct.pack_into('<H', changed, central + offset, value)  # of the first member
         path.write_bytes(changed)
@@ -191,7 +204,9 @@ def test_every_cut_and_any_flipped_byte_is_noticed_or_harmless(tmp_path, compres
     whole = dict(read_all(path))
     cuts = [content[:n] for n in random.integers(0, len(content), 250)]
     flips = []
-    for at, bit in zip(random.integers(0, len(content), 1000), random.integers(0, 8, 1000), strict=True):
+    for at, bit in zip(
+        random.integers(0, len(content), 1000), random.integers(0, 8, 1000), strict=True
+    ):
         flipped = bytearray(content)
         flipped[at] ^= 1 << bit
         flips.append(bytes(flipped))

@@ -47,7 +47,15 @@ class Given(builder.CorpusBuilder, skip_registration=True):
 
 
 def recording(name: str, read, **fields) -> Recording:
-    return Recording(id=name, speaker='given_1', emotion='happy', label='H', read=read, source=f'{name}.wav', **fields)
+    return Recording(
+        id=name,
+        speaker='given_1',
+        emotion='happy',
+        label='H',
+        read=read,
+        source=f'{name}.wav',
+        **fields,
+    )
 
 
 def sounds(folder: pathlib.Path, count: int = 7) -> list[pathlib.Path]:
@@ -77,7 +85,8 @@ def content(folder: pathlib.Path) -> tuple:
     """(fingerprint.json, inspection.json, corpus.json, names of the files) of a build."""
     names = sorted(p.name for p in folder.iterdir())
     return *(
-        json.loads((folder / n).read_text()) for n in ('fingerprint.json', 'inspection.json', 'corpus.json')
+        json.loads((folder / n).read_text())
+        for n in ('fingerprint.json', 'inspection.json', 'corpus.json')
     ), names
 
 
@@ -87,7 +96,15 @@ def left(data_dir: pathlib.Path) -> list[pathlib.Path]:
 
 
 def ravdess(data_dir, *flags, manual_dir=DUMMY) -> pathlib.Path:
-    build.main(['build', 'datasets/ravdess', f'--manual_dir={manual_dir}', f'--data_dir={data_dir}', *flags])
+    build.main(
+        [
+            'build',
+            'datasets/ravdess',
+            f'--manual_dir={manual_dir}',
+            f'--data_dir={data_dir}',
+            *flags,
+        ]
+    )
     return next((data_dir / 'ravdess').glob('*/*'))
 
 
@@ -101,19 +118,25 @@ def flawed(tmp_path) -> pathlib.Path:
     return tmp_path / 'in'
 
 
-@pytest.mark.parametrize('options, config', [(PROCESSES, 'log_mel'), (THREADS, 'native'), (ALONE, 'waveform')])
+@pytest.mark.parametrize(
+    'options, config', [(PROCESSES, 'log_mel'), (THREADS, 'native'), (ALONE, 'waveform')]
+)
 def test_the_shards_are_those_of_one_machine(options, config, flawed, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv('SER_JAX_TOLERANCE', '')
     flags = '--tolerance=0.5', f'--config={config}'
     plain = ravdess(tmp_path / 'plain', *flags, manual_dir=flawed)
     said = capfd.readouterr().out
-    on_beam = ravdess(tmp_path / 'beam', *flags, f'--beam_pipeline_options={options}', manual_dir=flawed)
+    on_beam = ravdess(
+        tmp_path / 'beam', *flags, f'--beam_pipeline_options={options}', manual_dir=flawed
+    )
     assert content(on_beam)[:3] == content(plain)[:3]
     assert content(on_beam)[0]['examples'] == 9 and len(content(on_beam)[1]['skipped']) == 3
     assert content(on_beam)[3] == content(plain)[3]  # nothing of the work is left
     now = capfd.readouterr()
     assert now.out.replace(str(on_beam), '') == said.replace(str(plain), '')
-    assert all(line.startswith('hearing ravdess') for line in now.err.splitlines() if line.strip()), now.err
+    assert all(
+        line.startswith('hearing ravdess') for line in now.err.splitlines() if line.strip()
+    ), now.err
 
 
 def test_too_many_bad_files_are_refused_in_the_same_words(flawed, tmp_path):
@@ -148,14 +171,19 @@ def test_the_order_is_that_of_ids_over_all_shards(tmp_path):
     assert builder.info.splits['train'].num_shards == 4
     ids = [e['id'].decode() for e in builder.as_data_source('train')]
     assert ids == sorted(p.stem for p in paths)
-    assert content(pathlib.Path(builder.data_dir))[0] == content(given(tmp_path / 'plain', recordings))[0]
+    assert (
+        content(pathlib.Path(builder.data_dir))[0]
+        == content(given(tmp_path / 'plain', recordings))[0]
+    )
 
 
 def test_fewer_examples_are_written_where_fewer_are_wanted(flawed, tmp_path, monkeypatch):
     monkeypatch.setenv('SER_JAX_TOLERANCE', '')
     flags = '--tolerance=0.5', '--max_examples_per_split=4'
     plain = ravdess(tmp_path / 'plain', *flags, manual_dir=flawed)
-    on_beam = ravdess(tmp_path / 'beam', *flags, f'--beam_pipeline_options={ALONE}', manual_dir=flawed)
+    on_beam = ravdess(
+        tmp_path / 'beam', *flags, f'--beam_pipeline_options={ALONE}', manual_dir=flawed
+    )
     assert content(on_beam)[:3] == content(plain)[:3] and content(plain)[0]['examples'] == 4
 
 
@@ -170,7 +198,9 @@ def inside_alone(path, inside=[]):  # noqa: B006
 
 
 def test_only_one_read_at_a_time_where_a_corpus_asks_for_it(tmp_path):
-    recordings = [recording(p.stem, functools.partial(inside_alone, p)) for p in sounds(tmp_path / 'in', 40)]
+    recordings = [
+        recording(p.stem, functools.partial(inside_alone, p)) for p in sounds(tmp_path / 'in', 40)
+    ]
     assert content(given(tmp_path, recordings, THREADS, THREADS=1))[0]['examples'] == 40
 
 
@@ -201,20 +231,28 @@ def lose(folder, path):
 def test_what_workers_do_not_see_is_named(tmp_path):
     [path] = sounds(tmp_path / 'in', 1)
     there = {'speaker': 'x', 'emotion': 'happy', 'label': 'H', 'source': str(path)}
-    elsewhere = Recording(id='u', read=functools.partial(wav.read, tmp_path / 'not_mounted' / path.name), **there)
+    elsewhere = Recording(
+        id='u', read=functools.partial(wav.read, tmp_path / 'not_mounted' / path.name), **there
+    )
     with pytest.raises(InputError, match=rf'Beam workers do not see {path}; .* launch/README'):
         given(tmp_path / '1', [elsewhere], ALONE)
     lost = Recording(id='u', read=functools.partial(lose, tmp_path / '2', path), **there)
-    with pytest.raises(InputError, match=rf'Beam workers do not see {tmp_path / "2"}.*at_work; .* launch/README') as e:
+    with pytest.raises(
+        InputError, match=rf'Beam workers do not see {tmp_path / "2"}.*at_work; .* launch/README'
+    ) as e:
         given(tmp_path / '2', [lost], ALONE)
     assert '\n' not in str(e.value)
 
 
 def test_workers_without_the_package_are_named(tmp_path, monkeypatch):
-    recordings = [recording(p.stem, functools.partial(wav.read, p)) for p in sounds(tmp_path / 'in')]
+    recordings = [
+        recording(p.stem, functools.partial(wav.read, p)) for p in sounds(tmp_path / 'in')
+    ]
     (tmp_path / 'ser_jax').mkdir()
     # What workers find first: as if they had none.
-    (tmp_path / 'ser_jax' / '__init__.py').write_text('raise ModuleNotFoundError("No module named \'ser_jax\'")\n')
+    (tmp_path / 'ser_jax' / '__init__.py').write_text(
+        'raise ModuleNotFoundError("No module named \'ser_jax\'")\n'
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     with pytest.raises(InputError, match='Beam workers cannot import ser_jax; see'):
@@ -230,7 +268,9 @@ def test_an_error_of_ours_keeps_its_traceback(tmp_path):
 
 def test_reads_that_cannot_be_sent_are_refused(tmp_path):
     samples = wav.read(sounds(tmp_path / 'in', 1)[0])
-    with pytest.raises(InputError, match=r'u0\.wav.* cannot be sent to a Beam worker .* Recording\.read') as e:
+    with pytest.raises(
+        InputError, match=r'u0\.wav.* cannot be sent to a Beam worker .* Recording\.read'
+    ) as e:
         given(tmp_path, [recording('u0', lambda: samples)], ALONE)
     assert '\n' not in str(e.value)
 
@@ -252,7 +292,9 @@ def test_reads_that_workers_cannot_import_are_refused(tmp_path):
         '                                   read=functools.partial(read, path))\n'
     )
     command = ['build', str(script), f'--data_dir={tmp_path / "out"}']
-    with pytest.raises(InputError, match=r'worker cannot import .*own_read.* expected functions of ser_jax') as e:
+    with pytest.raises(
+        InputError, match=r'worker cannot import .*own_read.* expected functions of ser_jax'
+    ) as e:
         build.main([*command, f'--beam_pipeline_options={PROCESSES}'])
     assert '\n' not in str(e.value)
     build.main(command)  # one machine can
@@ -284,7 +326,9 @@ def test_without_the_flag_beam_is_not_even_imported(tmp_path):
         f'builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir={str(DUMMY)!r}))\n'
         'sys.exit("apache_beam" in sys.modules)\n'
     )
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -293,7 +337,13 @@ def test_stock_tfds_build_takes_the_same_flag(tmp_path):
     if not tfds_command.exists():
         pytest.fail("stock `tfds build` needs its extra: pip install -e '.[tfds]'")
     flags = [f'--manual_dir={DUMMY}', '--config=log_mel', f'--beam_pipeline_options={PROCESSES}']
-    command = [tfds_command, 'build', 'datasets/ravdess', f'--data_dir={tmp_path / "stock"}', *flags]
+    command = [
+        tfds_command,
+        'build',
+        'datasets/ravdess',
+        f'--data_dir={tmp_path / "stock"}',
+        *flags,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     stock, plain = next((tmp_path / 'stock').glob('ravdess/*/*')), ravdess(tmp_path / 'plain')

@@ -56,11 +56,17 @@ def stored(folder: pathlib.Path) -> dict:
 
 
 def skipped(folder: pathlib.Path) -> dict[str, str]:
-    return {s['source']: s['kind'] for s in json.loads((folder / builder.INSPECTION).read_text())['skipped']}
+    return {
+        s['source']: s['kind']
+        for s in json.loads((folder / builder.INSPECTION).read_text())['skipped']
+    }
 
 
 def several(count: int = 7) -> list[Recording]:
-    return [recording(f'u{i}', sound(i, 0.3 + 0.2 * (i % 7)), sex='female', text=f'word {i}') for i in range(count)]
+    return [
+        recording(f'u{i}', sound(i, 0.3 + 0.2 * (i % 7)), sex='female', text=f'word {i}')
+        for i in range(count)
+    ]
 
 
 def test_examples_are_the_recordings_in_the_order_of_ids(tmp_path):
@@ -68,13 +74,24 @@ def test_examples_are_the_recordings_in_the_order_of_ids(tmp_path):
     examples, folder = build(tmp_path, [recordings[i] for i in (3, 0, 6, 1, 5, 2, 4)])
     assert [e['id'].decode() for e in examples] == [r.id for r in recordings]
     for example, r in zip(examples, recordings, strict=True):
-        for name in ('speaker', 'sex', 'emotion', 'label', 'text', 'language', 'intensity', 'channel'):
+        for name in (
+            'speaker',
+            'sex',
+            'emotion',
+            'label',
+            'text',
+            'language',
+            'intensity',
+            'channel',
+        ):
             assert example[name].decode() == getattr(r, name)
         samples, rate = r.read()
         assert example['seconds'] == pytest.approx(len(samples) / rate)
         alone = features.extract([samples])[0]
         assert example['log_mel'].dtype == np.float16
-        np.testing.assert_allclose(example['log_mel'], alone.astype(np.float16), atol=0.07)  # one step of float16
+        np.testing.assert_allclose(
+            example['log_mel'], alone.astype(np.float16), atol=0.07
+        )  # one step of float16
     assert list(folder.glob('*.array_record*'))  # without any flag
 
 
@@ -91,7 +108,10 @@ def test_building_twice_gives_the_same_fingerprint_and_readers_find_it(tmp_path)
 @pytest.mark.parametrize('change', ['value', 'order', 'name', 'missing', 'type', 'text'])
 def test_any_change_of_content_changes_the_fingerprint(change):
     def examples():
-        return [{'id': f'{i}', 'x': np.arange(6, dtype=np.int16) + i, 'seconds': 1.0 + i} for i in range(3)]
+        return [
+            {'id': f'{i}', 'x': np.arange(6, dtype=np.int16) + i, 'seconds': 1.0 + i}
+            for i in range(3)
+        ]
 
     before, changed = builder.fingerprint(examples()), examples()
     if change == 'value':
@@ -108,7 +128,9 @@ def test_any_change_of_content_changes_the_fingerprint(change):
         changed[2]['id'] = 'two'
     assert builder.fingerprint(changed) != before
     assert (
-        builder.fingerprint({**e, 'id': e['id'].encode(), 'seconds': np.float32(e['seconds'])} for e in examples())
+        builder.fingerprint(
+            {**e, 'id': e['id'].encode(), 'seconds': np.float32(e['seconds'])} for e in examples()
+        )
         == before
     )
 
@@ -125,7 +147,9 @@ def test_waveform_and_native_hold_the_samples(tmp_path):
         samples, rate = r.read()
         assert native['rate_hz'] == rate
         np.testing.assert_array_equal(native['native'], (samples * 32768).reshape(len(samples), -1))
-        np.testing.assert_array_equal(wave['waveform'], wav.int16(wav.prepare(samples, rate, 16000)))
+        np.testing.assert_array_equal(
+            wave['waveform'], wav.int16(wav.prepare(samples, rate, 16000))
+        )
         assert wave['source_sha256'] == native['source_sha256']
     np.testing.assert_array_equal(waves[0]['waveform'], sound(0) * 32768)
 
@@ -190,7 +214,14 @@ def bad_recordings() -> list[Recording]:
     def undecodable():
         raise wav.SoundError('broken.wav', 'truncated', 'truncated, 7 bytes of sound are missing')
 
-    broken = Recording(id='broken', speaker='given_1', emotion='sad', label='S', read=undecodable, source='broken.wav')
+    broken = Recording(
+        id='broken',
+        speaker='given_1',
+        emotion='sad',
+        label='S',
+        read=undecodable,
+        source='broken.wav',
+    )
     return [
         broken,
         recording('empty', np.zeros(0, np.float32)),
@@ -201,7 +232,9 @@ def bad_recordings() -> list[Recording]:
 
 def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_path):
     examples, folder = build(
-        tmp_path, [*several(), *bad_recordings(), builder.Skipped('x.wav', 'unknown name')], TOLERANCE=0.5
+        tmp_path,
+        [*several(), *bad_recordings(), builder.Skipped('x.wav', 'unknown name')],
+        TOLERANCE=0.5,
     )
     assert len(examples) == 7
     assert skipped(folder) == {
@@ -212,7 +245,8 @@ def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_p
 
 def test_too_many_bad_recordings_are_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(
-        InputError, match=r'4 of 11 files are bad, 36\.4% where 2\.0% .*broken\.wav: truncated.*1 silent'
+        InputError,
+        match=r'4 of 11 files are bad, 36\.4% where 2\.0% .*broken\.wav: truncated.*1 silent',
     ) as e:
         build(tmp_path, [*several(), *bad_recordings()])
     assert '\n' not in str(e.value)
@@ -245,7 +279,9 @@ def test_only_one_read_at_a_time_where_a_corpus_asks_for_it(tmp_path):
         finally:
             inside.pop()
 
-    recordings = [dataclasses.replace(r, read=functools.partial(read, r.read()[0])) for r in several(40)]
+    recordings = [
+        dataclasses.replace(r, read=functools.partial(read, r.read()[0])) for r in several(40)
+    ]
     assert len(build(tmp_path, recordings, THREADS=1)[0]) == 40
 
 
@@ -262,7 +298,9 @@ assert not {{'tensorflow', 'torch'}} & set(sys.modules)
 
 
 def test_past_tfds_own_buffer_examples_come_out_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 20_000)  # less than two examples; TFDS would ask for TensorFlow
+    monkeypatch.setattr(
+        shuffle, 'MAX_MEM_BUFFER_SIZE', 20_000
+    )  # less than two examples; TFDS would ask for TensorFlow
     examples, folder = build(tmp_path, several(9), 'waveform')
     assert [e['id'].decode() for e in examples] == [f'u{i}' for i in range(9)]
     assert not list(folder.rglob('*.tmp')) and 'tensorflow' not in sys.modules
@@ -283,11 +321,17 @@ def test_more_recordings_need_no_more_memory(tmp_path, monkeypatch):
 
     few, many = ([recording(f'u{i:02}', sound(i, 5.0)) for i in range(n)] for n in (4, 44))
     peak('first', few)  # imports and caches
-    assert peak('many', many) - peak('few', few) < 10 * 5 * 16_000 * 2  # a quarter of what 40 more take as int16
+    assert (
+        peak('many', many) - peak('few', few) < 10 * 5 * 16_000 * 2
+    )  # a quarter of what 40 more take as int16
 
 
 def test_arrays_are_packed_as_they_are():
-    arrays = {'log_mel': sound(0).reshape(-1, 4).astype(np.float16), 'places': np.arange(3), 'seconds': np.float32(1.5)}
+    arrays = {
+        'log_mel': sound(0).reshape(-1, 4).astype(np.float16),
+        'places': np.arange(3),
+        'seconds': np.float32(1.5),
+    }
     back = spool.unpacked(spool.packed(arrays))
     assert list(back) == list(arrays)
     for name, array in arrays.items():
@@ -301,4 +345,8 @@ def test_what_waits_on_disk_comes_back_in_any_order(tmp_path_factory, values):
     for i, data in enumerate(values):
         kept[i] = data
         assert kept[i // 2] == values[i // 2]  # read between writes
-    assert [kept[i] for i in kept] == values and len(kept) == len(values) and kept.size == sum(map(len, values))
+    assert (
+        [kept[i] for i in kept] == values
+        and len(kept) == len(values)
+        and kept.size == sum(map(len, values))
+    )

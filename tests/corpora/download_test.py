@@ -85,7 +85,12 @@ def server(monkeypatch):
 
 
 def archive(server, name='file.bin', content=CONTENT, **changed) -> download.Archive:
-    fields = {'url': server.url(name), 'size': len(content), 'md5': hashlib.md5(content).hexdigest(), **changed}
+    fields = {
+        'url': server.url(name),
+        'size': len(content),
+        'md5': hashlib.md5(content).hexdigest(),
+        **changed,
+    }
     return download.Archive(**fields)
 
 
@@ -101,7 +106,12 @@ def test_a_file_arrives_whole_and_is_not_asked_for_again(server, tmp_path):
 def test_a_broken_connection_is_resumed_where_it_broke(server, tmp_path):
     server.cuts = [400_000, 100_000, 1]
     assert download.fetch(archive(server), tmp_path).read_bytes() == CONTENT
-    assert [r for _, r in server.requests] == [None, 'bytes=400000-', 'bytes=500000-', 'bytes=500001-']
+    assert [r for _, r in server.requests] == [
+        None,
+        'bytes=400000-',
+        'bytes=500000-',
+        'bytes=500001-',
+    ]
 
 
 def test_an_interrupted_run_is_resumed_by_the_next(server, tmp_path, monkeypatch):
@@ -140,13 +150,17 @@ def test_passing_trouble_is_waited_out(server, tmp_path):
 
 
 def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, tmp_path):
-    with pytest.raises(InputError, match=r'md5 \w+, expected 00000; try again, it was deleted; do it by hand$'):
+    with pytest.raises(
+        InputError, match=r'md5 \w+, expected 00000; try again, it was deleted; do it by hand$'
+    ):
         download.fetch(archive(server, md5='00000'), tmp_path, 'do it by hand')
     assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_file_is_replaced(server, tmp_path):
-    (tmp_path / 'file.bin').write_bytes(CONTENT[:-1] + b'!' if CONTENT[-1:] != b'!' else CONTENT[:-1] + b'?')
+    (tmp_path / 'file.bin').write_bytes(
+        CONTENT[:-1] + b'!' if CONTENT[-1:] != b'!' else CONTENT[:-1] + b'?'
+    )
     assert download.fetch(archive(server), tmp_path).read_bytes() == CONTENT
 
 
@@ -169,7 +183,9 @@ def test_another_file_on_the_server_is_refused_before_it_is_downloaded(server, t
 @pytest.mark.parametrize('status, tries', [(404, 1), (403, 1), (500, download.ATTEMPTS)])
 def test_what_the_server_refuses_is_said_with_the_way_around(server, tmp_path, status, tries):
     server.statuses = [status] * tries
-    with pytest.raises(InputError, match=f'file.bin: download failed \\(HTTP {status} .*\\); do it by hand$'):
+    with pytest.raises(
+        InputError, match=f'file.bin: download failed \\(HTTP {status} .*\\); do it by hand$'
+    ):
         download.fetch(archive(server), tmp_path, 'do it by hand')
     assert len(server.requests) == tries
 
@@ -196,9 +212,13 @@ def test_ravdess_is_built_from_downloaded_zips(server, tmp_path, monkeypatch):
         with zipfile.ZipFile(packed, 'w') as z:
             for actor in (1, 2):
                 sound = io.BytesIO()
-                noise = np.random.default_rng(actor + 7 * len(channel + name)).uniform(-0.5, 0.5, 4800)
+                noise = np.random.default_rng(actor + 7 * len(channel + name)).uniform(
+                    -0.5, 0.5, 4800
+                )
                 soundfile.write(sound, noise, 48000, format='WAV')
-                z.writestr(f'Actor_{actor:02d}/03-{channel}-04-02-01-01-{actor:02d}.wav', sound.getvalue())
+                z.writestr(
+                    f'Actor_{actor:02d}/03-{channel}-04-02-01-01-{actor:02d}.wav', sound.getvalue()
+                )
         server.files[name] = packed.getvalue()
         archives.append(archive(server, name, packed.getvalue()))
     monkeypatch.setattr(cls, 'ARCHIVES', tuple(archives))
@@ -209,9 +229,14 @@ def test_ravdess_is_built_from_downloaded_zips(server, tmp_path, monkeypatch):
     assert names == [f'03-{c}-04-02-01-01-{a}' for c in ('01', '02') for a in ('01', '02')]
     report = json.loads((pathlib.Path(builder.data_dir) / 'inspection.json').read_text())
     assert report['published']['song']['here'] == 2
-    assert sorted(p.name for p in (tmp_path / 'downloads' / 'ravdess').iterdir()) == ['song.zip', 'speech.zip']
+    assert sorted(p.name for p in (tmp_path / 'downloads' / 'ravdess').iterdir()) == [
+        'song.zip',
+        'speech.zip',
+    ]
 
     del server.files['song.zip']
     (tmp_path / 'downloads' / 'ravdess' / 'song.zip').unlink()
-    with pytest.raises(InputError, match=r'song\.zip: download failed \(HTTP 404 .*--manual_dir=FOLDER'):
+    with pytest.raises(
+        InputError, match=r'song\.zip: download failed \(HTTP 404 .*--manual_dir=FOLDER'
+    ):
         cls(data_dir=tmp_path, config='waveform').download_and_prepare()

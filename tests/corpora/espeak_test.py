@@ -55,7 +55,9 @@ def test_another_process_and_its_forked_copies_say_the_same():
         'os._exit(0) if child == 0 else os.waitpid(child, 0)\n'
         'say()\n'
     )
-    out = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=60, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
     here = hashlib.sha256(espeak.speak('Who moved the blue box?', 'en+f2')[0]).hexdigest()
     assert out.split() == [here] * 4
 
@@ -72,7 +74,9 @@ def test_samples_are_speech_at_the_stated_rate():
 def test_settings_move_what_they_name(voice):
     def pitch_hz(**settings):
         samples, rate_hz = espeak.speak('Anna moved away in May.', voice, **settings)
-        f0 = librosa.yin(samples / 32768, fmin=50, fmax=500, sr=rate_hz, frame_length=2048, hop_length=256)
+        f0 = librosa.yin(
+            samples / 32768, fmin=50, fmax=500, sr=rate_hz, frame_length=2048, hop_length=256
+        )
         loud = librosa.feature.rms(y=samples / 32768, frame_length=2048, hop_length=256)[0]
         return f0[loud > 0.3 * loud.max()]
 
@@ -81,11 +85,17 @@ def test_settings_move_what_they_name(voice):
         return samples.size / rate_hz
 
     def power(**settings):
-        return np.mean(espeak.speak('Anna moved away in May.', voice, **settings)[0].astype(float) ** 2)
+        return np.mean(
+            espeak.speak('Anna moved away in May.', voice, **settings)[0].astype(float) ** 2
+        )
 
     assert seconds(rate=120) > 1.2 * seconds(rate=175) > 1.2 * seconds(rate=250)
     assert seconds(word_gap=20) > 1.2 * seconds()
-    assert np.median(pitch_hz(pitch=80)) > 1.2 * np.median(pitch_hz()) > 1.2 * np.median(pitch_hz(pitch=20))
+    assert (
+        np.median(pitch_hz(pitch=80))
+        > 1.2 * np.median(pitch_hz())
+        > 1.2 * np.median(pitch_hz(pitch=20))
+    )
     assert np.std(np.log(pitch_hz(range=90))) > 2 * np.std(np.log(pitch_hz(range=5)))
     assert power(volume=100) > 2 * power(volume=50)
 
@@ -150,7 +160,9 @@ def test_an_interrupted_call_leaves_no_samples_for_the_next(monkeypatch):
 
 @pytest.mark.parametrize('end', ['', 'os._exit(0)', 'os.kill(os.getpid(), signal.SIGKILL)'])
 def test_the_worker_ends_with_its_caller(end):
-    script = f'import os, signal\nfrom ser_jax.corpora import espeak\nespeak.speak("Hello.")\n{end}\n'
+    script = (
+        f'import os, signal\nfrom ser_jax.corpora import espeak\nespeak.speak("Hello.")\n{end}\n'
+    )
     # The worker holds our end of stderr open as long as it lives, so `run` returns only after both have ended.
     out = subprocess.run([sys.executable, '-c', script], stderr=subprocess.PIPE, timeout=60)
     assert out.returncode == (-signal.SIGKILL if 'SIGKILL' in end else 0)

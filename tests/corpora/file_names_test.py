@@ -17,7 +17,13 @@ SAID = {
     '1040_ITH_SAD_X': ('cremad', 'cremad_1040', 'male', 'sad', 'SAD'),
     'OAF_back_angry': ('tess', 'tess_oaf', 'female', 'angry', 'angry'),
     'YAF_youth_ps': ('tess', 'tess_yaf', 'female', 'surprised', 'ps'),
-    'OA_bite_neutral': ('tess', 'tess_oaf', 'female', 'neutral', 'neutral'),  # as published, its F is missing
+    'OA_bite_neutral': (
+        'tess',
+        'tess_oaf',
+        'female',
+        'neutral',
+        'neutral',
+    ),  # as published, its F is missing
     'DC_a01': ('savee', 'savee_dc', 'male', 'angry', 'a'),
     'JK/sa15': ('savee', 'savee_jk', 'male', 'sad', 'sa'),
     'DC_a01 - Copy': ('savee', 'savee_dc', 'male', 'angry', 'a'),
@@ -59,5 +65,12 @@ def test_whatever_fits_a_pattern_is_read_in_our_words(corpus, data):
 
 def test_the_facts_are_as_many_as_published():
     assert len(file_names.CREMAD_WOMEN) == 43 and len(file_names.CREMAD_SENTENCES) == 12
-    assert len(file_names.EMODB_SPEAKERS) == 10 and len(file_names.EMODB_TEXTS) == 10 and len(file_names.EMODB_MEN) == 5
-    assert [len(x) for x in (file_names.RAVDESS_EMOTIONS, file_names.CREMAD_EMOTIONS, file_names.TESS_EMOTIONS)] == [8, 6, 7]
+    assert (
+        len(file_names.EMODB_SPEAKERS) == 10
+        and len(file_names.EMODB_TEXTS) == 10
+        and len(file_names.EMODB_MEN) == 5
+    )
+    assert [
+        len(x)
+        for x in (file_names.RAVDESS_EMOTIONS, file_names.CREMAD_EMOTIONS, file_names.TESS_EMOTIONS)
+    ] == [8, 6, 7]

@@ -18,7 +18,10 @@ def test_the_hash_of_16_bit_samples_is_that_of_their_bytes(values):
     import hashlib
 
     samples = np.array(values, np.int16)
-    assert inspection.sha256(samples.astype(np.float32) / 32768) == hashlib.sha256(samples.tobytes()).hexdigest()
+    assert (
+        inspection.sha256(samples.astype(np.float32) / 32768)
+        == hashlib.sha256(samples.tobytes()).hexdigest()
+    )
 
 
 def test_the_hash_does_not_depend_on_the_container_and_tells_sounds_apart(tmp_path):
@@ -47,7 +50,9 @@ def test_a_plateau_is_clipping_a_peak_is_not():
 def heard(
     name: str, emotion='happy', speaker='s1', sex='male', channel='speech', sha256='', **fields
 ) -> inspection.Inspected:
-    recording = Recording(name, speaker, emotion, emotion, lambda: None, f'{name}.wav', sex=sex, channel=channel)
+    recording = Recording(
+        name, speaker, emotion, emotion, lambda: None, f'{name}.wav', sex=sex, channel=channel
+    )
     measures = {**inspection.measures(None, 0), 'seconds': 2.0, **fields}
     return inspection.Inspected(recording, sha256 or name, measures)
 
@@ -79,14 +84,26 @@ def test_a_partial_corpus_is_compared_with_the_published_one():
 
 
 def test_a_complete_corpus_is_called_so_with_its_duplicates():
-    audible = [heard('a'), heard('b', sha256='a'), heard('c', 'sad', 's2', 'female'), heard('d', 'sad')]
+    audible = [
+        heard('a'),
+        heard('b', sha256='a'),
+        heard('c', 'sad', 's2', 'female'),
+        heard('d', 'sad'),
+    ]
     audible.append(heard('e', 'sad', channel='song'))
     kept, duplicates = inspection.without_duplicates(audible)
     assert [s.source for s in duplicates] == ['b.wav']
     report = inspection.summary(kept, duplicates, audible, PUBLISHED)
-    assert (report['utterances'], report['sexes'], report['hours']) == (4, {'female': 1, 'male': 3}, round(8 / 3600, 4))
+    assert (report['utterances'], report['sexes'], report['hours']) == (
+        4,
+        {'female': 1, 'male': 3},
+        round(8 / 3600, 4),
+    )
     text = '\n'.join(inspection.lines(report))
-    assert 'speech: complete, 4 files as published' in text and 'song: complete, 1 files as published' in text
+    assert (
+        'speech: complete, 4 files as published' in text
+        and 'song: complete, 1 files as published' in text
+    )
     assert 'partial' not in text
     assert 'skipped, duplicate: 1\n    b.wav (the same content as a.wav)' in text
 
@@ -122,7 +139,9 @@ def test_different_contents_of_one_name_are_a_conflict_that_counts():
     kept, skipped = inspection.without_duplicates(copies)
     assert [h.recording.id for h in kept] == ['y']
     assert {s.kind for s in skipped} == {'name conflict'}
-    with pytest.raises(InputError, match=r'2 of 3 .*2 name conflict, .*; where .*take wav/; repair'):
+    with pytest.raises(
+        InputError, match=r'2 of 3 .*2 name conflict, .*; where .*take wav/; repair'
+    ):
         inspection.check_tolerance(skipped, 3, 0.5, 'take wav/')
     inspection.check_tolerance(skipped, 3, 0.7)
 
@@ -132,7 +151,9 @@ def bad(count: int, kind: str = 'silent', detail: str = '') -> list[inspection.S
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.floats(0, 1))
-def test_the_tolerance_is_a_share_of_all_files_and_duplicates_are_free(good, silent, missing, share):
+def test_the_tolerance_is_a_share_of_all_files_and_duplicates_are_free(
+    good, silent, missing, share
+):
     files, skipped = good + silent + missing, bad(silent) + bad(missing, 'missing')
     skipped += [s for kind in inspection.HARMLESS for s in bad(9, kind)]
     wrong = silent + missing

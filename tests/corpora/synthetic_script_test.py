@@ -23,7 +23,12 @@ from ser_jax.contract import InputError
 from ser_jax.corpora import espeak, synthetic_script
 
 SCRIPT = synthetic_script.script()
-OWNERS = {word: e for e, slots in synthetic_script.LEXICON.items() for words in slots.values() for word in words}
+OWNERS = {
+    word: e
+    for e, slots in synthetic_script.LEXICON.items()
+    for words in slots.values()
+    for word in words
+}
 
 
 def words(text: str) -> list[str]:
@@ -36,7 +41,9 @@ def emotions_of(text: str) -> set[str]:
 
 def test_counts_are_balanced():
     assert len(SCRIPT) == len({line.id for line in SCRIPT}) == 12 * 8 * 12
-    assert set(collections.Counter((line.speaker.id, line.emotion) for line in SCRIPT).values()) == {12}
+    assert set(
+        collections.Counter((line.speaker.id, line.emotion) for line in SCRIPT).values()
+    ) == {12}
     assert collections.Counter(s.sex for s in synthetic_script.SPEAKERS) == {'female': 6, 'male': 6}
     assert all(s.id[0] == s.sex[0] for s in synthetic_script.SPEAKERS)
     assert len({s.voice for s in synthetic_script.SPEAKERS}) == len(synthetic_script.SPEAKERS)
@@ -47,7 +54,9 @@ def test_a_seed_names_one_script_and_part_of_it_is_the_same():
     few = {line.id for line in synthetic_script.script(sentences=3)}
     assert synthetic_script.script(sentences=3) == [line for line in SCRIPT if line.id in few]
     one = synthetic_script.SPEAKERS[7]
-    assert synthetic_script.script(speakers=[one]) == [line for line in SCRIPT if line.speaker == one]
+    assert synthetic_script.script(speakers=[one]) == [
+        line for line in SCRIPT if line.speaker == one
+    ]
     other = synthetic_script.script(seed=1)
     assert {line.text for line in other} != {line.text for line in SCRIPT}
     assert all(a.prosody != b.prosody for a, b in zip(SCRIPT, other, strict=True))
@@ -85,11 +94,19 @@ def test_words_match_are_neutral_or_contradict():
 
 
 def test_lexicons_are_complete_and_disjoint():
-    assert set(synthetic_script.LEXICON) == set(synthetic_script.EMOTIONS) == set(synthetic_script.MEANS)
+    assert (
+        set(synthetic_script.LEXICON)
+        == set(synthetic_script.EMOTIONS)
+        == set(synthetic_script.MEANS)
+    )
     listed = [w for slots in synthetic_script.LEXICON.values() for ws in slots.values() for w in ws]
     assert len(listed) == len(set(listed))
     for slots in synthetic_script.LEXICON.values():
-        assert {slot: len(ws) for slot, ws in slots.items()} == {'adjective': 6, 'verb': 3, 'noun': 3}
+        assert {slot: len(ws) for slot, ws in slots.items()} == {
+            'adjective': 6,
+            'verb': 3,
+            'noun': 3,
+        }
     of_all = (c for cs in synthetic_script.CARRIERS.values() for c in cs)
     carriers = [*synthetic_script.FRAMES, *synthetic_script.PLAIN_FRAMES, *of_all]
     spoken = {w for c in carriers for w in words(re.sub(r'\{\w+\}', '', c))}
@@ -115,7 +132,9 @@ def _measure(line):
     power = np.abs(librosa.stft(samples, n_fft=1024, hop_length=256)) ** 2
     level = 10 * np.log10(power.sum(0) + 1e-12)
     voiced = level > level.max() - 15
-    f0 = librosa.yin(samples, fmin=60, fmax=500, sr=rate_hz, frame_length=1024, hop_length=256)[voiced]
+    f0 = librosa.yin(samples, fmin=60, fmax=500, sr=rate_hz, frame_length=1024, hop_length=256)[
+        voiced
+    ]
     hz = np.fft.rfftfreq(1024, 1 / rate_hz)
     high, low = power[hz > 1500].sum(), power[hz < 800].sum()
     return {
@@ -155,9 +174,14 @@ def test_prosody_has_the_published_direction(heard, measure, more, less, differe
 @pytest.mark.parametrize('measure', ['seconds a letter', 'level dB', 'semitones', 'brightness dB'])
 def test_no_measure_sets_an_emotion_apart(heard, measure):
     """Emotions that are neighbors on a measure overlap there."""
-    of = [np.array([m[measure] for line, m in heard if line.emotion == e]) for e in synthetic_script.EMOTIONS]
+    of = [
+        np.array([m[measure] for line, m in heard if line.emotion == e])
+        for e in synthetic_script.EMOTIONS
+    ]
     of.sort(key=np.mean)
-    assert all(np.percentile(low, 90) > np.percentile(high, 10) for low, high in itertools.pairwise(of))
+    assert all(
+        np.percentile(low, 90) > np.percentile(high, 10) for low, high in itertools.pairwise(of)
+    )
 
 
 def test_recordings_are_short_16_bit_speech(heard):
@@ -167,13 +191,18 @@ def test_recordings_are_short_16_bit_speech(heard):
         assert np.abs(samples).max() < 1
         assert np.array_equal(np.rint(samples * 32768) / 32768, samples)
         assert 0.8 < samples.size / m['rate_hz'] < 6
-        assert np.count_nonzero(samples) > 0.5 * samples.size  # a microphone's noise fills the pauses
+        assert (
+            np.count_nonzero(samples) > 0.5 * samples.size
+        )  # a microphone's noise fills the pauses
 
 
 def test_a_performance_is_the_same_in_any_order_and_process(heard):
     lines = [line for line, _ in heard[::37]]
     expected = {line.id: hashlib.sha256(m['samples']).hexdigest() for line, m in heard[::37]}
-    assert {line.id: hashlib.sha256(synthetic_script.perform(line)[0]).hexdigest() for line in reversed(lines)} == expected
+    assert {
+        line.id: hashlib.sha256(synthetic_script.perform(line)[0]).hexdigest()
+        for line in reversed(lines)
+    } == expected
     script = (
         'import hashlib, sys\n'
         'from ser_jax.corpora import synthetic_script\n'
@@ -211,7 +240,8 @@ def _uar(probability: np.ndarray) -> float:
 
 def _bag_of_words():
     return _unseen_speakers(
-        np.array([line.text for line in SCRIPT]), make_pipeline(CountVectorizer(), LogisticRegression(max_iter=500))
+        np.array([line.text for line in SCRIPT]),
+        make_pipeline(CountVectorizer(), LogisticRegression(max_iter=500)),
     )
 
 
@@ -224,18 +254,32 @@ def test_voice_alone_tells_some_emotions_and_both_tell_more():
     samples = [wav.prepare(*synthetic_script.perform(line)) for line in SCRIPT]
     rows = []
     for y, bands in zip(samples, features.extract(samples), strict=True):
-        f0 = librosa.yin(y, fmin=60, fmax=500, sr=features.RATE_HZ, frame_length=1024, hop_length=features.LOG_MEL.hop)
+        f0 = librosa.yin(
+            y,
+            fmin=60,
+            fmax=500,
+            sr=features.RATE_HZ,
+            frame_length=1024,
+            hop_length=features.LOG_MEL.hop,
+        )
         loud = bands.max(1) > bands.max() - 30
         pitch = 12 * np.log2(f0[loud[: len(f0)].nonzero()] / 100)
         level = bands.mean(1)[loud]
         rows.append(
             [
                 *(*bands[loud].mean(0), *bands[loud].std(0), len(bands), loud.sum()),
-                *(level.std(), np.abs(np.diff(level)).mean(), pitch.std(), np.abs(np.diff(pitch)).mean()),
+                *(
+                    level.std(),
+                    np.abs(np.diff(level)).mean(),
+                    pitch.std(),
+                    np.abs(np.diff(pitch)).mean(),
+                ),
                 *np.percentile(pitch, [10, 25, 50, 75, 90]),
             ]
         )
-    voice = _unseen_speakers(np.array(rows), make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=500)))
+    voice = _unseen_speakers(
+        np.array(rows), make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=500))
+    )
     text = _bag_of_words()
     assert 0.4 < _uar(voice) < 0.75
     assert _uar(voice * text) > max(_uar(voice), _uar(text)) + 0.05

@@ -26,7 +26,16 @@ class NotesBuilder(builder.CorpusBuilder, skip_registration=True):
             if self.builder_config.name == 'coarse':
                 emotion = {'happy': 'positive', 'sad': 'negative'}[emotion]
             where = f'note{at:02d}'
-            yield Recording(where, f'notes_{where}', emotion, emotion, None, f'{where}.txt', text=text, channel='text')
+            yield Recording(
+                where,
+                f'notes_{where}',
+                emotion,
+                emotion,
+                None,
+                f'{where}.txt',
+                text=text,
+                channel='text',
+            )
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +50,9 @@ def built(tmp_path_factory):
 @pytest.mark.parametrize('trim_db', [0.0, 30.0])
 def test_texts_open_with_nothing_to_hear(built, resident_gb, trim_db):
     opened = utterances.open_corpora(('notes',), built, 'text', resident_gb, trim_db)
-    assert list(opened.id) == [f'note{i:02d}' for i in range(12)]  # neither the empty nor the second of two
+    assert list(opened.id) == [
+        f'note{i:02d}' for i in range(12)
+    ]  # neither the empty nor the second of two
     assert opened.text[1] == 'the kite is gone 0' and set(opened.channel) == {'text'}
     assert not opened.length.any() and not opened.seconds.any() and not opened.rate_hz.any()
     assert opened.flat.shape == (0, 64) and opened.read(3).shape == (0, 64)
@@ -75,8 +86,13 @@ def test_words_of_a_spoken_corpus_can_be_opened_alone(data_dir):
 def test_what_is_not_there_is_one_line(built, data_dir):
     with pytest.raises(InputError, match='holds no log_mel'):
         utterances.open_corpora(('notes/text',), built)
-    with pytest.raises(InputError, match=r"'synthetic' \(text\) is not built in .*; there is synthetic/log_mel, synth"):
+    with pytest.raises(
+        InputError,
+        match=r"'synthetic' \(text\) is not built in .*; there is synthetic/log_mel, synth",
+    ):
         utterances.open_corpora(('synthetic',), str(data_dir), 'text')
-    with pytest.raises(InputError, match=r'build WHERE_ITS_BUILDER_IS --manual_dir=\S+ --config=fine --data_dir') as e:
+    with pytest.raises(
+        InputError, match=r'build WHERE_ITS_BUILDER_IS --manual_dir=\S+ --config=fine --data_dir'
+    ) as e:
         utterances.open_corpora(('notes/fine',), built, 'text')
     assert '\n' not in str(e.value)

@@ -29,7 +29,9 @@ def test_an_epoch_hears_every_utterance_once(n, batch, extra, span, seed):
     assert plan.utterance.shape == (steps, batch)
     real = plan.weight.sum(1)
     assert real.max() - real.min() <= 1  # short folds lack about equally much in every step
-    assert (plan.start >= 0).all() and (plan.start <= np.maximum(length[plan.utterance] - span, 0)).all()
+    assert (plan.start >= 0).all() and (
+        plan.start <= np.maximum(length[plan.utterance] - span, 0)
+    ).all()
 
 
 def test_order_depends_on_seed_fold_and_epoch_alone():

@@ -24,7 +24,9 @@ def opened(data_dir):
     one = utterances.open_corpora(('synthetic',), str(data_dir), 'vsr_spectrogram')
     length = one.length.copy()
     length[2] += STEPS  # it and the fourth, as if one recording
-    return dataclasses.replace(one.select(np.arange(len(one)) != 3), length=np.delete(length, 3), read=None)
+    return dataclasses.replace(
+        one.select(np.arange(len(one)) != 3), length=np.delete(length, 3), read=None
+    )
 
 
 @pytest.fixture
@@ -61,13 +63,18 @@ def test_they_are_computed_once_for_all_that_decides_them(windows):
         derived.frozen_activations(windows, STEPS, name, edges(calls), 4.0)
     assert len(calls) == 2
     some = windows.select(np.arange(len(windows)) < 20)
-    assert len(derived.frozen_activations(some, STEPS, 'a', edges(calls), 4.0).flat) == int(some.length.sum()) // STEPS
+    assert (
+        len(derived.frozen_activations(some, STEPS, 'a', edges(calls), 4.0).flat)
+        == int(some.length.sum()) // STEPS
+    )
     assert len(calls) == 3
 
 
 def test_numbers_that_float16_cannot_hold_are_refused_and_nothing_is_kept(windows, tmp_path):
     with pytest.raises(InputError, match='no finite float16 numbers at s0_angry_0'):
-        derived.frozen_activations(windows, STEPS, 'large', lambda: lambda x: x[:, 0, :3] * 1e6, 4.0)
+        derived.frozen_activations(
+            windows, STEPS, 'large', lambda: lambda x: x[:, 0, :3] * 1e6, 4.0
+        )
     assert not list(tmp_path.glob('*.npy'))
 
 
@@ -88,10 +95,20 @@ def test_damaged_activations_are_computed_again(windows, tmp_path, spoil):
 def test_windows_side_by_side_are_heard_where_they_stand(windows):
     assert windows.aligned
     cut = batches.windows(np.array([1, 2]), windows.length, STEPS, aligned=True)
-    assert sorted(zip(cut.utterance, cut.start, cut.length, strict=True)) == [(1, 0, 173), (2, 0, 173), (2, 173, 173)]
+    assert sorted(zip(cut.utterance, cut.start, cut.length, strict=True)) == [
+        (1, 0, 173),
+        (2, 0, 173),
+        (2, 173, 173),
+    ]
     member = batches.Member('m', 0, 0, np.array([1, 2]), np.array([], int), np.array([], int))
-    plans = [batches.epoch_plan(member, e, 2, 1, windows.length, STEPS, aligned=True) for e in range(40)]
-    heard = {(int(i), int(s)) for p in plans for i, s in zip(p.utterance.ravel(), p.start.ravel(), strict=True)}
+    plans = [
+        batches.epoch_plan(member, e, 2, 1, windows.length, STEPS, aligned=True) for e in range(40)
+    ]
+    heard = {
+        (int(i), int(s))
+        for p in plans
+        for i, s in zip(p.utterance.ravel(), p.start.ravel(), strict=True)
+    }
     assert heard == {(1, 0), (2, 0), (2, 173)}
 
 
@@ -104,7 +121,9 @@ def test_two_processes_that_compute_the_same_do_not_write_into_each_other(window
             derived.frozen_activations(windows, STEPS, 'edges', edges(calls), 4.0)
         return windows.read(i)
 
-    given = derived.frozen_activations(dataclasses.replace(windows, read=read), STEPS, 'edges', edges(calls), 4.0)
+    given = derived.frozen_activations(
+        dataclasses.replace(windows, read=read), STEPS, 'edges', edges(calls), 4.0
+    )
     assert len(calls) == 2 and (np.abs(given.flat).max(1) > 0).all()
     assert sorted(p.suffix for p in tmp_path.iterdir()) == ['.npy', '.sha256']
 
@@ -117,7 +136,9 @@ def test_more_than_shall_be_in_memory_stays_on_disk(windows):
     )
 
 
-def test_what_a_killed_process_was_writing_goes_and_what_a_living_one_writes_stays(windows, tmp_path):
+def test_what_a_killed_process_was_writing_goes_and_what_a_living_one_writes_stays(
+    windows, tmp_path
+):
     (gone := subprocess.Popen(['true'])).wait()
     name = lambda process: f'abc.{socket.gethostname()}.{process}.x1_y.writing'
     for left in (name(gone.pid), name(os.getpid()), f'abc.elsewhere.{gone.pid}.x.writing'):

@@ -39,7 +39,11 @@ def test_texts_open_without_sound(reviews):
 
 def test_every_text_tells_the_label_of_its_utterance(config, reviews):
     config.data.emotions, config.data.channels = ('happy', 'sad'), ('speech', 'song')
-    config.members.protocol, config.data.texts, config.train.select = label_pairing.PROTOCOL, 'reviews', 'last'
+    config.members.protocol, config.data.texts, config.train.select = (
+        label_pairing.PROTOCOL,
+        'reviews',
+        'last',
+    )
     run = assemble.open_run(config)
     u = run.utterances
     assert len(u) == 48 and len(set(u.text)) == 48 and all('train side' in t for t in u.text)
@@ -54,7 +58,9 @@ def test_it_can_be_had_by_its_name_alone(config, reviews):
     with pytest.raises(InputError, match='carry the answer; ask for both'):
         assemble.open_run(config)
     config.members.protocol = label_pairing.PROTOCOL
-    with pytest.raises(InputError, match='96 utterances need as many training texts, reviews has 80'):
+    with pytest.raises(
+        InputError, match='96 utterances need as many training texts, reviews has 80'
+    ):
         assemble.open_run(config)
     config.data.merge = ('angry:fury',)
     config.data.emotions = ('happy', 'fury')

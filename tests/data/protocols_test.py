@@ -44,12 +44,19 @@ def test_a_recording_named_like_a_variant_is_none_where_no_variants_were_asked_f
 
 
 @settings(max_examples=60)
-@given(speakers=st.integers(6, 30), k=st.integers(2, 5), valid=st.integers(0, 2), song=st.integers(0, 2))
+@given(
+    speakers=st.integers(6, 30),
+    k=st.integers(2, 5),
+    valid=st.integers(0, 2),
+    song=st.integers(0, 2),
+)
 def test_speakers_k_partitions_speakers(speakers, k, valid, song):
     u = people(speakers, song=song)
     made = protocols.make_folds(u, knobs(folds=k, valid_speakers=valid), ('song',))
     tested = np.concatenate([f.test for f in made])
-    assert sorted(tested) == sorted(np.flatnonzero(u.channel != 'song'))  # every scored utterance once
+    assert sorted(tested) == sorted(
+        np.flatnonzero(u.channel != 'song')
+    )  # every scored utterance once
     sizes = []
     for f in made:
         sides = [set(u.speaker[s]) for s in (f.train, f.valid, f.test)]
@@ -72,7 +79,9 @@ def test_train_only_channels_come_from_training_speakers_alone():
     u = people(song=2)
     for f in protocols.make_folds(u, knobs(), ('song',)):
         song = f.train[u.channel[f.train] == 'song']
-        assert len(song) and not set(u.speaker[song]) & (set(u.speaker[f.test]) | set(u.speaker[f.valid]))
+        assert len(song) and not set(u.speaker[song]) & (
+            set(u.speaker[f.test]) | set(u.speaker[f.valid])
+        )
 
 
 def test_leave_one_speaker_out():
@@ -109,7 +118,9 @@ def test_a_class_without_training_examples_is_named():
     u = people()
     u.emotion[50] = 'rare'
     with pytest.raises(InputError, match='tests rare but trains on no example'):
-        protocols.check(protocols.Fold('fold0', np.arange(0, 30), np.arange(30, 36), np.arange(36, 60)), u)
+        protocols.check(
+            protocols.Fold('fold0', np.arange(0, 30), np.arange(30, 36), np.arange(36, 60)), u
+        )
 
 
 def test_from_file(tmp_path):
@@ -143,7 +154,9 @@ def test_what_cannot_be_done_is_said(given, says):
 
 def test_a_holdout_is_random_by_utterance_with_the_shares_asked_for():
     u = people(10)
-    (fold,) = protocols.make_folds(u, knobs(protocol='leaky_holdout', test_share=0.25, valid_share=0.1))
+    (fold,) = protocols.make_folds(
+        u, knobs(protocol='leaky_holdout', test_share=0.25, valid_share=0.1)
+    )
     n = len(u.speaker)
     assert len(fold.test) == round(n / 4) and len(fold.valid) == round(n / 10)
     assert sorted([*fold.train, *fold.valid, *fold.test]) == list(range(n))
@@ -172,15 +185,21 @@ def test_a_split_by_position_tests_what_it_never_trained():
 
 @pytest.mark.parametrize('protocol', ['speakers_k', 'leave_one_speaker_out'])
 def test_one_speaker_is_told_which_protocol_there_is(protocol):
-    with pytest.raises(InputError, match=r"s00 is the only speaker.*build more .*members\.protocol='leaky_random'"):
+    with pytest.raises(
+        InputError, match=r"s00 is the only speaker.*build more .*members\.protocol='leaky_random'"
+    ):
         protocols.make_folds(people(1, each=20), knobs(protocol=protocol))
-    assert protocols.make_folds(people(1, each=20), knobs(protocol='leaky_random'))  # what the message offers
+    assert protocols.make_folds(
+        people(1, each=20), knobs(protocol='leaky_random')
+    )  # what the message offers
 
 
 @pytest.mark.parametrize('speakers, k, offered', [(2, 2, 0), (3, 3, 1), (4, 2, 1)])
 def test_too_many_validation_speakers_are_told_how_many_may_be(speakers, k, offered):
     u = people(speakers, each=12)
-    with pytest.raises(InputError, match=rf'nobody to train on.*set members\.valid_speakers={offered}'):
+    with pytest.raises(
+        InputError, match=rf'nobody to train on.*set members\.valid_speakers={offered}'
+    ):
         protocols.make_folds(u, knobs(folds=k, valid_speakers=5))
     assert protocols.make_folds(u, knobs(folds=k, valid_speakers=offered))
 
@@ -189,6 +208,8 @@ def test_one_voice_under_two_speakers_is_a_leak_by_its_file_names():
     """A published corpus and a folder of its files, whose owner calls the actors otherwise."""
     u = people(6, each=2, emotions=2)
     u.id[0], u.id[2] = '03-01-01-01-01-01-07', 'mine/happy/03-01-03-01-02-01-07'
-    with pytest.raises(InputError, match=r'would leak: voice \(by file names\) ravdess_07 is in .*leaky_random'):
+    with pytest.raises(
+        InputError, match=r'would leak: voice \(by file names\) ravdess_07 is in .*leaky_random'
+    ):
         protocols.make_folds(u, knobs(folds=6, valid_speakers=0))
     protocols.make_folds(u, knobs(protocol='leaky_random', folds=2))

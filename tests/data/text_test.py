@@ -24,4 +24,13 @@ def test_words_outside_the_vocabulary_are_unknown():
 
 
 def test_words():
-    assert text.words("I can’t — I WON'T go, Zoë; 12 times") == ['i', "can't", 'i', "won't", 'go', 'zoë', '12', 'times']
+    assert text.words("I can’t — I WON'T go, Zoë; 12 times") == [
+        'i',
+        "can't",
+        'i',
+        "won't",
+        'go',
+        'zoë',
+        '12',
+        'times',
+    ]

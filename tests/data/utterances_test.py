@@ -29,7 +29,9 @@ def test_select_keeps_features_with_their_utterances(data_dir):
     assert len(song) == 24 and set(song.channel) == {'song'}
     i = np.flatnonzero(opened.channel == 'song')[5]
     np.testing.assert_array_equal(song.read(5), opened.read(i))
-    np.testing.assert_array_equal(song.flat[song.offset[5] : song.offset[5] + song.length[5]], opened.read(i))
+    np.testing.assert_array_equal(
+        song.flat[song.offset[5] : song.offset[5] + song.length[5]], opened.read(i)
+    )
 
 
 @pytest.mark.parametrize('source', ['log_mel', 'waveform'])
@@ -48,7 +50,9 @@ def test_normalization_is_that_of_all_frames_of_the_given_utterances(data_dir, s
     opened = utterances.open_corpora(('synthetic',), str(data_dir), source, trim_db=trim_db)
     some = np.array([3, 40, 41])
     assert (opened.length[some] < whole.length[some]).any() == (trim_db > 0)
-    frames = [whole.read(i) if source == 'log_mel' else features.extract([whole.read(i)])[0] for i in some]
+    frames = [
+        whole.read(i) if source == 'log_mel' else features.extract([whole.read(i)])[0] for i in some
+    ]
     frames = [f[slice(*features.heard_span(f, trim_db, margin=10))] for f in frames]
     stacked = np.concatenate(frames).astype(np.float64)
     mean, std = utterances.normalization(opened, some)
@@ -58,7 +62,8 @@ def test_normalization_is_that_of_all_frames_of_the_given_utterances(data_dir, s
 
 def test_a_corpus_that_is_not_built_comes_with_its_command(tmp_path):
     with pytest.raises(
-        InputError, match=r"'ravdess'.*python -m ser_jax\.build datasets/ravdess --manual_dir=.*--data_dir="
+        InputError,
+        match=r"'ravdess'.*python -m ser_jax\.build datasets/ravdess --manual_dir=.*--data_dir=",
     ):
         utterances.open_corpora(('ravdess',), str(tmp_path))
 
@@ -79,7 +84,9 @@ def test_damaged_shards_are_one_line(data_dir, tmp_path):
         utterances.open_corpora(('synthetic',), str(copy))
 
 
-@pytest.mark.parametrize('name', ['fingerprint.json', 'corpus.json', 'dataset_info.json', 'features.json'])
+@pytest.mark.parametrize(
+    'name', ['fingerprint.json', 'corpus.json', 'dataset_info.json', 'features.json']
+)
 @pytest.mark.parametrize('damage', [lambda b: b[:-5], lambda b: b'', lambda b: b'{}', None])
 def test_damaged_tables_are_one_line_that_names_the_file(data_dir, tmp_path, name, damage):
     copy = shutil.copytree(data_dir, tmp_path / 'built')

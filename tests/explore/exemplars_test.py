@@ -28,7 +28,9 @@ def test_examples_are_at_five_quantiles_of_every_emotion(corpus, found):
         lengths = np.sort(corpus.seconds[corpus.emotion == emotion])
         picked = [e for e in found if e.emotion == emotion]
         assert [e.quantile for e in picked] == [0.1, 0.3, 0.5, 0.7, 0.9]
-        assert [e.seconds for e in picked] == [lengths[round(q * 23)] for q in (0.1, 0.3, 0.5, 0.7, 0.9)]
+        assert [e.seconds for e in picked] == [
+            lengths[round(q * 23)] for q in (0.1, 0.3, 0.5, 0.7, 0.9)
+        ]
 
 
 def test_examples_sound_as_recorded(found):
@@ -44,7 +46,9 @@ def test_examples_sound_as_recorded(found):
 
 
 def test_few_recordings_are_shown_once_each(corpus):
-    few = corpus.select((corpus.emotion == 'sad') & (corpus.speaker == 'synthetic_0') & (corpus.channel == 'speech'))
+    few = corpus.select(
+        (corpus.emotion == 'sad') & (corpus.speaker == 'synthetic_0') & (corpus.channel == 'speech')
+    )
     ids = [e.id for e in exemplars.examples(few)]
     assert len(ids) == len(set(ids)) == len(few) == 3
     assert all(e.samples is None and e.spectrogram is None for e in exemplars.examples(few))
@@ -68,11 +72,15 @@ def test_without_samples_it_says_which_command_is_missing(data_dir, tmp_path):
 
 def test_log_mel_changes_do_what_their_titles_say(corpus):
     frames, mean = corpus.read(0).astype(np.float32), np.full(64, -55.0, np.float32)
-    same, slower, faster, softer, louder, down, up, time, bands = exemplars.changed_mel(frames, mean)
+    same, slower, faster, softer, louder, down, up, time, bands = exemplars.changed_mel(
+        frames, mean
+    )
     np.testing.assert_array_equal(same.mel, frames)
     assert len(slower.mel) > len(frames) > len(faster.mel)
     for c in (slower, faster):
-        assert float(c.title.split()[2].rstrip(':')) == pytest.approx((len(frames) - 1) / (len(c.mel) - 1), abs=0.006)
+        assert float(c.title.split()[2].rstrip(':')) == pytest.approx(
+            (len(frames) - 1) / (len(c.mel) - 1), abs=0.006
+        )
     for c in (softer, louder):
         by = float(c.title.split()[1].replace('−', '-'))
         np.testing.assert_allclose(c.mel - frames, by, atol=0.06)

@@ -8,5 +8,6 @@ spec = importlib.util.spec_from_file_location('features_test', 'tests/audio/feat
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 np.savez_compressed(
-    'tests/golden/log_mel.npz', **{n: module.by_librosa(s).astype(np.float32) for n, s in module.signals().items()}
+    'tests/golden/log_mel.npz',
+    **{n: module.by_librosa(s).astype(np.float32) for n, s in module.signals().items()},
 )

@@ -24,7 +24,9 @@ def drawn(names_and_shapes: list[tuple[str, tuple[int, ...]]]) -> dict[str, np.n
         if name.endswith('num_batches_tracked'):
             tensors[name] = np.int64(7)
         elif len(shape) > 1:
-            tensors[name] = np.float32(random.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5)
+            tensors[name] = np.float32(
+                random.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5
+            )
         elif name.endswith(('running_var', '.weight')):
             tensors[name] = np.float32(random.uniform(0.5, 1.5, shape))
         else:
@@ -49,7 +51,9 @@ def main() -> None:
         arrays[f'{trunk}/tensors'] = np.array([f'{n} {"x".join(map(str, s))}' for n, s in shapes])
         model.load_state_dict({n: torch.as_tensor(t) for n, t in drawn(shapes).items()})
         with torch.no_grad():
-            found = model.forward_features(torch.as_tensor(pixels(trunk).transpose(0, 3, 1, 2))).numpy()
+            found = model.forward_features(
+                torch.as_tensor(pixels(trunk).transpose(0, 3, 1, 2))
+            ).numpy()
         found = found.transpose(0, 2, 3, 1)
         arrays[f'{trunk}/map'] = found[..., :KEPT]
         arrays[f'{trunk}/mean'] = found.mean((1, 2))

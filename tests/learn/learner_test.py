@@ -10,7 +10,13 @@ from ser_jax import assemble
 from ser_jax.learn.inputs import Window
 from tests.conftest import small_config
 
-CONV = {'channels': (4, 8), 'kernels': (3, 3), 'strides': ((4, 4), (2, 2)), 'hidden': 8, 'dropout': 0.0}
+CONV = {
+    'channels': (4, 8),
+    'kernels': (3, 3),
+    'strides': ((4, 4), (2, 2)),
+    'hidden': 8,
+    'dropout': 0.0,
+}
 NETWORKS = {
     'conv_bilstm': CONV,
     'fusion': {**CONV, 'embedding': 8, 'fused': 8, 'modality_dropout': 0.0},
@@ -34,11 +40,16 @@ def updated(run, weight, mixup=0.0) -> dict[str, np.ndarray]:
     """The variables after one step on the first utterances, a slot for each entry of `weight`."""
     config, learner = run.config, run.learner
     learner.inputs = learner.inputs._replace(augment=ConfigDict({**config.augment, 'mixup': mixup}))
-    shared = jax.tree.map(jnp.asarray, assemble.shared_arrays(config, run.utterances, run.emotions, learner.inputs.span))
+    shared = jax.tree.map(
+        jnp.asarray,
+        assemble.shared_arrays(config, run.utterances, run.emotions, learner.inputs.span),
+    )
     own = jax.tree.map(lambda x: jnp.asarray(x[0]), assemble.own_arrays(run, [0]))
     own = own._replace(key=jax.random.wrap_key_data(own.key))
     slots = len(weight)
-    row = Window(jnp.arange(slots) * 7 % 40, jnp.zeros(slots, jnp.int32), jnp.asarray(weight, jnp.float32))
+    row = Window(
+        jnp.arange(slots) * 7 % 40, jnp.zeros(slots, jnp.int32), jnp.asarray(weight, jnp.float32)
+    )
     state = jax.jit(learner.update)(jax.jit(learner.init)(jax.random.key(0)), own, shared, row)
     return {**state.variables.params, **state.variables.stats, 'loss': state.loss_sum}
 

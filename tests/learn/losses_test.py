@@ -12,7 +12,9 @@ def test_no_knowledge_costs_log_of_the_supported_classes():
     supported = jnp.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
     for smoothing in (0.0, 0.3):
         np.testing.assert_allclose(
-            losses.cross_entropy(jnp.zeros((2, 5)), emotion, supported, smoothing), np.log([5, 2]), rtol=1e-5
+            losses.cross_entropy(jnp.zeros((2, 5)), emotion, supported, smoothing),
+            np.log([5, 2]),
+            rtol=1e-5,
         )
 
 

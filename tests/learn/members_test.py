@@ -21,7 +21,12 @@ STEPS = 5
 def sgd(data_dir, **changes):
     """Plain SGD, whose parameters differ only as much as its gradients do."""
     c = small_config(data_dir)
-    c.optim.name, c.optim.learning_rate, c.optim.warmup, c.optim.weight_decay = 'sgd', 0.05, 0.0, 0.0
+    c.optim.name, c.optim.learning_rate, c.optim.warmup, c.optim.weight_decay = (
+        'sgd',
+        0.05,
+        0.0,
+        0.0,
+    )
     for key, value in changes.items():
         section, knob = key.split('__')
         c[section][knob] = value
@@ -55,7 +60,11 @@ def after(group: Group, steps=STEPS):
                 break
         epoch += 1
     host = group.host(
-        {'loss': state.loss_sum / state.loss_weight, 'params': state.variables.params, 'stats': state.variables.stats}
+        {
+            'loss': state.loss_sum / state.loss_weight,
+            'params': state.variables.params,
+            'stats': state.variables.stats,
+        }
     )
     return host['loss'], {**host['params'], **host['stats']}
 
@@ -66,7 +75,12 @@ def assert_same(a, b):
         np.testing.assert_allclose(a[1][name], b[1][name], atol=1e-6, err_msg=name)
 
 
-AUGMENTED = {'augment__speed': 0.1, 'augment__band_shift': 2, 'augment__time_masks': 1, 'augment__time_mask_s': 0.1}
+AUGMENTED = {
+    'augment__speed': 0.1,
+    'augment__band_shift': 2,
+    'augment__time_masks': 1,
+    'augment__time_mask_s': 0.1,
+}
 
 
 def test_members_together_equal_members_apart(data_dir):
@@ -74,7 +88,13 @@ def test_members_together_equal_members_apart(data_dir):
     together = after(group_of(c, [0, 1, 3]))
     for place, k in enumerate([0, 1, 3]):
         apart = after(group_of(c, [k]))
-        assert_same((together[0][place : place + 1], {n: x[place : place + 1] for n, x in together[1].items()}), apart)
+        assert_same(
+            (
+                together[0][place : place + 1],
+                {n: x[place : place + 1] for n, x in together[1].items()},
+            ),
+            apart,
+        )
 
 
 @pytest.mark.parametrize('source', ['log_mel', 'waveform'])
@@ -86,8 +106,15 @@ def test_resident_equals_streamed(data_dir, source):
     assert resident.shared.flat is not None and streamed.shared.flat is None
     assert_same(after(resident), after(streamed))
     test = [m.test for m in resident.members]
-    variables, most = resident.init().variables, 50 if source == 'log_mel' else 8000  # some utterances need two windows
-    for a, b in zip(resident.predict(variables, test, most), streamed.predict(variables, test, most), strict=True):
+    variables, most = (
+        resident.init().variables,
+        50 if source == 'log_mel' else 8000,
+    )  # some utterances need two windows
+    for a, b in zip(
+        resident.predict(variables, test, most),
+        streamed.predict(variables, test, most),
+        strict=True,
+    ):
         np.testing.assert_array_equal(a.utterance, b.utterance)
         np.testing.assert_allclose(a.probabilities['audio'], b.probabilities['audio'], atol=1e-6)
 
@@ -101,7 +128,9 @@ def test_members_with_fewer_windows_are_read_whole(data_dir):
     for k in range(2):
         np.testing.assert_array_equal(together[k].utterance, which[k])
         alone = group.predict(variables, [which[k]] * 2, 1000)[k]
-        np.testing.assert_allclose(together[k].probabilities['audio'], alone.probabilities['audio'], atol=1e-6)
+        np.testing.assert_allclose(
+            together[k].probabilities['audio'], alone.probabilities['audio'], atol=1e-6
+        )
 
 
 def test_several_steps_in_one_dispatch_change_nothing(data_dir):
@@ -138,8 +167,14 @@ def test_one_device_equals_eight(data_dir, tmp_path):
             assert kind not in compiled[1], 'members exchange something'
     """)
     root = pathlib.Path(__file__).parents[2]
-    env = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=8', 'PYTHONPATH': str(root)}
-    subprocess.run([sys.executable, '-c', script, str(data_dir), str(tmp_path)], check=True, env=env, cwd=root)
+    env = {
+        **os.environ,
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
+        'PYTHONPATH': str(root),
+    }
+    subprocess.run(
+        [sys.executable, '-c', script, str(data_dir), str(tmp_path)], check=True, env=env, cwd=root
+    )
     for which in ([0], [0, 1]):
         sharded = dict(np.load(tmp_path / f'{len(which)}.npz'))
         assert_same(after(group_of(c, which)), (sharded.pop('loss'), sharded))
@@ -152,7 +187,9 @@ def test_mesh_takes_members_first_and_as_many_devices_as_divide_the_batch(monkey
     assert dict(device_mesh(2, 32, devices[:3]).shape) == {'members': 2, 'batch': 1}
     assert dict(device_mesh(5, 7, devices).shape) == {'members': 5, 'batch': 1}
     monkeypatch.setattr(jax, 'process_count', lambda: 2)  # of which none can be left out
-    with pytest.raises(InputError, match=r'2 members at once with train\.batch_size=8 divide over 4 of 6'):
+    with pytest.raises(
+        InputError, match=r'2 members at once with train\.batch_size=8 divide over 4 of 6'
+    ):
         device_mesh(2, 8, devices)
 
 
@@ -171,17 +208,23 @@ def test_scoring_averages_shifted_bands_and_keeps_what_is_masked(data_dir):
     said = []
     for shift in (-1, 0, 1):
         bands = np.clip(np.arange(64) - shift, 0, 63)
-        moved = group.shared._replace(flat=jax.numpy.asarray(np.asarray(group.shared.flat)[:, bands]))
+        moved = group.shared._replace(
+            flat=jax.numpy.asarray(np.asarray(group.shared.flat)[:, bands])
+        )
         group.shared = moved
         said.append(group.predict(variables, at, 200)[0].probabilities['audio'])
         group = group_of(plain, [0])
     mean = np.exp(np.mean(np.log(said), 0))
     mean /= mean.sum(1, keepdims=True)
-    np.testing.assert_allclose(wide.predict(variables, at, 200)[0].probabilities['audio'], mean, atol=2e-5)
+    np.testing.assert_allclose(
+        wide.predict(variables, at, 200)[0].probabilities['audio'], mean, atol=2e-5
+    )
     assert np.abs(said[0] - said[1]).max() > 1e-4
 
 
-@pytest.mark.parametrize('steps, most', [(17, 4), (17, 16), (5, 2), (34, 16), (12, 4), (3, 16), (1, 1), (7, 0)])
+@pytest.mark.parametrize(
+    'steps, most', [(17, 4), (17, 16), (5, 2), (34, 16), (12, 4), (3, 16), (1, 1), (7, 0)]
+)
 def test_an_epoch_is_dispatched_in_few_parts_of_equal_size(data_dir, steps, most):
     group = group_of(sgd(data_dir), [0])
     sizes = Group(

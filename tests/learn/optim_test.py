@@ -24,7 +24,9 @@ def descend(tx, losses):
     params = {'kernel': jnp.float32(0)}
     state = tx.init(params)
     for loss in losses:
-        change, state = tx.update({'kernel': jnp.float32(1)}, state, params, value=jnp.float32(loss))
+        change, state = tx.update(
+            {'kernel': jnp.float32(1)}, state, params, value=jnp.float32(loss)
+        )
         params = optax.apply_updates(params, change)
     return float(params['kernel'])
 
@@ -32,11 +34,17 @@ def descend(tx, losses):
 def test_a_constant_rate_is_constant_and_a_cosine_ends_at_zero():
     constant, cosine = (optim.schedule(knobs(schedule=s), 50) for s in ('constant', 'cosine'))
     assert float(constant(0)) == float(constant(49)) == pytest.approx(0.1)
-    assert float(cosine(0)) == 0 and float(cosine(5)) == pytest.approx(0.1) and float(cosine(50)) < 1e-6
+    assert (
+        float(cosine(0)) == 0
+        and float(cosine(5)) == pytest.approx(0.1)
+        and float(cosine(50)) < 1e-6
+    )
 
 
 def test_a_plateau_slows_after_its_patience_and_not_before():
-    tx = lambda: optim.build(knobs(name='sgd', schedule='plateau', plateau=(0.5, 2, 0.04)), 100, epoch=3)
+    tx = lambda: optim.build(
+        knobs(name='sgd', schedule='plateau', plateau=(0.5, 2, 0.04)), 100, epoch=3
+    )
     falling = descend(tx(), np.repeat([5, 4, 3, 2, 1, 0.5], 3))
     assert falling == pytest.approx(-0.1 * 18)
     still = [descend(tx(), np.ones(3 * n)) for n in range(8)]
@@ -57,7 +65,9 @@ def test_members_together_are_members_apart(name, schedule):
         params = {'kernel': jnp.ones(3)}
         state = tx.init(params)
         for loss in losses:
-            change, state = tx.update({'kernel': params['kernel'] * loss}, state, params, value=loss)
+            change, state = tx.update(
+                {'kernel': params['kernel'] * loss}, state, params, value=loss
+            )
             params = optax.apply_updates(params, change)
         return params['kernel']
 
@@ -67,9 +77,14 @@ def test_members_together_are_members_apart(name, schedule):
 
 
 def test_what_is_not_known_is_named():
-    with pytest.raises(InputError, match=r"optim.name='adamax' is not known; known are adamw, adam, rmsprop, sgd"):
+    with pytest.raises(
+        InputError, match=r"optim.name='adamax' is not known; known are adamw, adam, rmsprop, sgd"
+    ):
         optim.build(knobs(name='adamax'), 10)
-    with pytest.raises(InputError, match=r"optim.schedule='linear' is not known; known are cosine, constant, plateau"):
+    with pytest.raises(
+        InputError,
+        match=r"optim.schedule='linear' is not known; known are cosine, constant, plateau",
+    ):
         optim.build(knobs(schedule='linear'), 10)
 
 
@@ -81,7 +96,9 @@ def test_the_used_rate_is_the_size_of_the_last_update(schedule):
     state = tx.init(params)
     for step in range(1, 13):
         change, state = tx.update({'kernel': jnp.float32(1)}, state, params, value=jnp.float32(1))
-        assert float(optim.used_rate(config, 12, step, state)) == pytest.approx(-float(change['kernel']), rel=1e-5)
+        assert float(optim.used_rate(config, 12, step, state)) == pytest.approx(
+            -float(change['kernel']), rel=1e-5
+        )
         assert step == 1 or schedule == 'cosine' or float(change['kernel']) < 0
     assert schedule != 'plateau' or float(change['kernel']) > -0.1  # the plateau was seen
 
@@ -93,4 +110,9 @@ def test_every_matrix_decays_and_no_bias_does():
         'lstm/recurrent': 3, 'lstm/bias': 2, 'norm/scale': 1, 'norm/bias': 1, 'dense/bias': 1,
     }  # fmt: skip
     decays = optim.decayed({name: jnp.zeros((2,) * axes) for name, axes in params.items()})
-    assert {n for n, d in decays.items() if not d} == {'lstm/bias', 'norm/scale', 'norm/bias', 'dense/bias'}
+    assert {n for n, d in decays.items() if not d} == {
+        'lstm/bias',
+        'norm/scale',
+        'norm/bias',
+        'dense/bias',
+    }

@@ -15,7 +15,12 @@ from ser_jax.models import weights
 from ser_jax.models.backbones import BACKBONES, Frozen, by_name, freeze
 from ser_jax.models.backbones.layers import average_pool, halve, max_pool
 
-COUNTS = {'densenet201': 18_321_984, 'inception_v3': 21_802_784, 'resnet50': 23_587_712, 'xception': 20_861_480}
+COUNTS = {
+    'densenet201': 18_321_984,
+    'inception_v3': 21_802_784,
+    'resnet50': 23_587_712,
+    'xception': 20_861_480,
+}
 NAMES = pytest.mark.parametrize('name', list(BACKBONES))
 
 
@@ -48,7 +53,8 @@ def test_parameters_are_as_many_as_published(name):
 
 
 @pytest.mark.parametrize(
-    'name', ['inception_v3', 'resnet50', 'xception', pytest.param('densenet201', marks=pytest.mark.slow)]
+    'name',
+    ['inception_v3', 'resnet50', 'xception', pytest.param('densenet201', marks=pytest.mark.slow)],
 )
 def test_units_are_a_chain_that_can_be_cut_anywhere(name):
     backbone = BACKBONES[name](0.125)
@@ -58,7 +64,9 @@ def test_units_are_a_chain_that_can_be_cut_anywhere(name):
     whole = nnx.jit(lambda b, x: b(x))(backbone, x)
     before = nnx.jit(lambda b, x: b(x, last=cut))(backbone, x)
     assert whole.shape[-1] == backbone.outputs and before.shape[-1] == backbone.channels[cut - 1]
-    np.testing.assert_allclose(nnx.jit(lambda b, x: b(x, cut))(backbone, before), whole, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(
+        nnx.jit(lambda b, x: b(x, cut))(backbone, before), whole, rtol=2e-4, atol=2e-4
+    )
 
 
 @NAMES
@@ -66,7 +74,11 @@ def test_reduced_trunks_compute_in_bfloat16(name):
     backbone = nnx.eval_shape(lambda: BACKBONES[name](0.125, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
     assert count(backbone, nnx.Param) < 0.1 * COUNTS[name]
     answer = nnx.eval_shape(lambda b: b(jnp.ones((1, 75, 75, 3))), backbone)
-    assert answer.dtype == jnp.bfloat16 and answer.shape == (1, *answer.shape[1:3], backbone.outputs)
+    assert answer.dtype == jnp.bfloat16 and answer.shape == (
+        1,
+        *answer.shape[1:3],
+        backbone.outputs,
+    )
 
 
 @NAMES
@@ -92,12 +104,18 @@ def test_freezing_everything_and_by_unit():
     assert freeze(backbone, ()) == len(backbone.names) and not count(backbone, nnx.Param)
     backbone = BACKBONES['inception_v3'](0.125)
     assert freeze(backbone, ('mixed9', 'mixed10')) == 10
-    with pytest.raises(InputError, match="trainable='conv9' begins no layer of the trunk; its last units are mixed8"):
+    with pytest.raises(
+        InputError,
+        match="trainable='conv9' begins no layer of the trunk; its last units are mixed8",
+    ):
         freeze(backbone, ('mixed10', 'conv9'))
 
 
 def test_unknown_names_are_told_what_there_is():
-    with pytest.raises(InputError, match="'vgg' is no trunk; known are densenet201, inception_v3, resnet50, xception"):
+    with pytest.raises(
+        InputError,
+        match="'vgg' is no trunk; known are densenet201, inception_v3, resnet50, xception",
+    ):
         by_name('vgg')
     with pytest.raises(InputError, match="style='tf' is not known; known are keras, torch"):
         by_name('xception')(style='tf')
@@ -109,7 +127,9 @@ def test_pools_are_xla_s(size):
     same = nnx.max_pool(x, (3, 3), (2, 2), padding='SAME')
     np.testing.assert_array_equal(max_pool(x, 'SAME'), same)
     np.testing.assert_array_equal(max_pool(x), nnx.max_pool(x, (3, 3), (2, 2), padding='VALID'))
-    np.testing.assert_array_equal(max_pool(x, (1, 1)), nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1))))
+    np.testing.assert_array_equal(
+        max_pool(x, (1, 1)), nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+    )
     for padding in (True, False):
         mean = nnx.avg_pool(x, (3, 3), padding='SAME', count_include_pad=padding)
         np.testing.assert_allclose(average_pool(x, padding), mean, atol=1e-6)

@@ -9,7 +9,12 @@ from flax import nnx
 from ser_jax.contract import Batch
 from ser_jax.models import conv_bilstm, fusion, layers
 
-SMALL = {'channels': (4, 6, 8, 8), 'kernels': (5, 3, 3, 3), 'strides': ((4, 2), (2, 2), (1, 2), (1, 2)), 'hidden': 8}
+SMALL = {
+    'channels': (4, 6, 8, 8),
+    'kernels': (5, 3, 3, 3),
+    'strides': ((4, 2), (2, 2), (1, 2), (1, 2)),
+    'hidden': 8,
+}
 
 
 def batch(frames=120, lengths=(120, 77, 33), bands=64, seed=0):
@@ -48,15 +53,23 @@ def test_output_keeps_the_contract(module):
 
 
 @pytest.mark.parametrize('module', [conv_bilstm, fusion])
-@pytest.mark.parametrize('strides', [((4, 2), (2, 2), (1, 2), (1, 2)), ((2, 2), (2, 2), (2, 2), (1, 1))])
+@pytest.mark.parametrize(
+    'strides', [((4, 2), (2, 2), (1, 2), (1, 2)), ((2, 2), (2, 2), (2, 2), (1, 1))]
+)
 def test_padding_never_changes_logits(module, strides):
     model = build(module, strides=strides)
     b = batch()
     together = model(b).logits
     for i, n in enumerate(b.length):
-        alone = jax.tree.map(lambda x, i=i: x[i : i + 1], b)._replace(features=b.features[i : i + 1, : int(n)])
+        alone = jax.tree.map(lambda x, i=i: x[i : i + 1], b)._replace(
+            features=b.features[i : i + 1, : int(n)]
+        )
         np.testing.assert_allclose(model(alone).logits[0], together[i], atol=2e-5)
-    junk = b._replace(features=jnp.where(jnp.arange(120)[None, :, None] < b.length[:, None, None], b.features, 1e3))
+    junk = b._replace(
+        features=jnp.where(
+            jnp.arange(120)[None, :, None] < b.length[:, None, None], b.features, 1e3
+        )
+    )
     np.testing.assert_allclose(model(junk).logits, together, atol=2e-5)
 
 
@@ -68,7 +81,10 @@ def test_padding_never_changes_training_statistics(module):
         model = build(module)
         model.train()
         b = batch()
-        model(b._replace(features=jnp.pad(b.features, ((0, 0), (0, extra), (0, 0)))), nnx.Rngs(dropout=1, params=1))
+        model(
+            b._replace(features=jnp.pad(b.features, ((0, 0), (0, extra), (0, 0)))),
+            nnx.Rngs(dropout=1, params=1),
+        )
         stats.append(jax.tree.leaves(nnx.state(model, nnx.BatchStat)))
     for a, c in zip(*stats, strict=True):
         np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-5)
@@ -83,7 +99,9 @@ def test_batch_statistics_are_those_of_the_real_frames():
     real = x[mask].reshape(-1, 5)
     np.testing.assert_allclose(norm.mean[...], real.mean(0), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(norm.var[...], real.var(0), rtol=1e-4)
-    np.testing.assert_allclose(out[mask].reshape(-1, 5), (real - real.mean(0)) / real.std(0), atol=1e-3)
+    np.testing.assert_allclose(
+        out[mask].reshape(-1, 5), (real - real.mean(0)) / real.std(0), atol=1e-3
+    )
 
 
 def test_words_past_the_text_change_nothing_and_words_in_it_do():
@@ -114,7 +132,9 @@ def test_lstm_equals_flax_cells():
         cell = nnx.LSTMCell(inputs, hidden, rngs=nnx.Rngs(0))
         for g, gate in enumerate(('i', 'f', 'g', 'o')):
             at = slice(g * hidden, (g + 1) * hidden)
-            getattr(cell, {'if': 'if_'}.get(f'i{gate}', f'i{gate}')).kernel[...] = ours.input[...][d, :, at]
+            getattr(cell, {'if': 'if_'}.get(f'i{gate}', f'i{gate}')).kernel[...] = ours.input[...][
+                d, :, at
+            ]
             getattr(cell, f'h{gate}').kernel[...] = ours.recurrent[...][d, :, at]
             getattr(cell, f'h{gate}').bias[...] = ours.bias[...][d, at]
         state, rows = (jnp.zeros((1, hidden)),) * 2, []
@@ -129,9 +149,14 @@ def test_patches_equal_convolution():
     """A product over patches, whose transpose is the gradient of strided convolutions, is XLA's convolution."""
     from ser_jax.models.layers import _convolve, _patches
 
-    x, k = jax.random.normal(jax.random.key(0), (2, 37, 16, 3)), jax.random.normal(jax.random.key(1), (5, 5, 3, 7))
+    x, k = (
+        jax.random.normal(jax.random.key(0), (2, 37, 16, 3)),
+        jax.random.normal(jax.random.key(1), (5, 5, 3, 7)),
+    )
     for stride in ((1, 1), (2, 2), (4, 2), (3, 1)):
-        np.testing.assert_allclose(_patches(x, 5, stride) @ k.reshape(-1, 7), _convolve(x, k, stride), atol=1e-4)
+        np.testing.assert_allclose(
+            _patches(x, 5, stride) @ k.reshape(-1, 7), _convolve(x, k, stride), atol=1e-4
+        )
 
 
 def test_size_of_the_configured_network():
@@ -141,7 +166,9 @@ def test_size_of_the_configured_network():
     arguments = {k: v for k, v in c.model.items() if k != 'name'}
     model = nnx.eval_shape(lambda: conv_bilstm.Model(classes=8, **arguments, rngs=nnx.Rngs(0)))
     count = sum(np.prod(x.shape) for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    assert f'{count / 1000:.0f} k parameters' in ' '.join(__import__('configs.conv_bilstm').conv_bilstm.__doc__.split())
+    assert f'{count / 1000:.0f} k parameters' in ' '.join(
+        __import__('configs.conv_bilstm').conv_bilstm.__doc__.split()
+    )
 
 
 def test_the_written_gradient_of_the_recurrence_is_the_automatic_one():
@@ -151,17 +178,28 @@ def test_the_written_gradient_of_the_recurrence_is_the_automatic_one():
             gate, keep = inputs
             i, f, g, o = jnp.split(gate + jnp.einsum('dbh,dhg->dbg', out, recurrent), 4, -1)
             new = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-            state = jnp.where(keep, new, cell), jnp.where(keep, jax.nn.sigmoid(o) * jnp.tanh(new), out)
+            state = (
+                jnp.where(keep, new, cell),
+                jnp.where(keep, jax.nn.sigmoid(o) * jnp.tanh(new), out),
+            )
             return state, state[1]
 
         zeros = jnp.zeros((*gates.shape[1:3], recurrent.shape[1]))
         return jax.lax.scan(step, (zeros, zeros), (gates, real))[1]
 
     random = np.random.default_rng(0)
-    gates, recurrent = (jnp.asarray(random.standard_normal(s), jnp.float32) for s in ((9, 2, 4, 20), (2, 5, 20)))
+    gates, recurrent = (
+        jnp.asarray(random.standard_normal(s), jnp.float32) for s in ((9, 2, 4, 20), (2, 5, 20))
+    )
     real = jnp.asarray(random.random((9, 2, 4, 1)) < 0.7)
-    scored = lambda f: jax.value_and_grad(lambda g, r: jnp.sin(f(g, r, real)).sum(), (0, 1))(gates, recurrent)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), scored(automatic), scored(layers.recur))
+    scored = lambda f: jax.value_and_grad(lambda g, r: jnp.sin(f(g, r, real)).sum(), (0, 1))(
+        gates, recurrent
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        scored(automatic),
+        scored(layers.recur),
+    )
 
 
 @pytest.mark.parametrize('stride', [(1, 1), (2, 2), (1, 2), (4, 2), (3, 1)])
@@ -169,7 +207,14 @@ def test_the_written_gradient_of_the_recurrence_is_the_automatic_one():
 @pytest.mark.parametrize('size', [3, 5])
 def test_the_written_gradient_of_a_convolution_is_xla_s(stride, shape, size):
     random = np.random.default_rng(0)
-    x, kernel = (jnp.asarray(random.standard_normal(s), jnp.float32) for s in (shape, (size, size, shape[-1], 4)))
-    scored = lambda f: jax.value_and_grad(lambda x, k: jnp.sin(f(x, k, stride)).sum(), (0, 1))(x, kernel)
+    x, kernel = (
+        jnp.asarray(random.standard_normal(s), jnp.float32)
+        for s in (shape, (size, size, shape[-1], 4))
+    )
+    scored = lambda f: jax.value_and_grad(lambda x, k: jnp.sin(f(x, k, stride)).sum(), (0, 1))(
+        x, kernel
+    )
     of_xla, written = scored(layers._convolve), scored(layers._convolve_on_cpu)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), of_xla, written)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), of_xla, written
+    )

@@ -13,7 +13,9 @@ from ser_jax.models import layers, stsam
 
 
 def model(name: str, classes: int, **arguments) -> nnx.Module:
-    return importlib.import_module(f'ser_jax.models.{name}').Model(classes, rngs=nnx.Rngs(0), **arguments)
+    return importlib.import_module(f'ser_jax.models.{name}').Model(
+        classes, rngs=nnx.Rngs(0), **arguments
+    )
 
 
 def size(name: str, classes: int, **arguments) -> int:
@@ -56,7 +58,9 @@ def batch(shape, classes: int, n: int = 6, length: int | None = None) -> Batch:
     emotion = jax.nn.one_hot(jnp.arange(n) % classes, classes)
     i = jnp.zeros(n, jnp.int32)
     lengths = jnp.full(n, length or shape[0])
-    return Batch(features, lengths, text, emotion, i, i, i, i, jnp.ones((n, classes), bool), jnp.ones(n))
+    return Batch(
+        features, lengths, text, emotion, i, i, i, i, jnp.ones((n, classes), bool), jnp.ones(n)
+    )
 
 
 @pytest.mark.parametrize('name, classes, shape, arguments', SHAPES, ids=str)
@@ -65,7 +69,10 @@ def test_every_parameter_but_an_idle_one_learns(name, classes, shape, arguments)
     network, data = model(name, classes, **arguments), batch(shape, classes)
     network.eval()
     out = network(data)
-    assert out.logits.shape == (6, classes) and set(out.modalities) in ({'audio'}, {'audio', 'text', 'fused'})
+    assert out.logits.shape == (6, classes) and set(out.modalities) in (
+        {'audio'},
+        {'audio', 'text', 'fused'},
+    )
     graph, params, rest = nnx.split(network, nnx.Param, ...)
 
     def loss(params):
@@ -85,12 +92,16 @@ def test_padding_never_changes_the_answer_of_the_bilstm():
     network.eval()
     data = batch((60, 40), 10, length=37)
     garbage = data._replace(features=data.features.at[:, 37:].set(9.0))
-    longer = data._replace(features=jnp.pad(data.features, ((0, 0), (0, 30), (0, 0)), constant_values=3.0))
+    longer = data._replace(
+        features=jnp.pad(data.features, ((0, 0), (0, 30), (0, 0)), constant_values=3.0)
+    )
     for other in (garbage, longer):
         np.testing.assert_allclose(network(other).logits, network(data).logits, atol=1e-5)
 
 
-@pytest.mark.parametrize('steps, window, stride', [(162, 5, 2), (81, 5, 2), (216, 8, 8), (7, 3, 2), (5, 5, 5)])
+@pytest.mark.parametrize(
+    'steps, window, stride', [(162, 5, 2), (81, 5, 2), (216, 8, 8), (7, 3, 2), (5, 5, 5)]
+)
 def test_max_pool_is_xla_s(steps, window, stride):
     x = jnp.asarray(np.random.default_rng(steps).standard_normal((2, steps, 3)), jnp.float32)
     np.testing.assert_array_equal(
@@ -109,9 +120,14 @@ def test_what_stsam_hears_alone_is_what_it_answers_beside_a_text_that_says_nothi
     """Whichever way round training has turned its branches."""
     network = model('stsam', 2, reader=reader, most_words=50)
     rng = np.random.default_rng(seed)
-    network.meet.kernel[...] = jnp.asarray(rng.standard_normal(network.meet.kernel.shape), jnp.float32)
+    network.meet.kernel[...] = jnp.asarray(
+        rng.standard_normal(network.meet.kernel.shape), jnp.float32
+    )
     last = network.text.classify
-    last.kernel[...], last.bias[...] = jnp.zeros_like(last.kernel[...]), jnp.zeros_like(last.bias[...])
+    last.kernel[...], last.bias[...] = (
+        jnp.zeros_like(last.kernel[...]),
+        jnp.zeros_like(last.bias[...]),
+    )
     network.eval()
     given = network(batch((216, 1), 2))
     np.testing.assert_allclose(given.modalities['audio'], given.logits, atol=1e-6)

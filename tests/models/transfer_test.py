@@ -70,10 +70,14 @@ def test_a_narrow_trunk_is_trained_from_scratch_as_a_whole():
     assert 0 < count(model, nnx.Param) < 0.15 * 18_321_984
 
 
-@pytest.mark.parametrize('trunk, trainable, units', [('resnet50', ('conv5_block3',), 16), ('inception_v3', (), 12)])
+@pytest.mark.parametrize(
+    'trunk, trainable, units', [('resnet50', ('conv5_block3',), 16), ('inception_v3', (), 12)]
+)
 def test_cached_activations_give_the_same_answer(trunk, trainable, units):
     """From half precision within 1e-3; through the jitted call, features and activations told apart by their shape."""
-    model = filled(Model(2, trunk=trunk, width=0.125, weights='random', trainable=trainable, rngs=nnx.Rngs(0)))
+    model = filled(
+        Model(2, trunk=trunk, width=0.125, weights='random', trainable=trainable, rngs=nnx.Rngs(0))
+    )
     model.eval()
     assert model.frozen_units == units
     features = jnp.asarray(decibels())
@@ -82,15 +86,26 @@ def test_cached_activations_give_the_same_answer(trunk, trainable, units):
     answer = nnx.jit(lambda m, b: m(b))
     whole, short = answer(model, batch(features)), answer(model, batch(kept[:, None]))
     np.testing.assert_allclose(short.logits, whole.logits, atol=1e-3)
-    np.testing.assert_allclose(short.embedding, whole.embedding, atol=2e-3 * np.abs(whole.embedding).max())
+    np.testing.assert_allclose(
+        short.embedding, whole.embedding, atol=2e-3 * np.abs(whole.embedding).max()
+    )
     assert whole.logits.std() > 0 and set(whole.modalities) == {'audio'}
-    with pytest.raises(InputError, match=f'activations are no square of .*{trunk} gives; compute them again'):
+    with pytest.raises(
+        InputError, match=f'activations are no square of .*{trunk} gives; compute them again'
+    ):
         model(batch(kept[:, None, :-1]))
 
 
 def test_a_step_moves_what_is_trained_and_nothing_else():
     model = filled(
-        Model(2, trunk='xception', width=0.125, weights='random', trainable=('block14_sepconv2',), rngs=nnx.Rngs(0))
+        Model(
+            2,
+            trunk='xception',
+            width=0.125,
+            weights='random',
+            trainable=('block14_sepconv2',),
+            rngs=nnx.Rngs(0),
+        )
     )
     model.train()
     graph, params, rest = nnx.split(model, nnx.Param, ...)
@@ -125,7 +140,10 @@ def test_the_adapter_is_reached_through_a_frozen_trunk():
 def test_pretrained_fills_the_trunk_and_only_where_it_shall(tmp_path, monkeypatch):
     monkeypatch.setenv('SER_JAX_WEIGHTS', str(tmp_path))
     model = Model(2, rngs=nnx.Rngs(0))
-    with pytest.raises(InputError, match=r'lacks the pretrained .*_notop\.h5; python -m ser_jax\.weights densenet201$'):
+    with pytest.raises(
+        InputError,
+        match=r'lacks the pretrained .*_notop\.h5; python -m ser_jax\.weights densenet201$',
+    ):
         model.pretrained()
     (tmp_path / weight_files.PUBLISHED['densenet201'].name).write_bytes(b'')
     loaded = []
@@ -143,7 +161,10 @@ def test_pretrained_fills_the_trunk_and_only_where_it_shall(tmp_path, monkeypatc
         ({'weights': 'none'}, 'would train 20 million parameters from scratch; set width below 1'),
         ({'width': 0.5}, "weights='imagenet' with width=0.5 does not exist"),
         ({'width': 2.0, 'weights': 'none'}, 'width=2.0 cannot be'),
-        ({'weights': 'best'}, "weights='best' is not known; known are imagenet, timm, random, none"),
+        (
+            {'weights': 'best'},
+            "weights='best' is not known; known are imagenet, timm, random, none",
+        ),
         ({'view': 'film'}, "view='film' is not known; known are picture, adapter"),
         ({'trunk': 'vgg16'}, "'vgg16' is no trunk"),
         ({'trunk': 'resnet50'}, 'begins no layer of the trunk; its last units are conv5_block1'),

@@ -23,11 +23,15 @@ def tensors_of(backbone, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
     random = np.random.default_rng(seed)
     layers = {}
     for _, layer, weight, variable in backbone.weights():
-        layers.setdefault(layer, {})[weight] = random.standard_normal(variable.shape).astype(np.float32)
+        layers.setdefault(layer, {})[weight] = random.standard_normal(variable.shape).astype(
+            np.float32
+        )
     return layers
 
 
-def write_h5(path, layers, group: str = '', named=lambda layer, weight: f'{layer}/{weight}:0', cut: int = 1) -> None:
+def write_h5(
+    path, layers, group: str = '', named=lambda layer, weight: f'{layer}/{weight}:0', cut: int = 1
+) -> None:
     """As keras.applications publishes: a group a layer, names in attributes, `layer_names` in `cut` parts."""
     with h5py.File(path, 'w') as f:
         root = f.create_group(group) if group else f
@@ -57,12 +61,16 @@ def write_safetensors(path, tensors: dict[str, np.ndarray]) -> None:
         }
         at += size
     text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, 'little') + text + b''.join(t.tobytes() for t in tensors.values()))
+    path.write_bytes(
+        len(text).to_bytes(8, 'little') + text + b''.join(t.tobytes() for t in tensors.values())
+    )
 
 
 def holds(backbone, layers) -> None:
     for _, layer, weight, variable in backbone.weights():
-        np.testing.assert_array_equal(variable[...], layers[layer][weight], err_msg=f'{layer}/{weight}')
+        np.testing.assert_array_equal(
+            variable[...], layers[layer][weight], err_msg=f'{layer}/{weight}'
+        )
 
 
 @pytest.mark.parametrize('name', list(BACKBONES))
@@ -100,7 +108,9 @@ def test_numbered_layers_are_matched_by_order_wherever_the_count_began(name, fir
         number = int(number) - 1 + first
         return f'{kind}_{number}' if number else kind
 
-    shuffled = sorted(layers, key=lambda n: n[::-1])  # the file's order is Keras' depth order, which is another
+    shuffled = sorted(
+        layers, key=lambda n: n[::-1]
+    )  # the file's order is Keras' depth order, which is another
     write_h5(tmp_path / 'w.h5', {rename(n): layers[n] for n in shuffled})
     weights.load(backbone, tmp_path / 'w.h5')
     holds(backbone, layers)
@@ -110,7 +120,9 @@ def test_keras_1_had_other_words(tmp_path):
     backbone = BACKBONES['xception'](NARROW)
     layers = tensors_of(backbone)
     words = {'kernel': 'W', 'moving_mean': 'running_mean', 'moving_variance': 'running_std'}
-    old = lambda n: n.replace('conv2d', 'convolution2d').replace('batch_normalization', 'batchnormalization')
+    old = lambda n: n.replace('conv2d', 'convolution2d').replace(
+        'batch_normalization', 'batchnormalization'
+    )
     write_h5(
         tmp_path / 'w.h5', {old(n): content for n, content in layers.items()},
         named=lambda layer, weight: f'{layer}_{words.get(weight, weight)}:0',
@@ -126,12 +138,18 @@ def without(layers, layer: str, weight: str):
 @pytest.mark.parametrize(
     'change, message',
     [
-        (lambda t: without(t, 'conv4_block3_2_bn', 'beta'), r'lacks 1 tensors, first conv4_block3_2_bn/beta; expected'),
+        (
+            lambda t: without(t, 'conv4_block3_2_bn', 'beta'),
+            r'lacks 1 tensors, first conv4_block3_2_bn/beta; expected',
+        ),
         (
             lambda t: {n: c for n, c in t.items() if n != 'conv5_block1_0_conv'},
             'lacks 2 tensors, first conv5_block1_0_conv/bias;',
         ),
-        (lambda t: t | {'top': {'kernel': np.zeros(3)}}, 'holds 1 unknown ones, first top/kernel; expected the 318 of'),
+        (
+            lambda t: t | {'top': {'kernel': np.zeros(3)}},
+            'holds 1 unknown ones, first top/kernel; expected the 318 of',
+        ),
         (
             lambda t: without(t, 'conv1_bn', 'gamma') | {'x': {'y': np.zeros(1)}},
             'lacks 1 tensors, first conv1_bn/gamma and holds 1 unknown ones, first x/y',
@@ -152,7 +170,9 @@ def test_what_does_not_fit_is_named_and_changes_nothing(change, message, tmp_pat
 
 
 @pytest.mark.parametrize('name', ['w.h5', 'w.safetensors'])
-@pytest.mark.parametrize('content', [b'', b'<html>404</html>' * 99, b'\x10' + b'\0' * 7 + b'{"a": {"dtype": 1}}'])
+@pytest.mark.parametrize(
+    'content', [b'', b'<html>404</html>' * 99, b'\x10' + b'\0' * 7 + b'{"a": {"dtype": 1}}']
+)
 def test_what_is_no_file_of_weights_is_said(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     backbone = BACKBONES['resnet50'](NARROW, 'keras' if name.endswith('h5') else 'torch')
@@ -169,9 +189,13 @@ def test_the_new_format_of_keras_is_told_from_the_published_one(tmp_path):
 
 def test_styles_and_endings_are_not_mixed_up(tmp_path):
     write_safetensors(tmp_path / 'w.safetensors', {})
-    with pytest.raises(InputError, match="holds weights of style torch; expected keras, or make it style='torch'"):
+    with pytest.raises(
+        InputError, match="holds weights of style torch; expected keras, or make it style='torch'"
+    ):
         weights.load(BACKBONES['resnet50'](NARROW), tmp_path / 'w.safetensors')
-    with pytest.raises(InputError, match=r"w\.pth is no file of weights; expected Keras' \.h5 or timm's"):
+    with pytest.raises(
+        InputError, match=r"w\.pth is no file of weights; expected Keras' \.h5 or timm's"
+    ):
         weights.load(BACKBONES['resnet50'](NARROW), tmp_path / 'w.pth')
 
 
@@ -184,7 +208,11 @@ def listed(name: str) -> list[tuple[str, tuple[int, ...]]]:
 def test_every_tensor_of_timm_has_its_place_and_shape(name):
     """Against the golden list of timm's names and shapes, heads and counters aside."""
     backbone = nnx.eval_shape(lambda: BACKBONES[name](style='torch'))
-    theirs = {n: sorted(s) for n, s in listed(name) if not n.startswith(('fc', 'classifier')) and 'num_batch' not in n}
+    theirs = {
+        n: sorted(s)
+        for n, s in listed(name)
+        if not n.startswith(('fc', 'classifier')) and 'num_batch' not in n
+    }
     ours = {
         weights._name_in_file(backbone, layer, weight): sorted(variable.shape)
         for _, layer, weight, variable in backbone.weights()
@@ -199,10 +227,15 @@ def test_answers_are_timm_s(name, tmp_path):
     write_safetensors(tmp_path / 'w.safetensors', make_torch_trunks.drawn(listed(name)))
     backbone = BACKBONES[name](style='torch')
     weights.load(backbone, tmp_path / 'w.safetensors')
-    found = np.asarray(nnx.jit(lambda b, x: b(x))(backbone, jnp.asarray(make_torch_trunks.pixels(name))))
+    found = np.asarray(
+        nnx.jit(lambda b, x: b(x))(backbone, jnp.asarray(make_torch_trunks.pixels(name)))
+    )
     golden = np.load(GOLDEN)
     expected = golden[f'{name}/map']
-    for mine, theirs in ((found[..., : expected.shape[-1]], expected), (found.mean((1, 2)), golden[f'{name}/mean'])):
+    for mine, theirs in (
+        (found[..., : expected.shape[-1]], expected),
+        (found.mean((1, 2)), golden[f'{name}/mean']),
+    ):
         error = np.abs(mine - theirs).max() / np.abs(theirs).max()
         print(name, error)
         assert mine.shape == theirs.shape and error <= 1e-5
@@ -215,20 +248,29 @@ def test_half_precision_is_read(kind, tmp_path):
     tensors = {}
     for _, layer, weight, v in backbone.weights():
         shape = v.shape if len(v.shape) == 1 else (v.shape[3], v.shape[2], *v.shape[:2])
-        tensors[weights._name_in_file(backbone, layer, weight)] = random.standard_normal(shape).astype(kind)
+        tensors[weights._name_in_file(backbone, layer, weight)] = random.standard_normal(
+            shape
+        ).astype(kind)
     write_safetensors(tmp_path / 'w.safetensors', tensors)
     weights.load(backbone, tmp_path / 'w.safetensors')
     kernel = backbone.conv2_block1.conv2_block1_2_conv.kernel[...]
-    np.testing.assert_array_equal(kernel, np.float32(tensors['layer1.0.conv2.weight']).transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(
+        kernel, np.float32(tensors['layer1.0.conv2.weight']).transpose(2, 3, 1, 0)
+    )
     assert kernel.dtype == jnp.float32
 
 
 def test_files_are_found_by_the_names_they_are_published_by(tmp_path, monkeypatch):
     monkeypatch.setenv('SER_JAX_WEIGHTS', str(tmp_path))
     assert weights.folder() == tmp_path and weights.find('xception') is None
-    with pytest.raises(InputError, match=r'expected xception_weights_tf_dim.*; python -m ser_jax\.weights xception$'):
+    with pytest.raises(
+        InputError,
+        match=r'expected xception_weights_tf_dim.*; python -m ser_jax\.weights xception$',
+    ):
         weights.need('xception')
-    with pytest.raises(InputError, match=r'expected legacy_xception\.safetensors; .* xception --from=FILE$'):
+    with pytest.raises(
+        InputError, match=r'expected legacy_xception\.safetensors; .* xception --from=FILE$'
+    ):
         weights.need('xception', 'torch')
     for place in ('models--timm--legacy_xception.tf_in1k/snapshots/ab12/model.safetensors',
                   'legacy_xception.tf_in1k/model.safetensors', 'legacy_xception.tf_in1k.safetensors'):  # fmt: skip

@@ -11,7 +11,14 @@ from ser_jax.scoring import scores
 EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
 
 
-def simulate(run, config='conv_bilstm', protocol='speakers_k', corpus='ravdess', modalities=('audio',), speakers=6):
+def simulate(
+    run,
+    config='conv_bilstm',
+    protocol='speakers_k',
+    corpus='ravdess',
+    modalities=('audio',),
+    speakers=6,
+):
     g, rows = np.random.default_rng(zlib.crc32(run.encode())), []
     for seed, s, m, k in np.ndindex(2, speakers, len(modalities), 16):
         p = g.dirichlet(np.ones(8) + 5 * np.eye(8)[k % 8])
@@ -50,7 +57,12 @@ def predictions():
         [
             simulate('runs/honest'),
             simulate('runs/random', protocol='leaky_random'),
-            simulate('runs/quickstart', 'fusion', corpus='synthetic', modalities=('fused', 'audio', 'text')),
+            simulate(
+                'runs/quickstart',
+                'fusion',
+                corpus='synthetic',
+                modalities=('fused', 'audio', 'text'),
+            ),
         ]
     )
 

@@ -54,7 +54,10 @@ class Page(HTMLParser):
 def source(tmp_path_factory, predictions, scored, records):
     path = tmp_path_factory.mktemp('report') / 'report.html'
     histories = {run: records for run in ('runs/honest', 'runs/quickstart')}
-    environment, configs = {'jax': '0.10.2', 'machine': {'cores': 2}}, {'runs/honest': {'a': {'b': 7}}}
+    environment, configs = (
+        {'jax': '0.10.2', 'machine': {'cores': 2}},
+        {'runs/honest': {'a': {'b': 7}}},
+    )
     html.write(path, scored, predictions, histories, environment, configs)
     return path.read_text(encoding='utf-8')
 
@@ -75,16 +78,23 @@ def test_every_section_is_there(source):
                   'calibration, audio', 'Sure and wrong', 'machine.cores', 'a.b', 'intervals by speaker',
                   'Fused minus text'):  # fmt: skip
         assert words in page.text, words
-    assert page.tags.count('svg') == 1 + 5 + 5 + 3 + 2  # forest, confusion, calibration, speakers, curves
+    assert (
+        page.tags.count('svg') == 1 + 5 + 5 + 3 + 2
+    )  # forest, confusion, calibration, speakers, curves
 
 
 def test_every_number_has_its_note_and_protocol(source, scored):
     rows = re.findall(r'<tr>(.*?)</tr>', source, re.S)
     for s in scored:
         value = f'{s.uar.value:.3f} <span class="ci">[{s.uar.low:.3f}, {s.uar.high:.3f}]'
-        headline = [r for r in rows if value in r and s.protocol in r and s.modality in r and s.corpus in r]
+        headline = [
+            r for r in rows if value in r and s.protocol in r and s.modality in r and s.corpus in r
+        ]
         assert headline
-        assert f'<td class="n">{s.utterances}</td>' in headline[0] and f'<td class="n">{s.seeds}</td>' in headline[0]
+        assert (
+            f'<td class="n">{s.utterances}</td>' in headline[0]
+            and f'<td class="n">{s.seeds}</td>' in headline[0]
+        )
         for row in (r for r in rows if value in r and s.note):
             assert s.note in row
     assert '>inflated</strong>' in source and '>synthetic</strong>' in source
@@ -104,7 +114,14 @@ def test_names_from_outside_are_escaped(tmp_path, make, records):
         cells = [f'{evil}{v}' for v in table[column].to_pylist()]
         table = table.set_column(table.column_names.index(column), column, pa.array(cells))
     got = scores.scores_by(table, draws=50)
-    html.write(tmp_path / 'r.html', got, table, {got[0].run: records}, {evil: evil}, {got[0].run: {evil: [evil]}})
+    html.write(
+        tmp_path / 'r.html',
+        got,
+        table,
+        {got[0].run: records},
+        {evil: evil},
+        {got[0].run: {evil: [evil]}},
+    )
     text = (tmp_path / 'r.html').read_text(encoding='utf-8')
     assert 'script' not in Page(text).tags
     assert '<script' not in text and '&lt;script' in text
@@ -112,7 +129,10 @@ def test_names_from_outside_are_escaped(tmp_path, make, records):
 
 def test_nothing_scored_is_a_page_too(tmp_path, predictions):
     html.write(tmp_path / 'r.html', [], predictions.slice(0, 0))
-    assert 'Nothing has been scored yet' in Page((tmp_path / 'r.html').read_text(encoding='utf-8')).text
+    assert (
+        'Nothing has been scored yet'
+        in Page((tmp_path / 'r.html').read_text(encoding='utf-8')).text
+    )
 
 
 def test_the_surest_mistakes_are_those_of_every_seed(predictions, scored):

@@ -6,7 +6,9 @@ from ser_jax.config import base
 from ser_jax.contract import CorpusInfo
 from ser_jax.report import model_card
 
-RAVDESS = CorpusInfo('ravdess', 'RAVDESS, Livingstone and Russo (2018)', 'CC BY-NC-SA 4.0', False, ())
+RAVDESS = CorpusInfo(
+    'ravdess', 'RAVDESS, Livingstone and Russo (2018)', 'CC BY-NC-SA 4.0', False, ()
+)
 
 
 def card(path, corpora, scores=(), **kwargs):
@@ -30,21 +32,32 @@ def test_each_corpus_brings_its_licence(tmp_path, licence, research_only):
 
 
 def test_one_restricted_corpus_among_others_restricts_the_model(tmp_path):
-    text = card(tmp_path, [RAVDESS, CorpusInfo('savee', 'SAVEE, Haq and Jackson (2010)', 'research only', True, ())])
+    text = card(
+        tmp_path,
+        [RAVDESS, CorpusInfo('savee', 'SAVEE, Haq and Jackson (2010)', 'research only', True, ())],
+    )
     assert '**Research use, do not redistribute.** The terms of SAVEE allow no more' in text
 
 
 def test_a_model_that_heard_no_human_voice_says_so(tmp_path):
-    assert 'synthetic speech alone' in card(tmp_path, [CorpusInfo('synthetic', 'synthetic', 'Generated', False, ())])
+    assert 'synthetic speech alone' in card(
+        tmp_path, [CorpusInfo('synthetic', 'synthetic', 'Generated', False, ())]
+    )
 
 
 def test_scores_come_with_protocol_interval_and_note(tmp_path, scored):
     text = card(tmp_path, [RAVDESS], scored)
     for s in scored:
-        line = next(x for x in text.splitlines() if f'| {s.protocol} | {s.modality} | {s.uar} |' in x and s.corpus in x)
+        line = next(
+            x
+            for x in text.splitlines()
+            if f'| {s.protocol} | {s.modality} | {s.uar} |' in x and s.corpus in x
+        )
         assert s.note in line and f'| {s.utterances} | {s.speakers} | {s.seeds} |' in line
     assert '**inflated**' in text and '**synthetic**' in text
-    assert '| ravdess | 12 | 12 | 12 | 12 | 12 | 12 | 12 | 12 |' in text  # 6 speakers x 2, whatever the seeds
+    assert (
+        '| ravdess | 12 | 12 | 12 | 12 | 12 | 12 | 12 | 12 |' in text
+    )  # 6 speakers x 2, whatever the seeds
     assert 'fused minus audio' in text
 
 
@@ -65,7 +78,9 @@ def test_names_cannot_break_the_table_or_become_html(tmp_path):
 
 def test_markdown_tables_have_as_many_cells_in_every_row(tmp_path, scored):
     widths = []
-    for line in card(tmp_path, [RAVDESS, CorpusInfo('tess', 'TESS', 'NC', True, ())], scored).splitlines():
+    for line in card(
+        tmp_path, [RAVDESS, CorpusInfo('tess', 'TESS', 'NC', True, ())], scored
+    ).splitlines():
         if line.startswith('|'):
             widths.append(line.count('|'))
         elif widths:

@@ -20,7 +20,13 @@ def test_confusion_shows_per_cent_of_the_row_and_counts():
 
 def test_learning_curves_average_members_and_take_the_last_of_a_repeated_epoch():
     def epoch(member, n, loss):
-        return {'kind': 'epoch', 'member': member, 'epoch': n, 'train_loss': loss, 'valid_uar': None}
+        return {
+            'kind': 'epoch',
+            'member': member,
+            'epoch': n,
+            'train_loss': loss,
+            'valid_uar': None,
+        }
 
     records = [
         epoch('a', 1, 9.0),
@@ -32,12 +38,21 @@ def test_learning_curves_average_members_and_take_the_last_of_a_repeated_epoch()
     left, right = plots.learning_curves([*records, {'kind': 'note'}], chance=0.25).axes
     mean = next(line for line in left.lines if line.get_label() == 'training')
     np.testing.assert_allclose(mean.get_xydata(), [(1, 3.0), (2, 1.0)])
-    assert len(left.lines) == 3 and len(right.lines) == 1  # two members and their mean; guessing alone
+    assert (
+        len(left.lines) == 3 and len(right.lines) == 1
+    )  # two members and their mean; guessing alone
 
 
 def test_many_members_stay_light():
     records = [
-        {'kind': 'epoch', 'member': f'm{m}', 'epoch': e, 'train_loss': 1.0, 'valid_loss': 1.0, 'valid_uar': 0.5}
+        {
+            'kind': 'epoch',
+            'member': f'm{m}',
+            'epoch': e,
+            'train_loss': 1.0,
+            'valid_loss': 1.0,
+            'valid_uar': 0.5,
+        }
         for m in range(72)
         for e in range(80)
     ]
@@ -45,7 +60,9 @@ def test_many_members_stay_light():
 
 
 def test_speakers_are_ordered_by_uar_and_missing_recalls_left_out():
-    figure = plots.speakers(['a', 'b', 'c'], [0.5, 0.9, 0.1], [[0.5, np.nan]] * 3, ['male', 'female', 'unknown'], 0.5)
+    figure = plots.speakers(
+        ['a', 'b', 'c'], [0.5, 0.9, 0.1], [[0.5, np.nan]] * 3, ['male', 'female', 'unknown'], 0.5
+    )
     (axes,) = figure.axes
     assert [t.get_text() for t in axes.get_yticklabels()] == ['c', 'a', 'b']
     ticks = [line for line in axes.lines if line.get_marker() == '|']
@@ -53,7 +70,9 @@ def test_speakers_are_ordered_by_uar_and_missing_recalls_left_out():
 
 
 def test_forest_writes_notes_beside_values_and_draws_inflated_ones_hollow():
-    (axes,) = plots.forest(['a', 'b'], [0.5, 0.9], [0.4, 0.8], [0.6, 1.0], [0.1, 0.1], ['', 'inflated']).axes
+    (axes,) = plots.forest(
+        ['a', 'b'], [0.5, 0.9], [0.4, 0.8], [0.6, 1.0], [0.1, 0.1], ['', 'inflated']
+    ).axes
     assert _texts(axes) == ['0.500', '0.900  inflated']
     faces = [line.get_markerfacecolor() for line in axes.lines if line.get_marker() == 'o']
     assert faces[0] == plots.BLUE and faces[1] == 'white'

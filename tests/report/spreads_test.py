@@ -10,7 +10,9 @@ from ser_jax.report.exploration import Figures
 
 
 def test_bars_are_stacked_to_the_sum_which_is_written():
-    (axes,) = spreads.counts(['calm', 'sad'], [{'female': [3, 0], 'male': [1, 1200]}], ['by sex']).axes
+    (axes,) = spreads.counts(
+        ['calm', 'sad'], [{'female': [3, 0], 'male': [1, 1200]}], ['by sex']
+    ).axes
     assert [(b.get_x(), b.get_width()) for b in axes.patches] == [(0, 3), (0, 0), (3, 1), (0, 1200)]
     assert [t.get_text() for t in axes.texts] == ['4', '1,200']
     assert [t.get_text() for t in axes.get_yticklabels()] == ['calm', 'sad']
@@ -22,11 +24,16 @@ def test_quantile_lines_and_extremes_are_those_of_the_values():
     x, y = left.lines[0].get_data()
     np.testing.assert_allclose(y, np.quantile(values, x))
     bar, mark = right.lines
-    assert tuple(bar.get_xdata()) == (values.min(), values.max()) and mark.get_xdata()[0] == values.mean()
+    assert (
+        tuple(bar.get_xdata()) == (values.min(), values.max())
+        and mark.get_xdata()[0] == values.mean()
+    )
 
 
 def test_rates_step_between_rates_that_occur():
-    left, _ = spreads.quantile_lines({'sad': np.array([16.0, 16.0, 48.0])}, 'rate (kHz)', step=True).axes
+    left, _ = spreads.quantile_lines(
+        {'sad': np.array([16.0, 16.0, 48.0])}, 'rate (kHz)', step=True
+    ).axes
     assert set(left.lines[0].get_ydata()) == {16.0, 48.0}
 
 

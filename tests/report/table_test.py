@@ -20,7 +20,9 @@ def test_nothing_is_cut(scored, width):
     text = _print(scored, width)
     assert '…' not in text and all(len(line.rstrip()) <= width for line in text.splitlines())
     for s in scored:
-        assert str(s.uar) in text and f'{s.wa.value:.3f}' in text and f'{s.macro_f1.value:.3f}' in text
+        assert (
+            str(s.uar) in text and f'{s.wa.value:.3f}' in text and f'{s.macro_f1.value:.3f}' in text
+        )
         assert f'{s.corpus}, {s.protocol}' in text
     assert text.count('6 speakers, 2 seeds') == len(scored)
     assert text.count('inflated') == 1 and text.count('synthetic\n') + text.count('synthetic ') >= 3

@@ -19,7 +19,9 @@ from tests.learn.members_test import group_of
 def content(directory: pathlib.Path) -> dict[str, str]:
     """SHA-256 of every file of a directory, by its path."""
     files = [p for p in directory.rglob('*') if p.is_file()]
-    return {str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {
+        str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
 
 
 def saved(directory: pathlib.Path, *states) -> checkpoint.Checkpoints:
@@ -33,7 +35,11 @@ def saved(directory: pathlib.Path, *states) -> checkpoint.Checkpoints:
 
 def state(seed: int, **more) -> dict:
     random = np.random.default_rng(seed)
-    return {'kernel': random.standard_normal((3, 4)).astype(np.float32), 'step': np.int32(seed), **more}
+    return {
+        'kernel': random.standard_normal((3, 4)).astype(np.float32),
+        'step': np.int32(seed),
+        **more,
+    }
 
 
 def bare(like: dict) -> dict:
@@ -48,7 +54,9 @@ def bare(like: dict) -> dict:
         ('optim.name', 'sgd', r'it has \.optimizer.* more'),
     ],
 )
-def test_a_state_of_another_structure_is_refused_by_name_and_nothing_is_moved(data_dir, tmp_path, knob, value, names):
+def test_a_state_of_another_structure_is_refused_by_name_and_nothing_is_moved(
+    data_dir, tmp_path, knob, value, names
+):
     config = small_config(data_dir)
     begun = group_of(config, [0]).init()
     checkpoints = saved(tmp_path / 'checkpoints', begun, begun)
@@ -56,7 +64,9 @@ def test_a_state_of_another_structure_is_refused_by_name_and_nothing_is_moved(da
     config[section][name], config.optim.weight_decay = value, 0.0
     other = group_of(config, [0])
     before, said = content(tmp_path), []
-    with pytest.raises(InputError, match=rf'checkpoint 2 in .*{names}.*nothing was changed.*--workdir') as error:
+    with pytest.raises(
+        InputError, match=rf'checkpoint 2 in .*{names}.*nothing was changed.*--workdir'
+    ) as error:
         checkpoints.restore(lambda number: other.init(), said.append)
     assert '\n' not in str(error.value) and not said
     assert content(tmp_path) == before
@@ -105,7 +115,9 @@ def test_a_damaged_newest_state_is_moved_aside_and_the_one_before_used(tmp_path,
     checkpoints.close()
     assert number == 1 and len(said) == 1 and said[0].startswith('checkpoint 2 is damaged (')
     np.testing.assert_array_equal(restored['kernel'], state(1)['kernel'])
-    assert (tmp_path / 'damaged_checkpoint_2').is_dir() and not (tmp_path / 'checkpoints' / '2').exists()
+    assert (tmp_path / 'damaged_checkpoint_2').is_dir() and not (
+        tmp_path / 'checkpoints' / '2'
+    ).exists()
 
 
 @pytest.mark.parametrize(
@@ -123,14 +135,19 @@ def test_a_failed_write_has_its_cause_and_its_remedy(tmp_path, monkeypatch, code
     """As Python raises it, and as tensorstore has it in words."""
     good = saved(tmp_path / 'checkpoints', state(1))
     word = checkpoint.os.strerror(code)
-    for error in (OSError(code, word), ValueError(f"Error writing local file: {word} [os_error_code='{code}']")):
+    for error in (
+        OSError(code, word),
+        ValueError(f"Error writing local file: {word} [os_error_code='{code}']"),
+    ):
 
         def fail(*_, error=error, **__):
             raise error
 
         with monkeypatch.context() as patch:
             patch.setattr(good._manager, 'save', fail)
-            with pytest.raises(InputError, match=rf'{word}\); checkpoint 1 is still good; .*{advice}'):
+            with pytest.raises(
+                InputError, match=rf'{word}\); checkpoint 1 is still good; .*{advice}'
+            ):
                 good.save(2, state(2))
             patch.setattr(checkpoint.ocp.StandardCheckpointer, 'save', fail)
             with pytest.raises(InputError, match=rf'm could not be written \({word}\); .*{advice}'):
@@ -148,12 +165,15 @@ def test_an_error_of_ours_while_writing_stays_as_it_is(tmp_path):
 def kept_variables() -> Variables:
     random = np.random.default_rng(0)
     normal = lambda *shape: random.standard_normal(shape).astype(np.float32)
-    return Variables({'trunk/kernel': normal(3, 4), 'trunk/bias': normal(4)}, {'norm/mean': normal(4)})
+    return Variables(
+        {'trunk/kernel': normal(3, 4), 'trunk/bias': normal(4)}, {'norm/mean': normal(4)}
+    )
 
 
 def same(a: dict, b: dict) -> bool:
     return jax.tree.structure(a) == jax.tree.structure(b) and all(
-        np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        np.array_equal(x, y) and x.dtype == y.dtype
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     )
 
 
@@ -188,7 +208,9 @@ def test_other_numbers_in_a_whole_file_are_noticed(tmp_path):
     other = jax.tree.map(lambda x: x * 2, kept_variables())
     checkpoint.save_best(tmp_path / 'b', other, {})
     shutil.copy(tmp_path / 'b' / 'about.json', tmp_path / 'a' / 'about.json')
-    with pytest.raises(InputError, match=r'a is damaged \(its numbers are not .* remove this folder'):
+    with pytest.raises(
+        InputError, match=r'a is damaged \(its numbers are not .* remove this folder'
+    ):
         checkpoint.load_best(tmp_path / 'a')
 
 

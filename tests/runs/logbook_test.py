@@ -48,7 +48,10 @@ def test_progress_without_a_terminal_prints_lines_of_their_own(capsys):
     progress.close()
     lines = capsys.readouterr().out.strip().splitlines()
     assert (
-        len(lines) == 10 and lines[-1].startswith('100 %') and 'loss 1.000' in lines[-1] and 'utterances/s' in lines[-1]
+        len(lines) == 10
+        and lines[-1].startswith('100 %')
+        and 'loss 1.000' in lines[-1]
+        and 'utterances/s' in lines[-1]
     )
 
 
@@ -85,11 +88,18 @@ def test_tensorboard_is_rewound_with_the_records(tmp_path):
     again.rewind(lambda r: r['member'] == 'a' or r['epoch'] <= 1)
     again.write(record('b', 2, learning_rate=2.0))
     again.close()
-    rates = {tag: values for tag, values in shown(tmp_path).items() if tag.endswith('learning_rate')}
-    assert rates == {'a/learning_rate': [(10, 1.0), (20, 1.0), (30, 1.0)], 'b/learning_rate': [(10, 1.0), (20, 2.0)]}
+    rates = {
+        tag: values for tag, values in shown(tmp_path).items() if tag.endswith('learning_rate')
+    }
+    assert rates == {
+        'a/learning_rate': [(10, 1.0), (20, 1.0), (30, 1.0)],
+        'b/learning_rate': [(10, 1.0), (20, 2.0)],
+    }
 
 
-@pytest.mark.parametrize('code, advice', [(errno.ENOSPC, 'make room'), (errno.EROFS, 'permissions')])
+@pytest.mark.parametrize(
+    'code, advice', [(errno.ENOSPC, 'make room'), (errno.EROFS, 'permissions')]
+)
 def test_a_record_that_cannot_be_written_has_its_cause(tmp_path, monkeypatch, code, advice):
     def refuse(*_, **__):
         raise OSError(code, os.strerror(code))

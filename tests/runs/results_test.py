@@ -87,7 +87,9 @@ def test_an_unwritable_output_stops_the_command_before_it_scores(runs, tmp_path)
 
 
 def test_the_table_is_shown_though_nothing_can_be_written_any_more(runs, tmp_path):
-    code = 'import pyarrow.parquet as p\ndef full(*a): raise OSError(28, "No space left", str(a[1]))\n'
+    code = (
+        'import pyarrow.parquet as p\ndef full(*a): raise OSError(28, "No space left", str(a[1]))\n'
+    )
     code += 'p.write_table = full'
     done = evaluate(f'--runs={runs}/a', f'--output={tmp_path}/out', code=code)
     assert done.returncode == 2 and 'UAR' in done.stdout and 'utterances' in done.stdout

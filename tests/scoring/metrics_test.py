@@ -32,7 +32,9 @@ def test_scores_are_those_of_scikit_learn(seed, classes):
     present = np.unique(truth)
     matrix = metrics.confusion(truth, predicted, classes)
     got = metrics.scores(matrix)
-    np.testing.assert_array_equal(matrix, sklearn_metrics.confusion_matrix(truth, predicted, labels=range(classes)))
+    np.testing.assert_array_equal(
+        matrix, sklearn_metrics.confusion_matrix(truth, predicted, labels=range(classes))
+    )
     precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
         truth, predicted, labels=present, average='macro', zero_division=0
     )
@@ -104,7 +106,9 @@ def test_order_and_names_do_not_matter():
     )
     assert one == two
     swap = g.permutation(5)  # classes by other numbers
-    three = metrics.speaker_bootstrap(Answers(swap[truth], swap[predicted], speaker, seed), 5, draws=200)
+    three = metrics.speaker_bootstrap(
+        Answers(swap[truth], swap[predicted], speaker, seed), 5, draws=200
+    )
     np.testing.assert_allclose(three['uar'][:3], one['uar'][:3], rtol=1e-6)
 
 
@@ -113,7 +117,10 @@ def test_the_value_is_the_mean_over_seeds_of_the_pooled_folds():
     seed, speaker = np.arange(300) % 3, np.arange(300) % 11
     got = metrics.speaker_bootstrap(Answers(truth, predicted, speaker, seed), 5, draws=50)
     for name in ('uar', 'macro_f1'):
-        each = [metrics.scores(metrics.confusion(truth[seed == s], predicted[seed == s], 5))[name] for s in range(3)]
+        each = [
+            metrics.scores(metrics.confusion(truth[seed == s], predicted[seed == s], 5))[name]
+            for s in range(3)
+        ]
         assert got[name].value == pytest.approx(np.mean(each))
         assert got[name].low < got[name].value < got[name].high
 
@@ -124,7 +131,11 @@ def test_the_bootstrap_is_the_plain_one_written_as_a_matrix_product():
     g, drawn = np.random.default_rng(8), []
     for chosen in g.integers(6, size=(500, 6)):
         rows = np.concatenate([np.flatnonzero(answers.speaker == s) for s in chosen])
-        drawn.append(metrics.scores(metrics.confusion(answers.truth[rows], answers.predicted[rows], 4))['uar'])
+        drawn.append(
+            metrics.scores(metrics.confusion(answers.truth[rows], answers.predicted[rows], 4))[
+                'uar'
+            ]
+        )
     np.testing.assert_allclose(got[1:3], np.percentile(drawn, (2.5, 97.5)), rtol=1e-6)
 
 
@@ -135,7 +146,9 @@ def test_the_interval_covers_the_truth_and_utterances_alone_would_not():
         answers = _speakers(g)
         low, high = metrics.speaker_bootstrap(answers, 4, draws=400)['uar'][1:3]
         by_speaker += low <= 0.6 <= high
-        rows = metrics.speaker_bootstrap(answers._replace(speaker=np.arange(answers.truth.size)), 4, draws=400)['uar']
+        rows = metrics.speaker_bootstrap(
+            answers._replace(speaker=np.arange(answers.truth.size)), 4, draws=400
+        )['uar']
         by_utterance += rows.low <= 0.6 <= rows.high
     assert 0.90 <= by_speaker / 300 <= 0.98
     assert by_utterance / 300 < 0.80  # what the cluster bootstrap is for
@@ -147,17 +160,26 @@ def test_one_speaker_falls_back_to_utterances_drawn_with_all_their_seeds():
     got = metrics.speaker_bootstrap(one, 5)['uar']
     assert got.by == 'utterance' and got.low < got.value < got.high
     twice = Answers(
-        np.tile(truth, 2), np.tile(predicted, 2), np.full(600, 'a'), np.repeat([0, 1], 300), np.tile(np.arange(300), 2)
+        np.tile(truth, 2),
+        np.tile(predicted, 2),
+        np.full(600, 'a'),
+        np.repeat([0, 1], 300),
+        np.tile(np.arange(300), 2),
     )
-    assert metrics.speaker_bootstrap(twice, 5)['uar'] == got  # a second, equal seed adds no certainty
-    assert metrics.speaker_bootstrap(one._replace(speaker=np.arange(300) % 2), 5)['uar'].by == 'speaker'
+    assert (
+        metrics.speaker_bootstrap(twice, 5)['uar'] == got
+    )  # a second, equal seed adds no certainty
+    assert (
+        metrics.speaker_bootstrap(one._replace(speaker=np.arange(300) % 2), 5)['uar'].by
+        == 'speaker'
+    )
 
 
 def test_a_seed_that_lacks_speakers_is_left_out_where_it_has_nothing():
     truth, predicted = np.array([0, 1, 0, 1, 0, 1]), np.array([0, 1, 0, 0, 1, 1])
-    got = metrics.speaker_bootstrap(Answers(truth, predicted, [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]), 2, draws=100)[
-        'uar'
-    ]
+    got = metrics.speaker_bootstrap(
+        Answers(truth, predicted, [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]), 2, draws=100
+    )['uar']
     assert not np.isnan(got[:3]).any()
 
 
@@ -166,7 +188,9 @@ def test_paired_differences_vanish_for_equals_and_show_what_single_intervals_hid
     a = _speakers(g)
     same = metrics.paired_bootstrap(a, a, 4, draws=200)
     assert same[:3] == (0, 0, 0)
-    worse = a._replace(predicted=np.where(g.random(a.truth.size) < 0.08, (a.truth + 1) % 4, a.predicted))
+    worse = a._replace(
+        predicted=np.where(g.random(a.truth.size) < 0.08, (a.truth + 1) % 4, a.predicted)
+    )
     got = metrics.paired_bootstrap(a, worse, 4)
     assert got.low > 0 and got.by == 'speaker'
     back = metrics.paired_bootstrap(worse, a, 4)
@@ -183,7 +207,9 @@ def test_calibration_error_is_zero_for_honest_probabilities_and_the_gap_for_boas
     sure = np.tile([1.0, 0.0], (100, 1))
     assert metrics.expected_calibration_error(sure, np.arange(100) % 4 == 0) == pytest.approx(0.25)
     bins = metrics.reliability(p, honest, bins=10)
-    assert bins.count.sum() == len(p) and bins.count[:2].sum() == 0  # the top of four is at least 0.25
+    assert (
+        bins.count.sum() == len(p) and bins.count[:2].sum() == 0
+    )  # the top of four is at least 0.25
     assert np.isnan(metrics.expected_calibration_error(np.zeros((0, 4)), []))
 
 
@@ -192,7 +218,9 @@ def test_auc_is_scikit_learns(seed):
     random = np.random.default_rng(seed)
     truth = np.r_[0, 1, random.integers(0, 2, 30)]
     probability = np.round(random.random(32), 1)  # with ties
-    assert metrics.auc(truth == 1, probability) == pytest.approx(sklearn_metrics.roc_auc_score(truth, probability))
+    assert metrics.auc(truth == 1, probability) == pytest.approx(
+        sklearn_metrics.roc_auc_score(truth, probability)
+    )
 
 
 def test_auc_averages_over_seeds_and_its_interval_draws_speakers():

@@ -13,7 +13,13 @@ EMOTIONS = ('calm', 'happy', 'sad')
 
 
 def predictions(
-    run='runs/a', protocol='speakers_k', corpus='ravdess', modalities=('audio',), skill=0.6, speakers=6, seeds=2
+    run='runs/a',
+    protocol='speakers_k',
+    corpus='ravdess',
+    modalities=('audio',),
+    skill=0.6,
+    speakers=6,
+    seeds=2,
 ):
     """Two folds by speaker, balanced, answers right with probability `skill` (text less, fused more)."""
     g, rows = np.random.default_rng(0), []
@@ -42,7 +48,14 @@ def test_a_score_carries_what_it_was_measured_on():
     assert (s.utterances, s.speakers, s.seeds, s.folds, s.members) == (72, 6, 2, 2, 4)
     assert s.classes == EMOTIONS and s.chance == pytest.approx(1 / 3)  # boredom occurs nowhere
     assert s.confusion.sum() == table.num_rows
-    right = np.mean([a == b for a, b in zip(table['emotion'].to_pylist(), table['predicted'].to_pylist(), strict=True)])
+    right = np.mean(
+        [
+            a == b
+            for a, b in zip(
+                table['emotion'].to_pylist(), table['predicted'].to_pylist(), strict=True
+            )
+        ]
+    )
     assert s.wa.value == pytest.approx(right)
     assert s.uar.low <= s.uar.value <= s.uar.high
     assert set(s.recall) == set(EMOTIONS)
@@ -54,7 +67,9 @@ def test_a_score_carries_what_it_was_measured_on():
         ('ravdess_1', 'female', 12),
     ]
     assert np.mean([p.uar for p in s.by_speaker]) == pytest.approx(s.uar.value)
-    assert str(s).startswith(f'UAR {s.uar.value:.3f} [') and '6 speakers, 2 seeds, 95 % by speaker' in str(s)
+    assert str(s).startswith(
+        f'UAR {s.uar.value:.3f} ['
+    ) and '6 speakers, 2 seeds, 95 % by speaker' in str(s)
 
 
 def test_notes_name_what_is_inflated_synthetic_or_incomplete():
@@ -64,16 +79,20 @@ def test_notes_name_what_is_inflated_synthetic_or_incomplete():
     assert ' inflated, synthetic (' in str(s)
     (honest,) = scores.scores_by(predictions())
     assert honest.note == ''
-    (part,) = scores.scores_by(predictions().filter(pa.compute.not_equal(predictions()['member'], 'fold1_seed1')))
+    (part,) = scores.scores_by(
+        predictions().filter(pa.compute.not_equal(predictions()['member'], 'fold1_seed1'))
+    )
     assert part.note == 'incomplete' and part.members == 3
 
 
 def test_groups_keep_their_order_and_fusion_is_compared_with_its_parts():
-    table = pa.concat_tables([predictions('runs/z', modalities=('text', 'audio', 'fused')), predictions('runs/b')])
+    table = pa.concat_tables(
+        [predictions('runs/z', modalities=('text', 'audio', 'fused')), predictions('runs/b')]
+    )
     got = scores.scores_by(table)
-    assert [(s.run, s.modality) for s in got] == [('runs/z', m) for m in ('fused', 'audio', 'text')] + [
-        ('runs/b', 'audio')
-    ]
+    assert [(s.run, s.modality) for s in got] == [
+        ('runs/z', m) for m in ('fused', 'audio', 'text')
+    ] + [('runs/b', 'audio')]
     fused, audio, *_ = got
     assert set(fused.margins) == {'audio', 'text'} and not audio.margins
     assert fused.margins['audio'].value == pytest.approx(fused.uar.value - audio.uar.value)
@@ -83,7 +102,8 @@ def test_groups_keep_their_order_and_fusion_is_compared_with_its_parts():
 def test_rows_in_any_order_give_the_same_scores():
     table = predictions()
     (a,), (b,) = (
-        scores.scores_by(t) for t in (table, table.take(pa.array(np.random.default_rng(1).permutation(table.num_rows))))
+        scores.scores_by(t)
+        for t in (table, table.take(pa.array(np.random.default_rng(1).permutation(table.num_rows))))
     )
     assert (a.uar, a.macro_f1, a.by_speaker) == (b.uar, b.macro_f1, b.by_speaker)
     assert a.ece == pytest.approx(b.ece)
@@ -115,7 +135,9 @@ def test_predictions_without_probabilities_or_rows():
 
 def test_csv_holds_every_score_with_note_and_interval(tmp_path):
     got = scores.scores_by(
-        pa.concat_tables([predictions(), predictions('runs/b', 'leaky_random', modalities=('audio', 'fused'))])
+        pa.concat_tables(
+            [predictions(), predictions('runs/b', 'leaky_random', modalities=('audio', 'fused'))]
+        )
     )
     scores.write_csv(got, tmp_path / 'scores.csv')
     with open(tmp_path / 'scores.csv', newline='') as f:
@@ -124,7 +146,12 @@ def test_csv_holds_every_score_with_note_and_interval(tmp_path):
     for line, s in zip(lines, got, strict=True):
         assert float(line['uar']) == pytest.approx(s.uar.value, abs=1e-6)
         assert float(line['uar_low']) <= float(line['uar']) <= float(line['uar_high'])
-        assert (line['protocol'], line['utterances'], line['speakers'], line['seeds']) == (s.protocol, '72', '6', '2')
+        assert (line['protocol'], line['utterances'], line['speakers'], line['seeds']) == (
+            s.protocol,
+            '72',
+            '6',
+            '2',
+        )
         assert line['interval_by'] == 'speaker' and float(line['recall_sad']) == pytest.approx(
             s.recall['sad'].value, abs=1e-6
         )
@@ -136,11 +163,16 @@ def test_two_classes_keep_their_auc_beside_a_run_of_more():
         pa.array(
             [
                 e != 'sad' and p != 'sad'
-                for e, p in zip(*(two[c].to_pylist() for c in ('emotion', 'predicted')), strict=True)
+                for e, p in zip(
+                    *(two[c].to_pylist() for c in ('emotion', 'predicted')), strict=True
+                )
             ]
         )
     )
     two = two.drop(['p_sad', 'p_boredom'])
     (alone,) = scores.scores_by(two)
     both = scores.scores_by(pa.concat_tables([predictions(), two], promote_options='default'))
-    assert {s.run: s.auc for s in both} == {'runs/a': None, 'runs/b': alone.auc} and alone.auc is not None
+    assert {s.run: s.auc for s in both} == {
+        'runs/a': None,
+        'runs/b': alone.auc,
+    } and alone.auc is not None

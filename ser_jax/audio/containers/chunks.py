@@ -9,7 +9,14 @@ import re
 import struct
 
 from ser_jax.audio.containers import headers
-from ser_jax.audio.containers.streams import SLACK_BYTES, Fault, Link, after_tags, damaged, truncated
+from ser_jax.audio.containers.streams import (
+    SLACK_BYTES,
+    Fault,
+    Link,
+    after_tags,
+    damaged,
+    truncated,
+)
 
 _STARTS = re.compile(
     rb'RIF[FX].{4}WAVE|RF64.{4}WAVE|riff.{12}.{8}wave|FORM.{4}AIF[FC]|caff\x00\x01|'

@@ -7,7 +7,12 @@ from ser_jax.models.backbones.layers import Backbone, Frozen, freeze
 from ser_jax.models.backbones.resnet50 import ResNet50
 from ser_jax.models.backbones.xception import Xception
 
-BACKBONES = {'densenet201': DenseNet201, 'inception_v3': InceptionV3, 'resnet50': ResNet50, 'xception': Xception}
+BACKBONES = {
+    'densenet201': DenseNet201,
+    'inception_v3': InceptionV3,
+    'resnet50': ResNet50,
+    'xception': Xception,
+}
 
 __all__ = ['BACKBONES', 'Backbone', 'Frozen', 'by_name', 'freeze']
 

@@ -21,7 +21,14 @@ class DenseNet201(Backbone):
     103 units: `conv1`, 98 dense layers, 3 transitions `pool2` to `pool4`, `bn`.
     """
 
-    def __init__(self, width: float = 1.0, style: str = 'keras', *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
+    def __init__(
+        self,
+        width: float = 1.0,
+        style: str = 'keras',
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ):
         super().__init__(style)
         epsilon = 1.001e-5 if style == 'keras' else 1e-5
         of = {'dtype': dtype, 'rngs': rngs}
@@ -30,7 +37,9 @@ class DenseNet201(Backbone):
         for stage, layers in enumerate(BLOCKS, 2):
             for i in range(1, layers + 1):
                 name = f'conv{stage}_block{i}'
-                channels = self.add(name, Dense(name, channels, growth, epsilon, **of), channels + growth)
+                channels = self.add(
+                    name, Dense(name, channels, growth, epsilon, **of), channels + growth
+                )
             if stage < 5:
                 name, halved = f'pool{stage}', channels // 2
                 channels = self.add(name, Transition(name, channels, halved, epsilon, **of), halved)
@@ -39,10 +48,18 @@ class DenseNet201(Backbone):
     def torch_name(self, layer: str) -> str:
         """Return e.g. `features.denseblock4.denselayer32.conv1` for `conv5_block32_1_conv`."""
         if layer in ('conv1_conv', 'conv1_bn', 'bn'):
-            return {'conv1_conv': 'features.conv0', 'conv1_bn': 'features.norm0', 'bn': 'features.norm5'}[layer]
+            return {
+                'conv1_conv': 'features.conv0',
+                'conv1_bn': 'features.norm0',
+                'bn': 'features.norm5',
+            }[layer]
         if found := re.fullmatch(r'pool(\d)_(conv|bn)', layer):
-            return f'features.transition{int(found[1]) - 1}.{"norm" if found[2] == "bn" else "conv"}'
-        stage, block, place, kind = re.fullmatch(r'conv(\d)_block(\d+)_(\d)_(conv|bn)', layer).groups()
+            return (
+                f'features.transition{int(found[1]) - 1}.{"norm" if found[2] == "bn" else "conv"}'
+            )
+        stage, block, place, kind = re.fullmatch(
+            r'conv(\d)_block(\d+)_(\d)_(conv|bn)', layer
+        ).groups()
         last = f'norm{int(place) + 1}' if kind == 'bn' else f'conv{place}'
         return f'features.denseblock{int(stage) - 1}.denselayer{block}.{last}'
 

@@ -21,7 +21,12 @@ _STEM = (
     ('Conv2d_3b_1x1', 80, 1, 1, 'VALID'),
     ('Conv2d_4a_3x3', 192, 3, 1, 'VALID'),
 )
-_B = (('branch3x3', 384, 3), ('branch3x3dbl_1', 64, 1), ('branch3x3dbl_2', 96, 3), ('branch3x3dbl_3', 96, 3))
+_B = (
+    ('branch3x3', 384, 3),
+    ('branch3x3dbl_1', 64, 1),
+    ('branch3x3dbl_2', 96, 3),
+    ('branch3x3dbl_3', 96, 3),
+)
 _D = (
     ('branch3x3_1', 192, 1),
     ('branch3x3_2', 320, 3),
@@ -96,7 +101,14 @@ class InceptionV3(Backbone):
     size = 299
     mode = 'tf'
 
-    def __init__(self, width: float = 1.0, style: str = 'keras', *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
+    def __init__(
+        self,
+        width: float = 1.0,
+        style: str = 'keras',
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ):
         super().__init__(style)
         of = {'width': width, 'style': style, 'dtype': dtype, 'rngs': rngs}
         stem = Stem(**of)
@@ -117,13 +129,25 @@ class InceptionV3(Backbone):
 class _Numbered(nnx.Module):
     """Pairs of convolution and normalization, numbered as in Keras."""
 
-    def add(self, number: int, inputs: int, outputs: int, kernel, stride: int, padding: str, style: str, **of) -> int:
+    def add(
+        self,
+        number: int,
+        inputs: int,
+        outputs: int,
+        kernel,
+        stride: int,
+        padding: str,
+        style: str,
+        **of,
+    ) -> int:
         setattr(self, f'conv2d_{number}', Conv(inputs, outputs, kernel, stride, padding, **of))
         setattr(self, f'batch_normalization_{number}', Norm(outputs, 1e-3, scale=style == 'torch'))
         return outputs
 
     def step(self, number: int, x):
-        return jax.nn.relu(getattr(self, f'batch_normalization_{number}')(getattr(self, f'conv2d_{number}')(x)))
+        return jax.nn.relu(
+            getattr(self, f'batch_normalization_{number}')(getattr(self, f'conv2d_{number}')(x))
+        )
 
 
 class Stem(_Numbered):
@@ -145,13 +169,17 @@ class Stem(_Numbered):
 class Mixed(_Numbered):
     """Concatenated branches; `first` is Keras' number of the first convolution."""
 
-    def __init__(self, first: int, inputs: int, steps, halving: bool, width: float, style: str, **of):
+    def __init__(
+        self, first: int, inputs: int, steps, halving: bool, width: float, style: str, **of
+    ):
         self.first, self.halving, self.count_padding = first, halving, style == 'torch'
         self.plan = tuple((name, _source(name)) for name, *_ in steps)
         sources = {source for _, source in self.plan}
         self.ends = tuple(name for name, _ in self.plan if name not in sources)
         channels = {'x': inputs, 'pool': inputs}
-        for number, ((name, source), (_, filters, kernel)) in enumerate(zip(self.plan, steps, strict=True), first):
+        for number, ((name, source), (_, filters, kernel)) in enumerate(
+            zip(self.plan, steps, strict=True), first
+        ):
             halves = halving and name in self.ends
             channels[name] = self.add(
                 number,

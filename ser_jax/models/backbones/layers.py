@@ -63,7 +63,9 @@ class SeparableConv(nnx.Module):
     a CPU.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
+    def __init__(
+        self, inputs: int, outputs: int, *, dtype=jnp.float32, rngs: nnx.Rngs | None = None
+    ):
         self.depthwise_kernel = nnx.Param(_draw((3, 3, inputs, 1), 9, rngs))
         self.pointwise_kernel = nnx.Param(_draw((1, 1, inputs, outputs), inputs, rngs))
         self.dtype = dtype
@@ -73,7 +75,11 @@ class SeparableConv(nnx.Module):
         deep = self.depthwise_kernel[..., 0].astype(self.dtype)
         height, width = x.shape[1:3]
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        x = sum(padded[:, i : i + height, j : j + width] * deep[i, j] for i in range(3) for j in range(3))
+        x = sum(
+            padded[:, i : i + height, j : j + width] * deep[i, j]
+            for i in range(3)
+            for j in range(3)
+        )
         return x @ self.pointwise_kernel[0, 0].astype(self.dtype)
 
 
@@ -91,7 +97,9 @@ class Norm(nnx.Module):
     def __call__(self, x):
         factor = jax.lax.rsqrt(self.moving_variance[...] + self.epsilon)
         factor = factor * self.gamma[...] if self.scale else factor
-        return x * factor.astype(x.dtype) + (self.beta[...] - self.moving_mean[...] * factor).astype(x.dtype)
+        return x * factor.astype(x.dtype) + (
+            self.beta[...] - self.moving_mean[...] * factor
+        ).astype(x.dtype)
 
 
 class Backbone(nnx.Module):
@@ -196,7 +204,9 @@ def max_pool(x, padding: tuple[int, int] | str = (0, 0)):
     Padding is (before, after), or 'SAME' as in Keras, which depends on the size. Written as a
     maximum over shifted slices: the gradient of XLA's window reduction is slow on a CPU.
     """
-    sides = [((0, 1) if n % 2 == 0 else (1, 1)) if padding == 'SAME' else padding for n in x.shape[1:3]]
+    sides = [
+        ((0, 1) if n % 2 == 0 else (1, 1)) if padding == 'SAME' else padding for n in x.shape[1:3]
+    ]
     low = jnp.finfo(x.dtype).min
     x = jnp.pad(x, ((0, 0), *sides, (0, 0)), constant_values=low)
     rows, columns = (x.shape[1] - 1) // 2, (x.shape[2] - 1) // 2
@@ -232,4 +242,8 @@ def _draw(shape: tuple[int, ...], inputs: int, rngs: nnx.Rngs | None):
 
     Zeros take no time to draw; they are replaced by the weights of a file.
     """
-    return jnp.zeros(shape) if rngs is None else (2 / inputs) ** 0.5 * jax.random.normal(rngs.params(), shape)
+    return (
+        jnp.zeros(shape)
+        if rngs is None
+        else (2 / inputs) ** 0.5 * jax.random.normal(rngs.params(), shape)
+    )

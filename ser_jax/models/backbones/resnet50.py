@@ -20,7 +20,14 @@ class ResNet50(Backbone):
 
     mode = 'caffe'
 
-    def __init__(self, width: float = 1.0, style: str = 'keras', *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
+    def __init__(
+        self,
+        width: float = 1.0,
+        style: str = 'keras',
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ):
         super().__init__(style)
         of = {'style': style, 'dtype': dtype, 'rngs': rngs}
         channels = self.add('conv1', Stem(scaled(64, width), **of), scaled(64, width))
@@ -28,13 +35,17 @@ class ResNet50(Backbone):
             filters = scaled(filters, width)
             for i in range(1, blocks + 1):
                 name, stride = f'conv{stage}_block{i}', 2 if i == 1 and stage > 2 else 1
-                channels = self.add(name, Block(name, channels, filters, stride, i == 1, **of), 4 * filters)
+                channels = self.add(
+                    name, Block(name, channels, filters, stride, i == 1, **of), 4 * filters
+                )
 
     def torch_name(self, layer: str) -> str:
         """Return e.g. `layer4.2.bn2` for `conv5_block3_2_bn`."""
         if layer in ('conv1_conv', 'conv1_bn'):
             return layer.removeprefix('conv1_') + '1'
-        stage, block, place, kind = re.fullmatch(r'conv(\d)_block(\d)_(\d)_(conv|bn)', layer).groups()
+        stage, block, place, kind = re.fullmatch(
+            r'conv(\d)_block(\d)_(\d)_(conv|bn)', layer
+        ).groups()
         last = f'downsample.{("conv", "bn").index(kind)}' if place == '0' else f'{kind}{place}'
         return f'layer{int(stage) - 1}.{int(block) - 1}.{last}'
 
@@ -53,7 +64,9 @@ class Stem(nnx.Module):
 class Block(nnx.Module):
     """1 x 1, 3 x 3, 1 x 1 to four times the filters, added to the input or its projection."""
 
-    def __init__(self, name: str, inputs: int, filters: int, stride: int, project: bool, style: str, **of):
+    def __init__(
+        self, name: str, inputs: int, filters: int, stride: int, project: bool, style: str, **of
+    ):
         self.name, self.project = name, project
         keras = style == 'keras'
 
@@ -69,7 +82,9 @@ class Block(nnx.Module):
         pair(3, filters, 4 * filters, 1, 1)
 
     def __call__(self, x):
-        pair = lambda place, x: getattr(self, f'{self.name}_{place}_bn')(getattr(self, f'{self.name}_{place}_conv')(x))
+        pair = lambda place, x: getattr(self, f'{self.name}_{place}_bn')(
+            getattr(self, f'{self.name}_{place}_conv')(x)
+        )
         shortcut = pair(0, x) if self.project else x
         new = pair(3, jax.nn.relu(pair(2, jax.nn.relu(pair(1, x)))))
         return jax.nn.relu(shortcut + new)

@@ -19,16 +19,27 @@ class Xception(Backbone):
     size = 299
     mode = 'tf'
 
-    def __init__(self, width: float = 1.0, style: str = 'keras', *, dtype=jnp.float32, rngs: nnx.Rngs | None = None):
+    def __init__(
+        self,
+        width: float = 1.0,
+        style: str = 'keras',
+        *,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ):
         super().__init__(style)
         of = {'style': style, 'dtype': dtype, 'rngs': rngs}
         wide = lambda channels: scaled(channels, width)
         channels = self.add('block1', Stem(wide(32), wide(64), **of), wide(64))
         for i, filters in ((2, 128), (3, 256), (4, 728)):
-            channels = self.add(f'block{i}', Block(i, channels, (wide(filters),) * 2, i - 1, **of), wide(filters))
+            channels = self.add(
+                f'block{i}', Block(i, channels, (wide(filters),) * 2, i - 1, **of), wide(filters)
+            )
         for i in range(5, 13):
             channels = self.add(f'block{i}', Block(i, channels, (channels,) * 3, 0, **of), channels)
-        channels = self.add('block13', Block(13, channels, (channels, wide(1024)), 4, **of), wide(1024))
+        channels = self.add(
+            'block13', Block(13, channels, (channels, wide(1024)), 4, **of), wide(1024)
+        )
         self.add('block14', Last(channels, wide(1536), wide(2048), **of), wide(2048))
 
     def torch_name(self, layer: str) -> str:
@@ -65,7 +76,9 @@ class Block(nnx.Module):
     With a `shortcut` (the number in Keras of its convolution) the block halves the size.
     """
 
-    def __init__(self, number: int, inputs: int, filters: tuple[int, ...], shortcut: int, style: str, **of):
+    def __init__(
+        self, number: int, inputs: int, filters: tuple[int, ...], shortcut: int, style: str, **of
+    ):
         self.number, self.shortcut, self.places = number, shortcut, len(filters)
         self.padding = 'SAME' if style == 'keras' else (1, 1)
         if shortcut:
@@ -85,7 +98,9 @@ class Block(nnx.Module):
             new = getattr(self, f'{name}_bn')(getattr(self, name)(new))
         if not self.shortcut:
             return new + x
-        old = getattr(self, f'batch_normalization_{self.shortcut}')(getattr(self, f'conv2d_{self.shortcut}')(x))
+        old = getattr(self, f'batch_normalization_{self.shortcut}')(
+            getattr(self, f'conv2d_{self.shortcut}')(x)
+        )
         return max_pool(new, self.padding) + old
 
 
