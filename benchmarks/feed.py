@@ -94,8 +94,8 @@ def _group(config):
     return Timed(
         run.learner,
         run.members[:1],
-        assemble.own_arrays(run, [0]),
-        assemble.shared_arrays(config, run.utterances, run.emotions, run.learner.inputs.span),
+        run.member_data([0]),
+        run.corpus_data(run.learner.preprocessing.span),
         run.utterances,
         device_mesh(1, config.train.batch_size),
         batch_size=config.train.batch_size,

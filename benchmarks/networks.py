@@ -96,15 +96,16 @@ def learner(shape: Shape, bfloat16: bool = False):
     import jax.numpy as jnp
 
     from configs.conv_bilstm import get_config
+    from ser_jax.audio.features import LOG_MEL
     from ser_jax.learn import optim
-    from ser_jax.learn.inputs import Inputs
+    from ser_jax.learn.inputs import Preprocessing
     from ser_jax.learn.learner import Learner
 
     config, dtype = get_config(), jnp.bfloat16 if bfloat16 else jnp.float32
     return Learner(
         lambda rngs: _model(shape, dtype, rngs),
         optim.build(config.optim, 100_000, 1000),
-        Inputs(config.augment, False, False, shape.frames),
+        Preprocessing(config.augment, LOG_MEL, LOG_MEL, False, shape.frames),
         config.loss.label_smoothing,
         config.loss.modalities,
         config.optim.ema,
@@ -128,7 +129,7 @@ def _pooled(shape: Shape, dtype, rngs):
     from flax import nnx
 
     from ser_jax.audio.mel import frame_mask
-    from ser_jax.contract import Batch, Output
+    from ser_jax.contract import Inputs, Output
     from ser_jax.models import layers
 
     class Network(nnx.Module):
@@ -145,9 +146,11 @@ def _pooled(shape: Shape, dtype, rngs):
             self.pool = layers.AttentiveStatistics(2 * shape.hidden, ATTENTION, rngs=rngs)
             self.classify = nnx.Linear(4 * shape.hidden, CLASSES, rngs=rngs)
 
-        def __call__(self, batch: Batch, rngs: Any = None) -> Output:
-            length = batch.length
-            x = jnp.where(frame_mask(length, batch.features.shape[1])[..., None], batch.features, 0)
+        def __call__(self, inputs: Inputs, rngs: Any = None) -> Output:
+            length = inputs.length
+            x = jnp.where(
+                frame_mask(length, inputs.features.shape[1])[..., None], inputs.features, 0
+            )
             x = x[..., None].astype(dtype)
             for number, block in enumerate(self.blocks):
                 x, length = block(x, length)
@@ -156,6 +159,6 @@ def _pooled(shape: Shape, dtype, rngs):
             x = self.lstm(x.reshape(*x.shape[:2], -1), length)
             embedding = self.pool(x, length)
             logits = self.classify(embedding)
-            return Output(logits, embedding, {}, {'audio': logits})
+            return Output(logits, embedding, {'audio': logits})
 
     return Network()

@@ -7,7 +7,7 @@ ONNX Runtime runs the PyTorch twin as torch.onnx.export writes it. There are thr
 - the network alone, one clip: log-mel in, probabilities out;
 - many clips from samples to probabilities: ours is `features.extract` and the network in batches of
   64, as in `evaluate`; the others likewise, with PyTorch's log-mel in batches of 8;
-- one clip from samples to probabilities: ours is `predict.Predictor`, which `python -m
+- one clip from samples to probabilities: ours is `inference.Predictor`, which `python -m
   ser_jax.predict` calls for a file, on a run trained for one epoch; the others get log-mel by
   PyTorch.
 Each scores a clip once, without the shifted bands of the config. Latencies are medians of single
@@ -136,7 +136,7 @@ def _network(shape: networks.Shape) -> Callable[[np.ndarray], np.ndarray]:
     import jax
     import jax.numpy as jnp
 
-    from ser_jax.contract import Batch
+    from ser_jax.contract import Inputs
 
     learner = networks.learner(shape)
     variables = jax.jit(learner.init)(jax.random.key(0)).variables
@@ -144,20 +144,9 @@ def _network(shape: networks.Shape) -> Callable[[np.ndarray], np.ndarray]:
     @jax.jit
     def answer(variables, frames):
         size, at = frames.shape[0], jnp.zeros(frames.shape[0], jnp.int32)
-        emotion = jnp.zeros((size, networks.CLASSES))
-        batch = Batch(
-            frames,
-            at + frames.shape[1],
-            at[:, None],
-            emotion,
-            at,
-            at,
-            at,
-            at,
-            emotion == 0,
-            jnp.ones(size),
-        )
-        return learner.apply(variables, batch)['audio']
+        supported = jnp.ones((size, networks.CLASSES), bool)
+        inputs = Inputs(frames, at + frames.shape[1], at[:, None], supported)
+        return learner.apply(variables, inputs).probabilities['audio']
 
     return lambda frames: np.asarray(answer(variables, frames))
 
@@ -196,7 +185,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 def _listener(scratch: pathlib.Path, files: int) -> Callable:
     """Return the predictor of `python -m ser_jax.predict` for a run of one member and one epoch."""
     from ser_jax import train
-    from ser_jax.predict import Predictor
+    from ser_jax.inference import Predictor
     from ser_jax.runs.trained import open_trained
 
     config = corpora.config(corpora.built(scratch, files))

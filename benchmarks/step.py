@@ -98,12 +98,12 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
     import jax
     import jax.numpy as jnp
 
-    from ser_jax.learn.inputs import CorpusData, MemberData, Window
+    from ser_jax.learn.arrays import Batch, CorpusData, MemberData
 
     learner = networks.learner(shape, bfloat16)
     random, n, length = np.random.default_rng(0), 64, 2 * shape.frames
     zeros = np.zeros(n, np.int32)
-    flat = random.standard_normal((n * length + learner.inputs.span, networks.BANDS)).astype(
+    flat = random.standard_normal((n * length + learner.preprocessing.span, networks.BANDS)).astype(
         np.float16
     )
     shared = CorpusData(
@@ -111,9 +111,6 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
         np.arange(n, dtype=np.int32) * length,
         zeros + length,
         np.arange(n, dtype=np.int32) % networks.CLASSES,
-        zeros,
-        zeros,
-        zeros,
         zeros,
         np.ones((1, networks.CLASSES), bool),
     )
@@ -140,7 +137,7 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
     def run(steps: int) -> None:
         nonlocal state
         for _ in range(-(-steps // together)):
-            row = Window(
+            row = Batch(
                 random.integers(0, n, (together, batch), np.int32),
                 random.integers(0, shape.frames // 2, (together, batch), np.int32),
                 jnp.ones((together, batch)),

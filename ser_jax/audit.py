@@ -20,6 +20,7 @@ from ser_jax import assemble, cli
 from ser_jax.audio.variants import variant_of
 from ser_jax.contract import InputError
 from ser_jax.corpora.schema import INSPECTION, read_json
+from ser_jax.data import selection
 from ser_jax.data.utterances import Utterances, data_dir, open_corpora
 from ser_jax.explore import near_duplicates, split_checks
 from ser_jax.explore.corpus_checks import SEVERITIES, Finding, corpus_findings, place
@@ -54,15 +55,9 @@ def audit(
 def _opened(names: tuple[str, ...], directory: str, trained: Trained | None) -> Utterances:
     """Open the corpora with the run's features, else from the config that is fastest to read."""
     if trained and set(names) <= set(trained.config.data.corpora):
-        c = trained.config
-        return open_corpora(
-            tuple(c.data.corpora),
-            directory or c.data.dir,
-            c.features.source,
-            c.data.resident_gb,
-            c.features.trim_db,
-            c.data.variants,
-        )
+        config = trained.config.copy_and_resolve_references()
+        config.data.dir = directory or config.data.dir
+        return selection.open_for(config)
     for source in ('log_mel', 'waveform', 'text'):
         if all((data_dir(directory) / n / source).exists() for n in names):
             return open_corpora(names, directory, source)
@@ -148,7 +143,7 @@ def _of_run(
             'leave --corpora out'
         )
     config.data.dir = directory or config.data.dir
-    heard = assemble.labeled(config, opened)
+    heard = selection.labeled(config, opened)
     found = [*_changed_files(trained), *_another_build(trained, heard, config.data.dir)]
     found += split_checks.run_findings(
         heard, trained.protocol, trained.folds, _moved(pairs, opened, heard)

@@ -59,6 +59,9 @@ FEATURES = {
     # end: mfcc_curve | stats162 | linear_spectrogram | log_mel_100 | vsr_spectrogram | log_mel_40 |
     # log_mel_40_published
     'source': Knob('log_mel'),
+    # The front end of the model, computed from waveform inside the step; '' = as stored, log_mel
+    # for waveform.
+    'input': Knob(''),
     'trim_db': Knob(0.0, least=0),  # trim edge frames this many dB below the loudest; 0 = off
     # Mean and deviation per band: of the member's training side, of each window, or none.
     'normalize': Knob('train', choices=('train', 'window', 'none')),

@@ -1,4 +1,4 @@
-"""Types shared by all packages: recordings, batches, outputs, and the only error shown to users.
+"""Types shared by all packages: recordings, front ends, inputs, outputs, answers, and the only error shown to users.
 
 Axis letters, the same everywhere: B utterances, T samples, F frames, M bands, W words, D embedding,
 C emotions, K members (folds x seeds).
@@ -10,7 +10,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -120,21 +120,60 @@ class CorpusInfo:
     emotions: tuple[str, ...]
 
 
-class Batch(NamedTuple):
-    """Input of a model; loss = sum(weight * per-utterance loss) / sum(weight).
+class Layout(NamedTuple):
+    """Layout of a front end's output.
 
-    Frames of `features` from `length` on are padding and must not change any output.
+    Attributes:
+      bands: M; 0 for samples, which have no band axis.
+      steps: F if it is fixed, or the frames per window of a front end with windows; None if it
+        depends on the recording's length.
+      hop_s: time between frames; the excerpt's length for statistics, which are one frame.
+      decibels: True if adding an offset is a gain and shifting bands shifts frequencies.
     """
 
-    features: Any  # [B F M] float32, normalized log-mel
+    bands: int
+    steps: int | None
+    hop_s: float
+    decibels: bool
+
+
+class FrontEnd(Protocol):
+    """Function from mono samples at `rate_hz` to the features that are stored and that models read.
+
+    `stored` fills the shards; `traced` computes the same inside a compiled function.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def rate_hz(self) -> int: ...
+
+    @property
+    def layout(self) -> Layout: ...
+
+    def stored(self, samples: np.ndarray) -> np.ndarray:
+        """Return the features [F M] of mono samples [T], in the dtype of storage."""
+        ...
+
+    def traced(self, samples, length) -> tuple[Any, Any]:
+        """Return features [B F M] and lengths [B] of samples [B T], zero from `length` [B] on."""
+        ...
+
+
+class Inputs(NamedTuple):
+    """Input of a model; frames from `length` on are padding and must not change any output."""
+
+    features: Any  # [B F M] float32, normalized
     length: Any  # [B] int32, frames that are not padding
     text: Any  # [B W] int32 token ids, 0 = padding
+    supported: Any  # [B C] bool, emotions that an answer is chosen from
+
+
+class Targets(NamedTuple):
+    """Targets of a batch; loss = sum(weight * per-utterance loss) / sum(weight)."""
+
     emotion: Any  # [B C] float32, one-hot, or a mixture of two with mixup
-    speaker: Any  # [B] int32
-    sex: Any  # [B] int32, index into SEXES
-    intensity: Any  # [B] int32, index into INTENSITIES
-    corpus: Any  # [B] int32
-    supported: Any  # [B C] bool, emotions that the utterance's corpus supports
     weight: Any  # [B] float32, 0 = a row that only pads the batch
 
 
@@ -143,5 +182,50 @@ class Output(NamedTuple):
 
     logits: Any  # [B C]
     embedding: Any  # [B D]
-    heads: dict  # outputs of the auxiliary tasks, name -> [B ...]
     modalities: dict  # logits [B C] of 'audio', 'text' and 'fused'; audio-only models: 'audio'
+
+
+class Window(NamedTuple):
+    """Prediction for one window of a recording."""
+
+    start_s: float
+    end_s: float
+    probabilities: np.ndarray  # [C]; nan if `problem`
+    problem: str = ''  # reason for no prediction, e.g. 'silent'
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Prediction for one recording.
+
+    Attributes:
+      emotions: the C classes.
+      probabilities: float32 [C], mean over members and, weighted by length, over windows.
+      modalities: probabilities [C] of 'audio' and, if a text was given to a model that reads it,
+        of 'text' and 'fused'.
+      windows: in order of time.
+      embedding: float32 [D], mean over members and windows.
+      spread: float32 [C], standard deviation of the probabilities over members.
+    """
+
+    emotions: tuple[str, ...]
+    probabilities: np.ndarray
+    modalities: dict[str, np.ndarray]
+    windows: list[Window]
+    embedding: np.ndarray
+    spread: np.ndarray
+
+    @property
+    def emotion(self) -> str:
+        """The most probable class."""
+        return self.emotions[int(self.probabilities.argmax())]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable class."""
+        return float(self.probabilities.max())
+
+    def ranked(self) -> list[tuple[str, float]]:
+        """Return the classes with their probabilities, most probable first."""
+        order = np.argsort(-self.probabilities, kind='stable')
+        return [(self.emotions[i], float(self.probabilities[i])) for i in order]

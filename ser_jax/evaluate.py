@@ -17,12 +17,14 @@ from absl import flags
 
 from ser_jax import assemble, cli
 from ser_jax.contract import InputError
-from ser_jax.data import protocols
+from ser_jax.data import protocols, selection
 from ser_jax.data.batches import Member
-from ser_jax.data.utterances import Utterances, open_corpora
+from ser_jax.data.utterances import Utterances
 from ser_jax.emotions import answerable
 from ser_jax.explore import split_checks
-from ser_jax.learn.members import Group, Prediction, device_mesh, scored_at_once
+from ser_jax.learn import arrays
+from ser_jax.learn.members import Group, device_mesh, scored_at_once
+from ser_jax.learn.prediction import Prediction
 from ser_jax.report import table
 from ser_jax.runs import merge, results
 from ser_jax.runs.trained import Trained, find_runs, open_trained
@@ -55,15 +57,9 @@ def evaluate_run(
             f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members were not trained; scored without them'
         )
 
-    def opens(names: tuple[str, ...], versions: tuple[str, ...] = ()) -> Utterances:
-        key = (names, config.data.dir, config.features.source, config.features.trim_db, versions)
-        if key not in opened:
-            opened[key] = open_corpora(*key[:3], config.data.resident_gb, *key[3:])
-        return opened[key]
-
-    built = opens(tuple(config.data.corpora), tuple(config.data.variants))
+    built = selection.open_for(config, opened=opened)
     trained.check_build(built.fingerprints, config.data.dir)
-    own = assemble.labeled(config, built)
+    own = selection.labeled(config, built)
     trained.check_build(own.fingerprints, config.data.dir)  # including texts
     if len(own.facts) == len(trained.corpora):  # same answer classes as in training
         own = dataclasses.replace(own, facts=tuple(trained.corpora))
@@ -76,10 +72,10 @@ def evaluate_run(
     for corpus in corpora:
         if corpus in config.data.corpora:
             continue
-        heard = _unknown(
-            trained, own, opens((corpus,)).relabel(config.data.labels, config.data.merge), say
-        )
-        parts.extend(_run(trained, config, heard, True, say))
+        other = selection.open_for(config, (corpus,), opened)
+        other = other.relabel(config.data.labels, config.data.merge)
+        other = _unknown(trained, own, other, say)
+        parts.extend(_run(trained, config, other, True, say))
     return pa.concat_tables(parts, promote_options='default')
 
 
@@ -203,15 +199,17 @@ def _predict(
     trained: Trained, config, utterances: Utterances, members: list[Member], made: dict
 ) -> list[Prediction]:
     names, span = [m.name for m in members], assemble.eval_span(config, utterances)
-    own, size = trained.own(names, utterances.text), len(members)
+    data, size = trained.member_data(names, utterances.text), len(members)
     if size not in made:
         made.clear()  # at most one copy of the corpus on the devices
-        shared = assemble.shared_arrays(config, utterances, trained.emotions, span, trained.corpora)
+        by, emotions = config.data.supported, trained.emotions
+        supported = answerable(by, utterances.facts, emotions, trained.corpora)
+        corpus = arrays.corpus_data(utterances, emotions, supported, span)
         mesh = device_mesh(size, 1)  # scoring shards members only
         made[size] = Group(
-            trained.learner, members, own, shared, utterances, mesh, batch_size=1, steps=1
+            trained.learner, members, data, corpus, utterances, mesh, batch_size=1, steps=1
         )
-    group = made[size] = made[size].regroup(members, own)
+    group = made[size] = made[size].regroup(members, data)
     return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
 
 

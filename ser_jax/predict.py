@@ -10,131 +10,14 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import flags
 
-from ser_jax import assemble, cli
-from ser_jax.audio import features, front_ends, wav
-from ser_jax.contract import InputError
-from ser_jax.corpora import audio_files, soundness
-from ser_jax.data import batches
-from ser_jax.emotions import supported
-from ser_jax.learn.inputs import CorpusData, Window
-from ser_jax.report.answers import Answer, printable, ranked, write
-from ser_jax.runs.trained import Trained, open_trained
-
-WINDOWS_S = (0.1, 3600.0)  # range of --window_s
-_BATCH = 16
-
-
-class Predictor:
-    """A trained run with its variables on the device, callable on recordings.
-
-    Args:
-      trained: the run.
-      member: name of a finished member; '' = the mean of all finished members.
-      window_s: maximum window in seconds; 0 = as the run was scored.
-
-    Raises:
-      InputError: the run has no such finished member, or the window is out of range.
-    """
-
-    def __init__(self, trained: Trained, member: str = '', window_s: float = 0.0):
-        check_window(window_s)
-        if member and member not in trained.finished:
-            raise InputError(
-                f'{trained.directory} has no finished member {member!r}; it has {", ".join(trained.finished)}'
-            )
-        self.trained, self.emotions = trained, trained.emotions
-        self.members = [member] if member else trained.finished
-        # Transferred to the device once, for all recordings.
-        self._known = jax.device_put(
-            (trained.variables(self.members), trained.own(self.members, ['']))
-        )
-        # Classes that no training corpus holds are masked: the model cannot have learned them.
-        of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
-        self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
-        self._waveform = trained.config.features.source == 'waveform'
-        source = trained.config.features.source
-        front = front_ends.layout(source)
-        self.source, self.rate_hz = source, front_ends.by_name(source).rate_hz
-        self._per_second = self.rate_hz if self._waveform else 1 / front.hop_s
-        self._aligned = front.steps is not None
-        self._most = front.steps or max(
-            1, round((window_s or trained.config.train.eval_window_s) * self._per_second)
-        )
-        self._predict = jax.jit(self._predict_all)
-
-    def __call__(self, samples: np.ndarray, text: str = '') -> Answer:
-        """Return the answer for mono samples, float32 [T] at `rate_hz`.
-
-        Models that read text also use `text` if it is given.
-        """
-        values, scale = (wav.int16(samples), features.LOG_MEL.hop) if self._waveform else (None, 1)
-        frames = front_ends.frames(
-            self.source, samples if values is None else values
-        )  # as in the shards
-        first, last = features.heard_span(frames, self.trained.config.features.trim_db)
-        values = (frames if values is None else values)[first * scale : last * scale]
-        cut = batches.windows(
-            np.zeros(1, np.int32), np.array([len(values)]), self._most, self._aligned
-        )
-        order = np.argsort(cut.start, kind='stable')
-        starts, lengths = cut.start[order], cut.length[order]
-        said = np.concatenate(
-            [
-                self._batch(values, starts[i : i + _BATCH], lengths[i : i + _BATCH], text)
-                for i in range(0, len(starts), _BATCH)
-            ]
-        )
-        mean = (said * lengths[:, None]).sum(0) / lengths.sum()
-        starts = starts + first * scale
-        times = [
-            (s / self._per_second, (s + n) / self._per_second)
-            for s, n in zip(starts, lengths, strict=True)
-        ]
-        return Answer(mean, [(*t, p) for t, p in zip(times, said, strict=True)])
-
-    def _batch(self, values, starts, lengths, text: str) -> np.ndarray:
-        """Return probabilities [n C] of windows of `values`.
-
-        Few shapes compile: rows are padded to 1 or a full batch, lengths to sixteenths of a window.
-        """
-        rows, step = 1 if len(starts) == 1 else _BATCH, max(1, self._most // 16)
-        span = min(self._most, -(-int(lengths.max()) // step) * step)
-        raw = np.zeros((rows, span, *values.shape[1:]), values.dtype)
-        length = np.ones(rows, np.int32)
-        for row, (start, n) in enumerate(zip(starts, lengths, strict=True)):
-            raw[row, :n], length[row] = values[start : start + n], n
-        said = self._predict(
-            self._known, self.trained.tokens(self.members, [text] * rows), raw, length
-        )
-        return np.asarray(said[assemble.headline(said, bool(text.strip()))])[: len(starts)]
-
-    def _predict_all(self, known, tokens, raw, length) -> dict[str, jax.Array]:
-        """Return the mean over members by modality, [B C] each.
-
-        `raw` holds windows [B span ...], of which the first `length` [B] frames are not padding.
-        """
-        zeros = jnp.zeros_like(length)
-        shared = CorpusData(None, zeros, length, zeros, zeros, zeros, zeros, zeros, self._supported)
-        row = Window(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
-        one = lambda v, own, t: self.trained.learner.predict(
-            v, own._replace(tokens=t), shared, row, raw.shape[1]
-        )
-        return {name: p.mean(0) for name, p in jax.vmap(one)(*known, tokens).items()}
-
-
-def check_window(window_s: float) -> None:
-    """Raise InputError unless the maximum window is 0 (as the run was scored) or in WINDOWS_S."""
-    low, high = WINDOWS_S
-    if window_s and not low <= window_s <= high:  # also refuses NaN
-        raise InputError(
-            f'--window_s={window_s:g} came; expected 0 (as the run was scored) '
-            f'or {low:g} to {high:g} seconds'
-        )
+from ser_jax import cli
+from ser_jax.audio import wav
+from ser_jax.contract import Answer, InputError
+from ser_jax.corpora import audio_files
+from ser_jax.inference import Clip, Predictor, check_window
+from ser_jax.report.answers import printable, ranked, write
 
 
 def sound_files(given: Sequence[str]) -> list[audio_files.Audio]:
@@ -146,7 +29,7 @@ def sound_files(given: Sequence[str]) -> list[audio_files.Audio]:
       InputError: nothing is given, a path does not exist, or a folder holds no recording.
     """
     if not given:
-        raise InputError('nothing to listen to; name files or folders after the flags')
+        raise InputError('no recording is given; name files or folders after the flags')
     files: dict[str, audio_files.Audio] = {}
     for path in map(pathlib.Path, given):
         if not os.path.exists(path):
@@ -182,7 +65,7 @@ def _inside(folder: pathlib.Path) -> list[audio_files.Audio]:
 
 
 def predict_file(
-    listener: Predictor, sound: pathlib.Path | audio_files.Audio, text: str = ''
+    predictor: Predictor, sound: pathlib.Path | audio_files.Audio, text: str = ''
 ) -> Answer:
     """Return the answer for a file of any format, rate, channel count and length.
 
@@ -190,16 +73,8 @@ def predict_file(
       InputError: the file is not decodable or holds no signal, or a probability is not finite.
     """
     sound = sound if isinstance(sound, audio_files.Audio) else sound_file(sound)
-    samples, rate_hz = sound.read()
-    samples = soundness.checked(samples, rate_hz, listener.rate_hz, sound.source)
-    heard = listener(samples, text)
-    if not all(
-        np.isfinite(p).all() for p in (heard.probabilities, *(p for _, _, p in heard.windows))
-    ):
-        raise InputError(
-            f'{sound.source}: the answer is not finite; is a kept model damaged? train it again'
-        )
-    return heard
+    (answer,) = predictor.predict([Clip(*sound.read(), text, sound.source)])
+    return answer
 
 
 def check_output(path: pathlib.Path) -> None:
@@ -223,44 +98,48 @@ def main(argv: list[str]) -> None:
     """Print the answers for all recordings; report those that failed and then exit with code 1."""
     given = flags.FLAGS
     if not given.run:
-        raise InputError('no --run given; e.g. --run=runs/fusion')
+        raise InputError('--run is missing; e.g. --run=runs/fusion')
     check_window(given.window_s)
     output = pathlib.Path(given.output) if given.output else None
     if output:
         check_output(output)
     files = sound_files(argv[1:])
     cli.prepare_jax()
-    listener = Predictor(open_trained(given.run), given.member, given.window_s)
-    if given.text and not assemble.reads_text(listener.trained.config):
+    predictor = Predictor.open(given.run, [given.member] if given.member else (), given.window_s)
+    if given.text and not predictor.reads_text:
         raise InputError(
-            f'--text is given and {given.run} only listens; leave it out, or use a model that reads'
+            f'--text is given and the model of {given.run} reads no text; leave --text out, or use '
+            'a model that reads text'
         )
     if given.text and len(files) > 1:
         raise InputError(
-            f'--text is what one recording says and {len(files)} are given; give them one at a time'
+            f'--text is the transcript of one recording and {len(files)} are given; give them one '
+            'at a time'
         )
     answers, failed = {}, 0
     for sound in files:
         try:
-            heard = predict_file(listener, sound, given.text)
+            answer = predict_file(predictor, sound, given.text)
         except InputError as e:
             failed += 1
             print(printable(f'error: {e}'), file=sys.stderr)
             continue
-        answers[sound.source] = heard
-        _print(sound.source, heard, listener.emotions)
+        answers[sound.source] = answer
+        _print(sound.source, answer)
     if output:
-        write(output, answers, listener.emotions)
+        write(output, answers, predictor.emotions)
     if failed:
-        print(f'error: {failed} of {len(files)} recordings could not be heard', file=sys.stderr)
+        print(f'error: {failed} of {len(files)} recordings have no answer', file=sys.stderr)
         sys.exit(1)
 
 
-def _print(source: str, heard: Answer, emotions: Sequence[str]) -> None:
-    print(printable(f'{source}: {ranked(heard.probabilities, emotions)}'), flush=True)
-    if len(heard.windows) > 1:
-        for start, end, p in heard.windows:
-            print(f'  {start:7.1f} – {end:5.1f} s  {ranked(p, emotions)}')
+def _print(source: str, answer: Answer) -> None:
+    ranking = ranked(answer.probabilities, answer.emotions)
+    print(printable(f'{source}: {ranking}'), flush=True)
+    if len(answer.windows) > 1:
+        for window in answer.windows:
+            ranking = ranked(window.probabilities, answer.emotions)
+            print(f'  {window.start_s:7.1f} – {window.end_s:5.1f} s  {ranking}')
 
 
 def define_flags() -> None:
@@ -268,12 +147,12 @@ def define_flags() -> None:
     flags.DEFINE_string('run', None, 'The directory of a trained run.')
     flags.DEFINE_string('member', '', "One of its members, e.g. fold0_seed0; '' = the mean of all.")
     flags.DEFINE_string(
-        'text', '', 'What was said, for models that read it; without it they only listen.'
+        'text', '', 'Transcript, for models that read text; without it they use the audio alone.'
     )
     flags.DEFINE_float(
         'window_s',
         0.0,
-        'Longest stretch heard at once, s; 0 = as the run was scored.',
+        'Longest window, s; 0 = as the run was scored.',
         lower_bound=0,
     )
     flags.DEFINE_string('output', '', 'Also write the answers to this .json or .csv file.')

@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 from ser_jax import assemble, distributed, lock
 from ser_jax.contract import InputError
 from ser_jax.learn import optim
-from ser_jax.learn.members import Group, Prediction, device_mesh
+from ser_jax.learn.members import Group, device_mesh
+from ser_jax.learn.prediction import Prediction, answering
 from ser_jax.runs import checkpoint, logbook
 from ser_jax.runs import workdir as directory
 from ser_jax.scoring import metrics
@@ -227,7 +228,7 @@ def _validate(run: assemble.Run, group: Group, variables) -> list[tuple[float, f
 
 def score(run: assemble.Run, prediction: Prediction) -> tuple[float, float]:
     """Return (UAR, mean negative log-likelihood) of a member's predictions."""
-    probabilities = prediction.probabilities[assemble.headline(prediction.probabilities)]
+    probabilities = prediction.probabilities[answering(prediction.probabilities)]
     truth = np.array([run.emotions.index(e) for e in run.utterances.emotion[prediction.utterance]])
     uar = metrics.scores(metrics.confusion(truth, probabilities.argmax(1), len(run.emotions)))[
         'uar'
@@ -256,21 +257,21 @@ def _keep(group: Group, state, workdir: pathlib.Path, book) -> None:
 
 def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group:
     """Return the group of the members `which`; groups of one size share compiled programs."""
-    members, own = [run.members[k] for k in which], assemble.own_arrays(run, which)
+    members, data = [run.members[k] for k in which], run.member_data(which)
     if len(which) in made:
-        made[len(which)] = made[len(which)].regroup(members, own)
+        made[len(which)] = made[len(which)].regroup(members, data)
     else:
         made.clear()  # at most one copy of the corpus on the devices
         config = run.config
-        span = max(assemble.eval_span(config, run.utterances), run.learner.inputs.span)
+        span = max(assemble.eval_span(config, run.utterances), run.learner.preprocessing.span)
         per_dispatch = config.train.steps_per_dispatch or (
             1 if jax.default_backend() == 'cpu' else 16
         )
         made[len(which)] = Group(
             run.learner,
             members,
-            own,
-            assemble.shared_arrays(config, run.utterances, run.emotions, span),
+            data,
+            run.corpus_data(span),
             run.utterances,
             device_mesh(len(which), config.train.batch_size),
             batch_size=config.train.batch_size,

@@ -15,7 +15,8 @@ import soundfile as sf
 from ser_jax import train
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate, find_runs
-from ser_jax.predict import Predictor, predict_file
+from ser_jax.inference import Clip, Predictor
+from ser_jax.predict import predict_file
 from ser_jax.runs.trained import open_trained
 from ser_jax.scoring.scores import scores_by
 from tests.conftest import EMOTIONS, small_config, tone
@@ -101,7 +102,7 @@ def test_no_voice_is_scored_by_a_member_that_learnt_it(runs):
 
 
 @pytest.mark.parametrize('name', ['conv_bilstm', 'fusion'])
-def test_listening_to_the_file_says_what_evaluation_said(runs, tmp_path, name):
+def test_prediction_of_a_file_equals_its_evaluation(runs, tmp_path, name):
     """Train and serve see the same features, trimmed and normalized alike, from log-mel and from waveform shards."""
     trained = open_trained(runs / name)
     rows = [
@@ -109,36 +110,38 @@ def test_listening_to_the_file_says_what_evaluation_said(runs, tmp_path, name):
         for r in evaluate([trained]).to_pylist()
         if r['member'] == 'fold0_seed0' and r['modality'] == 'audio'
     ][:5]
-    listener = Predictor(trained, 'fold0_seed0')
+    predictor = Predictor.open(trained, ['fold0_seed0'])
     for row in rows:
         s, emotion, take = row['id'].split('_')
         samples = tone(int(s[1:]), EMOTIONS.index(emotion), int(take))
         sf.write(tmp_path / 'x.wav', samples, 16000, subtype='FLOAT')
-        heard = predict_file(listener, tmp_path / 'x.wav')
-        np.testing.assert_allclose(
-            heard.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=0.02
-        )
+        answer = predict_file(predictor, tmp_path / 'x.wav')
+        expected = [row[f'p_{e}'] for e in trained.emotions]
+        np.testing.assert_allclose(answer.probabilities, expected, atol=1e-6)
 
 
 def test_a_long_recording_has_a_track_and_its_mean_is_the_answer(runs):
-    listener = Predictor(open_trained(runs / 'conv_bilstm'), window_s=2.0)
+    predictor = Predictor.open(runs / 'conv_bilstm', window_s=2.0)
     samples = np.concatenate([tone(0, 1, 0), tone(0, 3, 1)] * 20)
-    heard = listener(samples)
-    assert len(heard.windows) > 10
-    assert heard.windows[0][0] == 0 and abs(heard.windows[-1][1] - len(samples) / 16000) < 0.05
-    starts = [w[0] for w in heard.windows]
+    (answer,) = predictor.predict([Clip(samples, 16000)])
+    windows = answer.windows
+    assert len(windows) > 10
+    assert windows[0].start_s == 0 and abs(windows[-1].end_s - len(samples) / 16000) < 0.05
+    starts = [w.start_s for w in windows]
     assert starts == sorted(starts)
-    np.testing.assert_allclose(
-        heard.probabilities, np.mean([w[2] for w in heard.windows], 0), atol=0.02
-    )
+    each, length = [w.probabilities for w in windows], [w.end_s - w.start_s for w in windows]
+    np.testing.assert_allclose(answer.probabilities, np.average(each, 0, length), atol=1e-6)
 
 
 def test_fusion_reads_a_text_when_there_is_one(runs):
-    listener = Predictor(open_trained(runs / 'fusion'), 'fold0_seed0')
-    samples = tone(0, 1, 0)
-    silent, spoken = listener(samples), listener(samples, 'the tears of number 0')
-    assert not np.allclose(silent.probabilities, spoken.probabilities)
-    np.testing.assert_allclose(silent.probabilities, listener(samples, '  ').probabilities)
+    predictor = Predictor.open(runs / 'fusion', ['fold0_seed0'])
+    texts = ('', 'the tears of number 0', '  ')
+    without, spoken, blank = predictor.predict([Clip(tone(0, 1, 0), 16000, t) for t in texts])
+    assert not np.allclose(without.probabilities, spoken.probabilities)
+    np.testing.assert_array_equal(without.probabilities, blank.probabilities)
+    assert set(without.modalities) == {'audio'}
+    assert set(spoken.modalities) == {'audio', 'text', 'fused'}
+    np.testing.assert_array_equal(spoken.probabilities, spoken.modalities['fused'])
 
 
 @pytest.fixture(scope='module')
@@ -212,12 +215,12 @@ def test_csv_has_a_line_per_recording_and_window(runs, recordings, tmp_path):
     'flags, says',
     [
         (('--run=nowhere', 'x.wav'), 'does not exist'),
-        ((), 'no --run given'),
+        ((), '--run is missing'),
         (('--run={run}',), 'name files or folders'),
         (('--run={run}', 'missing.wav'), 'missing.wav does not exist'),
         (('--run={run}', '{empty}'), 'holds no recording'),
         (('--run={run}', '--member=fold9_seed9', '{sound}'), 'has no finished member'),
-        (('--run={run}', '--text=hello', '{sound}'), 'only listens'),
+        (('--run={run}', '--text=hello', '{sound}'), 'reads no text'),
         (('--run={run}', '--output=answers.xlsx', '{sound}'), 'must end in .json or .csv'),
         (('--rum={run}',), 'run'),
     ],

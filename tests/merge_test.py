@@ -12,9 +12,8 @@ import pytest
 
 from ser_jax import train
 from ser_jax.contract import InputError
-from ser_jax.predict import Predictor
+from ser_jax.inference import Clip, Predictor
 from ser_jax.runs import logbook, merge
-from ser_jax.runs.trained import open_trained
 from tests.conftest import small_config, tone
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -104,7 +103,7 @@ def test_what_is_merged_is_a_run_like_the_one_trained_whole(study, tmp_path):
         study / 'whole' / 'metrics.jsonl'
     )
     a, b = (
-        Predictor(open_trained(d))(tone(0, 1, 0), 'the tears')
+        Predictor.open(d).predict([Clip(tone(0, 1, 0), 16000, 'the tears')])[0]
         for d in (study / 'whole', tmp_path / 'whole')
     )
     assert a.probabilities.tolist() == b.probabilities.tolist()

@@ -1,5 +1,6 @@
 """Prediction for all that lies in folders: the builders' rules, finite answers, one-line errors."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -14,24 +15,37 @@ import soundfile
 
 from ser_jax import predict, train
 from ser_jax.audio import wav
-from ser_jax.contract import InputError
+from ser_jax.audio.features import LOG_MEL
+from ser_jax.contract import Answer, InputError, Window
 from ser_jax.corpora import audio_files
+from ser_jax.inference import Predictor
+from ser_jax.learn.learner import Predicted
 from tests.audio.sound_files import sound
 from tests.conftest import small_config, tone
 
 ROOT = pathlib.Path(__file__).parents[1]
-HALVES = predict.Answer(np.array([0.5, 0.5]), [(0.0, 1.0, np.array([0.5, 0.5]))])
+HALF = np.array([0.5, 0.5])
+WINDOW = Window(0.0, 1.0, HALF)
+HALVES = Answer(('sad', 'happy'), HALF, {'audio': HALF}, [WINDOW], np.zeros(1), np.zeros(2))
 
 
-def listener(answer: predict.Answer = HALVES):
-    """Stands in for a trained run."""
+class Constant(Predictor):
+    """A predictor whose network gives HALVES for every window."""
 
-    def hear(samples, text=''):
-        assert np.isfinite(samples).all()
-        return answer
+    def __init__(self, probabilities=(0.5, 0.5)):
+        class Trained:
+            def tokens(self, members, texts):
+                return np.zeros((1, len(texts), 1), np.int32)
 
-    hear.rate_hz = 16000
-    return hear
+        self.trained, self.members, self.emotions = Trained(), ['a'], ('sad', 'happy')
+        self.source, self.rate_hz, self.reads_text = LOG_MEL, 16000, False
+        self._trim_db, self._most, self._known = 0.0, 1000, None
+        self._given = np.asarray(probabilities, np.float32)
+
+    def _apply(self, known, tokens, raw, length):
+        assert np.isfinite(raw).all()
+        one = np.broadcast_to(self._given, (1, len(raw), 2))
+        return Predicted({'audio': one}, np.zeros((1, len(raw), 3), np.float32))
 
 
 @pytest.fixture
@@ -77,15 +91,15 @@ def test_folders_are_searched_by_the_builders_rules_and_the_rest_is_counted(fold
     assert line == f'{folder}: 4 files passed over: 2 .txt, 1 .me, 1 .mid'
     for audio in found:
         if not audio.source.endswith('m4a'):
-            assert predict.predict_file(listener(), audio) is HALVES
+            assert predict.predict_file(Constant(), audio).probabilities.tolist() == [0.5, 0.5]
 
 
 def test_a_zip_and_a_file_of_any_suffix_can_be_named(folder, tmp_path):
     assert len(predict.sound_files([str(folder / 'more.zip')])) == 1
     odd = tmp_path / 'voice.dat'
     odd.write_bytes(sound('ogg'))
-    (only,) = predict.sound_files([str(odd), str(odd)])  # twice, heard once
-    assert predict.predict_file(listener(), only) is HALVES
+    (only,) = predict.sound_files([str(odd), str(odd)])  # twice, predicted once
+    assert predict.predict_file(Constant(), only).probabilities.tolist() == [0.5, 0.5]
 
 
 def test_every_suffix_that_is_searched_for_is_named_in_the_refusal(tmp_path):
@@ -112,20 +126,18 @@ def test_every_suffix_that_is_searched_for_is_named_in_the_refusal(tmp_path):
 def test_samples_without_a_usable_sound_are_named(tmp_path, samples, says):
     soundfile.write(tmp_path / 'x.wav', samples.astype(np.float32), 16000, subtype='FLOAT')
     with pytest.raises(InputError, match=says) as e:
-        predict.predict_file(listener(), tmp_path / 'x.wav')
+        predict.predict_file(Constant(), tmp_path / 'x.wav')
     assert str(e.value).startswith(f'{tmp_path / "x.wav"}: ')
 
 
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_an_answer_that_is_not_finite_is_a_failure(tmp_path, bad):
     (tmp_path / 'x.wav').write_bytes(sound('wav'))
-    whole = HALVES._replace(probabilities=np.array([0.5, bad]))
-    window = HALVES._replace(windows=[(0.0, 1.0, np.array([bad, 0.5]))])
-    for answer in (whole, window):
-        with pytest.raises(InputError, match=r'x\.wav: the answer is not finite'):
-            predict.predict_file(listener(answer), tmp_path / 'x.wav')
-        with pytest.raises(ValueError):
-            predict.write(tmp_path / 'x.json', {'x': answer}, ['sad', 'happy'])
+    with pytest.raises(InputError, match=r'x\.wav: the answer is not finite'):
+        predict.predict_file(Constant([0.5, bad]), tmp_path / 'x.wav')
+    broken = dataclasses.replace(HALVES, probabilities=np.array([0.5, bad]))
+    with pytest.raises(ValueError):
+        predict.write(tmp_path / 'x.json', {'x': broken}, ['sad', 'happy'])
 
 
 NAMES = [
@@ -151,10 +163,10 @@ def test_odd_names_are_printed_on_one_line_and_written(tmp_path, name, capsys):
 
 @pytest.mark.parametrize('window_s', [float('nan'), float('inf'), -float('inf'), 1e9, -1, 0.0001])
 def test_windows_out_of_range_are_refused(window_s):
-    with pytest.raises(InputError, match=r'--window_s=.* expected 0 .* or 0\.1 to 3600 seconds'):
+    with pytest.raises(InputError, match=r'window_s must be 0 .* or 0\.1 to 3600 seconds, got'):
         predict.check_window(window_s)
     with pytest.raises(InputError):
-        predict.Predictor(types.SimpleNamespace(finished=[]), window_s=window_s)
+        Predictor(types.SimpleNamespace(finished=[]), window_s=window_s)
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_work(tmp_path):

@@ -317,7 +317,7 @@ def test_one_batch_can_be_overfitted(config):
     batch = group.members[0].train[::6][: config.train.batch_size]
     group = group.regroup(
         [group.members[0]._replace(train=batch)],
-        assemble.own_arrays(assemble.open_run(config), [0]),
+        assemble.open_run(config).member_data([0]),
     )
     state = group.init()
     for epoch in range(60):

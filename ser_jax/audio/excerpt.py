@@ -1,5 +1,6 @@
 """Excerpts of recordings for front ends of fixed length: cut, padded, or split into windows."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from ser_jax.contract import InputError
@@ -35,6 +36,25 @@ def fit(samples: np.ndarray, size: int, zeros: str = 'after') -> np.ndarray:
     missing = size - samples.size
     before = {'before': missing, 'after': 0, 'around': missing // 2}[zeros]
     return np.pad(samples, (before, missing - before))
+
+
+def traced(samples, length, size: int, start: int = 0, zeros: str = 'after'):
+    """Compute `fit(cut(samples, start, size), size, zeros)` of each row; traceable by JAX.
+
+    Args:
+      samples: [B T], of which the first `length` [B] are not padding.
+
+    Returns:
+      Excerpts [B size] and the numbers of their real samples [B].
+    """
+    first = jnp.where(length > start, start, 0)
+    real = jnp.clip(length - first, 0, size)
+    missing = size - real
+    before = {'before': missing, 'after': 0 * missing, 'around': missing // 2}[zeros]
+    at = jnp.arange(size) - before[:, None]
+    inside = (at >= 0) & (at < real[:, None])
+    taken = jnp.clip(first[:, None] + at, 0, samples.shape[1] - 1)
+    return jnp.where(inside, jnp.take_along_axis(samples, taken, 1), 0), real
 
 
 def windows(samples: np.ndarray, size: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ser_jax.audio import mel
+from ser_jax.contract import Layout
 
 
 class LogMel(NamedTuple):
@@ -22,6 +23,7 @@ class LogMel(NamedTuple):
     (-100 dB) lies below 16-bit quantization noise, so only digital silence reaches it.
     """
 
+    name: str = 'log_mel'
     rate_hz: int = 16000
     window_s: float = 0.025
     hop_s: float = 0.010
@@ -35,6 +37,19 @@ class LogMel(NamedTuple):
     def hop(self) -> int:
         """Number of samples between frames."""
         return round(self.hop_s * self.rate_hz)
+
+    @property
+    def layout(self) -> Layout:
+        """Layout [F, bands]."""
+        return Layout(self.bands, None, self.hop_s, True)
+
+    def stored(self, samples: np.ndarray) -> np.ndarray:
+        """Return the log-mel spectrogram of mono samples [T]: float16 [F, bands]."""
+        return extract([samples], self)[0].astype(np.float16)
+
+    def traced(self, samples, length):
+        """Return log-mel spectrograms [B F bands] and lengths [B]; traceable by JAX."""
+        return self(samples), mel.frame_count(length, self.hop)
 
     def __call__(self, samples):
         """Return the log-mel spectrogram of float samples; traceable by JAX.
@@ -63,7 +78,7 @@ def _jitted(extractor, samples):
     return extractor(samples)
 
 
-def heard_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[int, int]:
+def audible_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[int, int]:
     """Return the span (first, last + 1) of log-mel frames [F, M] without silence at both ends.
 
     Silence lies more than `below_db` below the power of the loudest frame; 0 keeps all frames.
@@ -75,6 +90,22 @@ def heard_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[i
     power = np.mean(10 ** (frames.astype(np.float32) / 10), axis=1)
     loud = np.flatnonzero(power >= power.max() * 10 ** (-below_db / 10))
     return max(0, int(loud[0]) - margin), min(len(frames), int(loud[-1]) + margin + 1)
+
+
+def audible_spans(frames, length, below_db: float, margin: int = 10):
+    """Return `audible_span` of each row of log-mel frames [B F M]: [B], [B]; traceable by JAX.
+
+    Args:
+      frames: rows whose first `length` [B] frames are not padding.
+      length: at least 1 each.
+      below_db: as in `audible_span`, more than 0.
+      margin: frames kept on both sides.
+    """
+    power = jnp.mean(10 ** (frames.astype(jnp.float32) / 10), axis=2)
+    power = jnp.where(mel.frame_mask(length, frames.shape[1]), power, 0)
+    loud = power >= power.max(1, keepdims=True) * 10 ** (-below_db / 10)
+    first, last = jnp.argmax(loud, 1), loud.shape[1] - jnp.argmax(loud[:, ::-1], 1)
+    return jnp.maximum(0, first - margin), jnp.minimum(length, last + margin)
 
 
 def bucket(samples: int, smallest: int = 16000) -> int:

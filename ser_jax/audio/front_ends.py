@@ -1,14 +1,16 @@
-"""Registry of front ends by the name used in builders, configs and runs, and their frame layouts.
+"""Registry of front ends by the name used in builders, configs and runs.
 
-`log_mel` is this project's; the others are those of published systems. Each takes mono samples at
-its `rate_hz`; on disk and in a batch its output is frames [F, M].
+`log_mel` is this project's; the others are those of published systems. `waveform` keeps the samples,
+from which the compiled step computes the features that a model reads.
 """
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
-from ser_jax.audio import features, variants
+from ser_jax.audio import features, variants, wav
+from ser_jax.audio.features import LOG_MEL
 from ser_jax.audio.mfcc import MFCC_CURVE
 from ser_jax.audio.picture import VSR_SPECTROGRAM
 from ser_jax.audio.spectrogram import (
@@ -18,85 +20,117 @@ from ser_jax.audio.spectrogram import (
     LOG_MEL_100,
 )
 from ser_jax.audio.statistics import STATS_162
-from ser_jax.contract import InputError
+from ser_jax.contract import FrontEnd, InputError, Layout
 
+
+class Waveform(NamedTuple):
+    """Samples at 16 kHz as int16."""
+
+    name: str = 'waveform'
+    rate_hz: int = features.RATE_HZ
+
+    @property
+    def layout(self) -> Layout:
+        """Layout [T], without bands."""
+        return Layout(0, None, 1 / self.rate_hz, False)
+
+    def stored(self, samples: np.ndarray) -> np.ndarray:
+        """Return mono samples [T] as int16 [T]."""
+        return wav.int16(samples)
+
+    def traced(self, samples, length):
+        """Return the samples [B T] and lengths [B] as they are."""
+        return samples, length
+
+
+WAVEFORM = Waveform()
 PUBLISHED = (
     MFCC_CURVE, STATS_162, LINEAR_SPECTROGRAM, LOG_MEL_100, VSR_SPECTROGRAM, LOG_MEL_40, LOG_MEL_40_PUBLISHED,
 )  # fmt: skip
+FRONT_ENDS: dict[str, FrontEnd] = {f.name: f for f in (LOG_MEL, WAVEFORM, *PUBLISHED)}
 VARIED = (STATS_162.name,)  # their builders can store variants beside a recording
-SOURCES = ('log_mel', 'waveform', *(front.name for front in PUBLISHED))
+TRIMMED = (LOG_MEL.name, WAVEFORM.name)  # their silence can be trimmed when shards are read
 
 
-class Layout(NamedTuple):
-    """Layout of a front end's frames.
-
-    Attributes:
-      bands: M.
-      steps: F if it is fixed, or the frames per window of a front end with windows; None if it
-        depends on the recording's length.
-      hop_s: time between frames; the excerpt's length for statistics, which are one frame.
-      decibels: True if adding an offset is a gain and shifting bands shifts frequencies.
-    """
-
-    bands: int
-    steps: int | None
-    hop_s: float
-    decibels: bool
-
-
-def by_name(source: str):
-    """Return a front end by the name of its builder config.
-
-    For 'waveform' it is log_mel, which the training step computes.
+def by_name(name: str) -> FrontEnd:
+    """Return a front end by its name.
 
     Raises:
       InputError: no front end has that name.
     """
-    if source in ('log_mel', 'waveform'):
-        return features.LOG_MEL
-    for front in PUBLISHED:
-        if front.name == source:
-            return front
-    raise InputError(f'features.source={source!r} is no front end; known are {", ".join(SOURCES)}')
+    if name not in FRONT_ENDS:
+        known = ', '.join(FRONT_ENDS)
+        raise InputError(f'features.source={name!r} is no front end; known are {known}')
+    return FRONT_ENDS[name]
 
 
-def layout(source: str) -> Layout:
-    """Return the layout of a source's frames."""
-    front = by_name(source)
-    if front is features.LOG_MEL:
-        return Layout(front.bands, None, front.hop_s, True)
-    match front.shape:
-        case (bands,) if front is STATS_162:  # different quantities, each normalized separately
-            steps = 1
-        case (steps,):
-            bands = 1
-        case (steps, bands):
-            pass
-        case (_, bands, steps):  # windows, each [bands, steps]
-            pass
-    hop_s = front.duration_s if front is STATS_162 else front.hop / front.rate_hz
-    return Layout(bands, steps, hop_s, source in ('log_mel_100', 'log_mel_40', 'vsr_spectrogram'))
+def model_input(source: str, name: str = '') -> FrontEnd:
+    """Return the front end whose features a model reads from shards of `source`.
+
+    Args:
+      source: name of the stored front end.
+      name: name of the front end of the model, which the step computes from samples; '' = as
+        stored, and log_mel from samples.
+
+    Raises:
+      InputError: the features cannot be computed from those of `source`.
+    """
+    stored = by_name(source)
+    wanted = by_name(name or (LOG_MEL.name if stored is WAVEFORM else source))
+    if wanted is not stored and stored is not WAVEFORM:
+        raise InputError(
+            f'features.input={name!r} is computed from samples; set features.source={WAVEFORM.name!r}'
+        )
+    if wanted.rate_hz != stored.rate_hz:
+        raise InputError(
+            f'features.input={name!r} is computed from samples at {wanted.rate_hz} Hz, and '
+            f'{source} has {stored.rate_hz} Hz; set features.source={name!r}'
+        )
+    return wanted
+
+
+def described(source: FrontEnd, wanted: FrontEnd, values: np.ndarray) -> np.ndarray:
+    """Return the frames [F M] that a model reads, from the stored values of one recording."""
+    if wanted is source:
+        return values
+    return features.extract([values])[0] if wanted is LOG_MEL else wanted.stored(values)
+
+
+def audible_span(source: FrontEnd, values: np.ndarray, below_db: float) -> tuple[int, int]:
+    """Return the span (first, last + 1) of stored values without silence at both ends.
+
+    Args:
+      source: the stored front end, one of `TRIMMED` unless `below_db` is 0.
+      values: its output for one recording.
+      below_db: see `features.audible_span`; 0 keeps all values.
+    """
+    if not below_db:
+        return 0, len(values)
+    first, last = features.audible_span(described(source, LOG_MEL, values), below_db)
+    hop = 1 if source is LOG_MEL else LOG_MEL.hop
+    return first * hop, min(last * hop, len(values))
+
+
+def trimmed(source: FrontEnd, values, length, below_db: float):
+    """Remove the silence at both ends of the rows of a batch; traceable by JAX.
+
+    As `values[slice(*audible_span(source, values, below_db))]` for each row of values [B T ...],
+    whose first `length` [B] are not padding; the result has the same shape and its own lengths.
+    """
+    if not below_db:
+        return values, length
+    frames, count = (values, length) if source is LOG_MEL else LOG_MEL.traced(values, length)
+    first, last = features.audible_spans(frames, count, below_db)
+    hop = 1 if source is LOG_MEL else LOG_MEL.hop
+    first, last = first * hop, jnp.minimum(last * hop, length)
+    at = jnp.minimum(first[:, None] + jnp.arange(values.shape[1]), values.shape[1] - 1)
+    at = at.reshape(*at.shape, *[1] * (values.ndim - 2))
+    return jnp.take_along_axis(values, at, 1), last - first
 
 
 def versions(source: str, id: str, samples: np.ndarray) -> np.ndarray:
     """Return the statistics of a recording and its `variants.STORED`, one row each: [1 + V, M]."""
-    front = by_name(source)
-    heard = variants.STORED(id, front.excerpt(samples), front.rate_hz)
-    return np.stack([front.describe(version) for _, _, version in heard]).astype(np.float32)
-
-
-def frames(source: str, samples: np.ndarray) -> np.ndarray:
-    """Return frames [F, M] of mono samples [T] at the front end's rate, in the dtype of storage.
-
-    The dtype is float16, and float32 for statistics and `mfcc_curve`. The windows of
-    `vsr_spectrogram` are concatenated along time.
-    """
-    front = by_name(source)
-    if front is features.LOG_MEL:
-        return features.extract([samples])[0].astype(np.float16)
-    values = front(samples)
-    if values.ndim == 1:
-        return (values[None] if front is STATS_162 else values[:, None]).astype(np.float32)
-    if values.ndim == 3:
-        values = values.transpose(0, 2, 1).reshape(-1, values.shape[1])
-    return values.astype(np.float16)
+    if source not in VARIED:
+        raise InputError(f'variants are stored of {", ".join(VARIED)} only, got {source!r}')
+    excerpts = variants.STORED(id, STATS_162.excerpt(samples), STATS_162.rate_hz)
+    return np.stack([STATS_162.describe(e) for _, _, e in excerpts]).astype(np.float32)

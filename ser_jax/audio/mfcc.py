@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ser_jax.audio import excerpt, mel
+from ser_jax.contract import Layout
 
 FLOOR = 1e-10  # amin of librosa's power_to_db
 RANGE_DB = 80.0  # and its top_db, relative to the loudest value of a recording
@@ -65,6 +66,22 @@ class MfccCurve(NamedTuple):
     def shape(self) -> tuple[int]:
         """Shape of the features of a recording: (216,)."""
         return (mel.frame_count(self.samples, self.hop),)
+
+    @property
+    def layout(self) -> Layout:
+        """Layout [216, 1]: time steps of one value."""
+        return Layout(1, self.shape[0], self.hop / self.rate_hz, False)
+
+    def stored(self, samples: np.ndarray) -> np.ndarray:
+        """Return the curve of mono samples [T]: float32 [216, 1]."""
+        return self(samples)[:, None]
+
+    def traced(self, samples, length):
+        """Return curves [B 216 1] and their lengths [B] of samples [B T]; traceable by JAX."""
+        start = round(self.start_s * self.rate_hz)
+        excerpts, real = excerpt.traced(samples, length, self.samples, start)
+        curves = jax.vmap(functools.partial(_curve, self))(excerpts, real)
+        return curves[..., None], jnp.full_like(length, self.shape[0])
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
         """Return the part of [T] that is used; variants are made from it."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ser_jax.audio import excerpt, mel
+from ser_jax.contract import Layout
 
 FLOOR = 1e-10  # power of a magnitude of 1e-5, amin of librosa's amplitude_to_db
 
@@ -44,6 +45,25 @@ class VsrSpectrogram(NamedTuple):
     def shape(self) -> tuple[None, int, int]:
         """Shape of the features of a recording: (None, 128, 173)."""
         return None, self.bands, mel.frame_count(self.samples, self.hop)
+
+    @property
+    def layout(self) -> Layout:
+        """Layout [N * 173, 128]: adjacent windows."""
+        return Layout(self.bands, self.shape[2], self.hop / self.rate_hz, True)
+
+    def stored(self, samples: np.ndarray) -> np.ndarray:
+        """Return the windows of mono samples [T], end to end: float16 [N * 173, 128]."""
+        return self(samples).transpose(0, 2, 1).reshape(-1, self.bands).astype(np.float16)
+
+    def traced(self, samples, length):
+        """Return the windows [B N*173 128] and lengths [B] of samples [B T]; traceable by JAX."""
+        steps, windows = self.shape[2], []
+        for start in range(0, samples.shape[1], self.samples):
+            rest = jnp.maximum(length - start, 0)
+            window, _ = excerpt.traced(samples[:, start:], rest, self.samples, zeros='around')
+            windows.append(jnp.swapaxes(self.spectra(window), 1, 2))
+        count = jnp.maximum(-(-length // self.samples), 1)
+        return jnp.concatenate(windows, 1), steps * count
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
         """Return all of [T]; variants are made from it."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ser_jax.audio import excerpt, mel
+from ser_jax.contract import Layout
 
 
 def uncentered(samples, window: int, hop: int, fft: int):
@@ -45,6 +46,20 @@ class Spectrogram(NamedTuple):
     def shape(self) -> tuple[int, int]:
         """Shape of the features of a recording: (1553, 257), or (1553, bands)."""
         return 1 + (self.samples - self.window) // self.hop, self.bands or self.fft // 2 + 1
+
+    @property
+    def layout(self) -> Layout:
+        """Layout [1553, M]."""
+        return Layout(self.shape[1], self.shape[0], self.hop / self.rate_hz, bool(self.bands))
+
+    def stored(self, samples: np.ndarray) -> np.ndarray:
+        """Return the spectrogram of mono samples [T]: float16 [1553, M]."""
+        return self(samples).astype(np.float16)
+
+    def traced(self, samples, length):
+        """Return spectrograms [B 1553 M] and lengths [B] of samples [B T]; traceable by JAX."""
+        excerpts, _ = excerpt.traced(samples, length, self.samples, zeros='before')
+        return self.spectra(excerpts), jnp.full_like(length, self.shape[0])
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
         """Return the part of [T] that is used; variants are made from it."""
@@ -108,6 +123,28 @@ class LogMel40(NamedTuple):
     def shape(self) -> tuple[int | None, int]:
         """Shape of the features of a recording: (None, 40), or (1251, 40) as published."""
         return self.frames if self.published else None, self.bands
+
+    @property
+    def layout(self) -> Layout:
+        """Layout [F, 40], or [1251, 40] as published."""
+        return Layout(self.bands, self.shape[0], self.hop / self.rate_hz, self.decibels)
+
+    @property
+    def decibels(self) -> bool:
+        """True if the bands are in dB: the published ones are raw power."""
+        return not self.published
+
+    def stored(self, samples: np.ndarray) -> np.ndarray:
+        """Return the mel bands of mono samples [T]: float16 [F, 40]."""
+        return self(samples).astype(np.float16)
+
+    def traced(self, samples, length):
+        """Return mel bands [B 417 40] and lengths [B] of samples [B T]; traceable by JAX."""
+        excerpts, real = excerpt.traced(samples, length, self.samples)
+        frames = mel.frame_count(real, self.hop)
+        return self.spectra(excerpts), jnp.full_like(
+            real, self.frames
+        ) if self.published else frames
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
         """Return the part of [T] that is used; variants are made from it."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ser_jax.audio import excerpt, features, mel
 from ser_jax.audio.mfcc import mfcc
+from ser_jax.contract import InputError, Layout
 
 SILENT = 1e-10  # librosa's threshold below which a sample counts as zero
 
@@ -83,6 +84,22 @@ class Stats162(NamedTuple):
     def shape(self) -> tuple[int]:
         """Shape of the features of a recording: (162,)."""
         return (1 + 12 + self.coefficients + 1 + self.bands,)
+
+    @property
+    def layout(self) -> Layout:
+        """Layout [1, 162]: different quantities, each normalized separately."""
+        return Layout(self.shape[0], 1, self.duration_s, False)
+
+    def stored(self, samples: np.ndarray) -> np.ndarray:
+        """Return the statistics of mono samples [T]: float32 [1, 162]."""
+        return self(samples)[None]
+
+    def traced(self, samples, length):
+        """Raise InputError: chroma is librosa's own, which cannot be compiled."""
+        raise InputError(
+            f'features.input={self.name!r} cannot be computed inside the step (its chroma is that of '
+            f'librosa); set features.source={self.name!r}'
+        )
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:
         """Return the part of [T] that is used; variants are made from it."""

@@ -70,19 +70,20 @@ NATIVE = FeatureConfig(
 
 
 def _published(front) -> FeatureConfig:
-    of = front_ends.layout(front.name)
+    of = front.layout
     dtype = np.float32 if len(front.shape) == 1 else np.float16
     return FeatureConfig(
         name=front.name,
         description=f'{type(front).__doc__.splitlines()[0]} [{of.steps or "F"}, {of.bands}], {front.rate_hz} Hz',
         spec=lambda: {front.name: _tensor((None, of.bands), dtype)},
         rate_hz=front.rate_hz,
-        prepare=lambda samples, id: {front.name: front_ends.frames(front.name, samples)},
+        prepare=lambda samples, id: {front.name: front.stored(samples)},
     )
 
 
 def _varied(name: str) -> FeatureConfig:
-    front, of = front_ends.by_name(name), front_ends.layout(name)
+    front = front_ends.by_name(name)
+    of = front.layout
     return FeatureConfig(
         name=f'{name}_variants',
         description=f'as {name}, each recording followed by its variants ({", ".join(variants.STORED.names)})',

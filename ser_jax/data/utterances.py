@@ -7,14 +7,13 @@ disk and are read by index.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from ser_jax.audio import features, front_ends, variants
 from ser_jax.contract import CorpusInfo, InputError
-from ser_jax.corpora import builder as corpora
-from ser_jax.corpora import shards
+from ser_jax.corpora import schema, shards
 from ser_jax.emotions import ordered, relabeling
 
 FIELDS = (
@@ -43,9 +42,9 @@ class Utterances:
       seconds, rate_hz, level_db, peak, clipped, silence: [N], measured on the recordings as
         published, see `stored.fields`.
       length: int64 [N], frames (log_mel) or samples (waveform); 0 for texts.
-      frames: int64 [N], number of log-mel frames.
-      sums, squares: float64 [N, M], sums of the log-mel and of its square over `frames`, for
-        normalization.
+      frames: int64 [N], number of frames that the model reads.
+      sums, squares: float64 [N, M], sums of the model's features and of their squares over `frames`,
+        for normalization.
       flat: concatenated features, float16 [sum of length, M] or int16 [sum of length]; None if they
         stay on disk.
       offset: int64 [N], start of each utterance in `flat`.
@@ -89,9 +88,8 @@ class Utterances:
     @property
     def aligned(self) -> bool:
         """True if utterances are stored as adjacent windows of one length."""
-        return (
-            self.source in front_ends.SOURCES and front_ends.layout(self.source).steps is not None
-        )
+        front = front_ends.FRONT_ENDS.get(self.source)
+        return front is not None and front.layout.steps is not None
 
     def select(self, keep: np.ndarray) -> 'Utterances':
         """Return the utterances where `keep` [N] is True; the features are shared, not copied."""
@@ -125,7 +123,8 @@ class Utterances:
 
 
 _NOTHING = np.zeros((0, features.LOG_MEL.bands), np.float16)  # the features of a text
-_PER_UTTERANCE = (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares', 'offset')
+_READ = (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares')
+_PER_UTTERANCE = (*_READ, 'offset')
 
 
 def data_dir(given: str = '') -> pathlib.Path:
@@ -142,6 +141,7 @@ def open_corpora(
     resident_gb: float = 4.0,
     trim_db: float = 0.0,
     versions: Sequence[str] = (),
+    wanted: str = '',
 ) -> Utterances:
     """Open built corpora by path and check each against its stored fingerprint.
 
@@ -152,116 +152,137 @@ def open_corpora(
         'text' for the words alone (of any config).
       directory: see `data_dir`.
       resident_gb: features larger than this stay on disk.
-      trim_db: threshold for trimming silence, see `features.heard_span`.
+      trim_db: threshold for trimming silence, see `features.audible_span`.
       versions: names in `variants.STORED`; each version becomes an utterance `<source>+<name>`
         after its source.
+      wanted: front end of the model, see `front_ends.model_input`.
 
     Raises:
       InputError: a corpus is not built (the message has the command that builds it), is damaged, or
         changed since it was built.
     """
     if source != 'text':
-        front_ends.by_name(source)  # raises InputError for unknown sources
+        front_ends.model_input(source, wanted)  # raises InputError for an unknown or unfit one
+    _check(names, source, trim_db, versions)
+    config = f'{source}_variants' if versions else source
+    opened = [shards.opened(name, data_dir(directory), source, config) for name in names]
+    size_gb = sum(o.bytes for o in opened) / 1e9
+    resident = source == 'text' or size_gb <= resident_gb
+    rows = _Rows(source, wanted, resident, trim_db, [f'+{v}' for v in versions])
+    fingerprints = {}
+    for index, name in enumerate(names):
+        fingerprints[name] = schema.fingerprint(rows.read(index, opened[index]))
+        shards.compare(fingerprints[name], opened[index])
+    return rows.utterances(tuple(names), opened, fingerprints)
+
+
+def _check(names: Sequence[str], source: str, trim_db: float, versions: Sequence[str]) -> None:
+    """Raise InputError for knobs of `open_corpora` that are out of range or exclude each other."""
     if not (trim_db >= 0 and np.isfinite(trim_db)):
         raise InputError(f'features.trim_db must be at least 0, got {trim_db}; 0 disables trimming')
-    if trim_db and source not in ('log_mel', 'waveform', 'text'):
+    if trim_db and source not in (*front_ends.TRIMMED, 'text'):
         raise InputError(
-            f'features.trim_db={trim_db} with features.source={source!r}: only log_mel and waveform are trimmed'
+            f'features.trim_db={trim_db} with features.source={source!r}: only '
+            f'{" and ".join(front_ends.TRIMMED)} are trimmed'
         )
     if twice := [n for i, n in enumerate(names) if n in names[:i]]:
         raise InputError(f'data.corpora names {twice[0]} twice; name every corpus once')
     if versions and source not in front_ends.VARIED:
         raise InputError(
-            f'data.variants={tuple(versions)} with features.source={source!r}: variants are stored of '
-            f'{", ".join(front_ends.VARIED)} only'
+            f'data.variants={tuple(versions)} with features.source={source!r}: variants are stored '
+            f'of {", ".join(front_ends.VARIED)} only'
         )
     if unknown := sorted(set(versions) - {*variants.STORED.names}):
         raise InputError(
             f'data.variants names {unknown[0]!r}; stored are {", ".join(variants.STORED.names)}'
         )
-    config = f'{source}_variants' if versions else source
-    opened = [shards.opened(name, data_dir(directory), source, config) for name in names]
-    size_gb = sum(o.bytes for o in opened) / 1e9
-    resident = source == 'text' or size_gb <= resident_gb
-    return _decode(
-        tuple(names), opened, source, resident, trim_db, [''] + [f'+{v}' for v in versions]
-    )
 
 
 def data_source(name: str, root: pathlib.Path, source: str) -> shards.Opened:
     """Open the newest version of one built corpus and check its content by its fingerprint."""
     opened = shards.opened(name, root, source)
-    shards.compare(corpora.fingerprint(shards.examples(opened)), opened)
+    shards.compare(schema.fingerprint(shards.examples(opened)), opened)
     return opened
 
 
-def _decode(
-    names, opened, source: str, resident: bool, trim_db: float, versions: list[str]
-) -> Utterances:
-    """Read every example once: metadata and normalization sums, and features if resident."""
-    rows: dict[str, list] = {
-        f: [] for f in (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares')
-    }
-    kept, places, fingerprints = [], [], {}
+class _Rows:
+    """Metadata, statistics and, if resident, features of the examples read so far."""
 
-    def keep(example: dict, version: str, index: int, at: int) -> None:
-        values, first = _NOTHING if source == 'text' else example[source], 0
-        if len(versions) > 1:  # one frame per version, in stored order
-            first = variants.STORED.ids('').index(version)
-            values = values[first : first + 1]
-        for field in FIELDS:
-            rows[field].append(
-                example[field].decode()
-                if isinstance(example[field], bytes)
-                else str(example[field])
+    def __init__(
+        self, source: str, wanted: str, resident: bool, trim_db: float, versions: list[str]
+    ):
+        self.source, self.resident, self.trim_db, self.versions = (
+            source,
+            resident,
+            trim_db,
+            versions,
+        )
+        if source != 'text':
+            self.front, self.wanted = (
+                front_ends.by_name(source),
+                front_ends.model_input(source, wanted),
             )
-        rows['id'][-1] += version
-        rows['corpus'].append(index)
-        for measure in MEASURES:
-            rows[measure].append(example[measure])
-        mel = (features.extract([values])[0] if source == 'waveform' else values).astype(np.float64)
-        begin, end = features.heard_span(mel, trim_db)
-        mel = mel[begin:end]
-        scale = features.LOG_MEL.hop if source == 'waveform' else 1
-        values = values[begin * scale : end * scale]
-        rows['length'].append(len(values))
-        rows['frames'].append(len(mel))
-        rows['sums'].append(mel.sum(0))
-        rows['squares'].append((mel**2).sum(0))
-        places.append((index, at, first + begin * scale))
-        if resident:
-            kept.append(values)
+        self.columns: dict[str, list] = {name: [] for name in _READ}
+        self.kept: list[np.ndarray] = []
+        self.places: list[tuple[int, int, int]] = []  # corpus, example, first stored value
 
-    def kept_examples(index: int):
-        for at, example in enumerate(shards.examples(opened[index])):
-            for version in versions:
-                keep(example, version, index, at)
+    def read(self, corpus: int, opened: shards.Opened) -> Iterator[dict]:
+        """Yield the examples of a corpus after their rows were added."""
+        for at, example in enumerate(shards.examples(opened)):
+            for version in ['', *self.versions]:
+                self._add(corpus, at, example, version)
             yield example
 
-    for index, name in enumerate(names):
-        fingerprints[name] = corpora.fingerprint(kept_examples(index))
-        shards.compare(fingerprints[name], opened[index])
-    arrays = {k: np.array(v, object if k in FIELDS else None) for k, v in rows.items()}
-    offset = np.concatenate([[0], np.cumsum(arrays['length'])[:-1]]).astype(np.int64)
-    flat = np.concatenate(kept) if resident else None
-    if resident:
-        read = lambda i: flat[offset[i] : offset[i] + arrays['length'][i]]
-    else:
+    def _add(self, corpus: int, at: int, example: dict, version: str) -> None:
+        values, first = _NOTHING if self.source == 'text' else example[self.source], 0
+        if self.versions:  # one frame per version, in stored order
+            first = variants.STORED.ids('').index(version)
+            values = values[first : first + 1]
+        frames = values
+        if self.source != 'text':
+            begin, end = front_ends.audible_span(self.front, values, self.trim_db)
+            values, first = values[begin:end], first + begin
+            frames = front_ends.described(self.front, self.wanted, values)
+        frames = frames.astype(np.float64)
+        row = {name: _text(example[name]) for name in FIELDS}
+        row |= {name: example[name] for name in MEASURES}
+        row |= {'id': row['id'] + version, 'corpus': corpus, 'length': len(values)}
+        row |= {'frames': len(frames), 'sums': frames.sum(0), 'squares': (frames**2).sum(0)}
+        for name, value in row.items():
+            self.columns[name].append(value)
+        self.places.append((corpus, at, first))
+        if self.resident:
+            self.kept.append(values)
+
+    def utterances(
+        self, names: tuple[str, ...], opened: list[shards.Opened], fingerprints: dict[str, str]
+    ) -> Utterances:
+        """Return the utterances of all corpora that were read."""
+        arrays = {k: np.array(v, object if k in FIELDS else None) for k, v in self.columns.items()}
+        length, places = arrays['length'], self.places
+        offset = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
+        flat = np.concatenate(self.kept) if self.resident else None
 
         def read(i):
-            index, at, first = places[i]
-            return opened[index].values(at)[first : first + arrays['length'][i]]
+            if flat is not None:
+                return flat[offset[i] : offset[i] + length[i]]
+            corpus, at, first = places[i]
+            return opened[corpus].values(at)[first : first + length[i]]
 
-    return Utterances(
-        names=names,
-        facts=tuple(o.facts for o in opened),
-        flat=flat,
-        offset=offset,
-        read=read,
-        source=source,
-        fingerprints=fingerprints,
-        **arrays,
-    )
+        return Utterances(
+            names=names,
+            facts=tuple(o.facts for o in opened),
+            flat=flat,
+            offset=offset,
+            read=read,
+            source=self.source,
+            fingerprints=fingerprints,
+            **arrays,
+        )
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def normalization(utterances: Utterances, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

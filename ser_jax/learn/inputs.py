@@ -1,4 +1,7 @@
-"""Batches from raw windows in the compiled step: cut, augment, normalize, add labels and text."""
+"""Model inputs and targets from raw windows, in the compiled step.
+
+Windows are cut, augmented and normalized; labels and texts are added.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,184 +9,151 @@ import jax
 import jax.numpy as jnp
 
 from ser_jax.audio import augment
-from ser_jax.audio.features import LOG_MEL, LogMel
-from ser_jax.audio.mel import frame_count, frame_mask
-from ser_jax.contract import Batch
+from ser_jax.audio.mel import frame_mask
+from ser_jax.contract import FrontEnd, Inputs, Targets
+from ser_jax.learn.arrays import Batch, CorpusData, MemberData
 
 
-class CorpusData(NamedTuple):
-    """Data shared by all members of a run, stored once on the devices; N utterances."""
-
-    # [sum of lengths (, M)], all utterances end to end, then a window of zeros; None when streamed
-    flat: Any
-    offset: Any  # [N] int32
-    length: Any  # [N] int32
-    emotion: Any  # [N] int32
-    speaker: Any  # [N] int32
-    sex: Any  # [N] int32
-    intensity: Any  # [N] int32
-    corpus: Any  # [N] int32
-    supported: Any  # [corpora C] bool
-
-
-class MemberData(NamedTuple):
-    """Data of one member, computed from its training utterances."""
-
-    key: Any  # PRNG key
-    mean: Any  # [M]
-    std: Any  # [M]
-    class_weight: Any  # [C]
-    tokens: Any  # [N W] int32
-
-
-class Window(NamedTuple):
-    """Windows of one step; `raw` is set if they are streamed, not cut from `CorpusData.flat`."""
-
-    utterance: Any  # [B] int32
-    start: Any  # [B] int32
-    weight: Any  # [B] float32
-    raw: Any = None  # [B span (, M)]
-
-
-class Inputs(NamedTuple):
-    """Preprocessing of a run's windows into batches.
+class Preprocessing(NamedTuple):
+    """Preprocessing of a run's windows.
 
     Attributes:
       augment: the config's section `augment`.
-      waveform: True if windows are int16 samples, from which log-mel is computed here.
+      source: front end of the stored windows.
+      input: front end of the model, computed here if the windows are samples.
       per_window: normalize by the statistics of each window instead of the member's.
       frames: length of a training window after augmentation.
-      hop_s: time between two frames.
-      extractor: front end that computes log-mel from samples.
     """
 
     augment: Any
-    waveform: bool
+    source: FrontEnd
+    input: FrontEnd
     per_window: bool
     frames: int
-    hop_s: float = LOG_MEL.hop_s
-    extractor: LogMel = LOG_MEL
+
+    @property
+    def from_samples(self) -> bool:
+        """True if windows are int16 samples [B T]."""
+        return not self.source.layout.bands
 
     @property
     def span(self) -> int:
         """Length of raw training windows in frames or samples, enough for the fastest speed."""
-        frames = (
-            self.frames + int(self.frames * self.augment.speed) + (2 if self.augment.speed else 0)
-        )
-        return (frames - 1) * self.extractor.hop if self.waveform else frames
+        frames = self.frames + int(self.frames * self.augment.speed)
+        frames += 2 if self.augment.speed else 0
+        hop = round(self.input.layout.hop_s * self.input.rate_hz)
+        return (frames - 1) * hop if self.from_samples else frames
 
-    def train(self, shared: CorpusData, own: MemberData, row: Window, key) -> Batch:
-        """Return an augmented batch of random windows.
+    def train(
+        self, corpus: CorpusData, member: MemberData, batch: Batch, key
+    ) -> tuple[Inputs, Targets]:
+        """Return the augmented inputs and the targets of random windows.
 
         Empty slots have length 0, so that no statistic counts them.
         """
         a, keys = self.augment, jax.random.split(key, 8)
-        frames, length = self._cut(shared, row, self.span)
-        if self.waveform:
-            if a.reverb_s:
-                frames = augment.reverb(
-                    keys[0],
-                    frames,
-                    length,
-                    a.reverb_s,
-                    a.reverb_probability,
-                    self.extractor.rate_hz,
-                )
-            if a.noise_snr_db:
-                frames = augment.noise(keys[1], frames, length, a.noise_snr_db, a.noise_probability)
-            frames, length = self._log_mel(frames, length)
-        frames, length = augment.speed(keys[2], frames, length, self.frames, a.speed)
+        values, length = self._cut(corpus, batch, self.span)
+        if self.from_samples:
+            values, length = self._features(self._distorted(keys, values, length), length)
+        frames, length = augment.speed(keys[2], values, length, self.frames, a.speed)
         if a.gain_db:
             frames = augment.gain(keys[3], frames, a.gain_db)
         if a.band_shift:
             frames = augment.band_shift(keys[4], frames, a.band_shift)
-        frames = self._normalize(own, frames, length)
+        frames = self._normalize(member, frames, length)
         if a.band_masks:
             frames = augment.mask(keys[5], frames, a.band_masks, a.band_mask, axis=2)
         if a.time_masks:
-            frames = augment.mask(
-                keys[6], frames, a.time_masks, round(a.time_mask_s / self.hop_s), axis=1
-            )
-        full = row.weight > 0
-        batch = self._batch(
-            shared, own, row, jnp.where(full[:, None, None], frames, 0), jnp.where(full, length, 0)
-        )
-        return self._mix(keys[7], batch) if a.mixup else batch
+            width = round(a.time_mask_s / self.input.layout.hop_s)
+            frames = augment.mask(keys[6], frames, a.time_masks, width, axis=1)
+        full = batch.weight > 0
+        length = jnp.where(full, length, 0)
+        inputs = self._inputs(corpus, member, batch, _where(full, frames, 0), length)
+        targets = self._targets(corpus, member, batch)
+        return self._mix(keys[7], inputs, targets) if a.mixup else (inputs, targets)
 
     def evaluate(
-        self, shared: CorpusData, own: MemberData, row: Window, span: int, shift: int = 0
-    ) -> Batch:
-        """Return a batch of windows of up to `span` frames (or samples), without augmentation.
+        self, corpus: CorpusData, member: MemberData, batch: Batch, span: int, shift: int = 0
+    ) -> Inputs:
+        """Return the inputs of windows of up to `span` frames (or samples), without augmentation.
 
         Only the bands are shifted, by `shift`.
         """
-        frames, length = self._cut(shared, row, span)
-        if self.waveform:
-            frames, length = self._log_mel(frames, length)
+        values, length = self._cut(corpus, batch, span)
+        if self.from_samples:
+            values, length = self._features(values, length)
         if shift:
-            frames = augment.shifted(frames, jnp.full((frames.shape[0], 1), shift))
-        return self._batch(shared, own, row, self._normalize(own, frames, length), length)
+            values = augment.shifted(values, jnp.full((values.shape[0], 1), shift))
+        normal = self._normalize(member, values, length)
+        return self._inputs(corpus, member, batch, normal, length)
 
-    def _cut(self, shared, row, span):
-        length = jnp.minimum(shared.length[row.utterance] - row.start, span)
-        raw = row.raw
+    def _cut(self, corpus, batch, span):
+        length = jnp.minimum(corpus.length[batch.utterance] - batch.start, span)
+        raw = batch.raw
         if raw is None:
-            begin = shared.offset[row.utterance] + row.start
-            raw = jax.vmap(lambda at: jax.lax.dynamic_slice_in_dim(shared.flat, at, span))(begin)
-        raw = raw.astype(jnp.float32) / (32768 if self.waveform else 1)
-        mask = frame_mask(length, span)
-        return jnp.where(mask if self.waveform else mask[..., None], raw, 0), length
+            begin = corpus.offset[batch.utterance] + batch.start
+            raw = jax.vmap(lambda at: jax.lax.dynamic_slice_in_dim(corpus.flat, at, span))(begin)
+        raw = raw.astype(jnp.float32) / (32768 if self.from_samples else 1)
+        return _where(frame_mask(length, span), raw, 0), length
 
-    def _log_mel(self, samples, length):
-        return self.extractor(samples), frame_count(length, self.extractor.hop)
+    def _distorted(self, keys, samples, length):
+        a = self.augment
+        if a.reverb_s:
+            rate_hz, share = self.source.rate_hz, a.reverb_probability
+            samples = augment.reverb(keys[0], samples, length, a.reverb_s, share, rate_hz)
+        if a.noise_snr_db:
+            samples = augment.noise(keys[1], samples, length, a.noise_snr_db, a.noise_probability)
+        return samples
 
-    def _normalize(self, own, frames, length):
-        mask = frame_mask(length, frames.shape[1])[..., None]
+    def _features(self, samples, length):
+        return self.input.traced(samples, length)
+
+    def _normalize(self, member, frames, length):
+        mask = frame_mask(length, frames.shape[1])
         if self.per_window:
             count = jnp.maximum(length, 1)[:, None, None]
-            mean = jnp.where(mask, frames, 0).sum(1, keepdims=True) / count
-            var = jnp.where(mask, (frames - mean) ** 2, 0).sum(1, keepdims=True) / count
+            mean = _where(mask, frames, 0).sum(1, keepdims=True) / count
+            var = _where(mask, (frames - mean) ** 2, 0).sum(1, keepdims=True) / count
             normal = (frames - mean) / jnp.sqrt(var + 1.0)  # 1 dB^2: silence is not amplified
         else:
-            normal = (frames - own.mean) / own.std
-        return jnp.where(mask, normal, 0)
+            normal = (frames - member.mean) / member.std
+        return _where(mask, normal, 0)
 
-    def _batch(self, shared, own, row, frames, length):
-        at = row.utterance
-        supported = shared.supported[shared.corpus[at]]
-        emotion = jax.nn.one_hot(shared.emotion[at], supported.shape[-1])
-        weight = row.weight * own.class_weight[shared.emotion[at]]
-        return Batch(
-            frames,
-            length,
-            own.tokens[at],
-            emotion,
-            shared.speaker[at],
-            shared.sex[at],
-            shared.intensity[at],
-            shared.corpus[at],
-            supported,
-            weight,
-        )
+    def _inputs(self, corpus, member, batch, frames, length) -> Inputs:
+        at = batch.utterance
+        return Inputs(frames, length, member.tokens[at], corpus.supported[corpus.corpus[at]])
 
-    def _mix(self, key, batch: Batch) -> Batch:
+    def _targets(self, corpus, member, batch) -> Targets:
+        emotion = corpus.emotion[batch.utterance]
+        hot = jax.nn.one_hot(emotion, corpus.supported.shape[-1])
+        return Targets(hot, batch.weight * member.class_weight[emotion])
+
+    def _mix(self, key, inputs: Inputs, targets: Targets) -> tuple[Inputs, Targets]:
         """Mix features and label of each utterance with its neighbor's in the batch (mixup).
 
         Empty slots are not mixed in.
         """
-        share = augment.mixup_share(key, batch.length.shape[0], self.augment.mixup)
-        neighbor = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), batch)
-        share = jnp.where(neighbor.weight > 0, share, 1.0)
-        blend = lambda a, b: (
-            share.reshape(-1, *[1] * (a.ndim - 1)) * a
-            + (1 - share).reshape(-1, *[1] * (a.ndim - 1)) * b
+        share = augment.mixup_share(key, inputs.length.shape[0], self.augment.mixup)
+        beside = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), (inputs, targets))
+        share = jnp.where(beside[1].weight > 0, share, 1.0)
+        full = targets.weight > 0
+
+        def blend(a, b):
+            s = share.reshape(-1, *[1] * (a.ndim - 1))
+            return s * a + (1 - s) * b
+
+        features = blend(inputs.features, beside[0].features)
+        length = jnp.maximum(inputs.length, beside[0].length)
+        inputs = inputs._replace(
+            features=_where(full, features, 0),
+            length=jnp.where(full, length, 0),
+            supported=inputs.supported | beside[0].supported,
         )
-        return batch._replace(
-            features=jnp.where(
-                (batch.weight > 0)[:, None, None], blend(batch.features, neighbor.features), 0
-            ),
-            length=jnp.where(batch.weight > 0, jnp.maximum(batch.length, neighbor.length), 0),
-            emotion=blend(batch.emotion, neighbor.emotion),
-            supported=batch.supported | neighbor.supported,
-            weight=jnp.where(batch.weight > 0, blend(batch.weight, neighbor.weight), 0),
-        )
+        emotion = blend(targets.emotion, beside[1].emotion)
+        weight = jnp.where(full, blend(targets.weight, beside[1].weight), 0)
+        return inputs, Targets(emotion, weight)
+
+
+def _where(mask, values, other):
+    """Return `values` where `mask`, over the leading axes of the mask, is True, else `other`."""
+    return jnp.where(mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim)), values, other)

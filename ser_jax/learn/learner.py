@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from ser_jax.contract import Inputs
 from ser_jax.learn import losses
-from ser_jax.learn.inputs import CorpusData, Inputs, MemberData, Window
+from ser_jax.learn.arrays import Batch, CorpusData, MemberData
+from ser_jax.learn.inputs import Preprocessing
 
 
 class Variables(NamedTuple):
@@ -20,6 +22,13 @@ class Variables(NamedTuple):
 
     params: dict
     stats: dict
+
+
+class Predicted(NamedTuple):
+    """Predictions of one member for windows."""
+
+    probabilities: dict[str, Any]  # modality -> [B C]
+    embedding: Any  # [B D]
 
 
 class State(NamedTuple):
@@ -45,7 +54,7 @@ class Learner:
     Args:
       build: rngs -> model (an nnx.Module as `ser_jax.contract` describes it).
       optimizer: from `ser_jax.learn.optim`.
-      inputs: preprocessing of windows into batches.
+      preprocessing: from windows to model inputs and targets.
       smoothing: label smoothing.
       modality_weight: weight of the loss of each further modality; that of `logits` has weight 1.
       ema: decay of the averaged variables; 0 = off.
@@ -55,12 +64,12 @@ class Learner:
         self,
         build: Callable[[nnx.Rngs], nnx.Module],
         optimizer: optax.GradientTransformation,
-        inputs: Inputs,
+        preprocessing: Preprocessing,
         smoothing: float = 0.0,
         modality_weight: float = 0.0,
         ema: float = 0.0,
     ):
-        self.build, self.optimizer, self.inputs = build, optimizer, inputs
+        self.build, self.optimizer, self.preprocessing = build, optimizer, preprocessing
         self.smoothing, self.modality_weight, self.ema = smoothing, modality_weight, ema
         model = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
         # Such a model loads weights from a file, which must not be traced.
@@ -102,21 +111,22 @@ class Learner:
             model.pretrained()
         return model
 
-    def update(self, state: State, own: MemberData, shared: CorpusData, row: Window) -> State:
+    def update(self, state: State, member: MemberData, corpus: CorpusData, batch: Batch) -> State:
         """Do one step on one batch. Randomness depends on the member's key and the step alone."""
-        key, dropout = jax.random.split(jax.random.fold_in(own.key, state.step))
-        batch = self.inputs.train(shared, own, row, key)
+        key, dropout = jax.random.split(jax.random.fold_in(member.key, state.step))
+        inputs, targets = self.preprocessing.train(corpus, member, batch, key)
 
         def loss_of(params):
             model = self._model(Variables(params, state.variables.stats))
             model.train()
-            output = model(batch, nnx.Rngs(dropout=dropout))
-            per_utterance = self._loss(output.logits, batch)
+            output = model(inputs, nnx.Rngs(dropout=dropout))
+            per_utterance = self._loss(output.logits, inputs, targets)
             others = [v for v in output.modalities.values() if v is not output.logits]
             for logits in others:
-                per_utterance += self.modality_weight * self._loss(logits, batch)
-            total = jnp.maximum(batch.weight.sum(), 1e-6)
-            return (batch.weight * per_utterance).sum() / total, (self._flatten(model).stats, total)
+                per_utterance += self.modality_weight * self._loss(logits, inputs, targets)
+            total = jnp.maximum(targets.weight.sum(), 1e-6)
+            loss = (targets.weight * per_utterance).sum() / total
+            return loss, (self._flatten(model).stats, total)
 
         (loss, (stats, weight)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
             state.variables.params
@@ -147,39 +157,46 @@ class Learner:
         return state.average if self.ema else state.variables
 
     def predict(
-        self, variables: Variables, own: MemberData, shared: CorpusData, row: Window, span: int
-    ) -> dict[str, jax.Array]:
-        """Return probabilities [B C] by modality for windows of up to `span`.
+        self,
+        variables: Variables,
+        member: MemberData,
+        corpus: CorpusData,
+        batch: Batch,
+        span: int,
+    ) -> Predicted:
+        """Return the predictions for windows of up to `span`.
 
-        Unsupported classes get 0. With `augment.scored_shifts` they are the normalized geometric
-        mean over band shifts, which imitate shorter and longer vocal tracts.
+        Unsupported classes get probability 0. With `augment.scored_shifts` probabilities are the
+        normalized geometric mean over band shifts, which imitate shorter and longer vocal tracts.
         """
-        most = self.inputs.augment.scored_shifts
-        if not most:
-            return self.apply(variables, self.inputs.evaluate(shared, own, row, span))
-        heard = [
-            self.apply(variables, self.inputs.evaluate(shared, own, row, span, shift))
+        most = self.preprocessing.augment.scored_shifts
+        each = [
+            self.apply(variables, self.preprocessing.evaluate(corpus, member, batch, span, shift))
             for shift in range(-most, most + 1)
         ]
-        return {
-            name: jax.nn.softmax(sum(jnp.log(h[name]) for h in heard) / len(heard))
-            for name in heard[0]
+        if not most:
+            return each[0]
+        probabilities = {
+            name: jax.nn.softmax(sum(jnp.log(p.probabilities[name]) for p in each) / len(each))
+            for name in each[0].probabilities
         }
+        return Predicted(probabilities, sum(p.embedding for p in each) / len(each))
 
-    def apply(self, variables: Variables, batch) -> dict[str, jax.Array]:
-        """Return probabilities [B C] by modality for a preprocessed batch."""
+    def apply(self, variables: Variables, inputs: Inputs) -> Predicted:
+        """Return the predictions for preprocessed inputs."""
         model = self._model(variables)
         model.eval()
-        output = model(batch)
-        return {
+        output = model(inputs)
+        probabilities = {
             name: jax.nn.softmax(
-                losses.mask_unsupported(logits.astype(jnp.float32), batch.supported)
+                losses.mask_unsupported(logits.astype(jnp.float32), inputs.supported)
             )
             for name, logits in output.modalities.items()
         }
+        return Predicted(probabilities, output.embedding.astype(jnp.float32))
 
-    def _loss(self, logits, batch):
-        return losses.cross_entropy(logits, batch.emotion, batch.supported, self.smoothing)
+    def _loss(self, logits, inputs, targets):
+        return losses.cross_entropy(logits, targets.emotion, inputs.supported, self.smoothing)
 
     def _model(self, variables: Variables):
         states = [

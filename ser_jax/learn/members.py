@@ -5,9 +5,9 @@ axis K; shared data are stored once. K = 1 takes the same path.
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,20 +19,15 @@ from ser_jax.contract import InputError
 from ser_jax.data import batches
 from ser_jax.data.batches import Member, Plan
 from ser_jax.data.utterances import Utterances
-from ser_jax.learn.inputs import CorpusData, MemberData, Window
+from ser_jax.learn import prediction
+from ser_jax.learn.arrays import Batch, CorpusData, MemberData
 from ser_jax.learn.learner import Learner, State, Variables
+from ser_jax.learn.prediction import Prediction
 
 # Maximum number of input values in a scored batch; activations take many times their memory.
 _VALUES = 1 << 23
 
 MOST = 64  # members that share a compiled step
-
-
-class Prediction(NamedTuple):
-    """Probabilities that one member gives to utterances."""
-
-    utterance: np.ndarray  # int32 [n]
-    probabilities: dict[str, np.ndarray]  # modality -> float32 [n, C]
 
 
 def at_once(members: int, each: int = MOST) -> int:
@@ -56,15 +51,12 @@ def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) 
         take part.
     """
     devices = list(devices or jax.devices())
-    divisors = lambda n: [d for d in range(1, n + 1) if n % d == 0]
-    fits = [
-        (m * b, m) for m in divisors(members) for b in divisors(batch_size) if m * b <= len(devices)
-    ]
-    used, along = max(fits)
+    pairs = itertools.product(_divisors(members), _divisors(batch_size))
+    used, along = max((m * b, m) for m, b in pairs if m * b <= len(devices))
     if used < len(devices) and jax.process_count() > 1:
         raise InputError(
-            f'{members} members at once with train.batch_size={batch_size} divide over {used} of {len(devices)} devices; '
-            'set one of them (members.at_once) so that they divide over all'
+            f'{members} members at once with train.batch_size={batch_size} divide over {used} of '
+            f'{len(devices)} devices; set one of them (members.at_once) so that they divide over all'
         )
     across = used // along
     devices = devices[:used]
@@ -73,6 +65,10 @@ def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) 
         ('members', 'batch'),
         axis_types=(jax.sharding.AxisType.Auto,) * 2,
     )
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]
 
 
 def put(tree, mesh: Mesh, spec: P):
@@ -89,8 +85,8 @@ class Group:
     Args:
       learner: training of one member.
       members: members in the order in which their states are stacked.
-      own: data of each member, stacked on a leading axis (numpy).
-      shared: data of all members (numpy); `flat` is None when `utterances` streams.
+      data: data of each member, stacked on a leading axis (numpy).
+      corpus: data of all members (numpy); `flat` is None when `utterances` streams.
       utterances: the opened corpora.
       mesh: from `device_mesh`.
       batch_size: utterances per member and step.
@@ -102,8 +98,8 @@ class Group:
         self,
         learner: Learner,
         members: Sequence[Member],
-        own: MemberData,
-        shared: CorpusData,
+        data: MemberData,
+        corpus: CorpusData,
         utterances: Utterances,
         mesh: Mesh,
         *,
@@ -122,8 +118,8 @@ class Group:
         # Convolutions inside an XLA loop are 16-90 times slower on a CPU, and steps unrolled in one
         # program give other rounding errors.
         self._loops = jax.default_backend() != 'cpu'
-        self.shared = put(shared, mesh, P())
-        self._seat(members, own)
+        self.corpus = put(corpus, mesh, P())
+        self._place_members(members, data)
         stacked, everywhere = NamedSharding(mesh, P('members')), NamedSharding(mesh, P())
         self._init = learner.init if learner.pretrained else jax.jit(learner.init)
         self._update = jax.jit(self._many_updates, donate_argnums=0, out_shardings=stacked)
@@ -131,16 +127,16 @@ class Group:
         self._keep = jax.jit(self._keep_better, donate_argnums=0, out_shardings=stacked)
         self._copy = jax.jit(lambda tree: tree, out_shardings=everywhere)
 
-    def _seat(self, members: Sequence[Member], own: MemberData) -> None:
+    def _place_members(self, members: Sequence[Member], data: MemberData) -> None:
         self.members = list(members)
-        keys = jax.random.wrap_key_data(put(np.asarray(own.key), self.mesh, P('members')))
-        rest = own._replace(key=np.zeros(len(members), np.int8))
-        self.own = put(rest, self.mesh, P('members'))._replace(key=keys)
+        keys = jax.random.wrap_key_data(put(np.asarray(data.key), self.mesh, P('members')))
+        rest = data._replace(key=np.zeros(len(members), np.int8))
+        self.data = put(rest, self.mesh, P('members'))._replace(key=keys)
 
-    def regroup(self, members: Sequence[Member], own: MemberData) -> 'Group':
+    def regroup(self, members: Sequence[Member], data: MemberData) -> 'Group':
         """Return a group of as many other members that reuses compiled programs and shared data."""
         other = copy.copy(self)
-        other._seat(members, own)
+        other._place_members(members, data)
         return other
 
     def init(self) -> State:
@@ -155,7 +151,7 @@ class Group:
         On an accelerator the host prepares the next dispatch meanwhile. Several CPU devices run one
         dispatch at a time: in two concurrent ones they could deadlock.
         """
-        span = self.learner.inputs.span
+        span = self.learner.preprocessing.span
         plans = [
             batches.epoch_plan(
                 m,
@@ -171,10 +167,10 @@ class Group:
         plan = Plan(*(np.stack(x, 1) for x in zip(*plans, strict=True)))  # [steps K B]
         state = state._replace(loss_sum=state.loss_sum * 0, loss_weight=state.loss_weight * 0)
         running = []
-        for rows in self._rows(plan, span):
-            for part in [rows] if self._loops else _single(rows):
+        for steps in self._dispatched(plan, span):
+            for part in [steps] if self._loops else _single(steps):
                 part = put(part, self.mesh, P(None, 'members', 'batch'))
-                state, done = self._update(state, self.own, self.shared, part)
+                state, done = self._update(state, self.data, self.corpus, part)
                 running.append(done)
                 if len(running) > self._ahead:
                     jax.block_until_ready(running.pop(0))
@@ -191,55 +187,35 @@ class Group:
           variables: stacked [K ...].
           most: maximum length of a window, in frames or samples.
         """
-        windows = [
-            batches.windows(w, self.utterances.length, most, self.utterances.aligned) for w in which
-        ]
-        count = max(len(w.utterance) for w in windows)
-        on_a_device = len(self.members) // self.mesh.shape['members']
-        values = most * math.prod(self.utterances.read(0).shape[1:]) * on_a_device
-        most_at_once = min(batch_size, count, max(1, _VALUES // values))
-        # Batches are about equal, so that the last is not mostly repeated rows. Sizes are multiples
-        # of an eighth of the largest, so that few shapes compile.
+        length, aligned = self.utterances.length, self.utterances.aligned
+        windows = [batches.windows(w, length, most, aligned) for w in which]
+        batch_size = self._scored(max(len(w.utterance) for w in windows), most, batch_size)
+
+        def apply(cut: batches.Windows, span: int) -> dict:
+            batch = Batch(cut.utterance, cut.start, np.ones(cut.start.shape, np.float32))
+            if self.corpus.flat is None:
+                raw = batches.cut(self.utterances, batch.utterance, batch.start, span)
+                batch = batch._replace(raw=raw)
+            batch = put(batch, self.mesh, P('members', 'batch'))
+            return self._predict(variables, self.data, self.corpus, batch, span)
+
+        values = prediction.in_batches(windows, most, batch_size, apply, self._ahead)
+        return [Prediction(*prediction.average(w, v)) for w, v in zip(windows, values, strict=True)]
+
+    def _scored(self, count: int, most: int, batch_size: int) -> int:
+        """Return the windows per batch for `count` windows of up to `most`, at most `batch_size`.
+
+        Batches are about equal, so that the last is not mostly repeated rows. Sizes are multiples
+        of an eighth of the largest, so that few shapes compile.
+        """
+        per_device = len(self.members) // self.mesh.shape['members']
+        values = most * math.prod(self.utterances.read(0).shape[1:]) * per_device
+        largest = min(batch_size, count, max(1, _VALUES // values))
         eighth = -(-batch_size // 8)
-        batch_size = -(-count // -(-count // most_at_once))
-        batch_size = min(most_at_once, -(-batch_size // eighth) * eighth)
+        batch_size = -(-count // -(-count // largest))
+        batch_size = min(largest, -(-batch_size // eighth) * eighth)
         batch_size = max(self.mesh.shape['batch'], batch_size)
-        batch_size -= batch_size % self.mesh.shape['batch']
-        outs = []
-        for at in range(0, count, batch_size):
-            # Members with fewer windows than others repeat their last.
-            chosen = [
-                np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows
-            ]
-            pieces = [
-                batches.Windows(*(x[c] for x in w)) for w, c in zip(windows, chosen, strict=True)
-            ]
-            cut = batches.Windows(*(np.stack(x) for x in zip(*pieces, strict=True)))  # [K B]
-            row = Window(cut.utterance, cut.start, np.ones(cut.start.shape, np.float32))
-            span = self._span(int(cut.length.max()), most)
-            if self.shared.flat is None:
-                row = row._replace(raw=batches.cut(self.utterances, row.utterance, row.start, span))
-            outs.append(
-                self._predict(
-                    variables,
-                    self.own,
-                    self.shared,
-                    put(row, self.mesh, P('members', 'batch')),
-                    span,
-                )
-            )
-            if len(outs) > self._ahead:
-                jax.block_until_ready(outs[-1 - self._ahead])
-        said: list[dict[str, list]] = [{} for _ in self.members]
-        for at, out in zip(range(0, count, batch_size), outs, strict=True):
-            for k, w in enumerate(windows):
-                real = max(0, min(batch_size, len(w.utterance) - at))
-                for name, p in out.items():
-                    said[k].setdefault(name, []).append(np.asarray(p)[k, :real])
-        return [
-            _by_utterance(w, {n: np.concatenate(p) for n, p in s.items()})
-            for w, s in zip(windows, said, strict=True)
-        ]
+        return batch_size - batch_size % self.mesh.shape['batch']
 
     def keep(self, state: State, better: np.ndarray, score: np.ndarray, epoch: int) -> State:
         """Mark this epoch (1-based, `score` [K]) as the best so far where `better` [K]."""
@@ -258,35 +234,35 @@ class Group:
         """Return the values as numpy arrays, complete on every process."""
         return jax.tree.map(np.asarray, self._copy(tree))
 
-    def _span(self, longest: int, most: int) -> int:
-        """Return `longest` rounded up to a sixteenth of `most`, so that few shapes are compiled."""
-        step = max(1, most // 16)
-        return min(most, -(-longest // step) * step)
-
-    def _rows(self, plan: Plan, span: int) -> Iterator[Window]:
+    def _dispatched(self, plan: Plan, span: int) -> Iterator[Batch]:
+        """Yield the batches of each dispatch, stacked: [steps K B]."""
         ends = np.cumsum(self.dispatches)
         pieces = [
             Plan(*(x[end - n : end] for x in plan))
             for end, n in zip(ends, self.dispatches, strict=True)
         ]
-        if self.shared.flat is not None:
-            yield from (Window(*p) for p in pieces)
+        if self.corpus.flat is not None:
+            yield from (Batch(*p) for p in pieces)
         else:
             raws = batches.stream(self.utterances, pieces, span)
-            yield from (Window(*p, raw) for p, raw in zip(pieces, raws, strict=True))
+            yield from (Batch(*p, raw) for p, raw in zip(pieces, raws, strict=True))
 
-    def _many_updates(self, state, own, shared, rows):
-        step = lambda s, row: self._each(self.learner.update, (0, 0, None, 0))(s, own, shared, row)
-        if rows.start.shape[0] == 1:
-            state = step(state, jax.tree.map(lambda x: x[0], rows))
+    def _many_updates(self, state, data, corpus, steps):
+        def step(state, batch):
+            return self._each(self.learner.update, (0, 0, None, 0))(state, data, corpus, batch)
+
+        if steps.start.shape[0] == 1:
+            state = step(state, jax.tree.map(lambda x: x[0], steps))
         else:
-            state = jax.lax.scan(lambda s, row: (step(s, row), None), state, rows)[0]
+            state = jax.lax.scan(lambda s, batch: (step(s, batch), None), state, steps)[0]
         # The state is donated to the next dispatch; the copy of the step remains to block on.
         return state, state.step + 0
 
-    def _predict_all(self, variables, own, shared, row, span):
-        one = lambda v, o, s, r: self.learner.predict(v, o, s, r, span)
-        return self._each(one, (0, 0, None, 0))(variables, own, shared, row)
+    def _predict_all(self, variables, data, corpus, batch, span):
+        def predict(variables, data, corpus, batch):
+            return self.learner.predict(variables, data, corpus, batch, span).probabilities
+
+        return self._each(predict, (0, 0, None, 0))(variables, data, corpus, batch)
 
     def _each(self, function, axes):
         """Map `function` over the members of the group; `axes` as in `jax.vmap`."""
@@ -308,7 +284,9 @@ class Group:
         )
 
     def _keep_better(self, state, better, score, epoch):
-        choose = lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+        def choose(new, old):
+            return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
         return state._replace(
             best=jax.tree.map(choose, self.learner.candidate(state), state.best),
             best_score=choose(score, state.best_score),
@@ -317,19 +295,7 @@ class Group:
         )
 
 
-def _single(rows: Window) -> Iterator[Window]:
+def _single(steps: Batch) -> Iterator[Batch]:
     """Yield the steps of a dispatch one by one."""
-    for i in range(len(rows.start)):
-        yield jax.tree.map(lambda x, i=i: x[i : i + 1], rows)
-
-
-def _by_utterance(windows: batches.Windows, said: dict[str, np.ndarray]) -> Prediction:
-    """Average windows, weighted by length, into utterances in ascending order."""
-    utterance, place = np.unique(windows.utterance, return_inverse=True)
-    total = np.bincount(place, windows.length)
-    mean = {}
-    for name, p in said.items():
-        sums = np.zeros((len(utterance), p.shape[1]))
-        np.add.at(sums, place, p * windows.length[:, None])
-        mean[name] = (sums / total[:, None]).astype(np.float32)
-    return Prediction(utterance.astype(np.int32), mean)
+    for i in range(len(steps.start)):
+        yield jax.tree.map(lambda x, i=i: x[i : i + 1], steps)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.contract import Batch, Output
+from ser_jax.contract import Inputs, Output
 from ser_jax.models.layers import max_pool
 
 FILTERS = (256, 256, 128, 64)
@@ -39,9 +39,9 @@ class Model(nnx.Module):
         self.dense = nnx.Linear(steps * inputs, 32, rngs=rngs)
         self.classify = nnx.Linear(32, classes, rngs=rngs)
 
-    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
+    def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
         # One frame of 162 statistics becomes 162 steps.
-        x = batch.features.reshape(len(batch.features), -1, 1)
+        x = inputs.features.reshape(len(inputs.features), -1, 1)
         for i, convolve in enumerate(self.convolutions):
             x = max_pool(jax.nn.relu(convolve(x)), 5, 2)
             if i == 2:
@@ -49,4 +49,4 @@ class Model(nnx.Module):
         x = x.reshape(len(x), -1).astype(jnp.float32)
         embedding = self.late(jax.nn.relu(self.dense(x)), rngs=rngs)
         logits = self.classify(embedding)
-        return Output(logits, embedding, {}, {'audio': logits})
+        return Output(logits, embedding, {'audio': logits})

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
-from ser_jax.contract import Batch, Output
+from ser_jax.contract import Inputs, Output
 from ser_jax.models.layers import BiLSTM, Conv, max_pool_2x2
 
 NAMES = (
@@ -55,9 +55,9 @@ class Model(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
         self.classify = nnx.Linear(2 * hidden, classes, rngs=rngs)
 
-    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
-        length = batch.length
-        x = jnp.where(frame_mask(length, batch.features.shape[1])[..., None], batch.features, 0)[
+    def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
+        length = inputs.length
+        x = jnp.where(frame_mask(length, inputs.features.shape[1])[..., None], inputs.features, 0)[
             ..., None
         ]
         for block in self.blocks:
@@ -69,4 +69,4 @@ class Model(nnx.Module):
         mask = frame_mask(length, x.shape[1])[..., None]
         embedding = jnp.where(mask, x, 0).sum(1) / jnp.maximum(mask.sum(1), 1)
         logits = self.classify(self.dropout(embedding, rngs=rngs))
-        return Output(logits, embedding, {}, {'audio': logits})
+        return Output(logits, embedding, {'audio': logits})

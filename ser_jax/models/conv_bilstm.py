@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
-from ser_jax.contract import Batch, Output
+from ser_jax.contract import Inputs, Output
 from ser_jax.models.layers import AttentiveStatistics, BiLSTM, Conv
 
 
 class Trunk(nnx.Module):
-    """Network from log-mel to one embedding per utterance: Batch -> [B D], D = 4 * hidden."""
+    """Network from log-mel to one embedding per utterance: Inputs -> [B D], D = 4 * hidden."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Trunk(nnx.Module):
         self.dtype = dtype
         self.width = 4 * hidden
 
-    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None):
-        length = batch.length
-        x = jnp.where(frame_mask(length, batch.features.shape[1])[..., None], batch.features, 0)
+    def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None):
+        length = inputs.length
+        x = jnp.where(frame_mask(length, inputs.features.shape[1])[..., None], inputs.features, 0)
         x = x[..., None].astype(self.dtype)
         for block in self.blocks:
             x, length = block(x, length)
@@ -82,7 +82,7 @@ class Model(nnx.Module):
         )
         self.classify = nnx.Linear(self.trunk.width, classes, rngs=rngs)
 
-    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
-        embedding = self.trunk(batch, rngs)
+    def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
+        embedding = self.trunk(inputs, rngs)
         logits = self.classify(embedding)
-        return Output(logits, embedding, {}, {'audio': logits})
+        return Output(logits, embedding, {'audio': logits})

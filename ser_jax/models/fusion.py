@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.contract import Batch, Output
+from ser_jax.contract import Inputs, Output
 from ser_jax.models.conv_bilstm import Trunk
 
 
@@ -85,15 +85,15 @@ class Model(nnx.Module):
         self.modality_dropout = modality_dropout
         self.deterministic = False
 
-    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
-        audio = jax.nn.relu(self.audio(self.trunk(batch, rngs)))
-        text = jax.nn.relu(self.text(self.encoder(batch.text, rngs)))
+    def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
+        audio = jax.nn.relu(self.audio(self.trunk(inputs, rngs)))
+        text = jax.nn.relu(self.text(self.encoder(inputs.text, rngs)))
         alone = {'audio': self.classify_audio(audio), 'text': self.classify_text(text)}
-        heard, read = self._present(batch.length.shape[0], rngs)
+        heard, read = self._present(inputs.length.shape[0], rngs)
         both = jnp.concatenate([audio * heard, text * read], -1)
         embedding = jax.nn.relu(self.meet(self.dropout(both, rngs=rngs)))
         logits = self.classify(self.dropout(embedding, rngs=rngs))
-        return Output(logits, embedding, {}, {**alone, 'fused': logits})
+        return Output(logits, embedding, {**alone, 'fused': logits})
 
     def _present(self, batch: int, rngs):
         """Return 1.0 where audio and where text are kept, [B 1] each; at least one always is."""

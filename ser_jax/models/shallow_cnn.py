@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.contract import Batch, Output
+from ser_jax.contract import Inputs, Output
 from ser_jax.models.layers import max_pool_2x2
 
 # Number of images per pass through the convolutions. Each image has 50 MB of activations; a step of
@@ -47,8 +47,8 @@ class Model(nnx.Module):
         self.classify = nnx.Linear(128, classes, rngs=rngs)
         self.pooled = pooled
 
-    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
-        pictures = batch.features[..., None]
+    def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
+        pictures = inputs.features[..., None]
         seen = jax.checkpoint(
             lambda x: max_pool_2x2(jax.nn.relu(self.second(jax.nn.relu(self.first(x)))))
         )
@@ -61,4 +61,4 @@ class Model(nnx.Module):
         x = x.mean((1, 2)) if self.pooled else x.reshape(len(x), -1)
         embedding = jax.nn.relu(self.dense(x.astype(jnp.float32)))
         logits = self.classify(embedding)
-        return Output(logits, embedding, {}, {'audio': logits})
+        return Output(logits, embedding, {'audio': logits})

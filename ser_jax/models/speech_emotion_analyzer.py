@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.contract import Batch, InputError, Output
+from ser_jax.contract import InputError, Inputs, Output
 from ser_jax.models.layers import max_pool
 
 # (filters, dropout rate) of each convolution before and after the pooling.
@@ -56,12 +56,12 @@ class Model(nnx.Module):
         self.before, self.after = parts
         self.classify = nnx.Linear(-(-steps // 8) * inputs, classes, rngs=rngs)
 
-    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
-        x = _through(self.before, batch.features, rngs)
+    def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
+        x = _through(self.before, inputs.features, rngs)
         x = _through(self.after, max_pool(x, 8, 8), rngs)
         embedding = x.reshape(len(x), -1).astype(jnp.float32)
         logits = self.classify(embedding)
-        return Output(logits, embedding, {}, {'audio': logits})
+        return Output(logits, embedding, {'audio': logits})
 
 
 def _through(layers, x, rngs):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.contract import Batch, InputError, Output
+from ser_jax.contract import InputError, Inputs, Output
 from ser_jax.models.layers import max_pool
 
 _FIRST_WORD = 2  # token ids below are padding and unknown words
@@ -115,9 +115,9 @@ class Model(nnx.Module):
         self.meet = nnx.Linear(self.text.outputs + classes, classes, rngs=rngs)
         self.most_words = most_words
 
-    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
-        audio, embedding = self.audio(batch.features, rngs)
-        text = self.text(multi_hot(batch.text, self.most_words), rngs)
+    def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
+        audio, embedding = self.audio(inputs.features, rngs)
+        text = self.text(multi_hot(inputs.text, self.most_words), rngs)
         said = jax.nn.sigmoid(text) if self.text.outputs == 1 else jax.nn.softmax(text)
         heard = jax.nn.softmax(audio)
         together = lambda said, heard: self.meet(jnp.concatenate([said, heard], -1))
@@ -127,7 +127,7 @@ class Model(nnx.Module):
         logits = together(said, heard)
         alone_audio, alone_text = together(undecided(said), heard), together(said, undecided(heard))
         return Output(
-            logits, embedding, {}, {'audio': alone_audio, 'text': alone_text, 'fused': logits}
+            logits, embedding, {'audio': alone_audio, 'text': alone_text, 'fused': logits}
         )
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.audio.picture import VSR_SPECTROGRAM, picture
-from ser_jax.contract import Batch, InputError, Output
+from ser_jax.contract import InputError, Inputs, Output
 from ser_jax.models import backbones, weights
 
 VIEWS = ('picture', 'adapter')
@@ -120,8 +120,8 @@ class Model(nnx.Module):
         x = self.trunk(self._pixels(features), 0, self.frozen_units)
         return x.reshape(len(x), -1)
 
-    def __call__(self, batch: Batch, rngs: nnx.Rngs | None = None) -> Output:
-        x = batch.features
+    def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
+        x = inputs.features
         if self.view == 'adapter':
             x = self.trunk(self.adapter(x[..., None]))
         elif x.shape[1] == 1:
@@ -132,7 +132,7 @@ class Model(nnx.Module):
         for layer in self.dense:
             x = self.dropout(jax.nn.relu(layer(x)), rngs=rngs)
         logits = self.classify(x)
-        return Output(logits, x, {}, {'audio': logits})
+        return Output(logits, x, {'audio': logits})
 
     def _pixels(self, features):
         """Convert decibels [B F M] to the trunk's input [B S S 3]."""

@@ -4,16 +4,10 @@ import csv
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-
-class Answer(NamedTuple):
-    """Predicted class probabilities of one recording and of its windows."""
-
-    probabilities: np.ndarray  # [C], mean over the windows, weighted by length
-    windows: list[tuple[float, float, np.ndarray]]  # (start_s, end_s, [C]), in order of time
+from ser_jax.contract import Answer, Window
 
 
 def printable(text: str) -> str:
@@ -41,40 +35,39 @@ def write(path: pathlib.Path, answers: dict[str, Answer], emotions: Sequence[str
     JSON nests the windows in their recording. CSV has one row per recording and, if it has several
     windows, one per window.
     """
-    row = lambda p: {e: round(float(x), 4) for e, x in zip(emotions, p, strict=True)}
     if path.suffix == '.json':
-        path.write_text(
-            json.dumps(
-                [
-                    {
-                        'file': name,
-                        'emotion': emotions[int(h.probabilities.argmax())],
-                        'probabilities': row(h.probabilities),
-                        'windows': [
-                            {'start_s': round(s, 2), 'end_s': round(e, 2), 'probabilities': row(p)}
-                            for s, e, p in h.windows
-                        ],
-                    }
-                    for name, h in answers.items()
-                ],
-                indent=1,
-                allow_nan=False,
-            )
-        )
+        records = [_record(name, answer) for name, answer in answers.items()]
+        path.write_text(json.dumps(records, indent=1, allow_nan=False))
         return
     # File names that are not UTF-8 cannot be encoded; backslashreplace escapes them.
     with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as f:
         table = csv.writer(f)
         table.writerow(['file', 'start_s', 'end_s', 'emotion', *emotions])
-        for name, h in answers.items():
-            whole = (h.windows[0][0], h.windows[-1][1], h.probabilities)
-            for start, end, p in [whole, *(h.windows if len(h.windows) > 1 else [])]:
-                table.writerow(
-                    [
-                        name,
-                        f'{start:.2f}',
-                        f'{end:.2f}',
-                        emotions[int(p.argmax())],
-                        *(f'{x:.4f}' for x in p),
-                    ]
-                )
+        for name, answer in answers.items():
+            windows = answer.windows
+            whole = Window(windows[0].start_s, windows[-1].end_s, answer.probabilities)
+            for start, end, p, _ in [whole, *(windows if len(windows) > 1 else [])]:
+                cells = [f'{start:.2f}', f'{end:.2f}', emotions[int(p.argmax())]]
+                table.writerow([name, *cells, *(f'{x:.4f}' for x in p)])
+
+
+def _record(name: str, answer: Answer) -> dict:
+    """Return an answer as JSON, with its windows."""
+    windows = [
+        {
+            'start_s': round(w.start_s, 2),
+            'end_s': round(w.end_s, 2),
+            'probabilities': _rounded(w.probabilities, answer.emotions),
+        }
+        for w in answer.windows
+    ]
+    return {
+        'file': name,
+        'emotion': answer.emotion,
+        'probabilities': _rounded(answer.probabilities, answer.emotions),
+        'windows': windows,
+    }
+
+
+def _rounded(probabilities: np.ndarray, emotions: Sequence[str]) -> dict[str, float]:
+    return {e: round(float(p), 4) for e, p in zip(emotions, probabilities, strict=True)}

@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 from ser_jax import assemble
 from ser_jax.config import completed
 from ser_jax.contract import CorpusInfo, InputError
-from ser_jax.data import text
 from ser_jax.data.utterances import Utterances, data_dir
-from ser_jax.learn.inputs import MemberData
+from ser_jax.learn import arrays
+from ser_jax.learn.arrays import MemberData
 from ser_jax.learn.learner import Learner, Variables
 from ser_jax.runs import checkpoint, run_files
 
@@ -88,7 +88,7 @@ class Trained(NamedTuple):
         ]
         return jax.tree.map(lambda *x: np.stack(x), *loaded)
 
-    def own(self, members: list[str], texts: list[str] | np.ndarray) -> MemberData:
+    def member_data(self, members: list[str], texts: list[str] | np.ndarray) -> MemberData:
         """Return the other per-member arrays, for utterances with `texts`, stacked (numpy)."""
         return MemberData(
             key=np.zeros((len(members), 2), np.uint32),
@@ -100,11 +100,8 @@ class Trained(NamedTuple):
 
     def tokens(self, members: list[str], texts: list[str] | np.ndarray) -> np.ndarray:
         """Return each member's token ids of `texts`, int32 [K N W]; zeros [K N 1] without text."""
-        if not assemble.reads_text(self.config):
-            return np.zeros((len(members), len(texts), 1), np.int32)
-        return np.stack(
-            [text.encode(texts, self.words[m], self.config.features.max_words) for m in members]
-        )
+        words, width = [self.words[m] for m in members], self.config.features.max_words
+        return arrays.tokens(texts, words, width, assemble.reads_text(self.config))
 
 
 def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:

@@ -99,13 +99,13 @@ def test_room_before_and_after_the_words_is_not_heard(before, after, below):
     random = np.random.default_rng(0)
     room = lambda n: np.full((n, 64), -30.0 - below, np.float32)
     words = random.uniform(-10, 0, (50, 64)).astype(np.float32)
-    first, last = features.heard_span(np.concatenate([room(before), words, room(after)]), below)
+    first, last = features.audible_span(np.concatenate([room(before), words, room(after)]), below)
     assert (first, last) == (max(0, before - 10), min(before + 50 + after, before + 60))
 
 
 def test_without_a_threshold_everything_is_heard():
-    assert features.heard_span(np.full((7, 64), -100.0, np.float32), 0.0) == (0, 7)
-    assert features.heard_span(np.full((7, 64), -100.0, np.float32), 40.0) == (
+    assert features.audible_span(np.full((7, 64), -100.0, np.float32), 0.0) == (0, 7)
+    assert features.audible_span(np.full((7, 64), -100.0, np.float32), 40.0) == (
         0,
         7,
     )  # silence alone is not cut to nothing

@@ -55,7 +55,7 @@ def test_every_text_tells_the_label_of_its_utterance(config, reviews):
 
 def test_it_can_be_had_by_its_name_alone(config, reviews):
     config.data.texts = 'reviews'
-    with pytest.raises(InputError, match='carry the answer; ask for both'):
+    with pytest.raises(InputError, match='carry the answer; set both'):
         assemble.open_run(config)
     config.members.protocol = label_pairing.PROTOCOL
     with pytest.raises(

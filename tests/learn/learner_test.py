@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ser_jax import assemble
-from ser_jax.learn.inputs import Window
+from ser_jax.learn.arrays import Batch
 from tests.conftest import small_config
 
 CONV = {
@@ -39,15 +39,13 @@ def run(request, data_dir):
 def updated(run, weight, mixup=0.0) -> dict[str, np.ndarray]:
     """The variables after one step on the first utterances, a slot for each entry of `weight`."""
     config, learner = run.config, run.learner
-    learner.inputs = learner.inputs._replace(augment=ConfigDict({**config.augment, 'mixup': mixup}))
-    shared = jax.tree.map(
-        jnp.asarray,
-        assemble.shared_arrays(config, run.utterances, run.emotions, learner.inputs.span),
-    )
-    own = jax.tree.map(lambda x: jnp.asarray(x[0]), assemble.own_arrays(run, [0]))
+    knobs = ConfigDict({**config.augment, 'mixup': mixup})
+    learner.preprocessing = learner.preprocessing._replace(augment=knobs)
+    shared = jax.tree.map(jnp.asarray, run.corpus_data(learner.preprocessing.span))
+    own = jax.tree.map(lambda x: jnp.asarray(x[0]), run.member_data([0]))
     own = own._replace(key=jax.random.wrap_key_data(own.key))
     slots = len(weight)
-    row = Window(
+    row = Batch(
         jnp.arange(slots) * 7 % 40, jnp.zeros(slots, jnp.int32), jnp.asarray(weight, jnp.float32)
     )
     state = jax.jit(learner.update)(jax.jit(learner.init)(jax.random.key(0)), own, shared, row)

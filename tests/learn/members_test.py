@@ -35,12 +35,12 @@ def sgd(data_dir, **changes):
 
 def group_of(config, which, devices=None, per_dispatch=1) -> Group:
     run = assemble.open_run(config)
-    span = max(assemble.eval_span(config, run.utterances), run.learner.inputs.span)
-    shared = assemble.shared_arrays(config, run.utterances, run.emotions, span)
+    span = max(assemble.eval_span(config, run.utterances), run.learner.preprocessing.span)
+    shared = run.corpus_data(span)
     return Group(
         run.learner,
         [run.members[k] for k in which],
-        assemble.own_arrays(run, which),
+        run.member_data(which),
         shared,
         run.utterances,
         device_mesh(len(which), config.train.batch_size, devices or jax.devices()[:1]),
@@ -228,7 +228,7 @@ def test_scoring_averages_shifted_bands_and_keeps_what_is_masked(data_dir):
 def test_an_epoch_is_dispatched_in_few_parts_of_equal_size(data_dir, steps, most):
     group = group_of(sgd(data_dir), [0])
     sizes = Group(
-        group.learner, group.members, assemble.own_arrays(assemble.open_run(sgd(data_dir)), [0]),
+        group.learner, group.members, assemble.open_run(sgd(data_dir)).member_data([0]),
         jax.tree.map(np.asarray, group.shared), group.utterances, group.mesh,
         batch_size=8, steps=steps, per_dispatch=most,
     ).dispatches  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.contract import Batch
+from ser_jax.contract import Inputs
 from ser_jax.models import conv_bilstm, fusion, layers
 
 SMALL = {
@@ -21,21 +21,10 @@ def batch(frames=120, lengths=(120, 77, 33), bands=64, seed=0):
     random = np.random.default_rng(seed)
     n = len(lengths)
     x = random.standard_normal((n, frames, bands)).astype(np.float32)
-    zeros = jnp.zeros(n, jnp.int32)
     text = random.integers(2, 20, (n, 10)).astype(np.int32)
     text[:, 6:] = 0
-    return Batch(
-        jnp.asarray(x),
-        jnp.asarray(lengths, jnp.int32),
-        jnp.asarray(text),
-        jax.nn.one_hot(zeros, 5),
-        zeros,
-        zeros,
-        zeros,
-        zeros,
-        jnp.ones((n, 5), bool),
-        jnp.ones(n),
-    )
+    length = jnp.asarray(lengths, jnp.int32)
+    return Inputs(jnp.asarray(x), length, jnp.asarray(text), jnp.ones((n, 5), bool))
 
 
 def build(module, **kwargs):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.contract import Batch, InputError
+from ser_jax.contract import InputError, Inputs
 from ser_jax.models import weights as weight_files
 from ser_jax.models.backbones import BACKBONES, Frozen
 from ser_jax.models.transfer import Model
@@ -22,14 +22,10 @@ def shape_of(classes: int, **arguments) -> Model:
     return nnx.eval_shape(lambda: Model(classes, rngs=nnx.Rngs(0), **arguments))
 
 
-def batch(features) -> Batch:
+def batch(features) -> Inputs:
     n = len(features)
-    i = jnp.zeros(n, jnp.int32)
-    lengths = jnp.full(n, features.shape[1])
-    return Batch(
-        jnp.asarray(features), lengths, jnp.zeros((n, 1), jnp.int32), jax.nn.one_hot(jnp.arange(n) % 2, 2), i, i, i, i,
-        jnp.ones((n, 2), bool), jnp.ones(n),
-    )  # fmt: skip
+    lengths, text = jnp.full(n, features.shape[1]), jnp.zeros((n, 1), jnp.int32)
+    return Inputs(jnp.asarray(features), lengths, text, jnp.ones((n, 2), bool))
 
 
 def decibels(n: int = 2, frames: int = 173, bands: int = 128) -> np.ndarray:

@@ -1,0 +1,366 @@
+"""From samples to answers: the one way of `predict` and of whatever serves a trained run.
+
+predictor = Predictor.open('runs/conv_bilstm')
+(answer,) = predictor.predict([Clip(samples, rate_hz)])
+"""
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ser_jax import assemble
+from ser_jax.audio import front_ends, wav
+from ser_jax.contract import Answer, InputError, Window
+from ser_jax.corpora import soundness
+from ser_jax.data import batches
+from ser_jax.emotions import supported
+from ser_jax.learn import prediction
+from ser_jax.learn.arrays import Batch, CorpusData
+from ser_jax.learn.learner import Predicted
+from ser_jax.runs.trained import Trained, open_trained
+
+WINDOWS_S = (0.1, 3600.0)  # range of window_s
+LONGEST_S = 12 * 3600.0
+RATES_HZ = (1000, 768_000)
+_BATCH = 16
+
+
+class Clip(NamedTuple):
+    """Recording to predict, in memory.
+
+    Attributes:
+      samples: [T] or [T, channels], floats in [-1, 1] or int16.
+      rate_hz: their rate.
+      text: transcript, used by models that read text.
+      source: name of the recording in messages.
+    """
+
+    samples: np.ndarray
+    rate_hz: int
+    text: str = ''
+    source: str = 'the recording'
+
+
+class Predictor:
+    """A trained run with its variables on the device, callable on recordings.
+
+    Args:
+      trained: the run.
+      members: names of finished members; () = all, whose mean is the answer.
+      window_s: maximum window in seconds; 0 = as the run was scored.
+
+    Attributes:
+      emotions: the C classes.
+      rate_hz: rate of the samples that the front end takes; `predict` resamples to it.
+
+    Raises:
+      InputError: the run has no such finished member, or the window is out of range.
+    """
+
+    def __init__(self, trained: Trained, members: Sequence[str] = (), window_s: float = 0.0):
+        check_window(window_s)
+        if wrong := [m for m in members if m not in trained.finished]:
+            raise InputError(
+                f'{trained.directory} has no finished member {wrong[0]!r}; it has '
+                f'{", ".join(trained.finished)}'
+            )
+        self.trained, self.emotions = trained, trained.emotions
+        self.members = list(members) or trained.finished
+        config = trained.config
+        self.reads_text = assemble.reads_text(config)
+        self.source = front_ends.by_name(config.features.source)
+        self.rate_hz = self.source.rate_hz
+        self._trim_db = config.features.trim_db
+        self._most = assemble.scored_span(config, window_s)
+        # Transferred to the device once, for all recordings.
+        stored = trained.variables(self.members), trained.member_data(self.members, [''])
+        self._known = jax.device_put(stored)
+        # Classes that no training corpus holds are masked: the model cannot have learned them.
+        of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
+        self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
+        self._apply = jax.jit(self._each_member)
+
+    @classmethod
+    def open(
+        cls,
+        run: str | os.PathLike | Trained,
+        members: Sequence[str] = (),
+        window_s: float = 0.0,
+    ) -> 'Predictor':
+        """Return the predictor of a run, given as its directory or opened.
+
+        Raises:
+          InputError: see the class, and `runs.trained.open_trained`.
+        """
+        trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
+        return cls(trained, members, window_s)
+
+    def predict(self, clips: Sequence[Clip]) -> list[Answer]:
+        """Return the answers for recordings of any rate, channel count and length.
+
+        Long recordings are cut into windows, as in evaluation. An answer does not depend on the
+        other recordings.
+
+        Raises:
+          InputError: samples are unusable (empty, silent, not finite, out of range, too long), or
+            an answer is not finite; the message begins with the `source` of the clip.
+        """
+        if not clips:
+            return []
+        values, starts = zip(*(self._values(clip) for clip in clips), strict=True)
+        length = np.array([len(v) for v in values])
+        aligned = self.source.layout.steps is not None
+        windows = batches.windows(np.arange(len(clips)), length, self._most, aligned)
+        tokens = self.trained.tokens(self.members, [clip.text for clip in clips])
+
+        def apply(cut: batches.Windows, span: int) -> dict[str, jax.Array]:
+            utterance, start, size = (x[0] for x in cut)
+            raw = np.zeros((len(utterance), span, *values[0].shape[1:]), values[0].dtype)
+            for row, (i, first, n) in enumerate(zip(utterance, start, size, strict=True)):
+                raw[row, :n] = values[i][first : first + n]
+            given = self._apply(self._known, tokens[:, utterance], raw, size)
+            by_name = {**given.probabilities, 'embedding': given.embedding}
+            # [K B X] -> [1 B K X], as rows of one pass.
+            return {name: jnp.swapaxes(v, 0, 1)[None] for name, v in by_name.items()}
+
+        count = len(windows.utterance)
+        rows = min(_BATCH, 1 << (count - 1).bit_length())
+        (each,) = prediction.in_batches([windows], self._most, rows, apply)
+        _, mean = prediction.average(windows, each)
+        return [
+            self._answer(i, clip, starts[i], windows, each, mean) for i, clip in enumerate(clips)
+        ]
+
+    def _values(self, clip: Clip) -> tuple[np.ndarray, int]:
+        """Return the stored form of a clip without silence at its ends, and its start in it."""
+        samples = soundness.checked(_samples(clip), clip.rate_hz, self.rate_hz, clip.source)
+        values = self.source.stored(samples)
+        first, last = front_ends.audible_span(self.source, values, self._trim_db)
+        return values[first:last], first
+
+    def _answer(self, index: int, clip: Clip, offset: int, windows, each, mean) -> Answer:
+        """Return the answer for one clip from the values of its windows and their means [N K X]."""
+        has_text = self.reads_text and bool(clip.text.strip())
+        names = [n for n in each if n != 'embedding' and (has_text or n == 'audio')]
+        headline = prediction.answering(names)
+        modalities = {name: mean[name][index].mean(0) for name in names}
+        hop_s, found = self.source.layout.hop_s, np.flatnonzero(windows.utterance == index)
+        cut = []
+        for at in found[np.argsort(windows.start[found], kind='stable')]:
+            start = offset + int(windows.start[at])
+            end, probabilities = start + int(windows.length[at]), each[headline][at].mean(0)
+            cut.append(Window(start * hop_s, end * hop_s, probabilities))
+        if not all(np.isfinite(w.probabilities).all() for w in cut):
+            raise InputError(
+                f'{clip.source}: the answer is not finite; a stored model may be damaged: train it '
+                'again'
+            )
+        embedding = mean['embedding'][index].mean(0)
+        spread = mean[headline][index].std(0)
+        return Answer(self.emotions, modalities[headline], modalities, cut, embedding, spread)
+
+    def _each_member(self, known, tokens, raw, length) -> Predicted:
+        """Return the predictions of each member [K B X] for windows.
+
+        `raw` holds windows [B span ...], of which the first `length` [B] values are not padding.
+        """
+        zeros = jnp.zeros_like(length)
+        corpus = CorpusData(None, zeros, length, zeros, zeros, self._supported)
+        batch = Batch(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
+
+        def member(variables, data, tokens):
+            data = data._replace(tokens=tokens)
+            return self.trained.learner.predict(variables, data, corpus, batch, raw.shape[1])
+
+        return jax.vmap(member)(*known, tokens)
+
+    def warm_up(self, seconds: Sequence[float] = (), rows: Sequence[int] = (1,)) -> None:
+        """Compile the network for recordings of some lengths, so that the first answer is fast.
+
+        Args:
+          seconds: lengths of recordings; () = one full window.
+          rows: numbers of windows that are predicted together; powers of two up to 16.
+        """
+        tone = 0.1 * np.sin(np.arange(self.rate_hz) * 0.1, dtype=np.float32)
+        full = self._most * self.source.layout.hop_s
+        for length_s in seconds or (full,):
+            size = max(1, round(min(length_s, full) * self.rate_hz))
+            clip = Clip(np.resize(tone, size), self.rate_hz)
+            for n in rows:
+                self.predict([clip] * n)
+
+    def function(self) -> Callable[[jax.Array, jax.Array], Predicted]:
+        """Return a pure function of samples, for export: the mean over members, in one window.
+
+        The function maps samples float32 [B T] in [-1, 1] at `rate_hz`, zero from `length` [B]
+        on, to probabilities by modality [B C] and embeddings [B D]. It is traceable by JAX; texts
+        are empty. Of front ends with windows of their own, windows are averaged.
+
+        Raises:
+          InputError: the front end cannot be traced.
+        """
+        tokens = self.trained.tokens(self.members, [''])
+        dtype = self.source.stored(np.zeros(self.rate_hz, np.float32)).dtype
+        steps = self.source.layout.steps
+
+        def apply(samples, length) -> Predicted:
+            if dtype == np.int16:  # as stored
+                samples = jnp.clip(jnp.rint(samples * 32768), -32768, 32767)
+                values = front_ends.trimmed(self.source, samples / 32768, length, self._trim_db)
+                values, count = values[0] * 32768, values[1]
+            else:
+                values, count = self.source.traced(samples, length)
+                values = values.astype(dtype).astype(jnp.float32)
+                values, count = front_ends.trimmed(self.source, values, count, self._trim_db)
+            windows = 1
+            if steps:
+                windows = values.shape[1] // steps
+                values = values.reshape(-1, steps, values.shape[2])
+                count = jnp.clip(count[:, None] - steps * jnp.arange(windows), 0, steps).reshape(-1)
+            all_tokens = jnp.repeat(tokens, len(count), 1)
+            each = self._each_member(self._known, all_tokens, values, count)
+            weight = (
+                count.reshape(-1, windows, 1) / count.reshape(-1, windows).sum(1)[:, None, None]
+            )
+
+            def average(x):
+                return (x.mean(0).reshape(-1, windows, x.shape[-1]) * weight).sum(1)
+
+            return jax.tree.map(average, each)
+
+        return apply
+
+
+class Stream:
+    """Predictions for a running signal, in windows that overlap.
+
+    Every `hop_s` the last `window_s` of the signal are one window; windows before the first full
+    one are shorter.
+
+    Args:
+      predictor: the run.
+      window_s: length of a window, at most one window of the predictor.
+      hop_s: time between the ends of two windows.
+      rate_hz: rate of the pushed samples; 0 = that of the predictor.
+
+    Raises:
+      InputError: a length or the rate is out of range.
+    """
+
+    def __init__(
+        self, predictor: Predictor, window_s: float = 4.0, hop_s: float = 0.5, rate_hz: int = 0
+    ):
+        check_window(window_s)
+        if not 0.02 <= hop_s <= window_s:
+            raise InputError(f'hop_s must be 0.02 to window_s={window_s:g}, got {hop_s:g}')
+        self.predictor, self.rate_hz = predictor, rate_hz or predictor.rate_hz
+        self._window, self._hop = (round(x * predictor.rate_hz) for x in (window_s, hop_s))
+        self._resample = _resampler(self.rate_hz, predictor.rate_hz)
+        self._buffer = np.zeros(0, np.float32)  # the end of the signal
+        self._received, self._next = 0, self._hop  # samples at the predictor's rate
+
+    def push(self, samples: np.ndarray) -> list[Window]:
+        """Add samples [T] or [T, channels] and return the windows that they complete.
+
+        A window without usable sound has a `problem` instead of probabilities.
+
+        Raises:
+          InputError: the array is no sound.
+        """
+        return self._push(samples, False)
+
+    def finish(self) -> list[Window]:
+        """End the signal and return the windows that remain, the last one up to its end."""
+        windows = self._push(np.zeros(0, np.float32), True)
+        if self._received > self._next - self._hop:
+            windows.append(self._predict(self._received))
+            self._next = self._received + self._hop
+        return windows
+
+    def _push(self, samples: np.ndarray, last: bool) -> list[Window]:
+        samples = _samples(Clip(samples, self.rate_hz, source='the stream'))
+        samples = self._resample(wav.mono(samples) if samples.ndim > 1 else samples, last)
+        self._buffer = np.concatenate([self._buffer, samples])
+        self._received += len(samples)
+        windows = []
+        while self._received >= self._next:
+            windows.append(self._predict(self._next))
+            self._next += self._hop
+        keep = self._window + max(0, self._received - self._next + self._hop)
+        self._buffer = self._buffer[max(0, len(self._buffer) - keep) :]
+        return windows
+
+    def _predict(self, end: int) -> Window:
+        """Return the window that ends at sample `end` of the signal."""
+        rate_hz, start = self.predictor.rate_hz, max(0, end - self._window)
+        from_end = self._received - len(self._buffer)
+        times = start / rate_hz, end / rate_hz
+        clip = Clip(self._buffer[start - from_end : end - from_end], rate_hz, source='the stream')
+        try:
+            (answer,) = self.predictor.predict([clip])
+        except wav.SoundError as e:
+            nothing = np.full(len(self.predictor.emotions), np.nan, np.float32)
+            return Window(*times, nothing, e.kind)
+        return Window(*times, answer.probabilities)
+
+
+def _resampler(from_hz: int, to_hz: int) -> Callable[[np.ndarray, bool], np.ndarray]:
+    """Return a function (samples, last) that resamples a signal piece by piece."""
+    if from_hz == to_hz:
+        return _unchanged
+    import soxr
+
+    return soxr.ResampleStream(from_hz, to_hz, 1, dtype='float32', quality='HQ').resample_chunk
+
+
+def _unchanged(samples: np.ndarray, last: bool) -> np.ndarray:
+    return samples
+
+
+def _samples(clip: Clip) -> np.ndarray:
+    """Return the samples of a clip as float32 [T] or [T, channels].
+
+    Raises:
+      InputError: they are no such array, or the rate or length is out of range.
+    """
+    samples = np.asarray(clip.samples)
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in 'fi':
+        raise InputError(
+            f'{clip.source}: samples must be numbers of shape [T] or [T, channels], got '
+            f'{samples.dtype} {list(samples.shape)}'
+        )
+    if samples.dtype.kind == 'i' and samples.dtype != np.int16:
+        raise InputError(
+            f'{clip.source}: samples must be floats in [-1, 1] or int16, got {samples.dtype}'
+        )
+    if not RATES_HZ[0] <= clip.rate_hz <= RATES_HZ[1]:
+        raise InputError(
+            f'{clip.source}: rate_hz must be {RATES_HZ[0]} to {RATES_HZ[1]}, got {clip.rate_hz}'
+        )
+    if samples.ndim == 2 and samples.shape[1] > max(64, samples.shape[0]):
+        raise InputError(
+            f'{clip.source}: samples of shape {list(samples.shape)} have more channels than '
+            'samples; expected [T, channels]'
+        )
+    if len(samples) > LONGEST_S * clip.rate_hz:
+        raise InputError(
+            f'{clip.source}: the recording lasts {len(samples) / clip.rate_hz:.0f} s; expected at '
+            f'most {LONGEST_S:.0f} s: cut it'
+        )
+    scale = 32768 if samples.dtype == np.int16 else 1
+    return np.divide(samples, scale, dtype=np.float32)
+
+
+def check_window(window_s: float) -> None:
+    """Raise InputError unless the maximum window is 0 (as the run was scored) or in WINDOWS_S."""
+    low, high = WINDOWS_S
+    if window_s and not low <= window_s <= high:  # also refuses NaN
+        raise InputError(
+            f'window_s must be 0 (as the run was scored) or {low:g} to {high:g} seconds, got '
+            f'{window_s:g}'
+        )

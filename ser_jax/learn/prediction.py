@@ -1,0 +1,90 @@
+"""Predictions for utterances by windows: cut, pad, apply, average.
+
+Evaluation (`members.Group.predict`) and prediction (`ser_jax.inference`) both go this way.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ser_jax.data.batches import Windows
+
+
+class Prediction(NamedTuple):
+    """Probabilities that one member gives to utterances."""
+
+    utterance: np.ndarray  # int32 [n]
+    probabilities: dict[str, np.ndarray]  # modality -> float32 [n, C]
+
+
+def answering(modalities: Collection[str], text: bool = True) -> str:
+    """Return the modality of the model's answers: fused if there is a `text`, else audio."""
+    return 'fused' if text and 'fused' in modalities else 'audio'
+
+
+def in_batches(
+    windows: Sequence[Windows],
+    most: int,
+    batch_size: int,
+    function: Callable[[Windows, int], dict[str, Any]],
+    ahead: int = 1,
+) -> list[dict[str, np.ndarray]]:
+    """Apply a function to windows in batches of one size and few lengths.
+
+    Args:
+      windows: the windows of each of K rows; rows with fewer windows repeat their last.
+      most: maximum length of a window.
+      batch_size: B.
+      function: (windows [K B], span) -> arrays [K B ...] by name; `span` is at least the length of
+        each of these windows.
+      ahead: maximum number of unfinished calls when the next one begins.
+
+    Returns:
+      For each row the arrays [n ...] by name, in the order of its windows.
+    """
+    count, outs = max(len(w.utterance) for w in windows), []
+    for at in range(0, count, batch_size):
+        rows = [np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows]
+        pieces = [Windows(*(x[r] for x in w)) for w, r in zip(windows, rows, strict=True)]
+        batch = Windows(*(np.stack(x) for x in zip(*pieces, strict=True)))
+        outs.append(function(batch, padded_span(int(batch.length.max()), most)))
+        if len(outs) > ahead:
+            jax.block_until_ready(outs[-1 - ahead])
+    return [
+        {
+            name: np.concatenate([np.asarray(out[name])[k] for out in outs])[: len(w.utterance)]
+            for name in outs[0]
+        }
+        for k, w in enumerate(windows)
+    ]
+
+
+def padded_span(longest: int, most: int) -> int:
+    """Return `longest` rounded up to a sixteenth of `most`, so that few shapes are compiled."""
+    step = max(1, most // 16)
+    return min(most, -(-longest // step) * step)
+
+
+def average(
+    windows: Windows, values: dict[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Average the values of windows, weighted by length, over each utterance.
+
+    Args:
+      windows: n windows.
+      values: arrays [n ...] by name.
+
+    Returns:
+      The utterances, int32, in ascending order, and their means, float32, by name.
+    """
+    utterance, place = np.unique(windows.utterance, return_inverse=True)
+    total = np.bincount(place, windows.length)
+    means = {}
+    for name, v in values.items():
+        flat = v.reshape(len(v), -1)
+        sums = np.zeros((len(utterance), flat.shape[1]))
+        np.add.at(sums, place, flat * windows.length[:, None])
+        means[name] = (sums / total[:, None]).astype(np.float32).reshape(-1, *v.shape[1:])
+    return utterance.astype(np.int32), means
