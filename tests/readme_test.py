@@ -1,4 +1,4 @@
-"""README.md and docs/: the Python example runs, links lead to files, tables and lines stay narrow."""
+"""README.md and docs/: the Python example runs, links exist, tables and lines stay narrow."""
 
 import pathlib
 import re
