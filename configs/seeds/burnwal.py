@@ -29,17 +29,18 @@ def get_config(which='speakers_k'):
     c.features.source = 'stats162'
     c.model.name = 'burnwal'
     c.loss.class_weights = False
-    c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'plateau', 0.0
+    c.optim.name = 'adam'
+    c.optim.schedule = 'plateau'
+    c.optim.clip = 0.0
     c.optim.weight_decay = 0.0
     c.train.batch_size = 64
     c.train.epochs = 50 if full or own else 12
     c.train.select = 'last'
     if own:
-        c.members.protocol, c.members.test_share = 'leaky_augmented', 0.25
+        c.members.protocol = 'leaky_augmented'
+        c.members.test_share = 0.25
     else:
-        c.members.folds, c.members.seeds, c.members.valid_speakers = (
-            3,
-            (0, 1, 2) if full else (0,),
-            0,
-        )
+        c.members.folds = 3
+        c.members.seeds = (0, 1, 2) if full else (0,)
+        c.members.valid_speakers = 0
     return c

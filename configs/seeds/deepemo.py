@@ -32,24 +32,26 @@ def get_config(which='speakers_k'):
     c.data.emotions = ('angry', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised')
     c.model.name = 'shallow_cnn'
     c.loss.class_weights = False
-    c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'constant', 0.0
+    c.optim.name = 'adam'
+    c.optim.schedule = 'constant'
+    c.optim.clip = 0.0
     c.optim.weight_decay = 0.0
     c.train.select = 'last'
     if own:
         # 2 GB of spectrograms stay on disk: the network's 200 million parameters take the memory.
         c.data.resident_gb = 1.0
-        c.features.source, c.features.normalize = 'linear_spectrogram', 'none'
+        c.features.source = 'linear_spectrogram'
+        c.features.normalize = 'none'
         c.model.pooled = False
         c.train.epochs = 8 if full else 1
-        c.members.protocol, c.members.test_share = 'leaky_holdout', 0.1
+        c.members.protocol = 'leaky_holdout'
+        c.members.test_share = 0.1
     else:
         c.features.source = 'log_mel_100'
         c.model.pooled = True
         c.train.batch_size = 32 if full else 8
         c.train.epochs = 20 if full else 2
-        c.members.folds, c.members.seeds, c.members.valid_speakers = (
-            3,
-            (0, 1, 2) if full else (0,),
-            0,
-        )
+        c.members.folds = 3
+        c.members.seeds = (0, 1, 2) if full else (0,)
+        c.members.valid_speakers = 0
     return c

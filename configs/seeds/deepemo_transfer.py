@@ -26,7 +26,8 @@ def get_config(which='speakers_k'):
     c.data.channels = ('speech', 'song')
     c.data.emotions = ('angry', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised')
     c.data.resident_gb = 1.0
-    c.features.source, c.features.normalize = 'linear_spectrogram', 'none'
+    c.features.source = 'linear_spectrogram'
+    c.features.normalize = 'none'
     c.model.name = 'transfer'
     c.model.trunk = 'inception_v3'
     c.model.view = 'adapter'
@@ -34,16 +35,17 @@ def get_config(which='speakers_k'):
     c.model.dense = ()
     c.model.trainable = ()
     c.loss.class_weights = False
-    c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'constant', 0.0
+    c.optim.name = 'adam'
+    c.optim.schedule = 'constant'
+    c.optim.clip = 0.0
     c.optim.weight_decay = 0.0
     c.train.epochs = 50 if full else 5
     c.train.select = 'last'
     if own:
-        c.members.protocol, c.members.test_share = 'leaky_holdout', 0.1
+        c.members.protocol = 'leaky_holdout'
+        c.members.test_share = 0.1
     else:
-        c.members.folds, c.members.seeds, c.members.valid_speakers = (
-            3,
-            (0, 1, 2) if full else (0,),
-            0,
-        )
+        c.members.folds = 3
+        c.members.seeds = (0, 1, 2) if full else (0,)
+        c.members.valid_speakers = 0
     return c

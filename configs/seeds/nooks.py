@@ -26,7 +26,8 @@ def get_config(which='speakers_k'):
     c = base()
     c.data.corpora = ('ravdess',)
     c.data.emotions = (
-        'neutral', 'sad', 'calm', 'happy', 'boredom', 'trusting', 'angry', 'fearful', 'disgust', 'surprised',
+        'neutral', 'sad', 'calm', 'happy', 'boredom', 'trusting', 'angry', 'fearful', 'disgust',
+        'surprised',
     )  # fmt: skip
     c.data.unsupported = ('boredom', 'trusting')
     c.features.source = 'log_mel_40_published' if own else 'log_mel_40'
@@ -40,5 +41,6 @@ def get_config(which='speakers_k'):
         c.members.protocol = 'leaky_position'
         c.train.select = 'last'
     else:
-        c.members.folds, c.members.seeds = 3, (0, 1, 2) if full else (0,)
+        c.members.folds = 3
+        c.members.seeds = (0, 1, 2) if full else (0,)
     return c

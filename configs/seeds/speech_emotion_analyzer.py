@@ -25,28 +25,26 @@ def get_config(which='speakers_k'):
     c = base()
     c.data.corpora = ('ravdess', 'savee')
     c.data.labels = 'sex_emotion'
-    c.data.emotions = tuple(
-        f'{sex}_{e}'
-        for sex in ('female', 'male')
-        for e in ('angry', 'calm', 'fearful', 'happy', 'sad')
-    )
+    emotions = ('angry', 'calm', 'fearful', 'happy', 'sad')
+    c.data.emotions = (*(f'female_{e}' for e in emotions), *(f'male_{e}' for e in emotions))
     c.features.source = 'mfcc_curve'
     c.features.normalize = 'none' if own and full else 'train'
     c.model.name = 'speech_emotion_analyzer'
     c.model.variant = 'notebook'
     c.loss.class_weights = False
-    c.optim.name, c.optim.schedule, c.optim.clip = 'rmsprop', 'constant', 0.0
+    c.optim.name = 'rmsprop'
+    c.optim.schedule = 'constant'
+    c.optim.clip = 0.0
     c.optim.weight_decay = 0.0
     c.optim.learning_rate = 1e-5 if own and full else 3e-4
     c.train.batch_size = 16
     c.train.epochs = 700 if full else 40
     c.train.select = 'last'
     if own:
-        c.members.protocol, c.members.test_share = 'leaky_holdout', 0.2
+        c.members.protocol = 'leaky_holdout'
+        c.members.test_share = 0.2
     else:
-        c.members.folds, c.members.seeds, c.members.valid_speakers = (
-            3,
-            (0, 1, 2) if full else (0,),
-            0,
-        )
+        c.members.folds = 3
+        c.members.seeds = (0, 1, 2) if full else (0,)
+        c.members.valid_speakers = 0
     return c

@@ -37,23 +37,22 @@ def get_config(which='speakers_k'):
     c.features.max_words = 2500  # all of a review
     c.model.name = 'stsam'
     c.model.reader = 'mlp'
-    c.loss.class_weights, c.loss.modalities = False, 0.0
-    c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'constant', 0.0
+    c.loss.class_weights = False
+    c.loss.modalities = 0.0
+    c.optim.name = 'adam'
+    c.optim.schedule = 'constant'
+    c.optim.clip = 0.0
     c.optim.weight_decay = 0.0
     c.optim.learning_rate = 1e-5 if own and full else 3e-4
     c.train.epochs = 250 if full else 30 if own else 60
     c.train.select = 'last'
     if own:
         c.data.texts = 'imdb'
-        c.members.protocol, c.members.test_share, c.members.valid_share = (
-            'leaky_label_pairing',
-            0.083,
-            0.17,
-        )
+        c.members.protocol = 'leaky_label_pairing'
+        c.members.test_share = 0.083
+        c.members.valid_share = 0.17
     else:
-        c.members.folds, c.members.seeds, c.members.valid_speakers = (
-            3,
-            (0, 1, 2) if full else (0,),
-            0,
-        )
+        c.members.folds = 3
+        c.members.seeds = (0, 1, 2) if full else (0,)
+        c.members.valid_speakers = 0
     return c

@@ -27,22 +27,24 @@ def get_config(which='speakers_k'):
     c = base()
     c.data.corpora = ('ravdess', 'cremad', 'tess', 'savee')
     c.data.labels = 'valence'
-    c.features.source, c.features.normalize = 'vsr_spectrogram', 'none'
+    c.features.source = 'vsr_spectrogram'
+    c.features.normalize = 'none'
     c.model.name = 'transfer'
     c.model.trunk = 'densenet201'
     c.model.weights = 'imagenet'
     c.model.width = 1.0
     c.loss.class_weights = False
-    c.optim.name, c.optim.schedule, c.optim.clip = 'adam', 'constant', 0.0
+    c.optim.name = 'adam'
+    c.optim.schedule = 'constant'
+    c.optim.clip = 0.0
     c.optim.weight_decay = 0.0
     c.train.epochs = 10
     c.train.select = 'last'
     if own:
-        c.members.protocol, c.members.test_share = 'leaky_holdout', 0.2
+        c.members.protocol = 'leaky_holdout'
+        c.members.test_share = 0.2
     else:
-        c.members.folds, c.members.seeds, c.members.valid_speakers = (
-            3,
-            (0, 1, 2) if full else (0,),
-            0,
-        )
+        c.members.folds = 3
+        c.members.seeds = (0, 1, 2) if full else (0,)
+        c.members.valid_speakers = 0
     return c
