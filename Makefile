@@ -1,7 +1,7 @@
 # make quickstart   from a fresh clone to a trained, evaluated speech+text model (no download of data)
 # make seeds        the published systems again: one table; make seeds-full: with their published epochs
 # make bench        every stage against what one would use instead: one table in benchmarks/results
-# make lint         ruff over all of it
+# make lint         ruff (rules and format) and mypy
 # make test         the fast tests; make test-slow: stock tfds build, whole trainings; make lock: renew requirements/*.lock
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +15,7 @@ quickstart: $(VENV)/.quickstart
 	@$(BIN)/python -m ser_jax.build datasets/synthetic
 	@echo '--- 2/3 train speech+text fusion: $(RUN)'
 	@$(BIN)/python -m ser_jax.main --config=configs/fusion.py --workdir=$(RUN)
-	@echo '--- 3/3 score it on voices and sentences it never met'
+	@echo '--- 3/3 score it on speakers and sentences that it was not trained on'
 	@$(BIN)/python -m ser_jax.evaluate --runs=$(RUN)
 	@echo
 	@echo 'run     $(RUN): config, checkpoints, best/, metrics.jsonl, MODEL_CARD.md'
@@ -25,6 +25,8 @@ quickstart: $(VENV)/.quickstart
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile

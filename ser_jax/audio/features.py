@@ -74,8 +74,9 @@ RATE_HZ = LOG_MEL.rate_hz
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _jitted(extractor, samples):
-    return extractor(samples)
+def jitted(function, *arrays):
+    """Apply a hashable function of arrays, compiled once per shape."""
+    return function(*arrays)
 
 
 def audible_span(frames: np.ndarray, below_db: float, margin: int = 10) -> tuple[int, int]:
@@ -149,7 +150,7 @@ def extract(
             padded = np.zeros((rows if len(members) > 1 else 1, size), np.float32)
             for row, i in enumerate(chosen):
                 padded[row, : scaled[i].size] = scaled[i]
-            frames = np.asarray(_jitted(extractor, jnp.asarray(padded)))
+            frames = np.asarray(jitted(extractor, jnp.asarray(padded)))
             for row, i in enumerate(chosen):
                 out[i] = frames[row, : mel.frame_count(scaled[i].size, extractor.hop)]
     return out

@@ -1,0 +1,145 @@
+"""Append-only store of float16 arrays by content hash; survives kills and notices damage.
+
+A folder holds `values.bin`, the rows of all arrays end to end, and `index.jsonl`, a line for each
+array, written after its rows. Whatever a killed process left behind the last whole line is dropped
+by the next writer.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import zlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ser_jax import lock
+from ser_jax.contract import InputError, writing
+
+VALUES, INDEX = 'values.bin', 'index.jsonl'
+
+
+def content_key(values: np.ndarray) -> str:
+    """Return the key of an array: a hash of its type, shape and bytes."""
+    head = f'{values.dtype.str} {values.shape}\n'.encode()
+    return hashlib.sha256(head + np.ascontiguousarray(values).tobytes()).hexdigest()[:32]
+
+
+class Cache:
+    """Arrays [rows, width], float16, by key.
+
+    Args:
+      folder: location; created by `add`.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.width = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the index again; lines whose rows are missing or that are torn count as absent."""
+        self._lines: list[bytes] = []  # whole lines of the index
+        self._places: dict[str, tuple[int, int, int]] = {}  # key -> first row, rows, crc32
+        self._end = 0  # rows
+        with contextlib.suppress(FileNotFoundError):
+            size = (self.folder / VALUES).stat().st_size
+            for line in (self.folder / INDEX).read_bytes().splitlines(keepends=True):
+                if not self._accept(line, size):
+                    break
+
+    def _accept(self, line: bytes, size: int) -> bool:
+        try:
+            key, first, rows, width, crc = json.loads(line)
+            whole = line.endswith(b'\n') and first == self._end
+            end = 2 * width * (first + rows)
+        except (ValueError, TypeError):
+            return False
+        if not whole or end > size or (self.width and width != self.width):
+            return False
+        self.width, self._end = width, first + rows
+        self._lines.append(line)
+        self._places[key] = first, rows, crc  # a later line replaces damaged rows
+        return True
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def rows(self, key: str) -> np.ndarray:
+        """Return the array of a key, float16 [rows, width], from disk.
+
+        Raises:
+          KeyError: the key is absent, or its rows are damaged and now count as absent.
+        """
+        first, rows, crc = self._places[key]
+        values = np.memmap(
+            self.folder / VALUES, np.float16, 'r', 2 * self.width * first, (rows, self.width)
+        )
+        if zlib.crc32(values) != crc:
+            del self._places[key]
+            raise KeyError(key)
+        return values
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator['Writer']:
+        """Hold the folder's lock and yield a writer; other processes are refused meanwhile.
+
+        Raises:
+          InputError: another process writes, or the folder cannot be written.
+        """
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with lock.held(self.folder, 'caching'):
+            self.refresh()
+            with writing(self.folder), Writer(self) as opened:
+                yield opened
+        self.refresh()
+
+
+class Writer:
+    """Appends arrays to a cache whose lock is held."""
+
+    def __init__(self, cache: Cache):
+        self._cache, self._rows = cache, cache._end
+        folder = cache.folder
+        # Replace the index by its whole lines, and cut the rows that no line names.
+        whole = folder / f'{INDEX}.new'
+        whole.write_bytes(b''.join(cache._lines))
+        os.replace(whole, folder / INDEX)
+        self._values = (folder / VALUES).open('ab')
+        self._values.truncate(2 * cache.width * self._rows)
+        self._index = (folder / INDEX).open('a')
+
+    def __enter__(self) -> 'Writer':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._values.close()
+        self._index.close()
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Append arrays [rows, width] by key, and make them durable.
+
+        Raises:
+          InputError: an array is not finite in float16.
+        """
+        lines = []
+        for key, values in arrays.items():
+            with np.errstate(over='ignore'):  # reported below
+                stored = np.ascontiguousarray(values, np.float16)
+            if not np.isfinite(stored).all():
+                raise InputError(f'{key}: the values are not finite in float16')
+            self._values.write(stored.tobytes())
+            width, crc = stored.shape[1], zlib.crc32(stored)
+            lines.append(json.dumps([key, self._rows, len(stored), width, crc]) + '\n')
+            self._rows += len(stored)
+        self._values.flush()
+        os.fsync(self._values.fileno())
+        self._index.write(''.join(lines))
+        self._index.flush()
+
