@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from ser_jax.audio import augment, front_ends
 from ser_jax.config import check_ranges
-from ser_jax.contract import FrontEnd, InputError
+from ser_jax.contract import FrontEnd, InputError, Layout
 from ser_jax.data import derived, protocols, selection, text, utterances
 from ser_jax.data.batches import Member, steps_per_epoch
 from ser_jax.emotions import answerable
@@ -73,9 +73,10 @@ def open_run(config: ConfigDict) -> Run:
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
     learner = build_learner(config, len(emotions), max(len(w) for w in words), steps)
     learner.begins_with()  # raise for a missing file of weights before anything is written
-    if learner.frozen_units:
-        opened = through_frozen(config, opened, learner)
-    bands = 1 if opened.source == derived.SOURCE else front.layout.bands
+    if learner.derives:
+        opened = derived_for(config, opened, learner)
+        learner = learner.on_derived(opened.layout, train_span(config, opened.layout))
+    bands = 1 if learner.derived else front.layout.bands
     normalization = [_normalization(config, opened, m, bands) for m in members]
     mean, std = (np.stack(x) for x in zip(*normalization, strict=True))
     return Run(config, opened, emotions, members, words, (mean, std), learner, steps)
@@ -144,22 +145,30 @@ def _arguments(config: ConfigDict) -> dict:
     }
 
 
-def through_frozen(
+def derived_for(
     config: ConfigDict, opened: utterances.Utterances, learner: Learner
 ) -> utterances.Utterances:
-    """Replace features by the outputs of the frozen layers."""
-    a = config.augment
-    if config.features.normalize != 'none' or any(
-        (a.speed, a.gain_db, a.band_shift, a.scored_shifts, a.time_masks, a.band_masks, a.mixup)
-    ):
+    """Replace features by the outputs of the model's frozen part, cached.
+
+    Raises:
+      InputError: the config asks for normalization or augmentation, or the file of the weights is
+        missing.
+    """
+    knobs = config.augment
+    changed = knobs.speed, knobs.gain_db, knobs.band_shift, knobs.scored_shifts, knobs.band_masks
+    changed += knobs.time_masks, knobs.noise_snr_db, knobs.reverb_s
+    if config.features.normalize != 'none' or any(changed):
         raise InputError(
-            f'model {config.model.name} reads the outputs of its frozen layers, which can be neither '
-            "normalized nor augmented; set features.normalize='none' and the augment knobs to 0"
+            f'model {config.model.name} reads the outputs of its frozen layers, which can be '
+            "neither normalized nor augmented; set features.normalize='none' and the augment knobs "
+            'but mixup to 0'
         )
-    decisive = [_arguments(config), config.train.bfloat16, learner.begins_with()]
-    name = json.dumps(decisive, sort_keys=True, default=str)  # a stored config has lists for tuples
-    steps = front_ends.by_name(config.features.source).layout.steps
-    return derived.frozen_activations(opened, steps, name, learner.frozen, config.data.resident_gb)
+    depends_on = learner.derivation or _arguments(config)
+    identity = [depends_on, config.train.bfloat16, learner.begins_with(), config.features.input]
+    name = json.dumps(identity, sort_keys=True, default=str)  # a stored config has lists for tuples
+    most = scored_span(config, front_ends.by_name(config.features.source).layout)
+    layout, limit_gb = learner.derived_layout, config.data.resident_gb
+    return derived.derived_features(opened, name, learner.deriver, most, layout, limit_gb)
 
 
 def _sides(config: ConfigDict, opened: utterances.Utterances, fold: protocols.Fold) -> tuple:
@@ -212,7 +221,7 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
         )
     dtype = jnp.bfloat16 if config.train.bfloat16 else jnp.float32
     sizes = {'classes': classes, 'bands': front.layout.bands, 'words': words + 2}
-    frames = front.layout.steps or round(config.train.window_s / front.layout.hop_s) + 1
+    frames = train_span(config, front.layout)
     per_window = config.features.normalize == 'window'
     learner = Learner(
         lambda rngs: model(**sizes, **arguments, dtype=dtype, rngs=rngs),
@@ -222,20 +231,20 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
         config.loss.modalities,
         config.optim.ema,
     )
-    if learner.frozen_units:  # its input is one row of activations per window
-        learner.preprocessing = learner.preprocessing._replace(frames=1)
     return learner
 
 
-def eval_span(config: ConfigDict, opened: utterances.Utterances) -> int:
-    """Return the longest scored window in units of the opened source: frames, samples or rows."""
-    return 1 if opened.source == derived.SOURCE else scored_span(config)
+def train_span(config: ConfigDict, layout: Layout) -> int:
+    """Return the length of a training window in frames of a layout."""
+    return layout.steps or round(config.train.window_s / layout.hop_s) + 1
 
 
-def scored_span(config: ConfigDict, window_s: float = 0.0) -> int:
-    """Return the longest window of `window_s` seconds in stored frames or samples.
+def scored_span(config: ConfigDict, layout: Layout, window_s: float = 0.0) -> int:
+    """Return the longest scored window in units of a layout: frames, samples or rows.
 
-    Front ends with windows of their own have that length; 0 = `train.eval_window_s`.
+    Args:
+      config: `train.eval_window_s` is the default length.
+      layout: of the stored or derived features; those with windows of their own have that length.
+      window_s: length in seconds; 0 = the default.
     """
-    layout = front_ends.by_name(config.features.source).layout
     return layout.steps or max(1, round((window_s or config.train.eval_window_s) / layout.hop_s))

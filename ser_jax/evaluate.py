@@ -17,7 +17,7 @@ from absl import flags
 
 from ser_jax import assemble, cli
 from ser_jax.contract import InputError
-from ser_jax.data import protocols, selection
+from ser_jax.data import derived, protocols, selection
 from ser_jax.data.batches import Member
 from ser_jax.data.utterances import Utterances
 from ser_jax.emotions import answerable
@@ -68,14 +68,14 @@ def evaluate_run(
             f'{trained.directory} keeps no fingerprint of {config.data.texts}: its texts may be others '
             'than those trained on'
         )
-    parts = list(_run(trained, config, _through_frozen(trained, config, own), False, say))
+    parts = list(_run(trained, config, _derived(trained, config, own), False, say))
     for corpus in corpora:
         if corpus in config.data.corpora:
             continue
         other = selection.open_for(config, (corpus,), opened)
         other = other.relabel(config.data.labels, config.data.merge)
         other = _unknown(trained, own, other, say)
-        parts.extend(_run(trained, config, other, True, say))
+        parts.extend(_run(trained, config, _derived(trained, config, other), True, say))
     return pa.concat_tables(parts, promote_options='default')
 
 
@@ -92,18 +92,27 @@ def _unknown(trained: Trained, own: Utterances, other: Utterances, say) -> Utter
     return other.select(~(known | heard))
 
 
-def _through_frozen(trained: Trained, config, utterances: Utterances) -> Utterances:
-    """Return the frozen layers' cached activations if the weights are unchanged, else the input."""
-    if not trained.learner.frozen_units:
+def _derived(trained: Trained, config, utterances: Utterances) -> Utterances:
+    """Return the cached outputs of the frozen layers for the utterances that the run can score.
+
+    A run that holds all parameters reads the stored features if its initial weights are missing or
+    were replaced.
+
+    Raises:
+      InputError: the weights of the frozen encoder are missing or not those of the training.
+    """
+    learner = trained.learner
+    if not learner.derives:
         return utterances
-    try:
-        if trained.learner.begins_with() != trained.environment.get('begins_with'):
+    if learner.has_frozen:
+        trained.check_weights()
+    else:
+        try:
+            if learner.begins_with() != trained.environment.get('begins_with'):
+                return utterances
+        except InputError:
             return utterances
-    except InputError:  # no file of weights: the run holds all parameters
-        return utterances
-    return assemble.through_frozen(
-        config, utterances.select(trained.takes(utterances)), trained.learner
-    )
+    return assemble.derived_for(config, utterances.select(trained.takes(utterances)), learner)
 
 
 def _run(
@@ -198,7 +207,7 @@ def _check_sides(
 def _predict(
     trained: Trained, config, utterances: Utterances, members: list[Member], made: dict
 ) -> list[Prediction]:
-    names, span = [m.name for m in members], assemble.eval_span(config, utterances)
+    names, span = [m.name for m in members], assemble.scored_span(config, utterances.layout)
     data, size = trained.member_data(names, utterances.text), len(members)
     if size not in made:
         made.clear()  # at most one copy of the corpus on the devices
@@ -206,9 +215,10 @@ def _predict(
         supported = answerable(by, utterances.facts, emotions, trained.corpora)
         corpus = arrays.corpus_data(utterances, emotions, supported, span)
         mesh = device_mesh(size, 1)  # scoring shards members only
-        made[size] = Group(
-            trained.learner, members, data, corpus, utterances, mesh, batch_size=1, steps=1
-        )
+        learner = trained.learner
+        if utterances.source == derived.SOURCE:
+            learner = learner.on_derived(utterances.layout, 1)
+        made[size] = Group(learner, members, data, corpus, utterances, mesh, batch_size=1, steps=1)
     group = made[size] = made[size].regroup(members, data)
     return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
 

@@ -76,10 +76,13 @@ class Predictor:
         self.source = front_ends.by_name(config.features.source)
         self.rate_hz = self.source.rate_hz
         self._trim_db = config.features.trim_db
-        self._most = assemble.scored_span(config, window_s)
+        self._most = assemble.scored_span(config, self.source.layout, window_s)
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
-        self._known = jax.device_put(stored)
+        if trained.learner.has_frozen:
+            trained.check_weights()
+        frozen = trained.learner.frozen_variables()
+        self._known = jax.device_put((*stored, frozen))
         # Classes that no training corpus holds are masked: the model cannot have learned them.
         of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
         self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
@@ -170,14 +173,15 @@ class Predictor:
         `raw` holds windows [B span ...], of which the first `length` [B] values are not padding.
         """
         zeros = jnp.zeros_like(length)
-        corpus = CorpusData(None, zeros, length, zeros, zeros, self._supported)
+        *stacked, frozen = known
+        corpus = CorpusData(None, zeros, length, zeros, zeros, self._supported, frozen)
         batch = Batch(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
 
         def member(variables, data, tokens):
             data = data._replace(tokens=tokens)
             return self.trained.learner.predict(variables, data, corpus, batch, raw.shape[1])
 
-        return jax.vmap(member)(*known, tokens)
+        return jax.vmap(member)(*stacked, tokens)
 
     def warm_up(self, seconds: Sequence[float] = (), rows: Sequence[int] = (1,)) -> None:
         """Compile the network for recordings of some lengths, so that the first answer is fast.

@@ -221,7 +221,7 @@ def _validate(run: assemble.Run, group: Group, variables) -> list[tuple[float, f
     """Return (UAR, loss) of each member on its validation speakers; nan where it has none."""
     if not len(group.members[0].valid):
         return [(float('nan'), float('nan'))] * len(group.members)
-    span = assemble.eval_span(run.config, run.utterances)
+    span = assemble.scored_span(run.config, run.utterances.layout)
     said = group.predict(variables, [m.valid for m in group.members], span)
     return [score(run, prediction) for prediction in said]
 
@@ -263,7 +263,9 @@ def _group(run: assemble.Run, which: list[int], made: dict[int, Group]) -> Group
     else:
         made.clear()  # at most one copy of the corpus on the devices
         config = run.config
-        span = max(assemble.eval_span(config, run.utterances), run.learner.preprocessing.span)
+        span = max(
+            assemble.scored_span(config, run.utterances.layout), run.learner.preprocessing.span
+        )
         per_dispatch = config.train.steps_per_dispatch or (
             1 if jax.default_backend() == 'cpu' else 16
         )

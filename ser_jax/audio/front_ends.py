@@ -20,6 +20,7 @@ from ser_jax.audio.spectrogram import (
     LOG_MEL_100,
 )
 from ser_jax.audio.statistics import STATS_162
+from ser_jax.audio.whisper_mel import WHISPER_MEL, WHISPER_MEL_128
 from ser_jax.contract import FrontEnd, InputError, Layout
 
 
@@ -44,10 +45,11 @@ class Waveform(NamedTuple):
 
 
 WAVEFORM = Waveform()
+ENCODERS = (WHISPER_MEL, WHISPER_MEL_128)  # of pretrained encoders, computed from samples
 PUBLISHED = (
     MFCC_CURVE, STATS_162, LINEAR_SPECTROGRAM, LOG_MEL_100, VSR_SPECTROGRAM, LOG_MEL_40, LOG_MEL_40_PUBLISHED,
 )  # fmt: skip
-FRONT_ENDS: dict[str, FrontEnd] = {f.name: f for f in (LOG_MEL, WAVEFORM, *PUBLISHED)}
+FRONT_ENDS: dict[str, FrontEnd] = {f.name: f for f in (LOG_MEL, WAVEFORM, *PUBLISHED, *ENCODERS)}
 VARIED = (STATS_162.name,)  # their builders can store variants beside a recording
 TRIMMED = (LOG_MEL.name, WAVEFORM.name)  # their silence can be trimmed when shards are read
 

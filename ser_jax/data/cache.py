@@ -142,4 +142,3 @@ class Writer:
         os.fsync(self._values.fileno())
         self._index.write(''.join(lines))
         self._index.flush()
-

@@ -1,143 +1,162 @@
-"""Cache on disk of the activations of a network's frozen part for every window of a corpus.
+"""Derived features: the outputs of a model's frozen part, computed once per recording and cached.
 
-The outputs of frozen layers are the same in every epoch of every member if no trained layer
-precedes them. Training reads them instead of the windows; prediction runs the whole network.
+They are the same in every epoch of every member if no trained variable precedes them. Training and
+evaluation read them instead of the stored features; prediction runs the whole network.
 """
 
 import dataclasses
-import glob
 import hashlib
+import itertools
 import os
 import pathlib
-import shutil
-import socket
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ser_jax.contract import InputError, writing
+from ser_jax.contract import InputError, Layout
+from ser_jax.data import batches
+from ser_jax.data.cache import Cache, content_key
 from ser_jax.data.utterances import Utterances
 
-SOURCE = 'activations'  # `Utterances.source` of utterances with activations
-_BATCH = 16
-_WRITING = '.writing'
+SOURCE = 'derived'  # `Utterances.source`
+_VERSION = 1  # of the computation
+_BATCH = 4  # windows per device
+_LENGTHS = 40  # lengths of padded windows: few shapes are compiled
+
+Derive = Callable[[np.ndarray, np.ndarray], tuple[jax.Array, jax.Array]]
 
 
 def folder() -> pathlib.Path:
-    """Return the folder of the cached activations, beside the compiled programs by default."""
-    return pathlib.Path(
-        os.environ.get('SER_JAX_ACTIVATIONS') or '~/.cache/ser_jax/activations'
-    ).expanduser()
+    """Return the folder of the caches, beside the compiled programs by default."""
+    given = os.environ.get('SER_JAX_ACTIVATIONS') or '~/.cache/ser_jax/derived'
+    return pathlib.Path(given).expanduser()
 
 
-def frozen_activations(
-    utterances: Utterances, steps: int, name: str, build: Callable[[], Callable], resident_gb: float
+def derived_features(
+    utterances: Utterances,
+    name: str,
+    build: Callable[[], Derive],
+    most: int,
+    layout: Layout,
+    resident_gb: float,
 ) -> Utterances:
-    """Return the utterances with one float16 row [A] per window instead of their frames.
+    """Return the utterances with derived features [R A] instead of the stored ones.
 
     Args:
-      utterances: utterances of a front end that stores adjacent windows of `steps` frames.
-      name: cache key of all that activations depend on except recordings: network, arguments,
-        weights.
-      build: returns the function windows [B, steps, M] -> [B, A]; called only on a cache miss.
-      resident_gb: activations larger than this stay on disk.
+      utterances: N utterances.
+      name: identity of the frozen part: network, arguments, weights.
+      build: returns the function (raw [B span ...], length [B]) -> (features [B R' A], length [B]);
+        called only if an utterance is not cached.
+      most: longest window in stored values.
+      layout: of the derived features. With `steps` 1 an utterance has a row for each of the windows
+        in which it would be scored; else it is cut into equal parts, whose frames follow one
+        another.
+      resident_gb: derived features larger than this stay on disk.
 
     Raises:
-      InputError: an activation is not finite in float16.
+      InputError: a derived feature is not finite in float16, or the cache cannot be written.
     """
-    heard = list(zip(utterances.corpus.tolist(), utterances.id.tolist(), strict=True))
-    content = repr(
-        (utterances.names, sorted(utterances.fingerprints.items()), utterances.source, heard, name)
-    )
-    path = folder() / f'{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy'
-    length = utterances.length // steps
-    if not _whole(path):
-        with writing(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(path.parent)
-            own = f'{path.stem}.{socket.gethostname()}.{os.getpid()}.'  # unique to this process
-            with tempfile.TemporaryDirectory(_WRITING, own, path.parent) as fresh:
-                _write(pathlib.Path(fresh, path.name), utterances, steps, length, build())
-                digest = _sha256(pathlib.Path(fresh, path.name))
-                os.replace(pathlib.Path(fresh, path.name), path)
-                pathlib.Path(fresh, 'sha256').write_text(digest)
-                os.replace(pathlib.Path(fresh, 'sha256'), path.with_suffix('.sha256'))
-    rows = np.load(path, mmap_mode='r')
+    identity = repr((_VERSION, name, utterances.source, most, layout.steps, utterances.aligned))
+    cache = Cache(folder() / hashlib.sha256(identity.encode()).hexdigest()[:24])
+    keys = [content_key(utterances.read(i)) for i in range(len(utterances))]
+    rows = {}
+    for key in keys:
+        if key in cache:
+            try:
+                rows[key] = cache.rows(key)
+            except KeyError:  # damaged
+                pass
+    missing = {k: i for i, k in enumerate(keys) if k not in rows}
+    if missing:
+        _fill(cache, utterances, missing, build(), most, layout.steps == 1)
+        rows |= {key: cache.rows(key) for key in missing}
+    length = np.array([len(rows[k]) for k in keys])
     offset = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
-    nothing = np.zeros((len(utterances), 1))
+    width = cache.width
+    resident = 2 * width * int(length.sum()) <= resident_gb * 1e9
+    empty = np.zeros((len(utterances), 1))
     return dataclasses.replace(
         utterances,
-        flat=rows if rows.nbytes <= resident_gb * 1e9 else None,
+        flat=np.concatenate([rows[k] for k in keys]) if resident else None,
         offset=offset,
         length=length,
         frames=length,
-        sums=nothing,
-        squares=nothing,
-        read=lambda i: rows[offset[i] : offset[i] + length[i]],
+        sums=empty,
+        squares=empty,
+        read=lambda i: rows[keys[i]],
         source=SOURCE,
+        layout=layout._replace(bands=width),
     )
 
 
-def _remove_leftovers(where: pathlib.Path) -> None:
-    """Remove the temporary folders of processes of this host that were killed while writing."""
-    for left in where.glob(f'*.{glob.escape(socket.gethostname())}.*.*{_WRITING}'):
-        process = left.name.removesuffix(_WRITING).split('.')[-2]
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            shutil.rmtree(left, ignore_errors=True)
-        except (PermissionError, ValueError):  # alive but another user's; not a process id
-            continue
-
-
-def _whole(path: pathlib.Path) -> bool:
-    """Return True if the cache file exists and matches its checksum; else it is recomputed."""
-    kept = path.with_suffix('.sha256')
-    return path.exists() and kept.exists() and _sha256(path) == kept.read_text()
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def _write(
-    path: pathlib.Path, utterances: Utterances, steps: int, length: np.ndarray, function: Callable
+def _fill(
+    cache: Cache,
+    utterances: Utterances,
+    missing: dict[str, int],
+    derive: Derive,
+    most: int,
+    by_window: bool,
 ) -> None:
-    total, function = int(length.sum()), jax.jit(function)
-    places = [(i, w * steps) for i in range(len(utterances)) for w in range(length[i])]
-    rows = None
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task('windows through the frozen layers', total=total)
-        for start in range(0, total, _BATCH):
-            chosen = places[start : start + _BATCH]
-            windows = np.stack([utterances.read(i)[at : at + steps] for i, at in chosen]).astype(
-                np.float32
-            )
-            # Padding keeps one shape to compile.
-            windows = np.pad(windows, ((0, _BATCH - len(chosen)), (0, 0), (0, 0)))
-            with np.errstate(over='ignore'):  # reported below as an InputError
-                given = np.asarray(function(windows))[: len(chosen)].astype(np.float16)
-            if not np.isfinite(given).all():
-                where = utterances.id[chosen[0][0]]
-                raise InputError(
-                    f'the frozen layers give no finite float16 numbers at {where}; check their weights'
-                )
-            if rows is None:
-                rows = np.lib.format.open_memmap(path, 'w+', np.float16, (total, given.shape[1]))
-                with open(path, 'r+b') as f:  # else a full disk kills the process by SIGBUS
-                    if hasattr(os, 'posix_fallocate'):
-                        os.posix_fallocate(f.fileno(), 0, path.stat().st_size)
-            rows[start : start + len(chosen)] = given
-            progress.advance(task, len(chosen))
-    rows.flush()
+    """Compute and append what the cache lacks, shortest recordings first."""
+    devices = jax.devices()
+    batch = NamedSharding(Mesh(np.array(devices), ('batch',)), P('batch'))
+    order = sorted(missing.items(), key=lambda item: utterances.length[item[1]])
+    seconds = sum(float(utterances.seconds[i]) for _, i in order)
+    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
+    with (
+        cache.writer() as writer,
+        Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress,
+    ):
+        what = f'{len(order):,} recordings through the frozen layers, s'
+        task = progress.add_task(what, total=round(seconds))
+        for at in range(0, len(order), _BATCH * len(devices)):
+            chosen = order[at : at + _BATCH * len(devices)]
+            parts: dict[str, list] = {}
+            for key, i in chosen:
+                values, spans = utterances.read(i), _windows(utterances, i, most, by_window)
+                parts[key] = [values[start:end] for start, end in spans]
+            outputs = iter(_apply(derive, list(itertools.chain(*parts.values())), most, batch))
+            arrays = {}
+            for key, i in chosen:
+                arrays[key] = np.concatenate([next(outputs) for _ in parts[key]])
+                if not np.isfinite(arrays[key].astype(np.float16)).all():
+                    raise InputError(
+                        f'the frozen layers give values that are not finite in float16 at '
+                        f'{utterances.id[i]}; check their weights'
+                    )
+            writer.add(arrays)
+            progress.advance(task, sum(float(utterances.seconds[i]) for _, i in chosen))
+
+
+def _windows(
+    utterances: Utterances, index: int, most: int, by_window: bool
+) -> list[tuple[int, int]]:
+    """Return the spans (first, end) of an utterance that are computed apart, in order of time."""
+    if by_window:
+        cut = batches.windows(np.array([index]), utterances.length, most, utterances.aligned)
+        return sorted((int(s), int(s + n)) for s, n in zip(cut.start, cut.length, strict=True))
+    size = int(utterances.length[index])
+    edges = np.linspace(0, size, max(1, -(-size // most)) + 1).astype(int).tolist()
+    return list(itertools.pairwise(edges))
+
+
+def _apply(
+    derive: Derive, parts: Sequence[np.ndarray], most: int, sharding: NamedSharding
+) -> list[np.ndarray]:
+    """Return the derived features [R A] of each part, computed in padded batches of one size."""
+    outputs, size, step = [], _BATCH * sharding.mesh.size, max(1, most // _LENGTHS)
+    for at in range(0, len(parts), size):
+        some = parts[at : at + size]
+        span = min(most, -(-max(map(len, some)) // step) * step)
+        raw = np.zeros((size, span, *some[0].shape[1:]), some[0].dtype)
+        length = np.full(size, span, np.int32)
+        for row, part in enumerate(some):
+            raw[row, : len(part)], length[row] = part, len(part)
+        features, count = (np.asarray(x) for x in derive(*jax.device_put((raw, length), sharding)))
+        outputs += [features[row, : count[row]] for row in range(len(some))]
+    return outputs

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ser_jax.audio import features, front_ends, variants
-from ser_jax.contract import CorpusInfo, InputError
+from ser_jax.contract import CorpusInfo, InputError, Layout
 from ser_jax.corpora import schema, shards
 from ser_jax.emotions import ordered, relabeling
 
@@ -49,7 +49,8 @@ class Utterances:
         stay on disk.
       offset: int64 [N], start of each utterance in `flat`.
       read: utterance index -> its features, from `flat` or from disk.
-      source: the builder config: a name of `audio.front_ends`, 'waveform' or 'text'.
+      source: the builder config: a name of `audio.front_ends`, 'text', or 'derived'.
+      layout: of the features.
       fingerprints: corpus -> fingerprint of its decoded content.
     """
 
@@ -80,6 +81,7 @@ class Utterances:
     offset: np.ndarray
     read: Callable[[int], np.ndarray]
     source: str
+    layout: Layout
     fingerprints: dict[str, str]
 
     def __len__(self) -> int:
@@ -88,8 +90,7 @@ class Utterances:
     @property
     def aligned(self) -> bool:
         """True if utterances are stored as adjacent windows of one length."""
-        front = front_ends.FRONT_ENDS.get(self.source)
-        return front is not None and front.layout.steps is not None
+        return self.layout.steps is not None
 
     def select(self, keep: np.ndarray) -> 'Utterances':
         """Return the utterances where `keep` [N] is True; the features are shared, not copied."""
@@ -123,6 +124,7 @@ class Utterances:
 
 
 _NOTHING = np.zeros((0, features.LOG_MEL.bands), np.float16)  # the features of a text
+_TEXT = Layout(features.LOG_MEL.bands, None, features.LOG_MEL.hop_s, False)
 _READ = (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares')
 _PER_UTTERANCE = (*_READ, 'offset')
 
@@ -276,6 +278,7 @@ class _Rows:
             offset=offset,
             read=read,
             source=self.source,
+            layout=_TEXT if self.source == 'text' else self.front.layout,
             fingerprints=fingerprints,
             **arrays,
         )

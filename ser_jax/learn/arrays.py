@@ -22,6 +22,7 @@ class CorpusData(NamedTuple):
     emotion: Any  # [N] int32
     corpus: Any  # [N] int32
     supported: Any  # [corpora C] bool
+    frozen: Any = ()  # frozen variables by path; () if the model has none or needs none
 
 
 class MemberData(NamedTuple):

@@ -10,8 +10,24 @@ import jax.numpy as jnp
 
 from ser_jax.audio import augment
 from ser_jax.audio.mel import frame_mask
-from ser_jax.contract import FrontEnd, Inputs, Targets
+from ser_jax.contract import FrontEnd, Inputs, Layout, Targets
 from ser_jax.learn.arrays import Batch, CorpusData, MemberData
+
+
+class Derived(NamedTuple):
+    """Front end of features that were derived from stored ones: read as they are."""
+
+    layout: Layout
+    name: str = 'derived'
+    rate_hz: int = 0
+
+    def stored(self, samples):
+        """Raise: derived features are computed by a model, see `data.derived`."""
+        raise NotImplementedError
+
+    def traced(self, samples, length):
+        """Return the features as they are."""
+        return samples, length
 
 
 class Preprocessing(NamedTuple):
@@ -86,6 +102,17 @@ class Preprocessing(NamedTuple):
             values = augment.shifted(values, jnp.full((values.shape[0], 1), shift))
         normal = self._normalize(member, values, length)
         return self._inputs(corpus, member, batch, normal, length)
+
+    def features(self, raw, length):
+        """Return the unnormalized features of the model and their lengths for raw windows.
+
+        Args:
+          raw: [B span ...] as stored.
+          length: [B], values of `raw` that are not padding.
+        """
+        values = raw.astype(jnp.float32) / (32768 if self.from_samples else 1)
+        values = _where(frame_mask(length, values.shape[1]), values, 0)
+        return self._features(values, length) if self.from_samples else (values, length)
 
     def _cut(self, corpus, batch, span):
         length = jnp.minimum(corpus.length[batch.utterance] - batch.start, span)

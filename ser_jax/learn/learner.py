@@ -3,18 +3,22 @@
 Parameters are flat dicts {'trunk/blocks/0/conv/kernel': array}: arrays in checkpoints have names.
 """
 
+import copy
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
-from ser_jax.contract import Inputs
+from ser_jax.contract import Inputs, Layout
 from ser_jax.learn import losses
 from ser_jax.learn.arrays import Batch, CorpusData, MemberData
-from ser_jax.learn.inputs import Preprocessing
+from ser_jax.learn.inputs import Derived, Preprocessing
+from ser_jax.models.pretrained import Frozen
 
 
 class Variables(NamedTuple):
@@ -76,15 +80,26 @@ class Learner:
         self.pretrained = hasattr(model, 'pretrained')
         # Identifies those weights; raises if the file is missing.
         self.begins_with = getattr(model, 'begins_with', str)
-        # The outputs of these units (`activations`) can be cached.
-        self.frozen_units = getattr(model, 'frozen_units', 0)
-        self.graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
+        # Such a model has a frozen part (`derive`) whose outputs can be cached, and a rest
+        # (`decide`) that reads them.
+        self.derives = getattr(model, 'derives', False)
+        self.derivation = getattr(model, 'derivation', None)
+        self.derived_layout = getattr(model, 'derived_layout', None)
+        # Whether inputs are the outputs of the frozen part, see `on_derived`.
+        self.derived = False
+        self.fitted = getattr(model, 'fitted', False)
+        self.closed_form = getattr(model, 'closed_form', False)
+        self.graph, *states, frozen = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
         self._names = [_paths(s) for s in states]
         self._trees = [jax.tree.structure(s) for s in states]
+        self._frozen = frozen
+        self.has_frozen = bool(jax.tree.leaves(frozen))
 
     def init(self, key) -> State:
         """Return the initial state of a member."""
-        variables = self._flatten(self._begin(key))
+        # Frozen variables are no part of the state, so that their file is not needed here.
+        model = self.build(nnx.Rngs(key)) if self.has_frozen else self._begin(key)
+        variables = self._flatten(model)
         copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated state must not alias itself
         zero = lambda dtype: jnp.zeros((), dtype)
         return State(
@@ -101,9 +116,60 @@ class Learner:
             jnp.int32(-1),
         )
 
-    def frozen(self) -> Callable:
-        """Return the function of the units before the first trained parameter: [B F M] -> [B A]."""
-        return self._begin(jax.random.key(0)).activations
+    def on_derived(self, layout: Layout, frames: int) -> 'Learner':
+        """Return a learner of the rest of the model, whose inputs are the derived features.
+
+        Args:
+          layout: of the derived features.
+          frames: length of a training window of them.
+        """
+        other, front = copy.copy(self), Derived(layout)
+        other.derived = True
+        knobs = self.preprocessing._replace(source=front, input=front, per_window=False)
+        other.preprocessing = knobs._replace(frames=frames)
+        return other
+
+    def deriver(self) -> Callable:
+        """Return the frozen part as a function (raw [B span ...], length [B]) -> (features, length).
+
+        Raises:
+          InputError: the file of the pretrained weights is missing or does not fit.
+        """
+        graph, state = nnx.split(self._begin(jax.random.key(0)))
+
+        @jax.jit
+        def derive(state, raw, length):
+            values, count = self.preprocessing.features(raw, length)
+            model = nnx.merge(graph, state)
+            model.eval()
+            return model.derive(Inputs(values, count, None, None))
+
+        return functools.partial(derive, state)
+
+    def frozen_variables(self) -> dict:
+        """Return the values of the frozen variables by path, from the file of pretrained weights.
+
+        Raises:
+          InputError: the file is missing or does not fit.
+        """
+        if not self.has_frozen:
+            return {}
+        *_, frozen = nnx.split(self._begin(jax.random.key(0)), nnx.Param, nnx.BatchStat, Frozen)
+        return dict(zip(_paths(frozen), jax.tree.leaves(frozen), strict=True))
+
+    def fit(self, state: State, features: np.ndarray, label: np.ndarray) -> State:
+        """Return the initial state with the variables that follow from the training side.
+
+        Args:
+          state: of one member.
+          features: derived features of its training utterances, [n A].
+          label: int [n], their classes.
+        """
+        model = self._model(jax.tree.map(jnp.asarray, state.variables))
+        model.fit(features, label)
+        variables = self._flatten(model)
+        average = variables if self.ema else ()
+        return state._replace(variables=variables, average=average, best=variables)
 
     def _begin(self, key):
         model = self.build(nnx.Rngs(key))
@@ -117,9 +183,9 @@ class Learner:
         inputs, targets = self.preprocessing.train(corpus, member, batch, key)
 
         def loss_of(params):
-            model = self._model(Variables(params, state.variables.stats))
+            model = self._model(Variables(params, state.variables.stats), corpus.frozen)
             model.train()
-            output = model(inputs, nnx.Rngs(dropout=dropout))
+            output = self._output(model, inputs, nnx.Rngs(dropout=dropout))
             per_utterance = self._loss(output.logits, inputs, targets)
             others = [v for v in output.modalities.values() if v is not output.logits]
             for logits in others:
@@ -171,7 +237,11 @@ class Learner:
         """
         most = self.preprocessing.augment.scored_shifts
         each = [
-            self.apply(variables, self.preprocessing.evaluate(corpus, member, batch, span, shift))
+            self.apply(
+                variables,
+                self.preprocessing.evaluate(corpus, member, batch, span, shift),
+                corpus.frozen,
+            )
             for shift in range(-most, most + 1)
         ]
         if not most:
@@ -182,11 +252,11 @@ class Learner:
         }
         return Predicted(probabilities, sum(p.embedding for p in each) / len(each))
 
-    def apply(self, variables: Variables, inputs: Inputs) -> Predicted:
+    def apply(self, variables: Variables, inputs: Inputs, frozen=()) -> Predicted:
         """Return the predictions for preprocessed inputs."""
-        model = self._model(variables)
+        model = self._model(variables, frozen)
         model.eval()
-        output = model(inputs)
+        output = self._output(model, inputs)
         probabilities = {
             name: jax.nn.softmax(
                 losses.mask_unsupported(logits.astype(jnp.float32), inputs.supported)
@@ -198,15 +268,24 @@ class Learner:
     def _loss(self, logits, inputs, targets):
         return losses.cross_entropy(logits, targets.emotion, inputs.supported, self.smoothing)
 
-    def _model(self, variables: Variables):
+    def _output(self, model, inputs: Inputs, rngs: nnx.Rngs | None = None):
+        return (model.decide if self.derived else model)(inputs, rngs)
+
+    def _model(self, variables: Variables, frozen=()):
+        """Return the model; without values, its frozen variables are shapes that only `decide` may
+        leave unread."""
         states = [
             jax.tree.unflatten(tree, [flat[n] for n in names])
             for tree, names, flat in zip(self._trees, self._names, variables, strict=True)
         ]
-        return nnx.merge(self.graph, *states, copy=True)
+        rest = self._frozen
+        if frozen:
+            leaves = [frozen[n] for n in _paths(rest)]
+            rest = jax.tree.unflatten(jax.tree.structure(rest), leaves)
+        return nnx.merge(self.graph, *states, rest, copy=True)
 
     def _flatten(self, model) -> Variables:
-        _, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
+        _, *states, _ = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
         leaves = [jax.tree.leaves(s) for s in states]
         return Variables(
             *(dict(zip(n, x, strict=True)) for n, x in zip(self._names, leaves, strict=True))

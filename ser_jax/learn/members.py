@@ -143,7 +143,16 @@ class Group:
         """Return initial states [K ...], made one by one: some initializers hang under vmap."""
         keys = [jax.random.fold_in(jax.random.key(m.seed), m.fold) for m in self.members]
         states = [jax.tree.map(np.asarray, self._init(k)) for k in keys]
+        if self.learner.fitted:
+            states = [self._fit(m, s) for m, s in zip(self.members, states, strict=True)]
         return put(jax.tree.map(lambda *x: np.stack(x), *states), self.mesh, P('members'))
+
+    def _fit(self, member: Member, state: State) -> State:
+        """Return an initial state with the variables that follow from the training side."""
+        rows = [np.asarray(self.utterances.read(int(i)), np.float32) for i in member.train]
+        features = np.stack([r.mean(0) for r in rows])
+        label = np.asarray(self.corpus.emotion)[member.train]
+        return jax.tree.map(np.asarray, self.learner.fit(state, features, label))
 
     def train_epoch(self, state: State, epoch: int) -> Iterator[State]:
         """Yield the state after each of `dispatches` of an epoch (0-based), which may still run.
@@ -151,6 +160,9 @@ class Group:
         On an accelerator the host prepares the next dispatch meanwhile. Several CPU devices run one
         dispatch at a time: in two concurrent ones they could deadlock.
         """
+        if self.learner.closed_form:  # nothing is left to train
+            yield from [state] * len(self.dispatches)
+            return
         span = self.learner.preprocessing.span
         plans = [
             batches.epoch_plan(

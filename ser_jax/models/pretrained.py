@@ -98,6 +98,23 @@ def _value(
     raise ValueError(f'no rule fills {name}')
 
 
+def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Return the tensors of a `.safetensors` file by name.
+
+    Raises:
+      InputError: the library is missing, or the file is damaged.
+    """
+    try:
+        import safetensors.flax
+    except ImportError as e:
+        raise InputError(f"{path}: install the reader with pip install 'ser_jax[weights]'") from e
+    try:
+        tensors = safetensors.flax.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as e:
+        raise InputError(f'{path} is damaged or no .safetensors file ({e}); get it again') from e
+    return {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+
+
 class CTranslate2(Mapping[str, np.ndarray]):
     """Tensors of a CTranslate2 `model.bin`, read when they are asked for.
 

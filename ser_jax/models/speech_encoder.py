@@ -12,8 +12,9 @@ import numpy as np
 from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
-from ser_jax.contract import InputError, Inputs, Output
+from ser_jax.contract import InputError, Inputs, Layout, Output
 from ser_jax.models import closed_form, encoders
+from ser_jax.models.encoders import weight_files
 from ser_jax.models.layers import AttentiveStatistics, BiLSTM
 
 HEADS = ('discriminant', 'linear', 'attentive', 'bilstm')
@@ -57,10 +58,14 @@ class Model(nnx.Module):
             raise InputError(f'model.head={head!r} is not known; known are {", ".join(HEADS)}')
         if not layers or len(set(layers)) < len(layers) or min(layers) < 0:
             raise InputError(f'model.layers={tuple(layers)} must name different layers from 0 on')
-        self.encoder = encoders.by_name(encoder)(
-            encoder, layers=max(layers), dtype=dtype, rngs=rngs
-        )
         self.layers, self.head, self.classes = tuple(layers), head, classes
+        # Of averages all layers are derived, so that a choice of layers costs nothing.
+        used = None if self.pooled else max(layers)
+        self.encoder = encoders.by_name(encoder)(encoder, layers=used, dtype=dtype, rngs=rngs)
+        depth = len(self.encoder.blocks)
+        if max(layers) > depth:
+            raise InputError(f'model.layers={tuple(layers)}: {encoder} has the layers 0 to {depth}')
+        self._derived = tuple(range(depth + 1)) if self.pooled else self.layers
         self.shrinkage, self.width = shrinkage, self.encoder.width
         count = len(self.layers)
         if head == 'discriminant':
@@ -85,6 +90,34 @@ class Model(nnx.Module):
         self.pool = AttentiveStatistics(frames, rngs=rngs)
         self.classify = nnx.Linear(2 * frames, classes, rngs=rngs)
 
+    derives = True
+
+    @property
+    def derivation(self) -> dict:
+        """Arguments that the derived features depend on, beside the weights."""
+        return {'encoder': self.encoder.name, 'layers': self._derived, 'pooled': self.pooled}
+
+    @property
+    def derived_layout(self) -> Layout:
+        """Layout of the derived features: an average per window, or frames."""
+        return Layout(0, 1, 0.0, False) if self.pooled else Layout(0, None, 0.02, False)
+
+    def pretrained(self) -> None:
+        """Fill the encoder from its file of weights; not to be traced.
+
+        Raises:
+          InputError: the file is missing (the message has the command to get it) or does not fit.
+        """
+        weight_files.load(self.encoder)
+
+    def begins_with(self) -> str:
+        """Return the SHA-256 of the encoder's file of weights.
+
+        Raises:
+          InputError: the file is missing (the message has the command to get it).
+        """
+        return weight_files.fingerprint(self.encoder.name)
+
     @property
     def pooled(self) -> bool:
         """True if the head takes averages over time."""
@@ -102,7 +135,7 @@ class Model(nnx.Module):
 
     def derive(self, inputs: Inputs) -> tuple:
         """Return the hidden states [B F L*D], or their averages [B 1 L*D], and lengths [B]."""
-        states, length = self.encoder(inputs.features, inputs.length, self.layers)
+        states, length = self.encoder(inputs.features, inputs.length, self._derived)
         joined = jnp.concatenate(states, -1)
         if not self.pooled:
             return joined, length
@@ -112,11 +145,10 @@ class Model(nnx.Module):
 
     def fit(self, features: np.ndarray, label: np.ndarray) -> None:
         """Compute the discriminant or the whitening from averages [n L*D] and labels [n]."""
-        parts = np.split(features, len(self.layers), 1)
+        parts = np.split(features, len(self._derived), 1)
+        parts = [parts[self._derived.index(n)] for n in self.layers]
         if self.head == 'discriminant':
-            fits = [
-                closed_form.discriminant(p, label, self.classes, self.shrinkage) for p in parts
-            ]
+            fits = [closed_form.discriminant(p, label, self.classes, self.shrinkage) for p in parts]
             self.kernel[...], self.bias[...] = (jnp.stack(x) for x in zip(*fits, strict=True))
         else:
             fits = [closed_form.whitening(p, label, self.classes, self.shrinkage) for p in parts]
@@ -125,7 +157,8 @@ class Model(nnx.Module):
     def decide(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
         """Return the output for derived features [B F L*D]."""
         x = inputs.features.astype(jnp.float32)
-        states = x.reshape(*x.shape[:2], len(self.layers), self.width)
+        states = x.reshape(*x.shape[:2], len(self._derived), self.width)
+        states = states[:, :, [self._derived.index(n) for n in self.layers]]
         if self.head == 'discriminant':
             return self._discriminant(states[:, 0])
         if self.head == 'linear':
@@ -146,7 +179,9 @@ class Model(nnx.Module):
 
     def _frames(self, states, length, rngs) -> Output:
         x = jnp.einsum('bfld,l->bfd', states, jax.nn.softmax(self.mix[...]))
-        x = self.dropout(jax.nn.relu(self.project(self.dropout(self.norm(x), rngs=rngs))), rngs=rngs)
+        x = self.dropout(
+            jax.nn.relu(self.project(self.dropout(self.norm(x), rngs=rngs))), rngs=rngs
+        )
         if self.head == 'bilstm':
             x = self.lstm(x, length)
         embedding = self.pool(x, length)

@@ -7,8 +7,8 @@ for seven classes. Its input is raw magnitudes: as published it lacks the prepro
 InceptionV3 expects.
 
 `pretrained` loads the trunk's weights, not the constructor, so that a finished run does not need
-the weights file. If the first units of the trunk are frozen, `activations` returns their outputs,
-which can be cached per utterance.
+the weights file. If the first units of the trunk are frozen, `derive` returns their outputs, which
+can be cached per utterance, and `decide` reads them.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.audio.picture import VSR_SPECTROGRAM, picture
-from ser_jax.contract import InputError, Inputs, Output
+from ser_jax.contract import InputError, Inputs, Layout, Output
 from ser_jax.models import backbones, weights
 
 VIEWS = ('picture', 'adapter')
@@ -105,29 +105,40 @@ class Model(nnx.Module):
         with weights.need(self.name, self.trunk.style).open('rb') as file:
             return hashlib.file_digest(file, 'sha256').hexdigest()
 
-    def activations(self, features):
-        """Return the outputs of the frozen units for [B F M], flattened: [B A].
+    @property
+    def derives(self) -> bool:
+        """True if frozen units precede the first trained parameter."""
+        return self.frozen_units > 0
 
-        `__call__` takes them as [B 1 A], in float16 at least.
+    @property
+    def derived_layout(self) -> Layout:
+        """Layout of the derived features: a row per window."""
+        return Layout(0, 1, 0.0, False)
+
+    def derive(self, inputs: Inputs) -> tuple:
+        """Return the outputs of the frozen units [B 1 A], flattened, and lengths [B] of 1.
 
         Raises:
           InputError: a trained adapter precedes the frozen units.
         """
         if self.view == 'adapter':
             raise InputError(
-                "view='adapter' trains what stands before the trunk; nothing can be computed once for all"
+                "view='adapter' trains layers before the trunk; its outputs cannot be cached"
             )
-        x = self.trunk(self._pixels(features), 0, self.frozen_units)
-        return x.reshape(len(x), -1)
+        x = self.trunk(self._pixels(inputs.features), 0, self.frozen_units)
+        return x.reshape(len(x), 1, -1), jnp.ones_like(inputs.length)
+
+    def decide(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
+        """Return the output for derived features [B 1 A], in float16 at least."""
+        flat = self._square(inputs.features.astype(jnp.float32))
+        return self._classify(self.trunk(flat, self.frozen_units), rngs)
 
     def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
         x = inputs.features
-        if self.view == 'adapter':
-            x = self.trunk(self.adapter(x[..., None]))
-        elif x.shape[1] == 1:
-            x = self.trunk(self._square(x.astype(jnp.float32)), self.frozen_units)
-        else:
-            x = self.trunk(self._pixels(x))
+        x = self.adapter(x[..., None]) if self.view == 'adapter' else self._pixels(x)
+        return self._classify(self.trunk(x), rngs)
+
+    def _classify(self, x, rngs) -> Output:
         x = x.astype(jnp.float32).mean((1, 2))
         for layer in self.dense:
             x = self.dropout(jax.nn.relu(layer(x)), rngs=rngs)

@@ -47,6 +47,20 @@ class Trained(NamedTuple):
         channels = [*self.config.data.channels, *self.config.data.train_only_channels]
         return np.isin(u.emotion, self.emotions) & np.isin(u.channel, channels)
 
+    def check_weights(self) -> None:
+        """Refuse other pretrained weights than those of the training.
+
+        Raises:
+          InputError: the file is missing, or its content differs from the run's.
+        """
+        then, now = self.environment.get('begins_with'), self.learner.begins_with()
+        if then != now:
+            raise InputError(
+                f'{self.directory} was trained with other pretrained weights (sha256 '
+                f'{str(then)[:12]}) than those in place ({now[:12]}); restore them, or train it '
+                'again'
+            )
+
     def check_build(self, fingerprints: Mapping[str, str], directory: str = '') -> None:
         """Refuse another build of the run's corpora, in which an id may name another utterance.
 

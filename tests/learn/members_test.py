@@ -35,7 +35,7 @@ def sgd(data_dir, **changes):
 
 def group_of(config, which, devices=None, per_dispatch=1) -> Group:
     run = assemble.open_run(config)
-    span = max(assemble.eval_span(config, run.utterances), run.learner.preprocessing.span)
+    span = max(assemble.scored_span(config, run.utterances.layout), run.learner.preprocessing.span)
     shared = run.corpus_data(span)
     return Group(
         run.learner,
