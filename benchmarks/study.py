@@ -52,7 +52,8 @@ def measure(args) -> Iterator[bench.Row]:
         scored = max(len(m.valid) for m in run.members)
         frames = int(run.utterances.length.max())
         work = (
-            f'{args.folds} folds x {args.seeds} seeds of conv_bilstm, {args.epochs} epochs of {run.steps} steps, '
+            f'{args.folds} folds x {args.seeds} seeds of conv_bilstm, {args.epochs} epochs of '
+            f'{run.steps} steps, '
             f'{passes} x {scored} utterances scored'
         )
 

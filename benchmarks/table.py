@@ -46,47 +46,70 @@ STAGES = {
 # long as such a row exists. Measured on 2 cores of an AMD EPYC, November 2026.
 LEARNT = {
     'features': (
-        'Run again alone on the same day: 3.6 x librosa and 1.12 x PyTorch with jax 0.12, 3.0 x and 0.95 x with 0.10.2. Batches '
-        'of 8 recordings fit the cache (32 take almost three times as long); blocks of a hop side by side instead of gathered '
+        'Run again alone on the same day: 3.6 x librosa and 1.12 x PyTorch with jax 0.12, 3.0 x '
+        'and 0.95 x with 0.10.2. Batches '
+        'of 8 recordings fit the cache (32 take almost three times as long); blocks of a hop '
+        'side by side instead of gathered '
         'frames gained a third.'
     ),
     'shards': (
-        "While recordings are heard both cores are busy: each takes 0.55 ms in soxr's resampler, 0.55 in the log-mel, 0.3 in "
-        "libsndfile, 0.3 in SHA-256, 0.3 in inspection, and then 0.6 in TFDS's writer and in reading back, which have "
-        'one thread. Reading by path instead of through Python, asking for field names once and hearing two chunks '
-        "ahead instead of one gained nothing that can be told from noise. librosa's loop neither writes nor hashes nor "
+        "While recordings are heard both cores are busy: each takes 0.55 ms in soxr's resampler, "
+        '0.55 in the log-mel, 0.3 in '
+        "libsndfile, 0.3 in SHA-256, 0.3 in inspection, and then 0.6 in TFDS's writer and in "
+        'reading back, which have '
+        'one thread. Reading by path instead of through Python, asking for field names once and '
+        'hearing two chunks '
+        "ahead instead of one gained nothing that can be told from noise. librosa's loop neither "
+        'writes nor hashes nor '
         'inspects. Run alone, on two days: 1.15 to 1.8 x.'
     ),
     'step': (
-        "XLA's convolutions decide it: jax 0.12 (Python 3.12) runs them twice as fast as 0.10.2, near the GEMM rate. Gained: "
-        'the gradient of strided convolutions as a product over patches (a third of it), the gradient by the kernel over 16 '
-        'utterances at a time (up to a half), BatchNorm sums without a masked copy (38 to 6 ms in the benchmark network), one '
-        'malloc arena (15 %), no buffer given back to the system (a fifth of the benchmark network at B 256), the written-out '
-        'gradient of the recurrence. No gain: im2col and unfolded GEMMs, shifted GEMMs for the gradient by the '
-        'kernel (slower), the first layer over patches, unrolled scans, XLA flags (oneDNN, XNNPACK, vector width, schedulers), '
+        "XLA's convolutions decide it: jax 0.12 (Python 3.12) runs them twice as fast as 0.10.2, "
+        'near the GEMM rate. Gained: '
+        'the gradient of strided convolutions as a product over patches (a third of it), the '
+        'gradient by the kernel over 16 '
+        'utterances at a time (up to a half), BatchNorm sums without a masked copy (38 to 6 ms '
+        'in the benchmark network), one '
+        'malloc arena (15 %), no buffer given back to the system (a fifth of the benchmark '
+        'network at B 256), the written-out '
+        'gradient of the recurrence. No gain: im2col and unfolded GEMMs, shifted GEMMs for the '
+        'gradient by the '
+        'kernel (slower), the first layer over patches, unrolled scans, XLA flags (oneDNN, '
+        'XNNPACK, vector width, schedulers), '
         'inline dispatch. Two virtual devices: 1.17 x, before the others. What is left is the '
-        "gradient by the kernel, which takes up to twice as long as PyTorch's oneDNN, and passes over memory between."
+        "gradient by the kernel, which takes up to twice as long as PyTorch's oneDNN, and passes "
+        'over memory between.'
     ),
     'bilstm': (
-        'The large products run near the GEMM rate and take half of the time. The rest is two loops over F small steps of about '
-        '60 microseconds, ten operations each: unrolling them gained nothing; stacking the directions, the written-out '
-        'gradient (one product for the recurrent weights), turning these round outside of the loop (5 %) and keeping the opened '
-        'gates (up to 8 %) did. No gain: a loop for each direction, the batch as the last axis, one tanh for all gates, factors '
+        'The large products run near the GEMM rate and take half of the time. The rest is two '
+        'loops over F small steps of about '
+        '60 microseconds, ten operations each: unrolling them gained nothing; stacking the '
+        'directions, the written-out '
+        'gradient (one product for the recurrent weights), turning these round outside of the '
+        'loop (5 %) and keeping the opened '
+        'gates (up to 8 %) did. No gain: a loop for each direction, the batch as the last axis, '
+        'one tanh for all gates, factors '
         'of the gradient computed before the loop.'
     ),
     'study': (
-        'As the step, and five readings of every validation utterance, in shifted bands, after every epoch: half of the time '
-        'here. Batches of about one size instead of full ones and a rest, for PyTorch too, and a member on each of two '
+        'As the step, and five readings of every validation utterance, in shifted bands, after '
+        'every epoch: half of the time '
+        'here. Batches of about one size instead of full ones and a rest, for PyTorch too, and a '
+        'member on each of two '
         'virtual devices, are in.'
     ),
     'predict': (
-        'Of 1.2 ms for one clip (jax 0.10.2; 0.9 with 0.12) 0.4 are the 51 steps of the LSTM, 8 microseconds each, hardly any of '
-        'them arithmetic; unrolling gained nothing. Weights as constants of the program would save 0.1 ms, inline dispatch '
-        '0.06. ONNX Runtime has the LSTM as one operation. From samples to answer a third was gained by weights that stay on the '
+        'Of 1.2 ms for one clip (jax 0.10.2; 0.9 with 0.12) 0.4 are the 51 steps of the LSTM, 8 '
+        'microseconds each, hardly any of '
+        'them arithmetic; unrolling gained nothing. Weights as constants of the program would '
+        'save 0.1 ms, inline dispatch '
+        '0.06. ONNX Runtime has the LSTM as one operation. From samples to answer a third was '
+        'gained by weights that stay on the '
         'device between clips.'
     ),
     'memory': (
-        'Of training, streamed: on two days the peak was highest at 2 h and lower at 4 (1389, 1534, 1306 MB before), so it '
+        'Of training, streamed: on two days the peak was highest at 2 h and lower at 4 (1389, '
+        '1534, 1306 MB before), so it '
         'varies by a tenth and does not grow.'
     ),
 }
@@ -190,12 +213,15 @@ def markdown(found: list[dict], facts: dict, date: str, quick: bool) -> str:
         lines += ['**Tiny sizes (`--quick`): shows that it runs, measures nothing.**', '']
     if facts['load_before'] > 0.5:  # waiting threads suffer most: PyTorch's
         lines += [
-            f'**The machine was busy (load {facts["load_before"]}): these figures are no measurement.**',
+            f'**The machine was busy (load {facts["load_before"]}): these figures are no '
+            f'measurement.**',
             '',
         ]
     lines += [
-        'Figures are ratios of medians, theirs to ours, measured in turn in one run. The limit is the least time in which '
-        'this machine could do the work, by its GEMM rate or its memory bandwidth, as measured in the same run:',
+        'Figures are ratios of medians, theirs to ours, measured in turn in one run. The limit '
+        'is the least time in which '
+        'this machine could do the work, by its GEMM rate or its memory bandwidth, as measured '
+        'in the same run:',
         _limits(found) + '.',
         '',
         '| stage | work | ours | peer | ratio | must reach | reached | fraction of the limit |',

@@ -84,7 +84,8 @@ def _near(
     source, names = _whole_builds(recordings.names, directory)
     if not names and recordings.source in near_duplicates.SPECTROGRAMS:
         what = (
-            f'near duplicates were searched in {recordings.source} frames, where copies with another '
+            f'near duplicates were searched in {recordings.source} frames, where copies with '
+            f'another '
             'start may be missed'
         )
         return near_duplicates.near_duplicates(recordings), [
@@ -109,7 +110,8 @@ def _near(
     lost = tuple(place(recordings, i) for i in np.flatnonzero(~compared))
     what = (
         f'{len(lost)} of {len(recordings)} recordings were not compared for near duplicates, e.g. '
-        f'{lost[0]}: {recordings.source} frames cannot be, and no log_mel or waveform build holds the '
+        f'{lost[0]}: {recordings.source} frames cannot be, and no log_mel or waveform build '
+        f'holds the '
         'same sound'
     )
     return pairs, [Finding('warning', 'near duplicates', what, _build_one(recordings.names), lost)]
@@ -144,7 +146,8 @@ def _of_run(
     config = trained.config
     if set(opened.names) != set(config.data.corpora):
         raise InputError(
-            f'{trained.directory} was trained on {", ".join(config.data.corpora)}, not on {", ".join(opened.names)}; '
+            f'{trained.directory} was trained on {", ".join(config.data.corpora)}, not on '
+            f'{", ".join(opened.names)}; '
             'leave --corpora out'
         )
     config.data.dir = directory or config.data.dir

@@ -88,12 +88,14 @@ def load(path: str) -> ConfigDict:
         raise InputError(f'{_place(e, file)}: {type(e).__name__}: {reason}') from e
     if not isinstance(config, ConfigDict):
         raise InputError(
-            f'get_config() of {file} returns {type(config).__name__}; expected ser_jax.config.base() with changes'
+            f'get_config() of {file} returns {type(config).__name__}; expected '
+            f'ser_jax.config.base() with changes'
         )
     for section, default in base().items():
         if not isinstance(config.get(section), ConfigDict):
             raise InputError(
-                f'get_config() of {file} returns no section {section!r}; begin with ser_jax.config.base()'
+                f'get_config() of {file} returns no section {section!r}; begin with '
+                f'ser_jax.config.base()'
             )
         for knob in config[section] if section != 'model' else ():  # those are a network's own
             _check_key(base(), f'{section}.{knob}', file)
@@ -124,7 +126,8 @@ def _check_key(config: ConfigDict, field: str, where: str) -> None:
     for word in field.split('.'):
         if not isinstance(at, ConfigDict):
             raise InputError(
-                f'{where}: the config has no key {field!r} inside a knob; did you mean {".".join(path)!r}?'
+                f'{where}: the config has no key {field!r} inside a knob; did you mean '
+                f'{".".join(path)!r}?'
             )
         if word not in at:
             nearest = max(_keys(config), key=lambda key: _likeness(field, key))

@@ -25,8 +25,16 @@ _PRECEDES = re.compile(
     rb'[EW]\d{4} .*\b(coordination_service|preemption_sync)\w*\.cc:'
 )  # followed by many lines of explanation
 # Messages of JAX's collectives (Gloo on CPUs, NCCL on GPUs) and barriers for a lost peer.
-_GONE = ('connection reset', 'connection closed', 'connection refused', 'socket closed', 'broken pipe',
-         'remote process exited', 'heartbeat timeout', 'tasks are unhealthy')  # fmt: skip
+_GONE = (
+    'connection reset',
+    'connection closed',
+    'connection refused',
+    'socket closed',
+    'broken pipe',
+    'remote process exited',
+    'heartbeat timeout',
+    'tasks are unhealthy',
+)
 
 
 def initialize(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
@@ -64,7 +72,8 @@ def initialize(coordinator: str = '', processes: int = 0, process: int = -1) -> 
     except (TypeError, ValueError, RuntimeError, LookupError) as e:
         given = f'--coordinator={coordinator} --num_processes={processes} --process_id={process}'
         raise InputError(
-            f'the processes did not find each other with {given if coordinator else "--cluster"} ({e}); '
+            f'the processes did not find each other with {given if coordinator else "--cluster"} '
+            f'({e}); '
             'see launch/README.md'
         ) from e
 

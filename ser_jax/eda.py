@@ -49,7 +49,8 @@ def open_corpus(name: str, data_dir: str = '', channels: Sequence[str] = ()) -> 
     kept = corpus.select(np.isin(corpus.channel, list(channels)))
     if not len(kept):
         raise InputError(
-            f'{name} has no {" or ".join(channels)}; it has {", ".join(sorted(set(corpus.channel)))}'
+            f'{name} has no {" or ".join(channels)}; it has '
+            f'{", ".join(sorted(set(corpus.channel)))}'
         )
     return kept
 

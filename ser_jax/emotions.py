@@ -13,25 +13,57 @@ import numpy as np
 from ser_jax.contract import InputError
 
 EMOTIONS = (
-    'neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised', 'boredom', 'trusting',
-)  # fmt: skip
+    'neutral',
+    'calm',
+    'happy',
+    'sad',
+    'angry',
+    'fearful',
+    'disgust',
+    'surprised',
+    'boredom',
+    'trusting',
+)
 
 # Surprise is positive: the corpora that direct it ask for a pleasant one or leave it open.
 # Sadness is negative.
 VALENCE = {
-    'neutral': 'positive', 'calm': 'positive', 'happy': 'positive', 'surprised': 'positive', 'trusting': 'positive',
-    'sad': 'negative', 'angry': 'negative', 'fearful': 'negative', 'disgust': 'negative', 'boredom': 'negative',
-    'positive': 'positive', 'negative': 'negative',
-}  # fmt: skip
+    'neutral': 'positive',
+    'calm': 'positive',
+    'happy': 'positive',
+    'surprised': 'positive',
+    'trusting': 'positive',
+    'sad': 'negative',
+    'angry': 'negative',
+    'fearful': 'negative',
+    'disgust': 'negative',
+    'boredom': 'negative',
+    'positive': 'positive',
+    'negative': 'negative',
+}
 
 # Synonyms of the words in EMOTIONS, as corpora, folders and manifests write them.
 SYNONYMS = {
-    'neutrality': 'neutral', 'calmness': 'calm', 'happiness': 'happy', 'joy': 'happy', 'joyful': 'happy',
-    'sadness': 'sad', 'anger': 'angry', 'fear': 'fearful', 'afraid': 'fearful', 'scared': 'fearful',
-    'disgusted': 'disgust', 'surprise': 'surprised', 'suprised': 'surprised', 'suprise': 'surprised',
-    'ps': 'surprised', 'pleasant surprise': 'surprised', 'pleasant surprised': 'surprised', 'bored': 'boredom',
+    'neutrality': 'neutral',
+    'calmness': 'calm',
+    'happiness': 'happy',
+    'joy': 'happy',
+    'joyful': 'happy',
+    'sadness': 'sad',
+    'anger': 'angry',
+    'fear': 'fearful',
+    'afraid': 'fearful',
+    'scared': 'fearful',
+    'disgusted': 'disgust',
+    'surprise': 'surprised',
+    'suprised': 'surprised',
+    'suprise': 'surprised',
+    'ps': 'surprised',
+    'pleasant surprise': 'surprised',
+    'pleasant surprised': 'surprised',
+    'bored': 'boredom',
     'trust': 'trusting',
-}  # fmt: skip
+}
 
 
 def word(text: str) -> str:

@@ -57,50 +57,85 @@ class System(NamedTuple):
 _FOUR = ('ravdess', 'cremad', 'tess', 'savee')
 SYSTEMS = (
     System(
-        'stsam', 'STSaM, happy / sad', ('ravdess', 'savee'), ('mfcc_curve', 'mfcc_curve'),
-        'accuracy 0.671 (run A) and 0.726 (run B), n = 73, random split by utterance, reviews paired by label',
+        'stsam',
+        'STSaM, happy / sad',
+        ('ravdess', 'savee'),
+        ('mfcc_curve', 'mfcc_curve'),
+        'accuracy 0.671 (run A) and 0.726 (run B), n = 73, random split by utterance, reviews '
+        'paired by label',
         '250 epochs at 1e-5 (A), 180 (B)',
-        'the review beside an utterance has its label, so the text tells the answer; voices on both sides',
+        'the review beside an utterance has its label, so the text tells the answer; voices on '
+        'both sides',
         texts='imdb',
     ),
     System(
-        'speech_emotion_analyzer', 'Speech-Emotion-Analyzer, sex x 5', ('ravdess', 'savee'), ('mfcc_curve', 'mfcc_curve'),
-        'accuracy 0.727, n = 319, random split by utterance, test = validation; users with clean files report 0.35 to 0.50',
+        'speech_emotion_analyzer',
+        'Speech-Emotion-Analyzer, sex x 5',
+        ('ravdess', 'savee'),
+        ('mfcc_curve', 'mfcc_curve'),
+        'accuracy 0.727, n = 319, random split by utterance, test = validation; users with clean '
+        'files report 0.35 to 0.50',
         '700 epochs at 1e-5',
-        'SAVEE was there two or three times, so copies stood on both sides: out of reach with every file once',
+        'SAVEE was there two or three times, so copies stood on both sides: out of reach with '
+        'every file once',
     ),
     System(
-        'burnwal', 'Burnwal, 8 emotions', _FOUR, ('stats162_variants', 'stats162_variants'),
+        'burnwal',
+        'Burnwal, 8 emotions',
+        _FOUR,
+        ('stats162_variants', 'stats162_variants'),
         'accuracy 0.607, n = 9,122 rows, random split of rows after augmenting',
         '50 epochs',
         '94 % of the test rows have an augmented sibling in training; voices on both sides',
     ),
     System(
-        'deepemo', 'DeepEmo shallow, 7 emotions', ('ravdess', 'tess', 'cremad', 'savee'), ('linear_spectrogram', 'log_mel_100'),
-        'accuracy about 0.60, n not stated, last tenth of a class-sorted shuffle, validation = test, SAVEE mislabeled',
+        'deepemo',
+        'DeepEmo shallow, 7 emotions',
+        ('ravdess', 'tess', 'cremad', 'savee'),
+        ('linear_spectrogram', 'log_mel_100'),
+        'accuracy about 0.60, n not stated, last tenth of a class-sorted shuffle, validation = '
+        'test, SAVEE mislabeled',
         'about 8 epochs',
-        'validation held mostly the last classes, and most of it was trained on in epoch 1; speaker-independently the '
-        'same convolutions, averaged over the picture, on mel bands; the 200 M parameters have 1 epoch in a quick run, and '
-        'with 8 (own-full; n = 281, 1 seed) WA 0.580 [0.496, 0.655], level with the claim, on a quarter of its files',
+        'validation held mostly the last classes, and most of it was trained on in epoch 1; '
+        'speaker-independently the '
+        'same convolutions, averaged over the picture, on mel bands; the 200 M parameters have 1 '
+        'epoch in a quick run, and '
+        'with 8 (own-full; n = 281, 1 seed) WA 0.580 [0.496, 0.655], level with the claim, on a '
+        'quarter of its files',
     ),
     System(
-        'deepemo_transfer', 'DeepEmo transfer, 7 emotions', ('ravdess', 'tess', 'cremad', 'savee'),
+        'deepemo_transfer',
+        'DeepEmo transfer, 7 emotions',
+        ('ravdess', 'tess', 'cremad', 'savee'),
         ('linear_spectrogram', 'linear_spectrogram'),
-        'accuracy about 0.70, n not stated, the same split', '50 epochs', 'as above; begins with ImageNet weights',
+        'accuracy about 0.70, n not stated, the same split',
+        '50 epochs',
+        'as above; begins with ImageNet weights',
         trunk='inception_v3',
     ),
     System(
-        'vsr', 'VSR, negative / positive', _FOUR, ('vsr_spectrogram', 'vsr_spectrogram'),
-        'validation loss 0.967, n not stated: above ln 2 = 0.693, so worse than a coin if it is in nats; no accuracy',
-        'not stated (10 epochs in its script for one user)', 'begins with ImageNet weights', trunk='densenet201',
+        'vsr',
+        'VSR, negative / positive',
+        _FOUR,
+        ('vsr_spectrogram', 'vsr_spectrogram'),
+        'validation loss 0.967, n not stated: above ln 2 = 0.693, so worse than a coin if it is '
+        'in nats; no accuracy',
+        'not stated (10 epochs in its script for one user)',
+        'begins with ImageNet weights',
+        trunk='densenet201',
     ),
     System(
-        'nooks', 'Nooks, 10 names', ('ravdess',), ('log_mel_40_published', 'log_mel_40'),
-        'precision 0.87, recall 0.85, F1 0.86, n not stated; its own split allows at most 2 / 9 = 0.222',
+        'nooks',
+        'Nooks, 10 names',
+        ('ravdess',),
+        ('log_mel_40_published', 'log_mel_40'),
+        'precision 0.87, recall 0.85, F1 0.86, n not stated; its own split allows at most 2 / 9 '
+        '= 0.222',
         'not stated',
-        'its split by position trains on no disgust and no surprise, and tests hardly anything else',
+        'its split by position trains on no disgust and no surprise, and tests hardly anything '
+        'else',
     ),
-)  # fmt: skip
+)
 
 
 def missing(systems: list[System], root: pathlib.Path) -> list[str]:
@@ -134,9 +169,13 @@ def train(
     """Train or resume one run; return its directory and its exit code, which it explains itself."""
     directory = output / f'{system.name}_{which.replace("-", "_")}'
     command = [
-        sys.executable, '-m', 'ser_jax.main', f'--config={CONFIGS / system.name}.py:{which}', f'--workdir={directory}',
+        sys.executable,
+        '-m',
+        'ser_jax.main',
+        f'--config={CONFIGS / system.name}.py:{which}',
+        f'--workdir={directory}',
         f'--config.data.dir={root}',
-    ]  # fmt: skip
+    ]
     return directory, subprocess.run(command, stdout=subprocess.DEVNULL).returncode
 
 
@@ -221,8 +260,10 @@ def reproduce(
     (output / 'published.json').write_text(json.dumps(lines, indent=1, allow_nan=False))
     if failed:
         raise InputError(
-            f'{len(failed)} trainings stopped: {", ".join(failed)}; what they say is above. The same command goes on with '
-            f'them; where one was begun otherwise, move its folder away first. {output / "published.md"} has the others'
+            f'{len(failed)} trainings stopped: {", ".join(failed)}; what they say is above. The '
+            f'same command goes on with '
+            f'them; where one was begun otherwise, move its folder away first. '
+            f'{output / "published.md"} has the others'
         )
     return lines
 

@@ -119,7 +119,8 @@ def main(argv: list[str]) -> None:
             and weights.find(name, 'torch' if path.suffix == '.safetensors' else 'keras') is None
         ):
             print(
-                f'models look for it in $SER_JAX_WEIGHTS; export SER_JAX_WEIGHTS={path.parent.absolute()}'
+                f'models look for it in $SER_JAX_WEIGHTS; export '
+                f'SER_JAX_WEIGHTS={path.parent.absolute()}'
             )
 
 

@@ -73,11 +73,19 @@ def melodies(data_dir) -> pathlib.Path:
     build(
         data_dir,
         [
-            said(f's{s}_{e}_{take}', str(s), e, f'{words[take % 2]} {s}', melody(100 * s + 10 * take + i))
-            for s in range(6) for i, e in enumerate(('happy', 'sad', 'angry')) for take in range(4)
+            said(
+                f's{s}_{e}_{take}',
+                str(s),
+                e,
+                f'{words[take % 2]} {s}',
+                melody(100 * s + 10 * take + i),
+            )
+            for s in range(6)
+            for i, e in enumerate(('happy', 'sad', 'angry'))
+            for take in range(4)
         ],
         'melodies',
-    )  # fmt: skip
+    )
     return data_dir
 
 

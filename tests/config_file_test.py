@@ -151,10 +151,18 @@ def test_an_override_that_cannot_be_names_the_knob_or_the_kind(monkeypatch, file
 
 def test_overrides_of_every_kind_are_set(monkeypatch, file):
     config = parsed(
-        monkeypatch, file, '--config.train.epochs=7', '--config.optim.learning_rate=1', '--noconfig.train.tensorboard',
-        '--config.members.seeds=3,4', '--config.data.corpora=tess, savee', '--config.optim.plateau=0.5,3,0',
-        '--config.data.emotions=happy,sad', '--config.model.hidden=9', '--config.data.dir=/x',
-    )  # fmt: skip
+        monkeypatch,
+        file,
+        '--config.train.epochs=7',
+        '--config.optim.learning_rate=1',
+        '--noconfig.train.tensorboard',
+        '--config.members.seeds=3,4',
+        '--config.data.corpora=tess, savee',
+        '--config.optim.plateau=0.5,3,0',
+        '--config.data.emotions=happy,sad',
+        '--config.model.hidden=9',
+        '--config.data.dir=/x',
+    )
     assert (
         config.train.epochs == 7
         and config.optim.learning_rate == 1.0

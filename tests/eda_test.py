@@ -21,8 +21,17 @@ EVIL = '<script>alert(1)</script>&'
 FIGURES = ('counts', 'speakers', 'lengths', 'rates', 'measures', 'words', 'mels', 'augmented_mels')
 SAMPLED = ('waves', 'spectrograms', 'augmented_waves')
 TABLES = (
-    'corpora', 'counts', 'emotions', 'speakers', 'quantiles', 'rates', 'frames', 'measures', 'words', 'sheets',
-)  # fmt: skip
+    'corpora',
+    'counts',
+    'emotions',
+    'speakers',
+    'quantiles',
+    'rates',
+    'frames',
+    'measures',
+    'words',
+    'sheets',
+)
 
 
 class MixedBuilder(builder.CorpusBuilder, skip_registration=True):
@@ -148,9 +157,14 @@ def test_every_table_is_there_and_quantiles_equal_numpys(output, built):
         [int(r['rate_hz']) for r in mixed],
         np.quantile(np.where(double, 32000, 16000), at, method='lower'),
     )
-    assert [(r['rate_hz'], r['recordings'], r['share_at_or_above']) for r in rows(output, 'rates') if r['corpus'] == 'mixed'] == [
-        ('16000', '6', '1.000000'), ('32000', '6', '0.500000'),
-    ]  # fmt: skip
+    assert [
+        (r['rate_hz'], r['recordings'], r['share_at_or_above'])
+        for r in rows(output, 'rates')
+        if r['corpus'] == 'mixed'
+    ] == [
+        ('16000', '6', '1.000000'),
+        ('32000', '6', '0.500000'),
+    ]
     assert {r['corpus'] for r in rows(output, 'quantiles')} == {
         'all corpora',
         'synthetic',

@@ -24,8 +24,12 @@ ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / 'launch'
 FLAGS = ['--config=configs/fusion.py', '--workdir=runs/a b', "--config.members.seeds=(0,'1')"]
 # SGD: parameters differ by as much as gradients do.
-SGD = ('--config.optim.name=sgd', '--config.optim.learning_rate=0.05', '--config.optim.weight_decay=0',
-       '--config.members.only=0,')  # fmt: skip
+SGD = (
+    '--config.optim.name=sgd',
+    '--config.optim.learning_rate=0.05',
+    '--config.optim.weight_decay=0',
+    '--config.members.only=0,',
+)
 
 # As srun does: leaves out its own options, runs the rest once a task, tells each where it stands, ends with the highest of
 # their codes, or, where it was to kill the others, with that of their SIGTERM.
@@ -199,7 +203,8 @@ def test_slurm_queues_again_what_lost_a_node_and_nothing_else(
 def test_tpu_hosts_get_the_flags_as_they_were_given(cluster):
     """Through the shell of every host."""
     (cluster.bin / 'gcloud').write_text(
-        '#!/usr/bin/env bash\necho "$@" > "$SAID/gcloud"\ncd "$SAID/.."\nbash -c "${!##--command=}"\n'
+        '#!/usr/bin/env bash\necho "$@" > "$SAID/gcloud"\ncd "$SAID/.."\nbash -c '
+        '"${!##--command=}"\n'
     )
     (cluster.bin / 'gcloud').chmod(0o755)
     host = cluster.said.parent / 'ser_jax' / '.venv' / 'bin'
@@ -249,7 +254,10 @@ def test_scripts_pass_shellcheck(script):
 
 
 E = b'E1121 14:32:21.984297    5332 coordination_service.cc:1549] the following error:\n'
-F = b'F1121 14:32:21.987142    5343 client.h:80] Terminating process because the JAX distributed service detected fatal errors.\n'
+F = (
+    b'F1121 14:32:21.987142    5343 client.h:80] Terminating process because the JAX distributed '
+    b'service detected fatal errors.\n'
+)
 SAID = f'{distributed.LOST}\n'.encode()
 
 

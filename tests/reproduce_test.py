@@ -101,7 +101,8 @@ def test_builds_that_are_missing_come_with_their_commands(tmp_path, monkeypatch)
         'python -m ser_jax.build datasets/ravdess --config=mfcc_curve --manual_dir=FOLDER',
         'python -m ser_jax.build datasets/savee --config=mfcc_curve --manual_dir=FOLDER',
         'python -m ser_jax.build datasets/imdb --manual_dir=FOLDER',
-        'python -m ser_jax.build datasets/ravdess --config=log_mel_40_published --manual_dir=FOLDER',
+        'python -m ser_jax.build datasets/ravdess --config=log_mel_40_published '
+        '--manual_dir=FOLDER',
         'python -m ser_jax.build datasets/ravdess --config=log_mel_40 --manual_dir=FOLDER',
     ]
     with pytest.raises(

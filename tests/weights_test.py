@@ -148,9 +148,12 @@ def test_a_file_that_is_here_is_checked_and_copied(file, tmp_path):
 def test_the_command_line_lists_fetches_and_says_what_is_wrong(file, tmp_path):
     def run(*arguments: str):
         return subprocess.run(
-            [sys.executable, '-m', 'ser_jax.weights', *arguments], cwd=ROOT, capture_output=True, text=True,
+            [sys.executable, '-m', 'ser_jax.weights', *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
             env={**os.environ, 'SER_JAX_WEIGHTS': str(tmp_path / 'kept'), 'JAX_PLATFORMS': 'cpu'},
-        )  # fmt: skip
+        )
 
     first = run()
     assert first.returncode == 0 and len(first.stdout.splitlines()) == len(BACKBONES)

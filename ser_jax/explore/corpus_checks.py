@@ -142,7 +142,10 @@ def support(
             tuple(small),
         )
     if len(counts) == 1 and len(emotions) > 1 and len(u) >= few:
-        what = f'all {len(u)} utterances of {corpus} are {next(iter(counts))}, of {len(emotions)} emotions it was made with'
+        what = (
+            f'all {len(u)} utterances of {corpus} are {next(iter(counts))}, of '
+            f'{len(emotions)} emotions it was made with'
+        )
         yield Finding(
             'error', 'one label', what, 'see which field of the file name was read as the emotion'
         )
@@ -158,7 +161,10 @@ def labels_follow_speakers(corpus: str, u: Utterances, share: float = 0.9) -> It
     told, most = _told_by(u.speaker, u.emotion)
     repeated = len(u) / len(set(u.speaker))
     if repeated >= 5 and told >= share and told - most > 0.2:
-        what = f'the speaker alone tells the label of {told:.0%} of {corpus} (always answering the largest class: {most:.0%})'
+        what = (
+            f'the speaker alone tells the label of {told:.0%} of {corpus} (always answering '
+            f'the largest class: {most:.0%})'
+        )
         yield Finding(
             'error',
             'labels follow speakers',
@@ -198,7 +204,10 @@ def names_contradict(corpus: str, u: Utterances) -> Iterator[Finding]:
                 f'{u.id[i]} is labeled {u.emotion[i]}, its name says {n.emotion}'
             )
     for of, items in sorted(wrong.items()):
-        what = f'{corpus}: {len(items)} of {seen[of]} files with names of {of} contradict them: {items[0]}'
+        what = (
+            f'{corpus}: {len(items)} of {seen[of]} files with names of {of} contradict them: '
+            f'{items[0]}'
+        )
         yield Finding(
             'error',
             'names contradict labels',
@@ -224,7 +233,10 @@ def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
         voices[speaker].add(voice)
     for voice, own in sorted(speakers.items()):
         if len(own) > 1:
-            what = f'{corpus}: one voice, {voice} by its file names, under {len(own)} speakers: {", ".join(sorted(own)[:3])}'
+            what = (
+                f'{corpus}: one voice, {voice} by its file names, under {len(own)} speakers: '
+                f'{", ".join(sorted(own)[:3])}'
+            )
             yield Finding(
                 'error',
                 'speaker split',
@@ -234,7 +246,10 @@ def _voices(corpus: str, pairs: set[tuple[str, str]]) -> Iterator[Finding]:
             )
     for speaker, of in sorted(voices.items()):
         if len(of) > 1 and not speaker.endswith('_unknown'):
-            what = f'{corpus}: {speaker} is {len(of)} voices by its file names: {", ".join(sorted(of)[:3])}'
+            what = (
+                f'{corpus}: {speaker} is {len(of)} voices by its file names: '
+                f'{", ".join(sorted(of)[:3])}'
+            )
             yield Finding(
                 'warning', 'speaker merged', what, 'give each voice its own name', tuple(sorted(of))
             )
@@ -326,8 +341,13 @@ def levels(corpus: str, u: Utterances) -> Iterator[Finding]:
     if clipped.mean() > 0.02:
         loud = collections.Counter(heard.speaker[clipped]).most_common(3)
         who = ', '.join(f'{s} {n}' for s, n in loud)
-        yield Finding('warning', 'clipped', f'{corpus}: {clipped.mean():.0%} of recordings are clipped ({who})',
-                      'nothing; loudness says little there', tuple(heard.id[clipped]))  # fmt: skip
+        yield Finding(
+            'warning',
+            'clipped',
+            f'{corpus}: {clipped.mean():.0%} of recordings are clipped ({who})',
+            'nothing; loudness says little there',
+            tuple(heard.id[clipped]),
+        )
     for what, odd, do in (
         ('quieter than -60 dB', heard.level_db < -60, 'listen to them'),
         ('shorter than 0.3 s', heard.seconds < 0.3, 'listen to them'),
@@ -335,5 +355,10 @@ def levels(corpus: str, u: Utterances) -> Iterator[Finding]:
         ('silent for more than 90 % of their time', heard.silence > 0.9, 'listen to them'),
     ):
         if odd.any():
-            yield Finding('note', 'odd recordings', f'{corpus}: {odd.sum()} of {len(heard)} are {what}, e.g. {heard.id[odd][0]}',
-                          do, tuple(heard.id[odd]))  # fmt: skip
+            yield Finding(
+                'note',
+                'odd recordings',
+                f'{corpus}: {odd.sum()} of {len(heard)} are {what}, e.g. {heard.id[odd][0]}',
+                do,
+                tuple(heard.id[odd]),
+            )

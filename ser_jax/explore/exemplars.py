@@ -119,7 +119,8 @@ class Sounds:
             example = self._data[index]
         if sha256 not in ('', _text(example['source_sha256'])):
             raise InputError(
-                f'{self.name}/{id} is another sound in the {self.config} build than in the one beside '
+                f'{self.name}/{id} is another sound in the {self.config} build than in the one '
+                f'beside '
                 'it; build both again from the same recordings, with --overwrite'
             )
         samples = example[self.config].astype(np.float32) / 32768
@@ -249,11 +250,15 @@ def _drawn_mel(key, frames, length) -> dict:
     speed, lengths = augment.speed(keys[0], many, jnp.full(DRAWS, length), window, most)
     kept = lambda key, widest, axis: augment.mask(key, jnp.ones_like(many), 2, widest, axis) > 0
     return {
-        'speed': speed, 'length': lengths, 'gain': augment.gain(keys[1], many, 10.0),
+        'speed': speed,
+        'length': lengths,
+        'gain': augment.gain(keys[1], many, 10.0),
         # The ramp of band indices, shifted by the same key, gives the size of the shift.
-        'shift': augment.band_shift(keys[2], many, 5), 'ramp': augment.band_shift(keys[2], bands, 5),
-        'time': kept(keys[3], 30, 1), 'band': kept(keys[4], 10, 2),
-    }  # fmt: skip
+        'shift': augment.band_shift(keys[2], many, 5),
+        'ramp': augment.band_shift(keys[2], bands, 5),
+        'time': kept(keys[3], 30, 1),
+        'band': kept(keys[4], 10, 2),
+    }
 
 
 def changed_samples(samples: np.ndarray, key: int = 0) -> list[Change]:

@@ -120,8 +120,13 @@ def _together(sides, what: str, of: np.ndarray, severity: str, do: str) -> Itera
             met[value].append(f'{member} (validation)')
     if met:
         value, first = next(iter(met.items()))
-        yield Finding(severity, f'{what} on two sides', f'{len(met)} {what}s are learnt and scored, e.g. {value!r} in {first[0]}',
-                      do, tuple(map(str, met)))  # fmt: skip
+        yield Finding(
+            severity,
+            f'{what} on two sides',
+            f'{len(met)} {what}s are learnt and scored, e.g. {value!r} in {first[0]}',
+            do,
+            tuple(map(str, met)),
+        )
 
 
 def _pairs(
@@ -136,8 +141,13 @@ def _pairs(
                 met.append(f'{u.id[i]} ({of[i]}) and {u.id[j]} ({of[j]}) in {member}')
                 break
     if met:
-        yield Finding('leak', f'{check} on two sides', f'{len(met)} pairs of {why} are learnt and scored: {met[0]}',
-                      'split by source, before augmenting; keep one of equal recordings', tuple(met))  # fmt: skip
+        yield Finding(
+            'leak',
+            f'{check} on two sides',
+            f'{len(met)} pairs of {why} are learnt and scored: {met[0]}',
+            'split by source, before augmenting; keep one of equal recordings',
+            tuple(met),
+        )
 
 
 def _classes(u: Utterances, sides) -> Iterator[Finding]:
@@ -158,7 +168,10 @@ def _classes(u: Utterances, sides) -> Iterator[Finding]:
             if sum(abs(v.get(e, 0) - t.get(e, 0)) for e in {*v, *t}) / 2 > 0.3:
                 skewed.append(member)
     if untrained:
-        what = f'{len(untrained)} classes are scored but not one example was trained on, e.g. {untrained[0]}'
+        what = (
+            f'{len(untrained)} classes are scored but not one example was trained on, e.g. '
+            f'{untrained[0]}'
+        )
         yield Finding(
             'error', 'untrained class', what, 'do not split by the order of files', tuple(untrained)
         )
@@ -172,7 +185,10 @@ def _classes(u: Utterances, sides) -> Iterator[Finding]:
             tuple(same),
         )
     if skewed:
-        what = f'validation holds the classes in other shares than the test in {len(skewed)} members, e.g. {skewed[0]}'
+        what = (
+            f'validation holds the classes in other shares than the test in {len(skewed)} '
+            f'members, e.g. {skewed[0]}'
+        )
         yield Finding(
             'warning',
             'skewed validation',
@@ -217,7 +233,10 @@ def fitted(
         if reads and vocabularies[member] != text.vocabulary(u.text[train]):
             other['vocabulary'].append(member)
     for what, names in other.items():
-        line = f'the {what} of {len(names)} members is not that of their training side, e.g. {names[0]}'
+        line = (
+            f'the {what} of {len(names)} members is not that of their training side, e.g. '
+            f'{names[0]}'
+        )
         yield Finding(
             'leak', f'{what} of other data', line, 'fit it on the training side alone', tuple(names)
         )

@@ -26,9 +26,16 @@ MEASURES = ('seconds', 'rate_hz', 'level_db', 'peak', 'silence')
 def tables(corpora: Sequence[Utterances]) -> dict[str, list[dict]]:
     """Return all tables by name, each over all corpora; see the functions of this module."""
     makers = {
-        'corpora': totals, 'counts': counts, 'emotions': emotions, 'speakers': speakers, 'quantiles': quantiles,
-        'rates': rates, 'frames': frames, 'measures': measures, 'words': spoken,
-    }  # fmt: skip
+        'corpora': totals,
+        'counts': counts,
+        'emotions': emotions,
+        'speakers': speakers,
+        'quantiles': quantiles,
+        'rates': rates,
+        'frames': frames,
+        'measures': measures,
+        'words': spoken,
+    }
     return {name: make(corpora) for name, make in makers.items()}
 
 
@@ -43,17 +50,26 @@ def totals(corpora: Sequence[Utterances]) -> list[dict]:
     for u in corpora:
         heard, sexes = u.seconds > 0, Counter(dict(zip(u.speaker, u.sex, strict=True)).values())
         tokens = [words(t) for t in u.text]
-        rows.append({
-            'corpus': u.names[0], 'utterances': len(u), 'recordings': int(heard.sum()),
-            'hours': float(u.seconds.sum(dtype=np.float64) / 3600), 'emotions': len(set(u.emotion)),
-            'speakers': len(set(u.speaker)), **{s: sexes[s] for s in SEXES},
-            **{c: int((u.channel == c).sum()) for c in CHANNELS},
-            'rates_hz': ' '.join(map(str, sorted(set(u.rate_hz[heard].tolist())))),
-            f'rate_hz_covering_{100 * COVERED:.0f}': covering_rate(u.rate_hz[heard]),
-            'seconds_median': _median(u.seconds[heard]), 'level_db_median': _median(u.level_db[heard]),
-            'clipped': int(u.clipped[heard].sum()), 'silence_mean': float(u.silence[heard].mean()) if heard.any() else None,
-            'sentences': len({tuple(t) for t in tokens if t}), 'distinct_words': len({w for t in tokens for w in t}),
-        })  # fmt: skip
+        rows.append(
+            {
+                'corpus': u.names[0],
+                'utterances': len(u),
+                'recordings': int(heard.sum()),
+                'hours': float(u.seconds.sum(dtype=np.float64) / 3600),
+                'emotions': len(set(u.emotion)),
+                'speakers': len(set(u.speaker)),
+                **{s: sexes[s] for s in SEXES},
+                **{c: int((u.channel == c).sum()) for c in CHANNELS},
+                'rates_hz': ' '.join(map(str, sorted(set(u.rate_hz[heard].tolist())))),
+                f'rate_hz_covering_{100 * COVERED:.0f}': covering_rate(u.rate_hz[heard]),
+                'seconds_median': _median(u.seconds[heard]),
+                'level_db_median': _median(u.level_db[heard]),
+                'clipped': int(u.clipped[heard].sum()),
+                'silence_mean': float(u.silence[heard].mean()) if heard.any() else None,
+                'sentences': len({tuple(t) for t in tokens if t}),
+                'distinct_words': len({w for t in tokens for w in t}),
+            }
+        )
     return rows
 
 
@@ -88,11 +104,19 @@ def emotions(corpora: Sequence[Utterances]) -> list[dict]:
                 f'{field}_{w}' if w == 'unknown' else w: int((at & (getattr(u, field) == w)).sum())
                 for w in words
             }
-            rows.append({
-                'corpus': u.names[0], 'emotion': e, 'utterances': int(at.sum()), 'share': float(at.mean()),
-                'hours': float(u.seconds[at].sum(dtype=np.float64) / 3600), 'speakers': len(set(u.speaker[at])),
-                **count('sex', SEXES), **count('channel', CHANNELS), **count('intensity', INTENSITIES),
-            })  # fmt: skip
+            rows.append(
+                {
+                    'corpus': u.names[0],
+                    'emotion': e,
+                    'utterances': int(at.sum()),
+                    'share': float(at.mean()),
+                    'hours': float(u.seconds[at].sum(dtype=np.float64) / 3600),
+                    'speakers': len(set(u.speaker[at])),
+                    **count('sex', SEXES),
+                    **count('channel', CHANNELS),
+                    **count('intensity', INTENSITIES),
+                }
+            )
     return rows
 
 
@@ -145,10 +169,15 @@ def rates(corpora: Sequence[Utterances]) -> list[dict]:
     rows = []
     for corpus, emotion, _, rate_hz in _recordings(corpora):
         for rate in sorted(set(rate_hz.tolist())) if emotion == ANY else ():
-            rows.append({
-                'corpus': corpus, 'rate_hz': rate, 'recordings': int((rate_hz == rate).sum()),
-                'share': float((rate_hz == rate).mean()), 'share_at_or_above': float((rate_hz >= rate).mean()),
-            })  # fmt: skip
+            rows.append(
+                {
+                    'corpus': corpus,
+                    'rate_hz': rate,
+                    'recordings': int((rate_hz == rate).sum()),
+                    'share': float((rate_hz == rate).mean()),
+                    'share_at_or_above': float((rate_hz >= rate).mean()),
+                }
+            )
     return rows
 
 
@@ -189,11 +218,21 @@ def measures(corpora: Sequence[Utterances]) -> list[dict]:
             for measure in (*MEASURES, 'clipped') if at.any() else ():
                 values = getattr(u, measure)[at].astype(np.float64)
                 low, median, high = np.quantile(values, (0.1, 0.5, 0.9))
-                rows.append({
-                    'corpus': u.names[0], 'emotion': emotion, 'measure': measure, 'recordings': len(values),
-                    'mean': float(values.mean()), 'sd': float(values.std()), 'min': float(values.min()),
-                    'q10': float(low), 'median': float(median), 'q90': float(high), 'max': float(values.max()),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        'corpus': u.names[0],
+                        'emotion': emotion,
+                        'measure': measure,
+                        'recordings': len(values),
+                        'mean': float(values.mean()),
+                        'sd': float(values.std()),
+                        'min': float(values.min()),
+                        'q10': float(low),
+                        'median': float(median),
+                        'q90': float(high),
+                        'max': float(values.max()),
+                    }
+                )
     return rows
 
 
@@ -214,12 +253,19 @@ def spoken(corpora: Sequence[Utterances]) -> list[dict]:
             own = [t for t, e in zip(tokens, u.emotion, strict=True) if t and emotion in (ANY, e)]
             total = sum(map(len, own))
             if own:
-                rows.append({
-                    'corpus': u.names[0], 'emotion': emotion, 'texts': len(own), 'sentences': len(set(own)),
-                    'sentences_only_here': sum(len(emotions_of[t]) == 1 for t in set(own)),
-                    'words': total, 'distinct_words': len({w for t in own for w in t}),
-                    'words_per_text': total / len(own), 'words_longest': max(map(len, own)),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        'corpus': u.names[0],
+                        'emotion': emotion,
+                        'texts': len(own),
+                        'sentences': len(set(own)),
+                        'sentences_only_here': sum(len(emotions_of[t]) == 1 for t in set(own)),
+                        'words': total,
+                        'distinct_words': len({w for t in own for w in t}),
+                        'words_per_text': total / len(own),
+                        'words_longest': max(map(len, own)),
+                    }
+                )
     return rows
 
 
@@ -244,7 +290,8 @@ def notes(corpus: Utterances) -> list[str]:
         voices = len(set(corpus.speaker[corpus.emotion == e]))
         if voices == 1 < total:
             found.append(
-                f'All {number[e]:,} utterances of {e} are of one of {total} speakers: voice or label tells it.'
+                f'All {number[e]:,} utterances of {e} are of one of {total} speakers: voice or '
+                f'label tells it.'
             )
     audible = [e for e in known if (heard & (corpus.emotion == e)).any()]
     if len(set(corpus.rate_hz[heard].tolist())) > 1:
@@ -265,15 +312,18 @@ def notes(corpus: Utterances) -> list[str]:
         loud, soft = max(level, key=level.get), min(level, key=level.get)
         if level[loud] - level[soft] >= 6:
             found.append(
-                f'{loud} is {level[loud] - level[soft]:.0f} dB louder than {soft} (medians): loudness tells them apart.'
+                f'{loud} is {level[loud] - level[soft]:.0f} dB louder than {soft} (medians): '
+                f'loudness tells them apart.'
             )
     if heard.any() and (share := float((corpus.clipped[heard] > 0).mean())) >= 0.01:
         found.append(
-            f'{100 * share:.1f} % of the recordings are clipped: three samples or more in a row at full scale.'
+            f'{100 * share:.1f} % of the recordings are clipped: three samples or more in a row '
+            f'at full scale.'
         )
     if heard.any() and (share := float(corpus.silence[heard].mean())) >= 0.25:
         found.append(
-            f'{100 * share:.0f} % of the time lies 40 dB or more under the loudest moment; features.trim_db leaves it out.'
+            f'{100 * share:.0f} % of the time lies 40 dB or more under the loudest moment; '
+            f'features.trim_db leaves it out.'
         )
     emotions_of = defaultdict(set)
     tokens = [tuple(words(t)) for t in corpus.text]
@@ -283,7 +333,8 @@ def notes(corpus: Utterances) -> list[str]:
     alone = sum(len(emotions_of[t]) == 1 for t in texts)
     if heard.any() and len(known) > 1 and texts and alone > 0.5 * len(texts):
         found.append(
-            f'{100 * alone / len(texts):.0f} % of the texts are sentences of one emotion alone: the words tell it.'
+            f'{100 * alone / len(texts):.0f} % of the texts are sentences of one emotion alone: '
+            f'the words tell it.'
         )
     return found
 

@@ -127,7 +127,8 @@ def need(name: str, style: str = 'keras') -> pathlib.Path:
         else (f'{TIMM[name]}.safetensors', ' --from=FILE')
     )
     raise InputError(
-        f'{folder()} lacks the pretrained weights of {name}; expected {what}; python -m ser_jax.weights {name}{how}'
+        f'{folder()} lacks the pretrained weights of {name}; expected {what}; python -m '
+        f'ser_jax.weights {name}{how}'
     )
 
 
@@ -153,7 +154,8 @@ def load(backbone: Backbone, path: str | os.PathLike) -> int:
         )
     if style != backbone.style:
         raise InputError(
-            f'{path} holds weights of style {style}; expected {backbone.style}, or make it style={style!r}'
+            f'{path} holds weights of style {style}; expected {backbone.style}, or make it '
+            f'style={style!r}'
         )
     wanted = {
         _name_in_file(backbone, layer, weight): v for _, layer, weight, v in backbone.weights()
@@ -178,7 +180,8 @@ def load(backbone: Backbone, path: str | os.PathLike) -> int:
             )
         if tensor.shape != variable.shape:
             raise InputError(
-                f'{path}: {key} is of shape {tensor.shape}; expected {tuple(variable.shape)} in {name}; is it another network?'
+                f'{path}: {key} is of shape {tensor.shape}; expected {tuple(variable.shape)} in '
+                f'{name}; is it another network?'
             )
         ready[key] = np.asarray(tensor, np.float32)
     for key, variable in wanted.items():
@@ -219,7 +222,8 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
         ) from e
     if not layers:
         raise InputError(
-            f"{path} holds no layers; expected Keras' .h5 of weights (not .weights.h5); fetch it again"
+            f"{path} holds no layers; expected Keras' .h5 of weights (not .weights.h5); fetch it "
+            f'again'
         )
     named = {}
     for kind, first in (('conv2d', 'c'), ('batch_normalization', 'b')):

@@ -126,37 +126,72 @@ def _compared(
     emotions = _ordered([r['emotion'] for r in tables['emotions']], tables)
     number = {(r['corpus'], r['emotion']): r['utterances'] for r in tables['emotions']}
     parts = {u.names[0]: [number.get((u.names[0], e), 0) for e in emotions] for u in corpora}
-    wide = [(figures('counts', 'Utterances by emotion and corpus', spreads.counts(emotions, [parts], ['by corpus'])),
-            'Utterances of every emotion, by corpus.')]  # fmt: skip
+    wide = [
+        (
+            figures(
+                'counts',
+                'Utterances by emotion and corpus',
+                spreads.counts(emotions, [parts], ['by corpus']),
+            ),
+            'Utterances of every emotion, by corpus.',
+        )
+    ]
     heard = [u for u in corpora if (u.seconds > 0).any()]
     if not heard:
         return {'pair': [], 'wide': wide}
     of = lambda field: {u.names[0]: getattr(u, field)[u.seconds > 0] for u in heard}
     pair = [
-        (figures('lengths_compared', 'Lengths by corpus', spreads.shares(of('seconds'), 'length (s)')),
-         'Lengths: the share of recordings that are this short or shorter.'),
-        (figures('levels_compared', 'Levels by corpus', spreads.shares(of('level_db'), 'level (dB re full scale)')),
-         'Levels: root mean square of each recording.'),
-    ]  # fmt: skip
+        (
+            figures(
+                'lengths_compared', 'Lengths by corpus', spreads.shares(of('seconds'), 'length (s)')
+            ),
+            'Lengths: the share of recordings that are this short or shorter.',
+        ),
+        (
+            figures(
+                'levels_compared',
+                'Levels by corpus',
+                spreads.shares(of('level_db'), 'level (dB re full scale)'),
+            ),
+            'Levels: root mean square of each recording.',
+        ),
+    ]
     wide += [
-        (figures('measures_compared', 'Levels, peaks, clipping and silence by corpus',
-                 _ranges(tables, [(u.names[0], 'all') for u in heard], [u.names[0] for u in heard])), _RANGES),
-    ]  # fmt: skip
+        (
+            figures(
+                'measures_compared',
+                'Levels, peaks, clipping and silence by corpus',
+                _ranges(tables, [(u.names[0], 'all') for u in heard], [u.names[0] for u in heard]),
+            ),
+            _RANGES,
+        ),
+    ]
     if len(heard) > 1:
         emotion = np.concatenate([u.emotion[u.seconds > 0] for u in heard])
         by_class = lambda field: _grouped(
             emotion, np.concatenate([getattr(u, field)[u.seconds > 0] for u in heard]), emotions
         )
         wide += [
-            (figures('lengths', 'Lengths by emotion, all corpora', spreads.quantile_lines(by_class('seconds'), 'length (s)')),
-             'Lengths by emotion, all corpora together.'),
-            (figures('rates', 'Rates by emotion, all corpora', _rates(by_class('rate_hz'))),
-             'Sampling rates as recorded, by emotion, all corpora together.'),
-        ]  # fmt: skip
+            (
+                figures(
+                    'lengths',
+                    'Lengths by emotion, all corpora',
+                    spreads.quantile_lines(by_class('seconds'), 'length (s)'),
+                ),
+                'Lengths by emotion, all corpora together.',
+            ),
+            (
+                figures('rates', 'Rates by emotion, all corpora', _rates(by_class('rate_hz'))),
+                'Sampling rates as recorded, by emotion, all corpora together.',
+            ),
+        ]
     return {'pair': pair, 'wide': wide}
 
 
-_RANGES = 'Dot: median; bar: the middle 80 %; line: smallest to largest. Bars of clipping: share of the recordings.'
+_RANGES = (
+    'Dot: median; bar: the middle 80 %; line: smallest to largest. Bars of clipping: share '
+    'of the recordings.'
+)
 
 
 def _corpus(figures: Figures, index: int, u: Any, tables: Mapping, look: Look) -> dict:
@@ -191,28 +226,61 @@ def _corpus(figures: Figures, index: int, u: Any, tables: Mapping, look: Look) -
         )
     heard = u.seconds > 0
     if heard.any():
-        show('lengths', 'Lengths by class', spreads.quantile_lines(_grouped(u.emotion[heard], u.seconds[heard], emotions),
-             'length (s)'), 'Lengths by class: quantiles (left); mean, shortest and longest (right).')  # fmt: skip
-        show('rates', 'Sampling rates by class', _rates(_grouped(u.emotion[heard], u.rate_hz[heard], emotions)),
-             'Sampling rates as recorded, by class: quantiles (left); mean, lowest and highest (right).')  # fmt: skip
+        show(
+            'lengths',
+            'Lengths by class',
+            spreads.quantile_lines(
+                _grouped(u.emotion[heard], u.seconds[heard], emotions), 'length (s)'
+            ),
+            'Lengths by class: quantiles (left); mean, shortest and longest (right).',
+        )
+        show(
+            'rates',
+            'Sampling rates by class',
+            _rates(_grouped(u.emotion[heard], u.rate_hz[heard], emotions)),
+            'Sampling rates as recorded, by class: quantiles (left); mean, lowest and highest '
+            '(right).',
+        )
         audible = [e for e in emotions if (heard & (u.emotion == e)).any()]
-        show('measures', 'Levels, peaks, clipping and silence by class',
-             _ranges(tables, [(name, e) for e in ('all', *audible)], ['all', *audible]), _RANGES)  # fmt: skip
+        show(
+            'measures',
+            'Levels, peaks, clipping and silence by class',
+            _ranges(tables, [(name, e) for e in ('all', *audible)], ['all', *audible]),
+            _RANGES,
+        )
     said = [r for r in tables['words'] if r['corpus'] == name and r['emotion'] != 'all']
     if said:
-        panels = {'texts': 'texts', 'sentences': 'distinct sentences', 'sentences_only_here': 'of this class alone',
-                  'distinct_words': 'distinct words', 'words_per_text': 'words per text'}  # fmt: skip
+        panels = {
+            'texts': 'texts',
+            'sentences': 'distinct sentences',
+            'sentences_only_here': 'of this class alone',
+            'distinct_words': 'distinct words',
+            'words_per_text': 'words per text',
+        }
         figure = spreads.bars(
             [r['emotion'] for r in said],
             {label: [r[k] for r in said] for k, label in panels.items()},
         )
-        show('words', 'Sentences and words by class', figure,
-             'What is said: where many sentences belong to one class alone, the words tell the emotion.')  # fmt: skip
+        show(
+            'words',
+            'Sentences and words by class',
+            figure,
+            'What is said: where many sentences belong to one class alone, the words tell the '
+            'emotion.',
+        )
     return {
-        'name': name, 'anchor': f'corpus-{index}', 'facts': u.facts[0], 'total': tables['corpora'][index], 'look': look,
-        'figures': shown, 'sheets': _sheets(figures, name, look), 'people': len(people), 'many': len(people) > _SPEAKERS,
-        'rows': rows, 'silent': not heard.any(),
-    }  # fmt: skip
+        'name': name,
+        'anchor': f'corpus-{index}',
+        'facts': u.facts[0],
+        'total': tables['corpora'][index],
+        'look': look,
+        'figures': shown,
+        'sheets': _sheets(figures, name, look),
+        'people': len(people),
+        'many': len(people) > _SPEAKERS,
+        'rows': rows,
+        'silent': not heard.any(),
+    }
 
 
 def _sheets(figures: Figures, name: str, look: Look) -> list[tuple[Markup, str]]:
@@ -239,7 +307,10 @@ def _sheets(figures: Figures, name: str, look: Look) -> list[tuple[Markup, str]]
         words = f'{what}: log-mel spectrograms, what models hear.'
         show(f'mels_{end}', 'Log-mel spectrograms by class', sheets.mels(some), words)
     if look.mels:
-        words = 'What augmentation does to a log-mel, stronger than experiments usually set it. Masks are filled with the mean'
+        words = (
+            'What augmentation does to a log-mel, stronger than experiments usually set it. '
+            'Masks are filled with the mean'
+        )
         figure = sheets.changed_mels(look.mels, look.id)
         show(
             f'augmented_mels_{name}',
@@ -293,10 +364,15 @@ def _ranges(tables: Mapping, keys: Sequence[tuple[str, str]], names: Sequence[st
     """Levels, peaks, clipping and silence of (corpus, emotion) groups."""
     found = {(r['corpus'], r['emotion'], r['measure']): r for r in tables['measures']}
     spread = lambda measure: [[found[(*k, measure)][q] for q in _RANGE] for k in keys]
-    return spreads.ranges(names, {
-        'level (dB re full scale)': spread('level_db'), 'peak (1 = full scale)': spread('peak'),
-        'clipped': [found[(*k, 'clipped')]['mean'] for k in keys], 'silence (share of time)': spread('silence'),
-    })  # fmt: skip
+    return spreads.ranges(
+        names,
+        {
+            'level (dB re full scale)': spread('level_db'),
+            'peak (1 = full scale)': spread('peak'),
+            'clipped': [found[(*k, 'clipped')]['mean'] for k in keys],
+            'silence (share of time)': spread('silence'),
+        },
+    )
 
 
 def _grouped(

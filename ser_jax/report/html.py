@@ -199,9 +199,12 @@ def _mistakes(predictions: pa.Table, score) -> list[dict]:
 def template(name: str) -> jinja2.Template:
     """Return a page template of this folder with its filters; it escapes its variables."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters['three'] = lambda x: '–' if x is None or np.isnan(x) else f'{x:.3f}'
     environment.filters['signed'] = lambda x: (
         '–' if x is None or np.isnan(x) else f'{x:+.3f}'.replace('-', '−')

@@ -41,8 +41,16 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
     for i, j in itertools.product(range(C), range(C)):
         if matrix[i, j]:
             ink = 'white' if share[i, j] > 0.5 else INK
-            axes.text(j, i - 0.08, f'{100 * share[i, j]:.0f}', ha='center', va='center', color=ink, fontsize=9,
-                      weight='bold' if i == j else 'normal')  # fmt: skip
+            axes.text(
+                j,
+                i - 0.08,
+                f'{100 * share[i, j]:.0f}',
+                ha='center',
+                va='center',
+                color=ink,
+                fontsize=9,
+                weight='bold' if i == j else 'normal',
+            )
             axes.text(
                 j, i + 0.3, f'{matrix[i, j]:g}', ha='center', va='center', color=ink, fontsize=6
             )
@@ -87,8 +95,15 @@ def learning_curves(
     _curve(right, records, 'valid_uar', ORANGE, 'validation', '--')
     if chance is not None:
         right.axhline(chance, color=MUTED, linewidth=0.8, linestyle=':')
-        right.annotate('guessing', (1, chance), xycoords=('axes fraction', 'data'), ha='right', va='bottom', fontsize=7,
-                       color=MUTED)  # fmt: skip
+        right.annotate(
+            'guessing',
+            (1, chance),
+            xycoords=('axes fraction', 'data'),
+            ha='right',
+            va='bottom',
+            fontsize=7,
+            color=MUTED,
+        )
     right.set_ylim(0, 1)
     for axes in (left, right):
         axes.set_xlabel('epoch')
@@ -126,8 +141,17 @@ def speakers(
             uar[i], row, _MARKS.get(sexes[i], 'D'), color=GREEN if male else PURPLE, markersize=6
         )
     axes.axvline(pooled, color=INK, linewidth=0.9, linestyle='--')
-    axes.annotate(f'all {pooled:.2f}', (pooled, 1), (0, 3), xycoords=('data', 'axes fraction'),
-                  textcoords='offset points', ha='center', va='bottom', fontsize=8, color=INK)  # fmt: skip
+    axes.annotate(
+        f'all {pooled:.2f}',
+        (pooled, 1),
+        (0, 3),
+        xycoords=('data', 'axes fraction'),
+        textcoords='offset points',
+        ha='center',
+        va='bottom',
+        fontsize=8,
+        color=INK,
+    )
     axes.set_yticks(
         range(len(names)), [short(names[i]) for i in order], fontsize=8, parse_math=False
     )

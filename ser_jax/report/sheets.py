@@ -129,10 +129,18 @@ def _grid(
     high = 0.72 * len(rows) + 0.85
     figure = Figure(figsize=(DOUBLE, high), dpi=120, facecolor='white')
     grid = figure.subplots(
-        len(rows), len(columns), squeeze=False,
-        gridspec_kw={'left': 0.92 / DOUBLE, 'right': 1 - (0.62 if color else 0.1) / DOUBLE, 'top': 1 - 0.3 / high,
-                     'bottom': 0.45 / high, 'wspace': 0.06, 'hspace': 0.1},
-    )  # fmt: skip
+        len(rows),
+        len(columns),
+        squeeze=False,
+        gridspec_kw={
+            'left': 0.92 / DOUBLE,
+            'right': 1 - (0.62 if color else 0.1) / DOUBLE,
+            'top': 1 - 0.3 / high,
+            'bottom': 0.45 / high,
+            'wspace': 0.06,
+            'hspace': 0.1,
+        },
+    )
     cells, at = [], {(e.emotion, e.quantile): e for e in found}
     longest = max(e.seconds for e in found)
     ticks = MaxNLocator(3, steps=(1, 2, 5, 10)).tick_values(0, longest)
@@ -150,8 +158,17 @@ def _grid(
                 loc='left',
             )
         if c == 0:
-            axes.annotate(short(rows[r], 14), (0, 0.5), (-0.9 * 72 + 4, 0), xycoords='axes fraction', fontsize=7.5,
-                          textcoords='offset points', va='center', color=INK, parse_math=False)  # fmt: skip
+            axes.annotate(
+                short(rows[r], 14),
+                (0, 0.5),
+                (-0.9 * 72 + 4, 0),
+                xycoords='axes fraction',
+                fontsize=7.5,
+                textcoords='offset points',
+                va='center',
+                color=INK,
+                parse_math=False,
+            )
         if (rows[r], columns[c]) in at:
             cells.append((axes, at[rows[r], columns[c]]))
         else:
@@ -197,9 +214,15 @@ def _wave(axes, samples: np.ndarray, rate_hz: int, peak: float | None = None) ->
 def _image(axes, frames: np.ndarray, seconds: float, top: float, high: float = 0.0):
     """Draw dB frames [F, M] as an image from 0 to `seconds` and from 0 to `top`."""
     return axes.imshow(
-        frames.T, cmap=_COLORS, vmin=high - RANGE_DB, vmax=high, aspect='auto', origin='lower', extent=(0, seconds, 0, top),
+        frames.T,
+        cmap=_COLORS,
+        vmin=high - RANGE_DB,
+        vmax=high,
+        aspect='auto',
+        origin='lower',
+        extent=(0, seconds, 0, top),
         interpolation='antialiased',
-    )  # fmt: skip
+    )
 
 
 def _mel_ticks(axes) -> None:

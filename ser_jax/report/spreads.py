@@ -42,8 +42,16 @@ def counts(
         dress(axes, title)
         left = np.zeros(len(classes))
         for i, (name, values) in enumerate(part.items()):
-            axes.barh(row, values, 0.72, left, color=COLORS[i % len(COLORS)], edgecolor='white', linewidth=0.5,
-                      label=short(name))  # fmt: skip
+            axes.barh(
+                row,
+                values,
+                0.72,
+                left,
+                color=COLORS[i % len(COLORS)],
+                edgecolor='white',
+                linewidth=0.5,
+                label=short(name),
+            )
             left += np.asarray(values)
         for y, total in zip(row, left, strict=True):
             axes.annotate(
@@ -99,10 +107,23 @@ def speakers(names: Sequence[str], sexes: Sequence[str], classes: Sequence[str],
     room = len(names) <= _CELLS
     if room:
         for (c, p), n in np.ndenumerate(matrix):
-            axes.text(p, c, f'{n}' if n else '·', ha='center', va='center', fontsize=6 if len(names) <= 26 else 4.5,
-                      color='white' if n > matrix.max() / 2 else INK if n else MUTED)  # fmt: skip
-    axes.set_xticks(*((range(len(names)), [short(names[i]) for i in order]) if room else ((), ())), rotation=55, ha='right',
-                    rotation_mode='anchor', fontsize=6, parse_math=False)  # fmt: skip
+            axes.text(
+                p,
+                c,
+                f'{n}' if n else '·',
+                ha='center',
+                va='center',
+                fontsize=6 if len(names) <= 26 else 4.5,
+                color='white' if n > matrix.max() / 2 else INK if n else MUTED,
+            )
+    axes.set_xticks(
+        *((range(len(names)), [short(names[i]) for i in order]) if room else ((), ())),
+        rotation=55,
+        ha='right',
+        rotation_mode='anchor',
+        fontsize=6,
+        parse_math=False,
+    )
     axes.tick_params(length=0)
     ordered = [sexes[i] for i in order]
     groups = [(s, ordered.index(s), ordered.count(s)) for s in dict.fromkeys(ordered)]
@@ -144,8 +165,17 @@ def quantile_lines(values: Mapping[str, np.ndarray], quantity: str, step: bool =
         style = {'color': COLORS[i % len(COLORS)], 'marker': MARKERS[i % len(MARKERS)]}
         quantiles = np.quantile(group, at, method='lower' if step else 'linear')
         if i < LIMIT:
-            left.plot(at, quantiles, linewidth=1.1, markersize=3.5, markevery=(i % 10, 10), label=name, clip_on=False,
-                      drawstyle='steps-post' if step else 'default', **style)  # fmt: skip
+            left.plot(
+                at,
+                quantiles,
+                linewidth=1.1,
+                markersize=3.5,
+                markevery=(i % 10, 10),
+                label=name,
+                clip_on=False,
+                drawstyle='steps-post' if step else 'default',
+                **style,
+            )
         right.plot(
             [group.min(), group.max()],
             [i, i],
@@ -155,8 +185,15 @@ def quantile_lines(values: Mapping[str, np.ndarray], quantity: str, step: bool =
             solid_capstyle='butt',
         )
         right.plot(group.mean(), i, markersize=5, **style)
-        right.annotate(f'{group.mean():,.4g}', (group.mean(), i), (0, 5), textcoords='offset points', ha='center', fontsize=6,
-                       color=INK)  # fmt: skip
+        right.annotate(
+            f'{group.mean():,.4g}',
+            (group.mean(), i),
+            (0, 5),
+            textcoords='offset points',
+            ha='center',
+            fontsize=6,
+            color=INK,
+        )
     left.set_xlabel('quantile')
     left.set_ylabel(quantity)
     left.set_xlim(0, 1)
@@ -192,8 +229,15 @@ def frames_by_rate(rows: Sequence[Mapping], covered: float) -> Figure:
     columns = [c for c in rows[0] if c.startswith('samples_')]
     for i, column in enumerate(columns):
         percent = column.removeprefix('samples_')
-        left.plot(rate, [r[column] / 1000 for r in rows], color=COLORS[i], marker=MARKERS[i], markersize=4, linewidth=1.1,
-                  label=f'{percent} % of the recordings')  # fmt: skip
+        left.plot(
+            rate,
+            [r[column] / 1000 for r in rows],
+            color=COLORS[i],
+            marker=MARKERS[i],
+            markersize=4,
+            linewidth=1.1,
+            label=f'{percent} % of the recordings',
+        )
     left.set_xlabel('sampling rate (kHz)')
     left.set_ylabel('samples (thousand)')
     left.legend(frameon=False, fontsize=7)
@@ -202,8 +246,17 @@ def frames_by_rate(rows: Sequence[Mapping], covered: float) -> Figure:
         rate, share, color=BLUE, marker='o', markersize=4, linewidth=1.1, drawstyle='steps-pre'
     )
     right.axhline(covered, color=ORANGE, linewidth=1, linestyle='--')
-    right.annotate(f'{100 * covered:.0f} %', (1, covered), (-2, -3), xycoords=('axes fraction', 'data'), va='top', ha='right',
-                   textcoords='offset points', fontsize=7, color=ORANGE)  # fmt: skip
+    right.annotate(
+        f'{100 * covered:.0f} %',
+        (1, covered),
+        (-2, -3),
+        xycoords=('axes fraction', 'data'),
+        va='top',
+        ha='right',
+        textcoords='offset points',
+        fontsize=7,
+        color=ORANGE,
+    )
     right.set_ylim(-0.03, 1.03)
     right.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=' %'))
     right.set_xlabel('sampling rate (kHz)')
@@ -277,8 +330,16 @@ def shares(values: Mapping[str, np.ndarray], quantity: str) -> Figure:
     dress(axes, '')
     for i, (name, group) in enumerate(values.items()):
         x = np.quantile(group, np.linspace(0, 1, 201))
-        axes.plot(x, np.linspace(0, 1, 201), color=COLORS[i % len(COLORS)], marker=MARKERS[i % len(MARKERS)], markersize=3.5,
-                  markevery=(7 * i % 20, 40), linewidth=1.2, label=short(name))  # fmt: skip
+        axes.plot(
+            x,
+            np.linspace(0, 1, 201),
+            color=COLORS[i % len(COLORS)],
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=3.5,
+            markevery=(7 * i % 20, 40),
+            linewidth=1.2,
+            label=short(name),
+        )
     axes.set_xlabel(quantity)
     axes.set_ylabel('recordings at or below')
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=' %'))

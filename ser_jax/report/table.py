@@ -30,7 +30,10 @@ def table(scores: Sequence[Score], title: str = '') -> Table:
             uar.append(f' by {s.uar.by}', 'dim')
         name = Text(system_name(s))  # Text, since a [bracket] in a name is no markup
         name.append(f'\n{s.corpus}, {s.protocol}, {s.modality}', 'dim')
-        tested = f'{_count(s.utterances, "utterance")}\n{_count(s.speakers, "speaker")}, {_count(s.seeds, "seed")}'
+        tested = (
+            f'{_count(s.utterances, "utterance")}\n{_count(s.speakers, "speaker")}, '
+            f'{_count(s.seeds, "seed")}'
+        )
         result.add_row(name, uar, f'{s.wa.value:.3f}', f'{s.macro_f1.value:.3f}', tested)
     return result
 

@@ -24,8 +24,17 @@ WRITING = '.writing'  # suffix of incomplete files and folders
 FORMAT = 1  # of the states; raised when the same names change their meaning
 
 # Errors of tensorstore and the system that pass and are no sign of damaged files.
-_PASSING = ('resource_exhausted', 'resource exhausted', 'permission_denied', 'permission denied', 'unavailable', 'out of memory',
-            'too many open files', 'stale file handle', 'input/output error')  # fmt: skip
+_PASSING = (
+    'resource_exhausted',
+    'resource exhausted',
+    'permission_denied',
+    'permission denied',
+    'unavailable',
+    'out of memory',
+    'too many open files',
+    'stale file handle',
+    'input/output error',
+)
 
 
 class Checkpoints:
@@ -98,13 +107,16 @@ class Checkpoints:
             return number, state
         if others:
             raise InputError(
-                f'checkpoint {max(others)} in {self.directory} is of another version of ser_jax or of another network: '
-                f'{others[max(others)]}; nothing was changed; use the version that began the run (environment.json names '
+                f'checkpoint {max(others)} in {self.directory} is of another version of ser_jax '
+                f'or of another network: '
+                f'{others[max(others)]}; nothing was changed; use the version that began the run '
+                f'(environment.json names '
                 'it), or give another --workdir'
             )
         if numbers:
             raise InputError(
-                f'none of the {len(numbers)} checkpoints in {self.directory} can be read; they were moved beside it; '
+                f'none of the {len(numbers)} checkpoints in {self.directory} can be read; they '
+                f'were moved beside it; '
                 'give another --workdir, or the same command again to train from the beginning'
             )
         return None
@@ -154,8 +166,10 @@ class Checkpoints:
                 or any(w in str(e).lower() for w in _PASSING)
             ):
                 raise InputError(
-                    f'checkpoint {number} in {self.directory} cannot be read for now ({_first_line(e)}); it was left as it '
-                    'is: give the same command again when that is mended, or move it away to go on from the one before'
+                    f'checkpoint {number} in {self.directory} cannot be read for now '
+                    f'({_first_line(e)}); it was left as it '
+                    'is: give the same command again when that is mended, or move it away to go '
+                    'on from the one before'
                 ) from e
             return None, _first_line(e)
         return jax.tree.unflatten(jax.tree.structure(like), [plain[k] for k in _plain(like)]), ''
@@ -178,7 +192,8 @@ class Checkpoints:
             whole = [int(p.name) for p in self.directory.glob('*') if p.name.isdigit()]
             good = f'checkpoint {max(whole)} is still good' if whole else 'none was saved before it'
             raise InputError(
-                f'a checkpoint could not be written to {self.directory} ({os.strerror(code)}); {good}; '
+                f'a checkpoint could not be written to {self.directory} ({os.strerror(code)}); '
+                f'{good}; '
                 f'{remedy(code)}, then give the same command again'
             ) from e
 
@@ -242,7 +257,8 @@ def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
         if (code := os_error_code(e)) is None:
             raise
         raise InputError(
-            f'{directory} could not be written ({os.strerror(code)}); {remedy(code)}, then give the same command again'
+            f'{directory} could not be written ({os.strerror(code)}); {remedy(code)}, then give '
+            f'the same command again'
         ) from e
 
 
@@ -304,4 +320,7 @@ def checksum(variables: dict[str, dict]) -> str:
 
 
 def _damaged(how: str) -> str:
-    return f'{how}; train that member again: remove this folder, then give the command of its training again'
+    return (
+        f'{how}; train that member again: remove this folder, then give the command of its '
+        f'training again'
+    )

@@ -42,7 +42,8 @@ def merge(
         and (not whole.is_dir() or any(whole.iterdir()))
     ):
         raise InputError(
-            f'{whole} holds something else than merged pieces; give an empty or new folder as --output'
+            f'{whole} holds something else than merged pieces; give an empty or new folder as '
+            f'--output'
         )
     pieces = [_open(pathlib.Path(d)) for d in directories]
     if not pieces:
@@ -56,7 +57,8 @@ def merge(
         for member in piece.finished:
             if member in holder:
                 raise InputError(
-                    f'{holder[member].directory} and {piece.directory} both hold {member}; leave one of them out of --runs'
+                    f'{holder[member].directory} and {piece.directory} both hold {member}; leave '
+                    f'one of them out of --runs'
                 )
             holder[member] = piece
     if not holder:
@@ -66,7 +68,8 @@ def merge(
     everyone = list(pieces[0].files['folds']['members'])
     if missing := [m for m in everyone if m not in holder]:
         say(
-            f'{len(missing)} of {len(everyone)} members are missing from {whole}: {", ".join(missing)}'
+            f'{len(missing)} of {len(everyone)} members are missing from {whole}: '
+            f'{", ".join(missing)}'
         )
     _write(whole, pieces, holder, everyone)
 

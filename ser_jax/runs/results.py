@@ -103,7 +103,8 @@ def write(
             _write_card(r, configs[str(r.directory)], own, output, say)
     except OSError as e:
         raise InputError(
-            f'results could not be written to {output} ({e.strerror or e}: {e.filename or output}); '
+            f'results could not be written to {output} ({e.strerror or e}: '
+            f'{e.filename or output}); '
             'the scores are above; give another folder as --output to keep them'
         ) from e
 

@@ -53,7 +53,8 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
         if differ:
             k, (was, is_now) = next(iter(differ.items()))
             raise InputError(
-                f'--workdir={workdir} was begun with another config: {k} was {was!r}, now {is_now!r}'
+                f'--workdir={workdir} was begun with another config: {k} was {was!r}, now '
+                f'{is_now!r}'
                 + (f' (and {len(differ) - 1} more)' if len(differ) > 1 else '')
                 + '; give another --workdir, or the config it was begun with'
             )
@@ -149,15 +150,18 @@ def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
     )
     if changed:
         raise InputError(
-            f'{workdir} was begun with another build of {", ".join(changed)}; give another --workdir, or build it as it was'
+            f'{workdir} was begun with another build of {", ".join(changed)}; give another '
+            f'--workdir, or build it as it was'
         )
     weights = files['environment']['begins_with']
     if begun.get('environment', {}).get('begins_with', weights) != weights:
         raise InputError(
-            f'{workdir} was begun with other pretrained weights; give another --workdir, or the file it was begun with'
+            f'{workdir} was begun with other pretrained weights; give another --workdir, or the '
+            f'file it was begun with'
         )
     for name in ('folds', 'normalization', 'vocabulary'):
         if name in begun and begun[name] != json.loads(json.dumps(files[name])):
             raise InputError(
-                f'{workdir} was begun with other {name}; give another --workdir, or the data it was begun with'
+                f'{workdir} was begun with other {name}; give another --workdir, or the data it '
+                f'was begun with'
             )

@@ -12,8 +12,21 @@ from ser_jax.scoring import metrics
 from ser_jax.scoring.metrics import Answers, Interval, Reliability
 
 MODALITIES = ('fused', 'audio', 'text')
-COLUMNS = ('run', 'config', 'protocol', 'member', 'fold', 'seed', 'modality', 'corpus', 'id', 'speaker', 'sex',
-           'emotion', 'predicted')  # fmt: skip
+COLUMNS = (
+    'run',
+    'config',
+    'protocol',
+    'member',
+    'fold',
+    'seed',
+    'modality',
+    'corpus',
+    'id',
+    'speaker',
+    'sex',
+    'emotion',
+    'predicted',
+)
 
 
 class Speaker(NamedTuple):
@@ -109,8 +122,10 @@ class Score:
     def __str__(self) -> str:
         plural = '' if self.seeds == 1 else 's'
         return (
-            f'UAR {self.uar}{f" {self.note}" if self.note else ""} ({self.corpus}, {self.protocol}, {self.modality}, '
-            f'{self.utterances} utterances, {self.speakers} speakers, {self.seeds} seed{plural}, 95 % by {self.uar.by})'
+            f'UAR {self.uar}{f" {self.note}" if self.note else ""} ({self.corpus}, '
+            f'{self.protocol}, {self.modality}, '
+            f'{self.utterances} utterances, {self.speakers} speakers, {self.seeds} seed{plural}, '
+            f'95 % by {self.uar.by})'
         )
 
 
@@ -160,7 +175,8 @@ def paired_interval(a: pa.Table, b: pa.Table, draws: int = 2000, rng: int = 0) -
     if heard[0] != heard[1]:
         odd = min(heard[0] ^ heard[1])[:2]
         raise InputError(
-            f'a paired comparison got different utterances ({len(heard[0])} and {len(heard[1])}; {"/".join(odd)} is '
+            f'a paired comparison got different utterances ({len(heard[0])} and {len(heard[1])}; '
+            f'{"/".join(odd)} is '
             'not on both sides alike); evaluate both runs on the same corpora and folds'
         )
     classes = tuple(dict.fromkeys((*_classes(a), *_classes(b))))
@@ -279,14 +295,30 @@ def _score(
     seeds, folds = len(np.unique(answers.seed)), len(np.unique(fold))
     planned = table['planned'][0].as_py() if 'planned' in table.column_names else folds * seeds
     return Score(
-        run=run, config=table['config'][0].as_py(), corpus=corpus, protocol=protocol, modality=modality,
-        classes=classes, confusion=matrix, **intervals, recall=recall, chance=metrics.chance(matrix),
+        run=run,
+        config=table['config'][0].as_py(),
+        corpus=corpus,
+        protocol=protocol,
+        modality=modality,
+        classes=classes,
+        confusion=matrix,
+        **intervals,
+        recall=recall,
+        chance=metrics.chance(matrix),
         auc=_auc(table, answers, rng),
-        ece=metrics.calibration_error(bins), reliability=bins, utterances=len(np.unique(answers.utterance)),
-        speakers=len(names), seeds=seeds, folds=folds, members=len(members), planned=planned,
+        ece=metrics.calibration_error(bins),
+        reliability=bins,
+        utterances=len(np.unique(answers.utterance)),
+        speakers=len(names),
+        seeds=seeds,
+        folds=folds,
+        members=len(members),
+        planned=planned,
         member_uar=float(of_member['uar'].mean()),
         member_sd=float(of_member['uar'].std(ddof=1)) if len(members) > 1 else np.nan,
         by_sex=dict(zip(sexes, map(float, of_sex['uar']), strict=True)),
-        by_speaker=tuple(Speaker(n, sex_of[n], spoken[n], float(u), tuple(map(float, r))) for n, u, r in rows),
+        by_speaker=tuple(
+            Speaker(n, sex_of[n], spoken[n], float(u), tuple(map(float, r))) for n, u, r in rows
+        ),
         margins=margins,
-    )  # fmt: skip
+    )

@@ -90,8 +90,10 @@ def test_log_mel_changes_do_what_their_titles_say(corpus):
     for c, axis in ((time, 1), (bands, 0)):
         hidden = (c.mel == mean).all(axis)
         assert 0 < hidden.sum() < c.mel.shape[1 - axis]
-        np.testing.assert_array_equal(np.delete(c.mel, np.flatnonzero(hidden), 1 - axis),
-                                      np.delete(frames, np.flatnonzero(hidden), 1 - axis))  # fmt: skip
+        np.testing.assert_array_equal(
+            np.delete(c.mel, np.flatnonzero(hidden), 1 - axis),
+            np.delete(frames, np.flatnonzero(hidden), 1 - axis),
+        )
 
 
 def test_waveform_changes_have_the_noise_and_the_room_they_are_called_after():

@@ -85,8 +85,12 @@ def test_reduced_trunks_compute_in_bfloat16(name):
 def test_freezing_leaves_what_is_named_and_the_learner_sees_nothing_else(name):
     backbone = BACKBONES[name](0.125)
     stats = count(backbone, nnx.BatchStat)
-    layer = {'densenet201': 'conv5_block32_1', 'inception_v3': 'conv2d_94', 'resnet50': 'conv5_block3_3',
-             'xception': 'block14_sepconv2'}[name]  # fmt: skip
+    layer = {
+        'densenet201': 'conv5_block32_1',
+        'inception_v3': 'conv2d_94',
+        'resnet50': 'conv5_block3_3',
+        'xception': 'block14_sepconv2',
+    }[name]
     before = freeze(backbone, (layer,))
     last = ('conv5_block32', 'mixed10', 'conv5_block3', 'block14')
     assert backbone.names[before] in last

@@ -13,8 +13,17 @@ from ser_jax.runs.logbook import Logbook, Progress, read
 
 
 def record(member, epoch, **more):
-    return {'kind': 'epoch', 'member': member, 'epoch': epoch, 'step': epoch * 10, 'train_loss': 1.0, 'valid_loss': None,
-            'valid_uar': None, 'learning_rate': 0.1, **more}  # fmt: skip
+    return {
+        'kind': 'epoch',
+        'member': member,
+        'epoch': epoch,
+        'step': epoch * 10,
+        'train_loss': 1.0,
+        'valid_loss': None,
+        'valid_uar': None,
+        'learning_rate': 0.1,
+        **more,
+    }
 
 
 def test_rewind_drops_what_came_later_and_a_line_cut_by_a_kill(tmp_path):

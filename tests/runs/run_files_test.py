@@ -149,12 +149,16 @@ def test_a_run_of_an_earlier_version_is_refused_where_its_files_have_another_for
         ('folds', {'protocol': 'x', 'emotions': ['a', 'b'], 'members': {'one': dict(train=[], valid=[], test=[])}}, 'no name'),
         ('normalization', {m: {'mean': [float('nan')], 'std': [1.0]} for m in MEMBERS}, 'nan, expected a finite number'),
         ('normalization', {m: {'mean': [0.0], 'std': [1.0, 2.0]} for m in MEMBERS}, 'do not belong together'),
-        ('normalization', {MEMBERS[0]: {'mean': [0.0], 'std': [1.0]}}, 'the same members: fold1_seed0'),
-        ('vocabulary', {m: 'words' for m in MEMBERS}, 'vocabulary|fold0_seed0 is text, expected a list'),
+        ('normalization', {MEMBERS[0]: {'mean': [0.0], 'std': [1.0]}}, 'the same members: '
+                                                                       'fold1_seed0'),
+        ('vocabulary', {m: 'words' for m in MEMBERS}, 'vocabulary|fold0_seed0 is text, expected '
+                                                      'a list'),
         ('corpora', [{'name': 'x'}], "lacks 'title'"),
         ('environment', {'python': '3.11'}, "lacks 'fingerprints'"),
-        ('config', {**content()['config'], 'train': {'epochs': '3'}}, "train.epochs is '3', expected a finite number"),
-        ('config', {**content()['config'], 'train': {'epochs': 2.5}}, 'train.epochs is 2.5, expected a whole number'),
+        ('config', {**content()['config'], 'train': {'epochs': '3'}}, "train.epochs is '3', "
+                                                                      "expected a finite number"),
+        ('config', {**content()['config'], 'train': {'epochs': 2.5}}, 'train.epochs is 2.5, '
+                                                                      'expected a whole number'),
         ('config', {**content()['config'], 'optim': 3}, 'optim is a number, expected an object'),
     ],
 )  # fmt: skip

@@ -26,12 +26,25 @@ def predictions(
     for seed, s, m, k in np.ndindex(seeds, speakers, len(modalities), 12):
         truth, bonus = EMOTIONS[k % 3], {'fused': 0.3, 'audio': 0.0, 'text': -0.2}[modalities[m]]
         said = truth if g.random() < skill + bonus else EMOTIONS[(k + 1) % 3]
-        rows.append({
-            'run': run, 'config': 'conv_bilstm', 'protocol': protocol, 'member': f'fold{s % 2}_seed{seed}',
-            'fold': s % 2, 'seed': seed, 'modality': modalities[m], 'corpus': corpus, 'id': f'{s}-{k}',
-            'speaker': f'{corpus}_{s}', 'sex': ('male', 'female')[s % 2], 'emotion': truth, 'predicted': said,
-            **{f'p_{e}': 0.8 if e == said else 0.1 for e in EMOTIONS}, 'p_boredom': None,
-        })  # fmt: skip
+        rows.append(
+            {
+                'run': run,
+                'config': 'conv_bilstm',
+                'protocol': protocol,
+                'member': f'fold{s % 2}_seed{seed}',
+                'fold': s % 2,
+                'seed': seed,
+                'modality': modalities[m],
+                'corpus': corpus,
+                'id': f'{s}-{k}',
+                'speaker': f'{corpus}_{s}',
+                'sex': ('male', 'female')[s % 2],
+                'emotion': truth,
+                'predicted': said,
+                **{f'p_{e}': 0.8 if e == said else 0.1 for e in EMOTIONS},
+                'p_boredom': None,
+            }
+        )
     return pa.Table.from_pylist(rows)
 
 
