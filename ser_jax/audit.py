@@ -22,7 +22,8 @@ from ser_jax.contract import InputError
 from ser_jax.corpora.schema import INSPECTION, read_json
 from ser_jax.data.utterances import Utterances, data_dir, open_corpora
 from ser_jax.explore import near_duplicates, split_checks
-from ser_jax.explore.corpus_checks import SEVERITIES, Finding, corpus_findings, place
+from ser_jax.explore.corpus_checks import corpus_findings
+from ser_jax.explore.findings import SEVERITIES, Finding, place
 from ser_jax.runs import inventory, run_files
 from ser_jax.runs.trained import Trained, open_begun
 

@@ -5,6 +5,7 @@ Counts, lengths, rates, levels and words come from `log_mel` shards, else from `
 counts and words. The figures are for print.
 """
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -14,7 +15,8 @@ from absl import flags
 from ser_jax import cli
 from ser_jax.contract import CHANNELS, InputError
 from ser_jax.data.utterances import Utterances, normalization, open_corpora
-from ser_jax.explore import exemplars, statistics
+from ser_jax.explore import augmented, exemplars, statistics
+from ser_jax.explore import notes as noting
 from ser_jax.report import exploration
 
 
@@ -34,7 +36,7 @@ def explore(
     output.mkdir(parents=True, exist_ok=True)  # raises before the work if it is not writable
     looks = [look(u, data_dir) for u in corpora]
     tables = statistics.tables(corpora) | {
-        'sheets': exemplars.shown([e for found in looks for e in found.found])
+        'sheets': exemplars.rows([*itertools.chain.from_iterable(look.found for look in looks)])
     }
     exploration.write(output, corpora, tables, looks, statistics.COVERED)
     return corpora
@@ -57,7 +59,7 @@ def open_corpus(name: str, data_dir: str = '', channels: Sequence[str] = ()) -> 
 
 def look(corpus: Utterances, data_dir: str = '') -> exploration.Look:
     """Return the recordings of one corpus for the page, before and after augmentation."""
-    name, notes = corpus.names[0], statistics.notes(corpus)
+    name, notes = corpus.names[0], noting.notes(corpus)
     if not (corpus.seconds > 0).any():
         return exploration.Look((), (), (), '', notes, '', '')
     sampled = {'native', 'waveform'} & set(exemplars.built(name, data_dir))
@@ -67,10 +69,10 @@ def look(corpus: Utterances, data_dir: str = '') -> exploration.Look:
     )
     id, mel, samples = exemplars.median_recording(corpus, sounds)
     mean, _ = normalization(corpus, np.arange(len(corpus)))
-    waves = [] if samples is None else exemplars.changed_samples(samples)
+    waves = [] if samples is None else augmented.changed_samples(samples)
     found, config = exemplars.examples(corpus, sounds), sounds.config if sounds else ''
     return exploration.Look(
-        found, exemplars.changed_mel(mel, mean), waves, id, notes, config, '' if sounds else command
+        found, augmented.changed_mel(mel, mean), waves, id, notes, config, '' if sounds else command
     )
 
 

@@ -14,7 +14,7 @@ from ser_jax.contract import Recording
 from ser_jax.corpora import builder, file_names
 from ser_jax.data import utterances
 from ser_jax.explore import near_duplicates, split_checks
-from ser_jax.explore.corpus_checks import Finding
+from ser_jax.explore.findings import Finding
 from tests.conftest import small_config
 from tests.lookalikes import noise
 
@@ -224,9 +224,7 @@ def test_6_texts_that_carry_the_label(tmp_path):
     ]
     build(tmp_path, neutral, 'silent')
     findings = audit.audit(['telling', 'silent'], directory=str(tmp_path))
-    assert [f.what.split()[-1] for f in findings if f.check == 'text tells the label'] == [
-        'telling'
-    ]
+    assert [f.what.split()[-1] for f in findings if f.check == 'labels follow texts'] == ['telling']
     opened = utterances.open_corpora(('telling',), str(tmp_path))
     of = {'train': ['telling/u0', 'telling/u1'], 'valid': [], 'test': ['telling/u2']}
     assert 'protocol' in found(
@@ -334,7 +332,7 @@ def test_a_voice_of_two_corpora_under_two_names_is_told_by_its_files(tmp_path):
     findings = audit.audit(['one', 'two'], directory=str(tmp_path))
     split = [f for f in findings if f.check == 'speaker split']
     assert [f.what for f in split] == [
-        f'one voice, ravdess_0{a} by its file names, is given_r{a} of one, given_f{a} of two'
+        f'ravdess_0{a} by its file names is labeled as given_r{a} of one, given_f{a} of two'
         for a in (1, 2)
     ]
     opened = utterances.open_corpora(('one', 'two'), str(tmp_path))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ser_jax.data.utterances import Utterances
-from ser_jax.explore.corpus_checks import Finding, place
+from ser_jax.explore.findings import Finding, place
 
 _CHANGES = {  # column -> its noun in findings
     'source_sha256': 'sound',
