@@ -289,8 +289,8 @@ def _recordings(corpora: Sequence[Utterances]) -> Iterator[tuple[str, str, np.nd
     ]
     if len(parts) > 1:
         _, all_emotions, all_seconds, all_rates = map(list, zip(*parts, strict=True))
-        pooled = (ALL, *map(np.concatenate, (all_emotions, all_seconds, all_rates)))
-        parts.insert(0, pooled)
+        pooled = map(np.concatenate, (all_emotions, all_seconds, all_rates))
+        parts.insert(0, (ALL, *pooled))  # type: ignore[arg-type]
     for name, emotion, seconds, rate_hz in parts:
         for e in (ANY, *ordered(emotion.tolist())):
             at = (seconds > 0) & ((emotion == e) | (e == ANY))

@@ -27,11 +27,8 @@ def ranked(probabilities: np.ndarray, emotions: Sequence[str], most: int = 3) ->
     With two classes the text has only the more probable one: 'negative 71 %'. Classes of
     probability 0, such as a class without training utterances, are left out.
     """
-    order = [
-        i
-        for i in np.argsort(-probabilities)[: 1 if len(emotions) == 2 else most]
-        if probabilities[i] > 0
-    ]
+    order = np.argsort(-probabilities)[: 1 if len(emotions) == 2 else most]
+    order = order[probabilities[order] > 0]
     return ', '.join(f'{emotions[i]} {100 * probabilities[i]:.0f} %' for i in order)
 
 
@@ -41,40 +38,39 @@ def write(path: pathlib.Path, answers: dict[str, Answer], emotions: Sequence[str
     JSON nests the windows in their recording. CSV has one row per recording and, if it has several
     windows, one per window.
     """
-    row = lambda p: {e: round(float(x), 4) for e, x in zip(emotions, p, strict=True)}
     if path.suffix == '.json':
-        path.write_text(
-            json.dumps(
-                [
-                    {
-                        'file': name,
-                        'emotion': emotions[int(h.probabilities.argmax())],
-                        'probabilities': row(h.probabilities),
-                        'windows': [
-                            {'start_s': round(s, 2), 'end_s': round(e, 2), 'probabilities': row(p)}
-                            for s, e, p in h.windows
-                        ],
-                    }
-                    for name, h in answers.items()
-                ],
-                indent=1,
-                allow_nan=False,
-            )
-        )
+        content = [_entry(name, answer, emotions) for name, answer in answers.items()]
+        path.write_text(json.dumps(content, indent=1, allow_nan=False))
         return
     # File names that are not UTF-8 cannot be encoded; backslashreplace escapes them.
     with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as f:
         table = csv.writer(f)
         table.writerow(['file', 'start_s', 'end_s', 'emotion', *emotions])
-        for name, h in answers.items():
-            whole = (h.windows[0][0], h.windows[-1][1], h.probabilities)
-            for start, end, p in [whole, *(h.windows if len(h.windows) > 1 else [])]:
-                table.writerow(
-                    [
-                        name,
-                        f'{start:.2f}',
-                        f'{end:.2f}',
-                        emotions[int(p.argmax())],
-                        *(f'{x:.4f}' for x in p),
-                    ]
-                )
+        for name, answer in answers.items():
+            windows = answer.windows
+            whole = (windows[0][0], windows[-1][1], answer.probabilities)
+            for start, end, p in [whole, *(windows if len(windows) > 1 else [])]:
+                times = (f'{start:.2f}', f'{end:.2f}')
+                emotion = emotions[int(p.argmax())]
+                table.writerow([name, *times, emotion, *(f'{x:.4f}' for x in p)])
+
+
+def _entry(name: str, answer: Answer, emotions: Sequence[str]) -> dict:
+    """Return the JSON object of one recording."""
+    return {
+        'file': name,
+        'emotion': emotions[int(answer.probabilities.argmax())],
+        'probabilities': _rounded(answer.probabilities, emotions),
+        'windows': [
+            {
+                'start_s': round(start, 2),
+                'end_s': round(end, 2),
+                'probabilities': _rounded(p, emotions),
+            }
+            for start, end, p in answer.windows
+        ],
+    }
+
+
+def _rounded(probabilities: np.ndarray, emotions: Sequence[str]) -> dict[str, float]:
+    return {e: round(float(p), 4) for e, p in zip(emotions, probabilities, strict=True)}
