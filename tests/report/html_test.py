@@ -150,8 +150,8 @@ def test_the_most_confident_mistakes_are_those_of_every_seed(predictions, scored
     assert [m['confidence'] for m in found] == sorted((m['confidence'] for m in found), reverse=True)
     rows = predictions.filter(pa.compute.equal(predictions['run'], scored[0].run)).to_pylist()
     for m in found:
-        answers = {r['predicted'] for r in rows if r['id'] == m['id']}
-        assert m['emotion'] not in answers and set(m['answers']) == answers
+        predicted = {r['predicted'] for r in rows if r['id'] == m['id']}
+        assert m['emotion'] not in predicted and set(m['predictions']) == predicted
 
 
 def test_the_same_scores_write_the_same_page(tmp_path, make):
