@@ -89,13 +89,13 @@ def load(path: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise InputError(
             f'get_config() of {file} returns {type(config).__name__}; expected '
-            f'ser_jax.config.base() with changes'
+            'ser_jax.config.base() with changes'
         )
     for section, default in base().items():
         if not isinstance(config.get(section), ConfigDict):
             raise InputError(
                 f'get_config() of {file} returns no section {section!r}; begin with '
-                f'ser_jax.config.base()'
+                'ser_jax.config.base()'
             )
         for knob in config[section] if section != 'model' else ():  # those are a network's own
             _check_key(base(), f'{section}.{knob}', file)

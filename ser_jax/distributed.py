@@ -17,8 +17,8 @@ HEARTBEAT_S = 30  # a process without heartbeat for this long is lost; JAX's def
 SHUTDOWN_S = 60  # an ended process waits this long for the others
 LOST_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 LOST = (
-    'error: another process of this training was lost; what was saved is kept: '
-    'give the same command again, to every process, and it goes on from there'
+    'error: another process of this training was lost; what was saved is kept: give the same '
+    'command again, to every process, and it goes on from there'
 )
 _FATAL = b'the JAX distributed service detected fatal errors'
 _PRECEDES = re.compile(
@@ -73,8 +73,7 @@ def initialize(coordinator: str = '', processes: int = 0, process: int = -1) -> 
         given = f'--coordinator={coordinator} --num_processes={processes} --process_id={process}'
         raise InputError(
             f'the processes did not find each other with {given if coordinator else "--cluster"} '
-            f'({e}); '
-            'see launch/README.md'
+            f'({e}); see launch/README.md'
         ) from e
 
 

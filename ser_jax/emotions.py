@@ -128,10 +128,10 @@ def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[
     new = {w: w for w in words}
     for text in merge:
         old, colon, into = (part.strip() for part in text.partition(':'))
-        # A word of EMOTIONS is accepted even if no corpus here has it.
+        # A word of EMOTIONS is accepted even if no corpus of the experiment has it.
         if not (colon and old and into) or old not in {*new, *EMOTIONS}:
             what = (
-                f'data.merge names {old!r}' if colon else f'data.merge={text!r} is not understood'
+                f'data.merge has {old!r}' if colon else f'data.merge={text!r} has no colon'
             )
             raise InputError(
                 f'{what}; expected from:to, e.g. calm:neutral, of {", ".join(ordered(words))}'

@@ -409,7 +409,7 @@ def test_the_command_exits_by_what_it_found(finished, data_dir, tmp_path):
         (['--corpora=nothere', f'--data_dir={data_dir}'], "corpus 'nothere'"),
         (['--run=/nowhere'], '/nowhere does not exist'),
         ([f'--run={finished}', '--corpora=given'], 'is not built'),
-        (['--corpora=synthetic', 'tess'], "unexpected 'tess'"),
+        (['--corpora=synthetic', 'tess'], "unexpected argument 'tess'"),
         (['--corpus=tess'], '--help lists the flags'),
     ):
         done = run(*given)

@@ -113,7 +113,7 @@ def test_builds_that_are_missing_come_with_their_commands(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize('system', SYSTEMS, ids=lambda s: s.name)
 @pytest.mark.parametrize('which', ['own', 'own-full', 'speakers_k', 'speakers_k-full'])
-def test_every_config_says_what_its_row_says(system, which):
+def test_every_config_matches_its_row(system, which):
     import importlib.util
 
     spec = importlib.util.spec_from_file_location(
@@ -144,6 +144,6 @@ def test_a_variant_that_is_none_is_refused():
 def test_a_damaged_table_is_named_before_anything_is_trained(configs, data_dir, tmp_path, content):
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'published.json').write_text(content)
-    with pytest.raises(InputError, match=r'published\.json is (damaged|no table)'):
+    with pytest.raises(InputError, match=r'published\.json is (damaged|not a table)'):
         reproduce.reproduce([TINY], False, tmp_path / 'out', data_dir)
     assert not (tmp_path / 'out' / 'tiny_own').exists()

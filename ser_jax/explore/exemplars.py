@@ -104,8 +104,8 @@ class Sounds:
             example = self._data[index]
         if sha256 not in ('', _text(example['source_sha256'])):
             raise InputError(
-                f'{self.name}/{id} has other samples in the {self.config} build than in the '
-                'other one; build both again from the same recordings, with --overwrite'
+                f'{self.name}/{id} has other samples in the {self.config} build than in the other '
+                'one; build both again from the same recordings, with --overwrite'
             )
         samples = example[self.config].astype(np.float32) / 32768
         native = self.config == 'native'

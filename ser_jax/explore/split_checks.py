@@ -267,8 +267,8 @@ def fitted(
             other['vocabulary'].append(member)
     for what, names in other.items():
         line = (
-            f'the {what} of {len(names)} members was not fitted on their training side alone, '
-            f'e.g. {names[0]}'
+            f'the {what} of {len(names)} members was not fitted on their training side alone, e.g. '
+            f'{names[0]}'
         )
         yield Finding(
             'leak', f'{what} of other data', line, 'fit it on the training side alone', tuple(names)

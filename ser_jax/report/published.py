@@ -36,8 +36,8 @@ def cell(run: Mapping[str, Any] | None) -> str:
     parts += [f'{o.modality} alone UAR {o.uar.value:.3f}{note}' for o in others]
     plural = '' if s.seeds == 1 else 's'
     parts.append(
-        f'{s.protocol}, {s.corpus}, n = {s.utterances:,}, {s.speakers} speakers, {s.folds} folds '
-        f'x {s.seeds} seed{plural}'
+        f'{s.protocol}, {s.corpus}, n = {s.utterances:,}, {s.speakers} speakers, {s.folds} folds x '
+        f'{s.seeds} seed{plural}'
     )
     parts.append(run['training'])
     return '; '.join(parts)

@@ -115,8 +115,8 @@ class Checkpoints:
         if numbers:
             raise InputError(
                 f'none of the {len(numbers)} checkpoints in {self.directory} can be read; they '
-                'were moved beside it; give another --workdir, or the same command again '
-                'to train from the beginning'
+                'were moved beside it; give another --workdir, or the same command again to train '
+                'from the beginning'
             )
         return None
 

@@ -4,6 +4,7 @@ import json
 import pathlib
 import time
 import zlib
+from typing import Any
 
 import rich.console
 import rich.progress
@@ -21,7 +22,8 @@ class Logbook:
 
     def __init__(self, workdir: pathlib.Path, tensorboard: bool = True, writes: bool = True):
         self.path = pathlib.Path(workdir) / 'metrics.jsonl'
-        self._writes, self._shows, self._board = writes, writes and tensorboard, None
+        self._writes, self._shows = writes, writes and tensorboard
+        self._board: Any = None  # tensorboardX.SummaryWriter, imported at the first record
 
     def rewind(self, is_past) -> None:
         """Drop the records for which `is_past` is False: those after the checkpoint resumed from.
@@ -132,7 +134,10 @@ class Progress:
         now = time.monotonic()
         passed = max(now - self._began, 1e-9)
         left = (self._total - self._done) * passed / max(self._done - self._first, 1)
-        line = f'{words}{self.note} · {self._utterances / passed:,.0f} utterances/s · {_clock(left)} left'
+        line = (
+            f'{words}{self.note} · {self._utterances / passed:,.0f} utterances/s · {_clock(left)} '
+            'left'
+        )
         if self._bar:
             self._bar.update(self._task, description=line, completed=self._done)
         elif self._shows and now - self._last > self._every_s:

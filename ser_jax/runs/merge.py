@@ -99,7 +99,8 @@ def _check_same_run(first: Piece, other: Piece) -> None:
     a, b = (p.files['environment']['fingerprints'] for p in (first, other))
     if changed := sorted(c for c in a.keys() | b.keys() if a.get(c) != b.get(c)):
         raise InputError(
-            f'{both}: they were trained on other builds of {", ".join(changed)}; train both on the same build'
+            f'{both}: they were trained on other builds of {", ".join(changed)}; train both on the '
+            'same build'
         )
     weights = [p.files['environment'].get('begins_with') for p in (first, other)]
     if weights[0] != weights[1]:

@@ -101,8 +101,8 @@ def write(
     except OSError as e:
         raise InputError(
             f'results could not be written to {output} ({e.strerror or e}: '
-            f'{e.filename or output}); '
-            'the scores are above; give another folder as --output to keep them'
+            f'{e.filename or output}); the scores are above; give another folder as --output to '
+            'keep them'
         ) from e
 
 

@@ -153,17 +153,17 @@ def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
     if changed:
         raise InputError(
             f'{workdir} was begun with another build of {", ".join(changed)}; give another '
-            f'--workdir, or build it as it was'
+            '--workdir, or build it as it was'
         )
     weights = files['environment']['begins_with']
     if begun.get('environment', {}).get('begins_with', weights) != weights:
         raise InputError(
             f'{workdir} was begun with other pretrained weights; give another --workdir, or the '
-            f'file it was begun with'
+            'file it was begun with'
         )
     for name in ('folds', 'normalization', 'vocabulary'):
         if name in begun and begun[name] != json.loads(json.dumps(files[name])):
             raise InputError(
                 f'{workdir} was begun with other {name}; give another --workdir, or the data it '
-                f'was begun with'
+                'was begun with'
             )

@@ -103,7 +103,6 @@ class Score:
         plural = '' if self.seeds == 1 else 's'
         return (
             f'UAR {self.uar}{f" {self.note}" if self.note else ""} ({self.corpus}, '
-            f'{self.protocol}, {self.modality}, '
-            f'{self.utterances} utterances, {self.speakers} speakers, {self.seeds} seed{plural}, '
-            f'95 % by {self.uar.by})'
+            f'{self.protocol}, {self.modality}, {self.utterances} utterances, {self.speakers} '
+            f'speakers, {self.seeds} seed{plural}, 95 % by {self.uar.by})'
         )

@@ -78,7 +78,7 @@ def paired_interval(a: pa.Table, b: pa.Table, draws: int = 2000, rng: int = 0) -
     if utterances[0] != utterances[1]:
         corpus, id, *_ = min(utterances[0] ^ utterances[1])
         raise InputError(
-            f'paired comparison: expected the same utterances on both sides, got '
+            'paired comparison: expected the same utterances on both sides, got '
             f'{len(utterances[0])} and {len(utterances[1])}; {corpus}/{id} differs or is missing '
             'on one side; evaluate both runs on the same corpora and folds'
         )
