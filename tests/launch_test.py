@@ -50,7 +50,7 @@ done
 exit $code
 """
 SCONTROL = """#!/usr/bin/env bash
-if [[ $1 == show ]]; then printf '127.0.0.1\\nnode2\\n'; else echo "$@" >> "$SAID/scontrol"; fi
+if [[ $1 == show ]]; then printf '127.0.0.1\\nnode2\\n'; else echo "$@" >> "$LOST_LINE/scontrol"; fi
 """
 # Stands in for Python: writes down what it was started with, and fails where CODE says so.
 PYTHON = f"""#!{sys.executable}
@@ -58,7 +58,7 @@ import json, os, sys, uuid
 if sys.argv[1] == '-c':
     print(4321)
 else:
-    with open(f"{{os.environ['SAID']}}/{{uuid.uuid4()}}.json", 'w') as f:
+    with open(f"{{os.environ['LOST_LINE']}}/{{uuid.uuid4()}}.json", 'w') as f:
         json.dump(sys.argv[1:], f)
     codes = os.environ.get('CODE', '0').split(',')  # of all processes, or one for each
     code = int(codes[int(os.environ.get('SLURM_PROCID', 0)) % len(codes)])
@@ -81,7 +81,7 @@ def cluster(tmp_path):
     def launch(script, *flags, **variables):
         surroundings = {
             'PATH': f'{bin}:{os.environ["PATH"]}',
-            'SAID': str(said),
+            'LOST_LINE': str(said),
             'PYTHON': str(bin / 'python'),
         }
         env = {**os.environ, **surroundings, **variables}
@@ -203,7 +203,7 @@ def test_slurm_queues_again_what_lost_a_node_and_nothing_else(
 def test_tpu_hosts_get_the_flags_as_they_were_given(cluster):
     """Through the shell of every host."""
     (cluster.bin / 'gcloud').write_text(
-        '#!/usr/bin/env bash\necho "$@" > "$SAID/gcloud"\ncd "$SAID/.."\nbash -c '
+        '#!/usr/bin/env bash\necho "$@" > "$LOST_LINE/gcloud"\ncd "$LOST_LINE/.."\nbash -c '
         '"${!##--command=}"\n'
     )
     (cluster.bin / 'gcloud').chmod(0o755)
@@ -258,22 +258,22 @@ F = (
     b'F1121 14:32:21.987142    5343 client.h:80] Terminating process because the JAX distributed '
     b'service detected fatal errors.\n'
 )
-SAID = f'{distributed.LOST}\n'.encode()
+LOST_LINE = f'{distributed.LOST}\n'.encode()
 
 
 @pytest.mark.parametrize(
     'lines, shown',
     [
         ([b'a warning\n', b'half a line'], b'a warning\nhalf a line'),
-        ([b'a warning\n', E, b'1\n', F, b'a stack\n'], b'a warning\n' + SAID),
-        ([E, b'1\n', SAID, F, b'a stack\n'], SAID),
-        ([SAID, E, F], SAID),
+        ([b'a warning\n', E, b'1\n', F, b'a stack\n'], b'a warning\n' + LOST_LINE),
+        ([E, b'1\n', LOST_LINE, F, b'a stack\n'], LOST_LINE),
+        ([LOST_LINE, E, F], LOST_LINE),
         ([E, b'Traceback\n'], E + b'Traceback\n'),  # nobody was lost after all
     ],
 )
 def test_a_lost_process_is_said_in_one_line_and_nothing_else_is_swallowed(lines, shown):
     out, rest = [], iter(lines)
-    distributed.pass_on(rest, out.append)
+    distributed.filter_lines(rest, out.append)
     assert b''.join(out) == shown and not list(rest)
 
 
@@ -301,7 +301,7 @@ def test_a_process_given_a_coordinator_takes_all_devices_of_its_node(monkeypatch
     """On SLURM too, where JAX would take one."""
     asked = {}
     monkeypatch.setattr('jax.distributed.initialize', lambda **known: asked.update(known))
-    monkeypatch.setattr(distributed, '_speak_plainly', lambda: None)
+    monkeypatch.setattr(distributed, '_filter_stderr', lambda: None)
     distributed.initialize('node1:1234', 2, 0)
     assert asked['cluster_detection_method'] == 'deactivate' and 'local_device_ids' not in asked
     asked.clear()
