@@ -13,7 +13,7 @@ from flax import nnx
 from ser_jax.contract import InputError
 from ser_jax.models import weights
 from ser_jax.models.backbones import BACKBONES, Frozen, by_name, freeze
-from ser_jax.models.backbones.layers import average_pool, halve, max_pool
+from ser_jax.models.backbones.layers import average_pool_2x2, average_pool_3x3, max_pool_3x3
 
 COUNTS = {
     'densenet201': 18_321_984,
@@ -129,15 +129,15 @@ def test_unknown_names_are_told_what_there_is():
 def test_pools_are_xla_s(size):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, *size, 3)), jnp.float32)
     same = nnx.max_pool(x, (3, 3), (2, 2), padding='SAME')
-    np.testing.assert_array_equal(max_pool(x, 'SAME'), same)
-    np.testing.assert_array_equal(max_pool(x), nnx.max_pool(x, (3, 3), (2, 2), padding='VALID'))
+    np.testing.assert_array_equal(max_pool_3x3(x, 'SAME'), same)
+    np.testing.assert_array_equal(max_pool_3x3(x), nnx.max_pool(x, (3, 3), (2, 2), padding='VALID'))
     np.testing.assert_array_equal(
-        max_pool(x, (1, 1)), nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        max_pool_3x3(x, (1, 1)), nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     )
     for padding in (True, False):
         mean = nnx.avg_pool(x, (3, 3), padding='SAME', count_include_pad=padding)
-        np.testing.assert_allclose(average_pool(x, padding), mean, atol=1e-6)
-    np.testing.assert_allclose(halve(x), nnx.avg_pool(x, (2, 2), (2, 2)), atol=1e-6)
+        np.testing.assert_allclose(average_pool_3x3(x, padding), mean, atol=1e-6)
+    np.testing.assert_allclose(average_pool_2x2(x), nnx.avg_pool(x, (2, 2), (2, 2)), atol=1e-6)
 
 
 # ---- against Keras 3 on its JAX backend

@@ -173,14 +173,14 @@ def test_what_does_not_fit_is_named_and_changes_nothing(change, message, tmp_pat
 @pytest.mark.parametrize(
     'content', [b'', b'<html>404</html>' * 99, b'\x10' + b'\0' * 7 + b'{"a": {"dtype": 1}}']
 )
-def test_what_is_no_file_of_weights_is_said(name, content, tmp_path):
+def test_other_files_are_refused(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     backbone = BACKBONES['resnet50'](NARROW, 'keras' if name.endswith('h5') else 'torch')
     with pytest.raises(InputError, match=f'{name} cannot be read .*; fetch it again$'):
         weights.load(backbone, tmp_path / name)
 
 
-def test_the_new_format_of_keras_is_told_from_the_published_one(tmp_path):
+def test_the_new_format_of_keras_is_refused(tmp_path):
     with h5py.File(tmp_path / 'w.h5', 'w') as f:
         f.create_group('layers')
     with pytest.raises(InputError, match=r'holds no layers; expected .* \(not \.weights\.h5\)'):
@@ -194,7 +194,7 @@ def test_styles_and_endings_are_not_mixed_up(tmp_path):
     ):
         weights.load(BACKBONES['resnet50'](NARROW), tmp_path / 'w.safetensors')
     with pytest.raises(
-        InputError, match=r"w\.pth is no file of weights; expected Keras' \.h5 or timm's"
+        InputError, match=r"w\.pth is not a file of weights; expected Keras' \.h5 or timm's"
     ):
         weights.load(BACKBONES['resnet50'](NARROW), tmp_path / 'w.pth')
 
