@@ -27,7 +27,7 @@ def generate(
     turns = itertools.zip_longest(*(_kinds(actor, emotions) for actor in range(1, 25)))
     names = [name for turn in turns for name in turn]
     if files > len(names):
-        raise ValueError(f'{files} files are asked for; there are {len(names)} names')
+        raise ValueError(f'files must be at most {len(names)}, the number of names; got {files}')
     total = 0
     for name in names[:files]:
         samples = int(rate_hz * random.uniform(*seconds))

@@ -1,5 +1,6 @@
-"""Every command ends in one line where the user is wrong, with the cause the operating system names, and in a traceback
-where the code is."""
+"""A command ends in one line for a user mistake, with the cause of the operating system, else in a
+traceback.
+"""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""One vocabulary: other words find their place in it, merges and valence do what they say, support is a mask."""
+"""One vocabulary: synonyms, the order of other words, merges and valence, the mask of support."""
 
 import numpy as np
 import pytest

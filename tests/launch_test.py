@@ -1,4 +1,4 @@
-"""What launch/ starts, with stand-ins for the programs of a cluster, and with real processes, of which one is killed."""
+"""The scripts of launch/, with stand-ins for the programs of a cluster and with real processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The table of published systems: from configs by name to runs that are not trained twice, honest beside inflated."""
+"""The table of published systems: runs from configs by name, trained once, inflated ones marked."""
 
 import json
 import pathlib

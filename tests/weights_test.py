@@ -1,4 +1,4 @@
-"""The verb: weights come from a real server, resumed and checked, or from a file, and every tensor finds its place."""
+"""The verb: weights come from a real server, resumed and checked, or from a file; all are imported."""
 
 import hashlib
 import http.server
@@ -140,7 +140,8 @@ def test_a_file_that_is_here_is_checked_and_copied(file, tmp_path):
         verb.get('resnet50', str(tmp_path / 'short.h5'), tmp_path / 'other')
     assert not (tmp_path / 'other').exists()
     with pytest.raises(
-        InputError, match=r'is not a file; expected a \.h5 of Keras, a \.safetensors of timm, or a URL'
+        InputError,
+        match=r'is not a file; expected a \.h5 of Keras, a \.safetensors of timm, or a URL',
     ):
         verb.get('resnet50', str(tmp_path / 'none.h5'))
 

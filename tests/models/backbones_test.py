@@ -1,4 +1,4 @@
-"""The trunks are Keras', tensor by tensor: as many parameters, the same answers, cut where one likes."""
+"""The trunks are those of Keras: parameters, outputs, cuts after any unit."""
 
 import os
 

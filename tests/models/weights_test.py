@@ -1,4 +1,4 @@
-"""Files of weights: every tensor is accounted for, whatever layout and numbering it was published with."""
+"""Files of weights: every tensor has its place, in any published layout and numbering."""
 
 import json
 import pathlib

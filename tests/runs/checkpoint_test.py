@@ -1,4 +1,4 @@
-"""A state of another structure is not damaged; a changed byte of a kept model is noticed or harmless."""
+"""States of another structure are not damaged; changed bytes of a kept model are noticed or harmless."""
 
 import errno
 import hashlib
