@@ -5,6 +5,7 @@ bfloat16 (autocast) on request.
 """
 
 import contextlib
+import itertools
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -121,11 +122,10 @@ def trainers(
     """
     words = 'PyTorch bf16' if bfloat16 else 'PyTorch'
     modes = {'': '', 'compiled, ': 'default', 'compiled, CUDA graphs, ': 'reduce-overhead'}
-    asked = list(modes)[: 1 if not compiled else 3 if device() == 'cuda' else 2]
+    names = list(modes)[: 1 if not compiled else 3 if device() == 'cuda' else 2]
     return {
-        f'{words}, {how}{layout}': trainer(shape, batch, layout, modes[how], bfloat16)
-        for how in asked
-        for layout in LAYOUTS
+        f'{words}, {name}{layout}': trainer(shape, batch, layout, modes[name], bfloat16)
+        for name, layout in itertools.product(names, LAYOUTS)
     }
 
 

@@ -215,8 +215,11 @@ def markdown(found: list[dict], facts: dict, date: str, quick: bool) -> str:
         if must := STAGES[one['stage']].get(other):
             device = {'cpu': 'on a CPU', 'gpu': 'on a GPU'}[other]
             lines.append(f'| {one["stage"]} | {device} |  |  | *not measured* | {must} | – | – |')
-    missed = [f['stage'] for f in found if any(row['reached'] is False for row in f['rows'])]
-    explained = [stage for stage in missed if stage in FINDINGS]
+    explained = []
+    for one in found:
+        missed = any(row['reached'] is False for row in one['rows'])
+        if missed and one['stage'] in FINDINGS:
+            explained.append(one['stage'])
     if facts.get('backend') == 'cpu' and explained:
         lines += ['', '## Missed requirements: experiments and findings', '']
         lines += [f'- **{stage}**: {FINDINGS[stage]}' for stage in explained]

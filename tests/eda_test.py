@@ -1,6 +1,7 @@
-"""The page about corpora, as its users meet it: figures, tables, what is missing, what is wrong."""
+"""The page of an exploration: figures, tables, missing builds, mistakes of users."""
 
 import csv
+import functools
 import shutil
 import subprocess
 import sys
@@ -34,8 +35,14 @@ TABLES = (
 )
 
 
+def mixed(speaker: int, emotion: int, double: bool) -> tuple[np.ndarray, int]:
+    """Return a tone, at twice the rate and on two channels if `double`."""
+    samples = tone(speaker, emotion, 9)
+    return (np.stack([np.repeat(samples, 2)] * 2, 1), 32000) if double else (samples, 16000)
+
+
 class MixedBuilder(builder.CorpusBuilder, skip_registration=True):
-    """Recordings of two rates, one channel or two, under names that are no good HTML and no good file names."""
+    """Recordings of two rates, with names that are unsafe in HTML and as file names."""
 
     name = 'mixed'
 
@@ -43,11 +50,7 @@ class MixedBuilder(builder.CorpusBuilder, skip_registration=True):
         for s in range(3):
             for e in range(4):
                 double = e == 3 or s == 2
-                read = lambda s=s, e=e, d=double: (
-                    (np.stack([np.repeat(tone(s, e, 9), 2)] * 2, 1), 32000)
-                    if d
-                    else (tone(s, e, 9), 16000)
-                )
+                read = functools.partial(mixed, s, e, double)
                 emotion = EVIL if e == 3 else EMOTIONS[e]
                 yield Recording(
                     f'{EVIL}{s}{e}',
@@ -99,7 +102,7 @@ def built(data_dir, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def output(built, tmp_path_factory) -> Path:
-    """What is written about all four."""
+    """The results of all four corpora."""
     folder = tmp_path_factory.mktemp('eda')
     eda.explore(['synthetic', 'bare', 'mixed', 'words'], folder, str(built))
     return folder
@@ -192,12 +195,19 @@ def test_the_page_is_whole_and_loads_nothing(output):
     assert len(page.ids) == len(set(page.ids)) and {x[1:] for x in page.links} <= set(page.ids)
     assert page.tags.count('svg') == len(list((output / 'figures').iterdir()))
     assert '<script>' not in source and '&lt;script&gt;alert(1)' in source
-    for words in ('Compared', '16,000 Hz covers 80 % of the data', 'Texts only', 'Sampling rates are mixed',
-                  '260 speakers, too many', 'the input of models', 'samples of native shards'):  # fmt: skip
+    for words in (
+        'Compared',
+        '16,000 Hz covers 80 % of the data',
+        'Texts only',
+        'Sampling rates are mixed',
+        '260 speakers, too many',
+        'the input of models',
+        'samples of native shards',
+    ):
         assert words in page.text, words
 
 
-def test_what_is_not_built_is_said_with_its_command(output, built):
+def test_a_missing_build_is_reported_with_its_command(output, built):
     text = Page((output / 'eda.html').read_text(encoding='utf-8')).text
     assert text.count('need samples, which are not built') == 1
     assert f'python -m ser_jax.build datasets/bare --config=waveform --data_dir={built}' in text

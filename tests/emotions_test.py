@@ -12,9 +12,17 @@ from ser_jax.emotions import EMOTIONS, VALENCE, ordered, relabeling, word
 
 @pytest.mark.parametrize(
     'text, meant',
-    [('Happiness', 'happy'), ('ANGRY', 'angry'), ('Pleasant_Surprise', 'surprised'), ('ps', 'surprised'),
-     ('pleasant-surprised', 'surprised'), ('Suprised', 'surprised'), (' Fear ', 'fearful'), ('Frustration', 'frustration')],
-)  # fmt: skip
+    [
+        ('Happiness', 'happy'),
+        ('ANGRY', 'angry'),
+        ('Pleasant_Surprise', 'surprised'),
+        ('ps', 'surprised'),
+        ('pleasant-surprised', 'surprised'),
+        ('Suprised', 'surprised'),
+        (' Fear ', 'fearful'),
+        ('Frustration', 'frustration'),
+    ],
+)
 def test_other_words_find_their_place(text, meant):
     assert word(text) == meant
 

@@ -31,8 +31,8 @@ SGD = (
     '--config.members.only=0,',
 )
 
-# As srun does: leaves out its own options, runs the rest once a task, tells each where it stands, ends with the highest of
-# their codes, or, where it was to kill the others, with that of their SIGTERM.
+# A stand-in for srun: drops its own options, runs the rest once per task with the variables of
+# SLURM, and ends with the highest exit code, or with that of SIGTERM if it had to kill the others.
 SRUN = """#!/usr/bin/env bash
 tasks=1
 while [[ $1 == --* ]]; do
@@ -185,10 +185,16 @@ def test_slurm_nodes_find_the_first_of_them(cluster):
 @pytest.mark.parametrize(
     'codes, restarts, ends, again',
     [
-        ('75', 0, 75, True), ('134', 9, 75, True), ('-9', 0, 75, True), ('-15,75', 0, 75, True), ('75', 10, 75, False),
-        ('2', 0, 102, False), ('1,75', 0, 101, False), ('134,1', 0, 101, False),  # of which one failed by itself
+        ('75', 0, 75, True),
+        ('134', 9, 75, True),
+        ('-9', 0, 75, True),
+        ('-15,75', 0, 75, True),
+        ('75', 10, 75, False),
+        ('2', 0, 102, False),
+        ('1,75', 0, 101, False),  # one of them failed by itself
+        ('134,1', 0, 101, False),
     ],
-)  # fmt: skip
+)
 def test_slurm_queues_again_what_lost_a_node_and_nothing_else(
     cluster, codes, restarts, ends, again
 ):
@@ -271,7 +277,7 @@ LOST_LINE = f'{distributed.LOST}\n'.encode()
         ([E, b'Traceback\n'], E + b'Traceback\n'),  # nobody was lost after all
     ],
 )
-def test_a_lost_process_is_said_in_one_line_and_nothing_else_is_swallowed(lines, shown):
+def test_a_lost_process_is_one_line_and_all_other_lines_are_kept(lines, shown):
     out, rest = [], iter(lines)
     distributed.filter_lines(rest, out.append)
     assert b''.join(out) == shown and not list(rest)
@@ -286,7 +292,7 @@ def test_a_lost_process_is_said_in_one_line_and_nothing_else_is_swallowed(lines,
         ),
         (
             ('--coordinator=node1', '--num_processes=2', '--process_id=0'),
-            '--coordinator=node1 names no port.*',
+            '--coordinator=node1 has no port.*',
         ),
         (('--num_processes=2', '--process_id=1'), '--coordinator is not.*'),
     ],
@@ -312,7 +318,9 @@ def test_a_process_given_a_coordinator_takes_all_devices_of_its_node(monkeypatch
 @pytest.mark.slow
 @pytest.mark.parametrize('script', ['local.sh', 'slurm_nodes.sbatch'])
 def test_launched_processes_learn_what_one_learns(cluster, data_dir, tmp_path, script):
-    flags = lambda name: command(data_dir, tmp_path / name, *SGD, '--config.train.epochs=1')[3:]
+    def flags(name: str) -> list[str]:
+        return command(data_dir, tmp_path / name, *SGD, '--config.train.epochs=1')[3:]
+
     one = run([sys.executable, '-m', 'ser_jax.main', *flags('one')])
     assert one.returncode == 0, one.stderr
     first = ['2', '--'] if script == 'local.sh' else []

@@ -127,8 +127,8 @@ def test_missing_members_are_named_and_may_come_later(parts):
     )
 
 
-def test_each_member_keeps_what_its_own_piece_learnt(parts):
-    """Two machines may round a mean differently: a model is served with the one it was trained with."""
+def test_each_member_keeps_the_normalization_of_its_piece(parts):
+    """Two machines may round a mean differently: a model keeps the one it was trained with."""
     mean = json.loads((parts / 'part_1' / 'normalization.json').read_text())
     mean['fold1_seed0']['mean'][0] += 1e-6
     mean['fold0_seed0']['mean'][0] += 1e-6

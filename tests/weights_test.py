@@ -1,4 +1,4 @@
-"""The verb: weights come from a real server, resumed and checked, or from a file; all are imported."""
+"""Weights come from a real server, resumed and checked, or from a file; all are imported."""
 
 import hashlib
 import http.server

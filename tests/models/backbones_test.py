@@ -162,7 +162,7 @@ def keras_model(name: str):
 @pytest.mark.filterwarnings('ignore')  # Keras' own
 @NAMES
 def test_answers_are_keras_s_on_weights_that_keras_writes(name, tmp_path):
-    """At the trunk's own size and on a map of other sides; through the legacy .h5 in both of its layouts."""
+    """At the trunk's size and at another; through both layouts of the legacy .h5."""
     import h5py
 
     keras, model = keras_model(name)

@@ -32,7 +32,7 @@ def tensors_of(backbone, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
 def write_h5(
     path, layers, group: str = '', named=lambda layer, weight: f'{layer}/{weight}:0', cut: int = 1
 ) -> None:
-    """As keras.applications publishes: a group a layer, names in attributes, `layer_names` in `cut` parts."""
+    """Write a group per layer as keras.applications does; `layer_names` in `cut` attributes."""
     with h5py.File(path, 'w') as f:
         root = f.create_group(group) if group else f
         names = ['input_1', *layers]
@@ -89,7 +89,10 @@ def test_a_file_of_keras_fills_every_weight(name, group, cut, tmp_path):
 def test_densenet_s_stem_has_slashes_in_its_names_as_published(tmp_path):
     backbone = BACKBONES['densenet201'](NARROW)
     layers = tensors_of(backbone)
-    rename = lambda n: n.replace('conv1_', 'conv1/', 1) if n in ('conv1_conv', 'conv1_bn') else n
+
+    def rename(n: str) -> str:
+        return n.replace('conv1_', 'conv1/', 1) if n in ('conv1_conv', 'conv1_bn') else n
+
     write_h5(tmp_path / 'w.h5', {rename(n): content for n, content in layers.items()})
     weights.load(backbone, tmp_path / 'w.h5')
     holds(backbone, layers)
@@ -120,9 +123,11 @@ def test_keras_1_had_other_words(tmp_path):
     backbone = BACKBONES['xception'](NARROW)
     layers = tensors_of(backbone)
     words = {'kernel': 'W', 'moving_mean': 'running_mean', 'moving_variance': 'running_std'}
-    old = lambda n: n.replace('conv2d', 'convolution2d').replace(
-        'batch_normalization', 'batchnormalization'
-    )
+
+    def old(n: str) -> str:
+        n = n.replace('conv2d', 'convolution2d')
+        return n.replace('batch_normalization', 'batchnormalization')
+
     write_h5(
         tmp_path / 'w.h5', {old(n): content for n, content in layers.items()},
         named=lambda layer, weight: f'{layer}_{words.get(weight, weight)}:0',
@@ -272,8 +277,11 @@ def test_files_are_found_by_the_names_they_are_published_by(tmp_path, monkeypatc
         InputError, match=r'expected legacy_xception\.safetensors; .* xception --from=FILE$'
     ):
         weights.need('xception', 'torch')
-    for place in ('models--timm--legacy_xception.tf_in1k/snapshots/ab12/model.safetensors',
-                  'legacy_xception.tf_in1k/model.safetensors', 'legacy_xception.tf_in1k.safetensors'):  # fmt: skip
+    for place in (
+        'models--timm--legacy_xception.tf_in1k/snapshots/ab12/model.safetensors',
+        'legacy_xception.tf_in1k/model.safetensors',
+        'legacy_xception.tf_in1k.safetensors',
+    ):
         path = tmp_path / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b'')

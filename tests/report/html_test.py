@@ -138,16 +138,14 @@ def test_names_from_outside_are_escaped(tmp_path, make, records):
 
 def test_nothing_scored_is_a_page_too(tmp_path, predictions):
     html.write(tmp_path / 'r.html', [], predictions.slice(0, 0))
-    assert (
-        'There are no scores yet'
-        in Page((tmp_path / 'r.html').read_text(encoding='utf-8')).text
-    )
+    assert 'There are no scores yet' in Page((tmp_path / 'r.html').read_text(encoding='utf-8')).text
 
 
 def test_the_most_confident_mistakes_are_those_of_every_seed(predictions, scored):
     found = html._mistakes(predictions, scored[0])
     assert 0 < len(found) <= 6
-    assert [m['confidence'] for m in found] == sorted((m['confidence'] for m in found), reverse=True)
+    confidences = [m['confidence'] for m in found]
+    assert confidences == sorted(confidences, reverse=True)
     rows = predictions.filter(pa.compute.equal(predictions['run'], scored[0].run)).to_pylist()
     for m in found:
         predicted = {r['predicted'] for r in rows if r['id'] == m['id']}

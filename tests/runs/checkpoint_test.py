@@ -1,4 +1,4 @@
-"""States of another structure are not damaged; changed bytes of a kept model are noticed or harmless."""
+"""States of another structure are not damaged; changes of a kept model are noticed or harmless."""
 
 import errno
 import hashlib
@@ -164,7 +164,10 @@ def test_an_error_of_ours_while_writing_stays_as_it_is(tmp_path):
 
 def kept_variables() -> Variables:
     random = np.random.default_rng(0)
-    normal = lambda *shape: random.standard_normal(shape).astype(np.float32)
+
+    def normal(*shape):
+        return random.standard_normal(shape).astype(np.float32)
+
     return Variables(
         {'trunk/kernel': normal(3, 4), 'trunk/bias': normal(4)}, {'norm/mean': normal(4)}
     )

@@ -87,7 +87,7 @@ def shown(workdir) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_tensorboard_is_rewound_with_the_records(tmp_path):
-    """What was logged after the checkpoint is shown once, as the resumed run logs it; other members stay whole."""
+    """Epochs after the checkpoint are shown once, as resumed; other members are unchanged."""
     book = Logbook(tmp_path)
     for member, epochs in (('a', 3), ('b', 2)):
         for epoch in range(1, epochs + 1):
