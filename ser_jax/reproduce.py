@@ -34,12 +34,12 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'seeds'
 def missing(systems: list[System], root: pathlib.Path) -> list[str]:
     """Return the commands for the builds that the systems read and that do not exist."""
     commands: dict[str, None] = {}
-    where = '' if root == data_dir('').absolute() else f' --data_dir={root}'
+    flag = '' if root == data_dir('').absolute() else f' --data_dir={root}'
     for corpus, source in itertools.chain.from_iterable(map(_builds, systems)):
         if not list((root / corpus / source).glob('[0-9]*')):
             config = '' if source == 'text' else f' --config={source}'
             command = (
-                f'python -m ser_jax.build datasets/{corpus}{config} --manual_dir=FOLDER{where}'
+                f'python -m ser_jax.build datasets/{corpus}{config} --manual_dir=FOLDER{flag}'
             )
             commands[command] = None
     return list(commands)

@@ -19,13 +19,13 @@ from ser_jax.models import backbones, weights
 
 
 def get(
-    name: str, source: str = '', where: str | os.PathLike = '', log=lambda line: None
+    name: str, source: str = '', directory: str | os.PathLike = '', log=lambda line: None
 ) -> pathlib.Path:
     """Fetch and verify the weights of a trunk; return the path of the file.
 
     Args:
-      source: '' = the URL where Keras publishes it; the URL of a mirror of that file; or a file.
-      where: the folder; '' = `models.weights.folder`.
+      source: '' = Keras' URL; the URL of a mirror of that file; or a file.
+      directory: the folder; '' = `models.weights.folder`.
       log: receives one line about the imported file.
 
     Raises:
@@ -33,7 +33,7 @@ def get(
         trunk.
     """
     trunk = backbones.by_name(name)
-    folder = pathlib.Path(where).expanduser() if where else weights.folder()
+    folder = pathlib.Path(directory).expanduser() if directory else weights.folder()
     if source and '://' not in source:
         return _adopt(trunk, name, pathlib.Path(source).expanduser(), folder, log)
     published = weights.PUBLISHED[name]
@@ -58,7 +58,8 @@ def _adopt(trunk, name: str, given: pathlib.Path, folder: pathlib.Path, log) -> 
     """Verify a file and copy it to the folder of weights."""
     if not given.is_file():
         raise InputError(
-            f'--from={given} is not a file; expected a .h5 of Keras, a .safetensors of timm, or a URL'
+            f'--from={given} is not a file; expected a .h5 of Keras, a .safetensors of timm, or a '
+            'URL'
         )
     account = _account(trunk, name, given)
     path = folder / (
@@ -83,16 +84,16 @@ def _account(trunk, name: str, path: pathlib.Path) -> str:
     return f'{name}: {tensors:,} tensors, {numbers:,} parameters; all imported'
 
 
-def listing(where: str | os.PathLike = '') -> list[str]:
+def listing(directory: str | os.PathLike = '') -> list[str]:
     """Return the lines of each trunk: its files of weights, or the command that fetches them."""
     lines = []
     for name in backbones.BACKBONES:
         present = [
             f'{"Keras" if style == "keras" else "timm"}  {path}'
             for style in ('keras', 'torch')
-            if (path := weights.find(name, style, where or None))
+            if (path := weights.find(name, style, directory or None))
         ]
-        flag = f' --dir={where}' if where else ''
+        flag = f' --dir={directory}' if directory else ''
         present = present or [f'missing; python -m ser_jax.weights {name}{flag}']
         lines += [f'{name:13} {line}' for line in present]
     return lines
@@ -101,23 +102,23 @@ def listing(where: str | os.PathLike = '') -> list[str]:
 def main(argv: list[str]) -> None:
     """Print the known trunks, or the paths of the fetched files."""
     f = flags.FLAGS
-    source, where = str(f['from'].value or ''), f.dir
+    source, directory = str(f['from'].value or ''), f.dir
     if len(argv) == 1:
         if source:
             raise InputError(
                 f'--from={source} needs the name of one trunk: {", ".join(backbones.BACKBONES)}'
             )
-        print('\n'.join(listing(where)))
+        print('\n'.join(listing(directory)))
         return
     if source and len(argv) > 2:
         raise InputError(f'--from={source} is for one trunk, got {", ".join(argv[1:])}')
     for name in argv[1:]:
         backbones.by_name(name)
     for name in argv[1:]:
-        path = get(name, source, where, lambda line: print(line, flush=True))
+        path = get(name, source, directory, lambda line: print(line, flush=True))
         print(path)
         style = 'torch' if path.suffix == '.safetensors' else 'keras'
-        if where and weights.find(name, style) is None:
+        if directory and weights.find(name, style) is None:
             folder = path.parent.absolute()
             print(f'models read $SER_JAX_WEIGHTS; export SER_JAX_WEIGHTS={folder}')
 

@@ -62,14 +62,14 @@ def near_content(u: Utterances, pairs: Iterable[Pair]) -> Iterator[Finding]:
 
 
 def _copies(u: Utterances, group: list[int], why: str) -> Finding:
-    where, labels = tuple(place(u, i) for i in group), sorted({u.emotion[i] for i in group})
-    what = f'{" and ".join(where[:3])} {why}'
+    places, labels = tuple(place(u, i) for i in group), sorted({u.emotion[i] for i in group})
+    what = f'{" and ".join(places[:3])} {why}'
     if len(labels) > 1:
         what = f'{what}, labeled {" and ".join(labels)}'
         do = 'find out which label is right, or leave both out'
-        return Finding('error', 'label conflict', what, do, where)
+        return Finding('error', 'label conflict', what, do, places)
     do = 'keep one, or a split may put them on both sides'
-    return Finding('warning', 'duplicate', what, do, where)
+    return Finding('warning', 'duplicate', what, do, places)
 
 
 def left_out(corpus: str, report: Mapping) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ser_jax.data.text import words
 from ser_jax.data.utterances import Utterances
-from ser_jax.explore.statistics import classes
+from ser_jax.explore.counts import classes
 
 
 def notes(u: Utterances) -> list[str]:

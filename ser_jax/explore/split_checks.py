@@ -41,10 +41,7 @@ def run_findings(
             'its scores are inflated; report them as inflated',
         )
     at = {f'{u.names[c]}/{i}': n for n, (c, i) in enumerate(zip(u.corpus, u.id, strict=True))}
-    missing: set[str] = set()
-    for ids_of in members.values():
-        missing.update(*ids_of.values())
-    missing -= set(at)
+    missing = _used(members) - set(at)
     if missing:
         what = (
             f'{len(missing)} utterances of the run are not in the built corpora, e.g. '
@@ -80,6 +77,14 @@ def run_findings(
         'note',
         'nothing, but a model with text input may have learned them',
     )
+
+
+def _used(members: Mapping[str, Mapping[str, list[str]]]) -> set[str]:
+    """Return all utterances of a run, 'corpus/id'."""
+    used: set[str] = set()
+    for ids_of in members.values():
+        used.update(*ids_of.values())
+    return used
 
 
 def _indices(ids_of: Mapping[str, list[str]], at: Mapping[str, int]) -> dict[str, np.ndarray]:

@@ -8,15 +8,16 @@ rates or levels.
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 
 from ser_jax.audio import features
-from ser_jax.contract import CHANNELS, INTENSITIES, SEXES
+from ser_jax.contract import CHANNELS, SEXES
 from ser_jax.data.text import words
 from ser_jax.data.utterances import Utterances
 from ser_jax.emotions import ordered
+from ser_jax.explore import counts
+from ser_jax.explore.counts import classes
 
 ALL, ANY = 'all corpora', 'all'
 QUANTILES = tuple(round(0.1 * q, 1) for q in range(1, 10))
@@ -29,9 +30,9 @@ def tables(corpora: Sequence[Utterances]) -> dict[str, list[dict]]:
     """Return all tables by name, each over all corpora; see the functions of this module."""
     makers = {
         'corpora': totals,
-        'counts': counts,
-        'emotions': emotions,
-        'speakers': speakers,
+        'counts': counts.by_attributes,
+        'emotions': counts.by_emotion,
+        'speakers': counts.by_speaker,
         'quantiles': quantiles,
         'rates': rates,
         'frames': frames,
@@ -39,12 +40,6 @@ def tables(corpora: Sequence[Utterances]) -> dict[str, list[dict]]:
         'words': spoken,
     }
     return {name: make(corpora) for name, make in makers.items()}
-
-
-def classes(corpus: Utterances) -> tuple[str, ...]:
-    """Return the emotions that a corpus declares or holds, in the order of the vocabulary."""
-    declared = itertools.chain.from_iterable(info.emotions for info in corpus.facts)
-    return ordered([*corpus.emotion, *declared])
 
 
 def totals(corpora: Sequence[Utterances]) -> list[dict]:
@@ -73,77 +68,6 @@ def totals(corpora: Sequence[Utterances]) -> list[dict]:
                 'distinct_words': len(set(itertools.chain.from_iterable(tokens))),
             }
         )
-    return rows
-
-
-def counts(corpora: Sequence[Utterances]) -> list[dict]:
-    """Return a row per combination of corpus, emotion, sex, channel and intensity that occurs."""
-    rows = []
-    for u in corpora:
-        found = Counter(zip(u.emotion, u.sex, u.channel, u.intensity, strict=True))
-        for key in sorted(found, key=partial(_position, classes(u))):
-            names = dict(zip(('emotion', 'sex', 'channel', 'intensity'), key, strict=True))
-            rows.append({'corpus': u.names[0], **names, 'utterances': found[key]})
-    return rows
-
-
-def _position(emotions: tuple[str, ...], key: tuple[str, str, str, str]) -> tuple[int, ...]:
-    """Return the place of (emotion, sex, channel, intensity) in the order of the vocabularies."""
-    vocabularies = (emotions, SEXES, CHANNELS, INTENSITIES)
-    return tuple(words.index(word) for words, word in zip(vocabularies, key, strict=True))
-
-
-def emotions(corpora: Sequence[Utterances]) -> list[dict]:
-    """Return a row per corpus and emotion, including emotions without utterances.
-
-    Columns: utterances in all and by sex, channel and intensity; share, hours and speakers.
-    """
-    rows = []
-    for u in corpora:
-        for e in classes(u):
-            at = u.emotion == e
-            rows.append(
-                {
-                    'corpus': u.names[0],
-                    'emotion': e,
-                    'utterances': int(at.sum()),
-                    'share': float(at.mean()),
-                    'hours': float(u.seconds[at].sum(dtype=np.float64) / 3600),
-                    'speakers': len(set(u.speaker[at])),
-                    **_counted(u.sex[at], 'sex', SEXES),
-                    **_counted(u.channel[at], 'channel', CHANNELS),
-                    **_counted(u.intensity[at], 'intensity', INTENSITIES),
-                }
-            )
-    return rows
-
-
-def _counted(values: np.ndarray, field: str, words: Sequence[str]) -> dict[str, int]:
-    """Return the number of utterances per word; the column of 'unknown' has the field's name."""
-    count = Counter(values.tolist())
-    return {f'{field}_{w}' if w == 'unknown' else w: count[w] for w in words}
-
-
-def speakers(corpora: Sequence[Utterances]) -> list[dict]:
-    """Return a row per speaker: utterances, hours, and utterances of every emotion."""
-    known = ordered([*itertools.chain.from_iterable(map(classes, corpora))])
-    rows = []
-    for u in corpora:
-        sex = dict(zip(u.speaker, u.sex, strict=True))
-        hours: dict[str, float] = defaultdict(float)
-        found: dict[str, Counter] = defaultdict(Counter)
-        for speaker, emotion, seconds in zip(u.speaker, u.emotion, u.seconds, strict=True):
-            hours[speaker] += float(seconds) / 3600
-            found[speaker][emotion] += 1
-        for s in sorted(found):
-            row = {
-                'corpus': u.names[0],
-                'speaker': s,
-                'sex': sex[s],
-                'utterances': found[s].total(),
-                'hours': hours[s],
-            }
-            rows.append(row | {e: found[s][e] for e in known})
     return rows
 
 

@@ -89,14 +89,14 @@ def folder() -> pathlib.Path:
 
 
 def find(
-    name: str, style: str = 'keras', where: str | os.PathLike | None = None
+    name: str, style: str = 'keras', directory: str | os.PathLike | None = None
 ) -> pathlib.Path | None:
     """Return the weights file of a trunk in a folder, None if there is none.
 
     Keras' file has its published name; timm's is `densenet201.*`, is in a folder of such a name, or
     has the layout of the hub's cache.
     """
-    place = pathlib.Path(where).expanduser() if where else folder()
+    place = pathlib.Path(directory).expanduser() if directory else folder()
     if style == 'keras':
         path = place / PUBLISHED[name].name
         return path if path.is_file() else None

@@ -5,7 +5,7 @@ import pytest
 
 from ser_jax.data.utterances import open_corpora
 from ser_jax.emotions import ordered
-from ser_jax.explore import notes, statistics
+from ser_jax.explore import counts, notes, statistics
 from tests.conftest import EACH, EMOTIONS, SPEAKERS, tone
 
 
@@ -120,7 +120,7 @@ def test_several_corpora_are_measured_alone_and_together(corpus):
     np.testing.assert_allclose(
         together, np.quantile(corpus.seconds.astype(float), statistics.QUANTILES), rtol=1e-6
     )
-    assert statistics.classes(song) == ordered(EMOTIONS)
+    assert counts.classes(song) == ordered(EMOTIONS)
 
 
 def test_notes_name_what_gives_a_class_away(corpus):

@@ -288,6 +288,6 @@ def test_files_are_found_by_the_names_they_are_published_by(tmp_path, monkeypatc
         assert weights.need('xception', 'torch') == path
     path = tmp_path / 'xception_weights_tf_dim_ordering_tf_kernels_notop.h5'
     path.write_bytes(b'')
-    assert weights.need('xception') == path and weights.find('resnet50', where=tmp_path) is None
+    assert weights.need('xception') == path and weights.find('resnet50', directory=tmp_path) is None
     monkeypatch.delenv('SER_JAX_WEIGHTS')
     assert weights.folder().parts[-3:] == ('.cache', 'ser_jax', 'weights')
