@@ -130,9 +130,7 @@ def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[
         old, colon, into = (part.strip() for part in text.partition(':'))
         # A word of EMOTIONS is accepted even if no corpus of the experiment has it.
         if not (colon and old and into) or old not in {*new, *EMOTIONS}:
-            what = (
-                f'data.merge has {old!r}' if colon else f'data.merge={text!r} has no colon'
-            )
+            what = f'data.merge has {old!r}' if colon else f'data.merge={text!r} has no colon'
             raise InputError(
                 f'{what}; expected from:to, e.g. calm:neutral, of {", ".join(ordered(words))}'
             )

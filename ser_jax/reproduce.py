@@ -38,9 +38,7 @@ def missing(systems: list[System], root: pathlib.Path) -> list[str]:
     for corpus, source in itertools.chain.from_iterable(map(_builds, systems)):
         if not list((root / corpus / source).glob('[0-9]*')):
             config = '' if source == 'text' else f' --config={source}'
-            command = (
-                f'python -m ser_jax.build datasets/{corpus}{config} --manual_dir=FOLDER{flag}'
-            )
+            command = f'python -m ser_jax.build datasets/{corpus}{config} --manual_dir=FOLDER{flag}'
             commands[command] = None
     return list(commands)
 
