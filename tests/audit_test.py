@@ -416,7 +416,7 @@ def test_the_command_exits_by_what_it_found(finished, data_dir, tmp_path):
     done = run(f'--run={tmp_path / "run"}', '--json=-')
     assert done.returncode == 1
     assert {'leak'} <= {f['severity'] for f in json.loads(done.stdout)['findings']}
-    for given, says in (
+    for given, expected in (
         ([], 'nothing to audit; give --corpora='),
         (['--corpora=nothere', f'--data_dir={data_dir}'], "corpus 'nothere'"),
         (['--run=/nowhere'], '/nowhere does not exist'),
@@ -425,9 +425,9 @@ def test_the_command_exits_by_what_it_found(finished, data_dir, tmp_path):
         (['--corpus=tess'], '--help lists the flags'),
     ):
         done = run(*given)
-        assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr, (
-            done.stderr
-        )
+        assert (
+            done.returncode == 2 and expected in done.stderr and 'Traceback' not in done.stderr
+        ), done.stderr
 
 
 def test_a_leaky_protocol_is_a_leak_by_its_name(data_dir, tmp_path):

@@ -252,7 +252,7 @@ def test_the_command_says_a_line_per_corpus_and_where_the_page_is(built, tmp_pat
 
 
 @pytest.mark.parametrize(
-    'flags, says',
+    'flags, expected',
     [
         ((), 'no --corpora given'),
         (('--corpora=synthetic,synthetic',), 'names synthetic twice'),
@@ -266,12 +266,12 @@ def test_the_command_says_a_line_per_corpus_and_where_the_page_is(built, tmp_pat
     ],
 )
 @pytest.mark.slow  # nine processes
-def test_what_is_wrong_is_said_in_one_line(data_dir, tmp_path, flags, says):
+def test_mistakes_are_one_line(data_dir, tmp_path, flags, expected):
     (tmp_path / 'file').write_text('not a folder')
     done = verb(*(f.format(file=tmp_path / 'file') for f in flags), f'--data_dir={data_dir}')
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith('error: ') and says in lines[0], done.stderr
+    assert len(lines) == 1 and lines[0].startswith('error: ') and expected in lines[0], done.stderr
 
 
 def test_damaged_samples_are_named(data_dir, tmp_path):

@@ -50,15 +50,15 @@ done
 exit $code
 """
 SCONTROL = """#!/usr/bin/env bash
-if [[ $1 == show ]]; then printf '127.0.0.1\\nnode2\\n'; else echo "$@" >> "$LOST_LINE/scontrol"; fi
+if [[ $1 == show ]]; then printf '127.0.0.1\\nnode2\\n'; else echo "$@" >> "$RECORDS/scontrol"; fi
 """
-# Stands in for Python: writes down what it was started with, and fails where CODE says so.
+# A stand-in for Python: records its arguments and ends with the code that CODE gives.
 PYTHON = f"""#!{sys.executable}
 import json, os, sys, uuid
 if sys.argv[1] == '-c':
     print(4321)
 else:
-    with open(f"{{os.environ['LOST_LINE']}}/{{uuid.uuid4()}}.json", 'w') as f:
+    with open(f"{{os.environ['RECORDS']}}/{{uuid.uuid4()}}.json", 'w') as f:
         json.dump(sys.argv[1:], f)
     codes = os.environ.get('CODE', '0').split(',')  # of all processes, or one for each
     code = int(codes[int(os.environ.get('SLURM_PROCID', 0)) % len(codes)])
@@ -71,9 +71,9 @@ else:
 @pytest.fixture
 def cluster(tmp_path):
     """launch(script, *flags, **variables) -> (what ended, the command lines that were started)."""
-    bin, said = tmp_path / 'bin', tmp_path / 'said'
+    bin, records = tmp_path / 'bin', tmp_path / 'records'
     bin.mkdir()
-    said.mkdir()
+    records.mkdir()
     for name, content in {'srun': SRUN, 'scontrol': SCONTROL, 'python': PYTHON}.items():
         (bin / name).write_text(content)
         (bin / name).chmod(0o755)
@@ -81,7 +81,7 @@ def cluster(tmp_path):
     def launch(script, *flags, **variables):
         surroundings = {
             'PATH': f'{bin}:{os.environ["PATH"]}',
-            'LOST_LINE': str(said),
+            'RECORDS': str(records),
             'PYTHON': str(bin / 'python'),
         }
         env = {**os.environ, **surroundings, **variables}
@@ -91,9 +91,9 @@ def cluster(tmp_path):
             else ['bash', LAUNCH / script, *flags],
             env=env,
         )
-        return done, [json.loads(p.read_text()) for p in said.glob('*.json')]
+        return done, [json.loads(p.read_text()) for p in records.glob('*.json')]
 
-    launch.said, launch.bin = said, bin
+    launch.records, launch.bin = records, bin
     return launch
 
 
@@ -114,7 +114,7 @@ def test_local_processes_differ_by_their_number_alone(cluster):
                 values(line)['coordinator'] == '127.0.0.1:4321'
                 and values(line)['num_processes'] == '3'
             )
-        for path in cluster.said.iterdir():
+        for path in cluster.records.iterdir():
             path.unlink()
 
 
@@ -158,12 +158,12 @@ def test_slurm_gives_every_array_task_its_member_and_folder(cluster):
         '1'  # whatever devices a task has, so that pieces can be merged
     )
     assert [values(line) for line in lines] == [expected]
-    for flags, variables, says in [
+    for flags, variables, expected in [
         (('runs/study', config), {}, '--array'),
         ((config,), {'SLURM_ARRAY_TASK_ID': '3'}, "the study's folder"),
     ]:
         done, again = cluster('slurm_members.sbatch', *flags, **variables)
-        assert done.returncode == 2 and says in done.stderr and len(again) == 1
+        assert done.returncode == 2 and expected in done.stderr and len(again) == 1
 
 
 NODES = {'SLURM_JOB_ID': '5', 'SLURM_JOB_NUM_NODES': '2', 'SLURM_JOB_NODELIST': '127.0.0.1,node2'}
@@ -201,7 +201,7 @@ def test_slurm_queues_again_what_lost_a_node_and_nothing_else(
     done, _ = cluster(
         'slurm_nodes.sbatch', *FLAGS, **NODES, CODE=codes, SLURM_RESTART_COUNT=str(restarts)
     )
-    asked = cluster.said / 'scontrol'
+    asked = cluster.records / 'scontrol'
     assert done.returncode == ends and asked.exists() == again
     assert not again or asked.read_text() == 'requeue 5\n'
 
@@ -209,18 +209,18 @@ def test_slurm_queues_again_what_lost_a_node_and_nothing_else(
 def test_tpu_hosts_get_the_flags_as_they_were_given(cluster):
     """Through the shell of every host."""
     (cluster.bin / 'gcloud').write_text(
-        '#!/usr/bin/env bash\necho "$@" > "$LOST_LINE/gcloud"\ncd "$LOST_LINE/.."\nbash -c '
+        '#!/usr/bin/env bash\necho "$@" > "$RECORDS/gcloud"\ncd "$RECORDS/.."\nbash -c '
         '"${!##--command=}"\n'
     )
     (cluster.bin / 'gcloud').chmod(0o755)
-    host = cluster.said.parent / 'ser_jax' / '.venv' / 'bin'
+    host = cluster.records.parent / 'ser_jax' / '.venv' / 'bin'
     host.mkdir(parents=True)
     shutil.copy(cluster.bin / 'python', host)
     done, lines = cluster('tpu_vm.sh', 'pod', 'zone', '--', *FLAGS)
     assert done.returncode == 0, done.stderr
     assert lines == [['-m', 'ser_jax.main', *FLAGS, '--cluster']]
     assert (
-        (cluster.said / 'gcloud')
+        (cluster.records / 'gcloud')
         .read_text()
         .startswith('compute tpus tpu-vm ssh pod --zone=zone --worker=all ')
     )
@@ -284,7 +284,7 @@ def test_a_lost_process_is_one_line_and_all_other_lines_are_kept(lines, shown):
 
 
 @pytest.mark.parametrize(
-    'flags, says',
+    'flags, expected',
     [
         (
             ('--coordinator=127.0.0.1:1', '--num_processes=2', '--process_id=2'),
@@ -297,10 +297,10 @@ def test_a_lost_process_is_one_line_and_all_other_lines_are_kept(lines, shown):
         (('--num_processes=2', '--process_id=1'), '--coordinator is not.*'),
     ],
 )
-def test_processes_that_cannot_be_numbered_so_are_refused(data_dir, tmp_path, flags, says):
+def test_processes_that_cannot_be_numbered_so_are_refused(data_dir, tmp_path, flags, expected):
     done = run(command(data_dir, tmp_path / 'run', *flags))
     assert done.returncode == 2 and not (tmp_path / 'run').exists()
-    assert re.fullmatch(rf'error: .*{says}\n', done.stderr)
+    assert re.fullmatch(rf'error: .*{expected}\n', done.stderr)
 
 
 def test_a_process_given_a_coordinator_takes_all_devices_of_its_node(monkeypatch):
@@ -366,8 +366,8 @@ def pair(data_dir, workdir) -> list[subprocess.Popen]:
 
 
 def ends(processes) -> list[tuple[int, str]]:
-    said = [p.communicate(timeout=240)[1] for p in processes]
-    return [(p.returncode, s) for p, s in zip(processes, said, strict=True)]
+    stderr = [p.communicate(timeout=240)[1] for p in processes]
+    return [(p.returncode, s) for p, s in zip(processes, stderr, strict=True)]
 
 
 @pytest.fixture(scope='module')
@@ -392,9 +392,9 @@ def test_the_other_of_two_stops_in_one_line_and_both_go_on_later(
         time.sleep(0.01)
     processes[victim].send_signal(how)
     began = time.monotonic()
-    (code, said), (lost, _) = ends([processes[1 - victim], processes[victim]])
+    (code, stderr), (lost, _) = ends([processes[1 - victim], processes[victim]])
     assert time.monotonic() - began < 75 and lost == -how
-    assert code in (distributed.LOST_CODE, -signal.SIGABRT) and said == f'{distributed.LOST}\n'
+    assert code in (distributed.LOST_CODE, -signal.SIGABRT) and stderr == f'{distributed.LOST}\n'
     saved = [int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit()]
     assert saved and max(saved) >= 2
     again = ends(pair(data_dir, workdir))

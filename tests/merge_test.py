@@ -145,7 +145,7 @@ def test_each_member_keeps_the_normalization_of_its_piece(parts):
 
 
 @pytest.mark.parametrize(
-    'file, keys, value, says',
+    'file, keys, value, expected',
     [
         (
             'config',
@@ -159,9 +159,9 @@ def test_each_member_keeps_the_normalization_of_its_piece(parts):
         ('folds', ('members', 'fold0_seed0', 'test'), [], 'folds differ'),
     ],
 )
-def test_what_is_not_one_run_is_refused(parts, file, keys, value, says):
+def test_pieces_of_different_runs_are_refused(parts, file, keys, value, expected):
     change(parts / 'part_1' / f'{file}.json', *keys, value=value)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=expected):
         merge.merge([parts / 'part_0', parts / 'part_1'], parts / 'whole')
     assert not (parts / 'whole').exists()
 

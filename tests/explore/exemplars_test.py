@@ -70,7 +70,7 @@ def test_without_samples_the_error_names_the_command(data_dir, tmp_path):
         exemplars.Sounds('synthetic', str(tmp_path))
 
 
-def test_log_mel_changes_do_what_their_titles_say(corpus):
+def test_log_mel_changes_match_their_titles(corpus):
     frames, mean = corpus.read(0).astype(np.float32), np.full(64, -55.0, np.float32)
     same, slower, faster, softer, louder, down, up, time, bands = augmented.changed_mel(
         frames, mean
@@ -96,7 +96,7 @@ def test_log_mel_changes_do_what_their_titles_say(corpus):
         )
 
 
-def test_waveform_changes_have_the_noise_and_the_room_they_are_called_after():
+def test_waveform_changes_match_their_titles():
     samples = np.concatenate([tone(0, 1, 0), np.zeros(8000, np.float32)])
     same, soft, loud, small, large = augmented.changed_samples(samples)
     np.testing.assert_array_equal(same.samples, samples)

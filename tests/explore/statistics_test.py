@@ -1,4 +1,4 @@
-"""Tables of what corpora hold say what numpy says of the recordings they were built from."""
+"""Tables of corpora have the numbers that numpy gives for the recordings they were built from."""
 
 import numpy as np
 import pytest

@@ -63,16 +63,16 @@ def test_a_state_of_another_structure_is_refused_by_name_and_nothing_is_moved(
     section, name = knob.split('.')
     config[section][name], config.optim.weight_decay = value, 0.0
     other = group_of(config, [0])
-    before, said = content(tmp_path), []
+    before, lines = content(tmp_path), []
     with pytest.raises(
         InputError, match=rf'checkpoint 2 in .*{names}.*nothing was changed.*--workdir'
     ) as error:
-        checkpoints.restore(lambda number: other.init(), said.append)
-    assert '\n' not in str(error.value) and not said
+        checkpoints.restore(lambda number: other.init(), lines.append)
+    assert '\n' not in str(error.value) and not lines
     assert content(tmp_path) == before
-    number, restored = checkpoints.restore(lambda number: begun, said.append)
+    number, restored = checkpoints.restore(lambda number: begun, lines.append)
     checkpoints.close()
-    assert number == 2 and not said
+    assert number == 2 and not lines
     for a, b in zip(jax.tree.leaves(begun), jax.tree.leaves(restored), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -196,7 +196,7 @@ def test_paired_differences_vanish_for_equals_and_show_what_single_intervals_hid
     back = intervals.paired_bootstrap(worse, a, 4)
     np.testing.assert_allclose((back.value, back.low, back.high), (-got.value, -got.high, -got.low))
     single = [intervals.speaker_bootstrap(x, 4)['uar'] for x in (a, worse)]
-    assert single[1].high > single[0].low  # they overlap: unpaired, nothing could be said
+    assert single[1].high > single[0].low  # unpaired, the intervals overlap
 
 
 def calibration_error(probabilities, truth) -> float:
