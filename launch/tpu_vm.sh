@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains on all hosts of a TPU VM: launch/tpu_vm.sh NAME ZONE -- --config=... --workdir=...
-# The same command on every host, in ~/ser_jax (a checkout with its .venv); --workdir and the corpora on a share of all hosts.
-# After a preemption, once the TPU is back, the same line goes on from the checkpoint.
+# The same command on every host, in ~/ser_jax (a checkout with its .venv); --workdir and the corpora
+# are on a share of all hosts. After a preemption, once the TPU is back, the same line resumes from
+# the checkpoint.
 set -euo pipefail
 usage='e.g. launch/tpu_vm.sh my-v5e us-west4-a -- --config=configs/conv_bilstm.py --workdir=/share/runs/x'
 [[ $# -ge 4 && $3 == -- ]] || { echo "error: expected NAME ZONE -- flags, got '$*'; $usage" >&2; exit 2; }
