@@ -199,7 +199,7 @@ def _another_build(trained: Trained, labeled: Utterances, directory: str) -> Ite
     kept = run_files.read_inventory(trained.directory)
     if kept is None:
         what = (
-            'the run is of an earlier version and has only the names of its utterances: their '
+            'the run is of an earlier version and kept the names of its utterances alone: their '
             'changes cannot be listed'
         )
         yield Finding('warning', 'another build', what, 'train it again')

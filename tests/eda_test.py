@@ -255,7 +255,7 @@ def test_the_command_says_a_line_per_corpus_and_where_the_page_is(built, tmp_pat
     'flags, expected',
     [
         ((), 'no --corpora given'),
-        (('--corpora=synthetic,synthetic',), 'names synthetic twice'),
+        (('--corpora=synthetic,synthetic',), 'has synthetic twice'),
         (('--corpora=synthetik',), 'is not built in'),
         (('--corpora=synthetic', '--channels=opera'), 'known are speech, song, sound, text'),
         (('--corpora=synthetic', '--channels=sound'), 'it has song, speech'),

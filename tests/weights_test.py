@@ -168,7 +168,7 @@ def test_the_command_line_lists_fetches_and_names_mistakes(file, tmp_path):
     assert any(line.startswith('resnet50      Keras  ') for line in verb.listing(tmp_path / 'own'))
     wrong = run('resnet18')
     assert wrong.returncode == 2 and wrong.stderr.startswith(
-        "error: 'resnet18' is no trunk; known are densenet201"
+        "error: 'resnet18' is not a trunk; known are densenet201"
     )
     assert (
         run(f'--from={file}').returncode == 2
