@@ -227,12 +227,13 @@ def test_damaged_lines_of_the_history_are_counted(tmp_path):
         'valid_uar': 0.3,
     }
     bad = [{**good, 'epoch': 'one'}, {**good, 'valid_uar': 'high'}, {'epoch': 2}, [1], 3]
-    lines = [*map(json.dumps, [good, *bad, good]), '{"kind": "ep']
-    (tmp_path / 'metrics.jsonl').write_text('\n'.join(lines))
+    written = [*map(json.dumps, [good, *bad, good]), '{"kind": "ep']
+    (tmp_path / 'metrics.jsonl').write_text('\n'.join(written))
     lines = []
     assert run_files.history(tmp_path, lines.append) == [good, good]
     assert lines == [
-        f'{tmp_path / "metrics.jsonl"}: 5 of 8 lines are damaged; learning curves lack them'
+        f'{tmp_path / "metrics.jsonl"}: 5 of 8 lines are damaged; they are left out of the '
+        'learning curves'
     ]
     (tmp_path / 'metrics.jsonl').write_bytes(b'\xff\xfe')
     assert run_files.history(tmp_path, lines.append) == [] and 'cannot be read' in lines[1]
