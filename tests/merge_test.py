@@ -84,7 +84,7 @@ def test_pieces_are_scored_as_the_run_trained_whole(study, parts):
 
 
 def test_what_is_merged_is_a_run_like_the_one_trained_whole(study, tmp_path):
-    merge.merge([study / 'part_1', study / 'part_0'], tmp_path / 'whole', say=pytest.fail)
+    merge.merge([study / 'part_1', study / 'part_0'], tmp_path / 'whole', log=pytest.fail)
     for name in (
         'config',
         'folds',

@@ -115,10 +115,10 @@ def test_freezing_everything_and_by_unit():
         freeze(backbone, ('mixed10', 'conv9'))
 
 
-def test_unknown_names_are_told_what_there_is():
+def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(
         InputError,
-        match="'vgg' is no trunk; known are densenet201, inception_v3, resnet50, xception",
+        match="'vgg' is not a trunk; known are densenet201, inception_v3, resnet50, xception",
     ):
         by_name('vgg')
     with pytest.raises(InputError, match="style='tf' is not known; known are keras, torch"):
