@@ -133,10 +133,10 @@ def rounds(
         for name, run in variants.items():
             time.sleep(pause_s)
             began = time.perf_counter()
-            own = run()
+            measured = run()
             passed = time.perf_counter() - began
             if number >= 0:
-                times[name].append(passed if own is None else own)
+                times[name].append(passed if measured is None else measured)
     return times
 
 
@@ -253,9 +253,8 @@ def report(
 
 def line(row: Row) -> str:
     """Return a row as one line of text."""
-    seconds = lambda name, s: name if s is None else f'{name} {readable(s)}'
-    parts = [f'{row.stage}: {row.work}', seconds(row.ours, row.ours_s)]
-    parts += [f'against {seconds(row.peer, row.peer_s)}'] if row.peer else []
+    parts = [f'{row.stage}: {row.work}', _timed(row.ours, row.ours_s)]
+    parts += [f'against {_timed(row.peer, row.peer_s)}'] if row.peer else []
     parts.append(row.figure)
     if row.must:
         parts.append(
@@ -264,6 +263,10 @@ def line(row: Row) -> str:
         )
     parts += [f'{100 * row.limit_fraction:.1f} % of the limit'] if row.limit_fraction else []
     return ' | '.join(p for p in [*parts, row.note] if p)
+
+
+def _timed(name: str, seconds: float | None) -> str:
+    return name if seconds is None else f'{name} {readable(seconds)}'
 
 
 def readable(seconds: float) -> str:

@@ -25,9 +25,9 @@ def generate(
     random = np.random.default_rng(0)
     emotions = max(2, min(8, files // 16))  # every fold must contain all of them
     turns = itertools.zip_longest(*(_kinds(actor, emotions) for actor in range(1, 25)))
-    names = [name for turn in turns for name in turn]
+    names = list(itertools.chain.from_iterable(turns))
     if files > len(names):
-        raise ValueError(f'{files} files are asked for; there are {len(names)} names')
+        raise ValueError(f'files must be at most {len(names)}, the number of names; got {files}')
     total = 0
     for name in names[:files]:
         samples = int(rate_hz * random.uniform(*seconds))
@@ -40,17 +40,13 @@ def generate(
 
 def _kinds(actor: int, emotions: int) -> list[str]:
     """Return the names of an actor's recordings, emotions in turn; actors start differently."""
-    kinds = [
-        [
-            f'03-01-{e:02d}-{i:02d}-{s:02d}-{r:02d}-{actor:02d}'
-            for i in (1, 2)[: 1 + (e > 1)]
-            for s in (1, 2)
-            for r in (1, 2)
-        ]
-        for e in range(1, emotions + 1)
-    ]
+    kinds = []
+    for e in range(1, emotions + 1):
+        takes = itertools.product((1, 2)[: 1 + (e > 1)], (1, 2), (1, 2))
+        kinds.append([f'03-01-{e:02d}-{i:02d}-{s:02d}-{r:02d}-{actor:02d}' for i, s, r in takes])
     first = actor // 2 % emotions  # sexes alternate, so emotions must not
-    return [n for turn in itertools.zip_longest(*kinds[first:], *kinds[:first]) for n in turn if n]
+    turns = itertools.zip_longest(*kinds[first:], *kinds[:first])
+    return [name for name in itertools.chain.from_iterable(turns) if name]
 
 
 def build(folder: pathlib.Path, data_dir: pathlib.Path) -> None:

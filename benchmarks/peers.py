@@ -5,6 +5,7 @@ bfloat16 (autocast) on request.
 """
 
 import contextlib
+import itertools
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -85,22 +86,22 @@ def trainer(
     import torch
     from torch import nn
 
-    where = device()
-    net, x = network(shape), torch.randn(batch, 1, shape.frames, BANDS, device=where)
-    y = torch.arange(batch, device=where) % CLASSES
+    target = device()
+    net, x = network(shape), torch.randn(batch, 1, shape.frames, BANDS, device=target)
+    y = torch.arange(batch, device=target) % CLASSES
     if layout == 'channels_last':
         net, x = (
             net.to(memory_format=torch.channels_last),
             x.contiguous(memory_format=torch.channels_last),
         )
     forward = torch.compile(net, mode=compiled) if compiled else net
-    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=1e-2, fused=where == 'cuda')
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=1e-2, fused=target == 'cuda')
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.1)
 
     def run(steps: int) -> None:
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(where, torch.bfloat16) if bfloat16 else contextlib.nullcontext():
+            with torch.autocast(target, torch.bfloat16) if bfloat16 else contextlib.nullcontext():
                 loss = loss_of(forward(x), y)
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -121,11 +122,10 @@ def trainers(
     """
     words = 'PyTorch bf16' if bfloat16 else 'PyTorch'
     modes = {'': '', 'compiled, ': 'default', 'compiled, CUDA graphs, ': 'reduce-overhead'}
-    asked = list(modes)[: 1 if not compiled else 3 if device() == 'cuda' else 2]
+    names = list(modes)[: 1 if not compiled else 3 if device() == 'cuda' else 2]
     return {
-        f'{words}, {how}{layout}': trainer(shape, batch, layout, modes[how], bfloat16)
-        for how in asked
-        for layout in LAYOUTS
+        f'{words}, {name}{layout}': trainer(shape, batch, layout, modes[name], bfloat16)
+        for name, layout in itertools.product(names, LAYOUTS)
     }
 
 
@@ -152,17 +152,17 @@ def bilstm(
     import torch
     from torch import nn
 
-    where = device()
-    lstm = nn.LSTM(inputs, hidden, batch_first=True, bidirectional=True).to(where)
-    x = torch.randn(batch, frames, inputs, device=where, requires_grad=True)
-    wanted = torch.randn(batch, frames, 2 * hidden, device=where)
+    target = device()
+    lstm = nn.LSTM(inputs, hidden, batch_first=True, bidirectional=True).to(target)
+    x = torch.randn(batch, frames, inputs, device=target, requires_grad=True)
+    cotangent = torch.randn(batch, frames, 2 * hidden, device=target)
 
     def run() -> None:
         lstm.zero_grad(set_to_none=True)
         x.grad = None
-        with torch.autocast(where, torch.bfloat16) if bfloat16 else contextlib.nullcontext():
+        with torch.autocast(target, torch.bfloat16) if bfloat16 else contextlib.nullcontext():
             out, _ = lstm(x)
-        (out * wanted).sum().backward()
+        (out * cotangent).sum().backward()
         finish()
 
     return run

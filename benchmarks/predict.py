@@ -89,7 +89,7 @@ def _rows(args, work, variants, limits, flops, many: bool = False) -> Iterator[b
             'predict',
             work,
             us,
-            (_where(name), median[name]),
+            (_with_device(name), median[name]),
             bench.least(cpu, gpu),
             fraction,
             '' if many else words,
@@ -98,7 +98,7 @@ def _rows(args, work, variants, limits, flops, many: bool = False) -> Iterator[b
         yield row._replace(must="<= 1.2 x the peer's time") if cpu and row.must else row
 
 
-def _where(peer: str) -> str:
+def _with_device(peer: str) -> str:
     """Return a peer's name, with its device if that differs from ours."""
     if peer != 'ONNX Runtime' or not bench.on_gpu():
         return peer

@@ -49,9 +49,15 @@ def measure(args) -> Iterator[bench.Row]:
 
 def _start(workdir: pathlib.Path, data_dir: pathlib.Path, cache: pathlib.Path) -> float:
     command = [
-        sys.executable, '-m', 'ser_jax.main', '--config=configs/conv_bilstm.py', f'--workdir={workdir}',
-        f'--config.data.dir={data_dir}', '--config.members.folds=2', '--config.members.seeds=0,',
-    ]  # fmt: skip
+        sys.executable,
+        '-m',
+        'ser_jax.main',
+        '--config=configs/conv_bilstm.py',
+        f'--workdir={workdir}',
+        f'--config.data.dir={data_dir}',
+        '--config.members.folds=2',
+        '--config.members.seeds=0,',
+    ]
     environment = {**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(cache)}
     line, log = workdir / 'metrics.jsonl', workdir.with_suffix('.log')
     began = time.perf_counter()

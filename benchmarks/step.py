@@ -114,21 +114,21 @@ def ours(shape: networks.Shape, batch: int, bfloat16: bool = False) -> Callable[
         zeros,
         np.ones((1, networks.CLASSES), bool),
     )
-    own = MemberData(
+    member_data = MemberData(
         jax.random.key(0),
         np.zeros(networks.BANDS, np.float32),
         np.ones(networks.BANDS, np.float32),
         np.ones(networks.CLASSES, np.float32),
         np.zeros((n, 1), np.int32),
     )
-    shared, own = jax.device_put(shared), jax.device_put(own)
+    shared, member_data = jax.device_put(shared), jax.device_put(member_data)
     together = 16 if bench.on_gpu() else 1  # as in main: a loop on a GPU, single steps on a CPU
 
     def updates(state, rows):
         if together == 1:
-            return learner.update(state, own, shared, jax.tree.map(lambda x: x[0], rows))
+            return learner.update(state, member_data, shared, jax.tree.map(lambda x: x[0], rows))
         return jax.lax.scan(
-            lambda s, row: (learner.update(s, own, shared, row), None), state, rows
+            lambda s, row: (learner.update(s, member_data, shared, row), None), state, rows
         )[0]
 
     update = jax.jit(updates, donate_argnums=0)

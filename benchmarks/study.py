@@ -52,7 +52,8 @@ def measure(args) -> Iterator[bench.Row]:
         scored = max(len(m.valid) for m in run.members)
         frames = int(run.utterances.length.max())
         work = (
-            f'{args.folds} folds x {args.seeds} seeds of conv_bilstm, {args.epochs} epochs of {run.steps} steps, '
+            f'{args.folds} folds x {args.seeds} seeds of conv_bilstm, {args.epochs} epochs of '
+            f'{run.steps} steps, '
             f'{passes} x {scored} utterances scored'
         )
 
@@ -86,8 +87,8 @@ def measure(args) -> Iterator[bench.Row]:
         median.pop('ser_jax'),
     )
     shape = networks.shipped()
-    heard = args.epochs * run.steps * config.train.batch_size
-    flops = 3 * heard * shape.flops() + args.epochs * passes * scored * shape.flops(frames)
+    trained = args.epochs * run.steps * config.train.batch_size
+    flops = 3 * trained * shape.flops() + args.epochs * passes * scored * shape.flops(frames)
     fraction = bench.limits(args.quick).fraction(us[1], flops)
     if not median:
         yield bench.skipped('study', work, 'torch')

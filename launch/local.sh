@@ -15,7 +15,8 @@ for ((i = 0; i < processes; i++)); do
   "$python" -m ser_jax.main "$@" --coordinator="127.0.0.1:$port" --num_processes="$processes" --process_id="$i" &
   pids+=($!)
 done
-# One that fails ends the others, which say so themselves; whoever does not within a while is ended.
+# If one process fails, the others end with a message; those that do not are killed after
+# PATIENCE_S.
 for ((i = 0; i < processes; i++)); do
   failed=0
   wait -n -p ended || failed=$?

@@ -23,7 +23,8 @@ from ser_jax.corpora.schema import INSPECTION, read_json
 from ser_jax.data import selection
 from ser_jax.data.utterances import Utterances, data_dir, open_corpora
 from ser_jax.explore import near_duplicates, split_checks
-from ser_jax.explore.corpus_checks import SEVERITIES, Finding, corpus_findings, place
+from ser_jax.explore.corpus_checks import corpus_findings
+from ser_jax.explore.findings import SEVERITIES, Finding, place
 from ser_jax.runs import inventory, run_files
 from ser_jax.runs.trained import Trained, open_begun
 
@@ -32,7 +33,7 @@ _COLORS = {'leak': 'bold red', 'error': 'red', 'warning': 'yellow', 'note': 'dim
 
 
 def audit(
-    corpora: list[str], run: str = '', directory: str = '', say=lambda line: None
+    corpora: list[str], run: str = '', directory: str = '', log=lambda line: None
 ) -> list[Finding]:
     """Return the findings on built corpora and on a run, worst first.
 
@@ -40,13 +41,14 @@ def audit(
       InputError: a corpus is not built, or `run` is no run.
     """
     trained = open_begun(pathlib.Path(run), checked=False) if run else None
-    opened = _opened(tuple(corpora) or tuple(trained.config.data.corpora), directory, trained)
-    say(f'comparing {len(opened):,} recordings with one another')
+    of_run = tuple(trained.config.data.corpora) if trained else ()
+    opened = _opened(tuple(corpora) or of_run, directory, trained)
+    log(f'comparing {len(opened):,} recordings with one another')
     variants = tuple(trained.config.data.variants) if trained else ()
     recordings = opened.select(np.array([variant_of(i) not in variants for i in opened.id], bool))
-    where = directory or (trained.config.data.dir if trained else '')
-    pairs, findings = _near(recordings, where)
-    findings += corpus_findings(recordings, _reports(opened, where), pairs)
+    root = directory or (trained.config.data.dir if trained else '')
+    pairs, findings = _near(recordings, root)
+    findings += corpus_findings(recordings, _reports(opened, root), pairs)
     if trained:
         findings += _of_run(trained, opened, directory, _moved(pairs, recordings, opened))
     return sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
@@ -72,51 +74,54 @@ def _near(
     If the frames do not cover whole recordings, a `log_mel` or `waveform` build of the same
     recordings is compared, if there is one.
     """
-    if recordings.source in (*near_duplicates.WHOLE, 'text'):
-        return near_duplicates.near_duplicates(
-            recordings
-        ) if recordings.source != 'text' else [], []
+    if recordings.source == 'text':
+        return [], []
+    if recordings.source in near_duplicates.WHOLE:
+        return near_duplicates.near_duplicates(recordings), []
     source, names = _whole_builds(recordings.names, directory)
-    if not names and recordings.source in near_duplicates.SPECTROGRAMS:
-        what = (
-            f'near duplicates were searched in {recordings.source} frames, where copies with another '
-            'start may be missed'
-        )
-        return near_duplicates.near_duplicates(recordings), [
-            Finding('note', 'near duplicates', what, _build_one(recordings.names))
-        ]
-    pairs, compared = [], np.zeros(len(recordings), bool)
     if names:
-        whole = open_corpora(names, directory, source)
-        content = {
-            place(recordings, i): recordings.source_sha256[i] for i in range(len(recordings))
-        }
-        whole = whole.select(
-            np.array(
-                [content.get(place(whole, i)) == s for i, s in enumerate(whole.source_sha256)], bool
-            )
-        )
+        whole = _same_recordings(open_corpora(names, directory, source), recordings)
         pairs = _moved(near_duplicates.near_duplicates(whole), whole, recordings)
-        there = {place(whole, i) for i in range(len(whole))}
-        compared = np.array([place(recordings, i) in there for i in range(len(recordings))], bool)
-    if compared.all():
-        return pairs, []
-    lost = tuple(place(recordings, i) for i in np.flatnonzero(~compared))
+        places = {place(whole, i) for i in range(len(whole))}
+        missed = [p for i in range(len(recordings)) if (p := place(recordings, i)) not in places]
+        return pairs, _not_compared(recordings, missed)
+    if recordings.source in near_duplicates.SPECTROGRAMS:
+        what = (
+            f'near duplicates were searched in {recordings.source} frames, which may miss copies '
+            'with another start'
+        )
+        finding = Finding('note', 'near duplicates', what, _build_one(recordings.names))
+        return near_duplicates.near_duplicates(recordings), [finding]
+    return [], _not_compared(recordings, [place(recordings, i) for i in range(len(recordings))])
+
+
+def _same_recordings(whole: Utterances, recordings: Utterances) -> Utterances:
+    """Select the utterances of `whole` whose samples are those of the same one of `recordings`."""
+    content = {place(recordings, i): s for i, s in enumerate(recordings.source_sha256)}
+    same = [content.get(place(whole, i)) == s for i, s in enumerate(whole.source_sha256)]
+    return whole.select(np.array(same, bool))
+
+
+def _not_compared(recordings: Utterances, missed: list[str]) -> list[Finding]:
+    """Return the finding that some recordings were not compared; [] if none was missed."""
+    if not missed:
+        return []
     what = (
-        f'{len(lost)} of {len(recordings)} recordings were not compared for near duplicates, e.g. '
-        f'{lost[0]}: {recordings.source} frames cannot be, and no log_mel or waveform build holds the '
-        'same sound'
+        f'{len(missed)} of {len(recordings)} recordings were not compared for near duplicates, '
+        f'e.g. {missed[0]}: {recordings.source} frames cannot be compared, and no log_mel or '
+        'waveform build has the same recording'
     )
-    return pairs, [Finding('warning', 'near duplicates', what, _build_one(recordings.names), lost)]
+    do = _build_one(recordings.names)
+    return [Finding('warning', 'near duplicates', what, do, tuple(missed))]
 
 
 def _whole_builds(names: Sequence[str], directory: str) -> tuple[str, tuple[str, ...]]:
     """Return the source of near_duplicates.WHOLE with the most built corpora, and these corpora."""
-    built = {
-        s: tuple(n for n in names if list((data_dir(directory) / n / s).glob('[0-9]*')))
-        for s in near_duplicates.WHOLE
-    }
-    source = max(built, key=lambda s: len(built[s]))
+    built: dict[str, tuple[str, ...]] = {}
+    for source in near_duplicates.WHOLE:
+        folders = {name: data_dir(directory) / name / source for name in names}
+        built[source] = tuple(n for n, folder in folders.items() if list(folder.glob('[0-9]*')))
+    source = max(built, key=lambda source: len(built[source]))
     return source, built[source]
 
 
@@ -125,12 +130,16 @@ def _build_one(names: Sequence[str]) -> str:
 
 
 def _moved(
-    pairs: list[near_duplicates.Pair], of: Utterances, to: Utterances
+    pairs: list[near_duplicates.Pair], source: Utterances, target: Utterances
 ) -> list[near_duplicates.Pair]:
-    """Map pairs of utterances of `of` to the same utterances of `to`; drop those it lacks."""
-    at = {place(to, i): i for i in range(len(to))}
-    ends = [(at.get(place(of, p.first)), at.get(place(of, p.second)), p.agreement) for p in pairs]
-    return [near_duplicates.Pair(i, j, agreement) for i, j, agreement in ends if None not in (i, j)]
+    """Map pairs of utterances of `source` to the same ones of `target`; drop those it lacks."""
+    at = {place(target, i): i for i in range(len(target))}
+    moved = []
+    for p in pairs:
+        first, second = at.get(place(source, p.first)), at.get(place(source, p.second))
+        if first is not None and second is not None:
+            moved.append(near_duplicates.Pair(first, second, p.agreement))
+    return moved
 
 
 def _of_run(
@@ -139,29 +148,28 @@ def _of_run(
     config = trained.config
     if set(opened.names) != set(config.data.corpora):
         raise InputError(
-            f'{trained.directory} was trained on {", ".join(config.data.corpora)}, not on {", ".join(opened.names)}; '
-            'leave --corpora out'
+            f'{trained.directory} was trained on {", ".join(config.data.corpora)}, not on '
+            f'{", ".join(opened.names)}; leave --corpora out'
         )
     config.data.dir = directory or config.data.dir
-    heard = selection.labeled(config, opened)
-    found = [*_changed_files(trained), *_another_build(trained, heard, config.data.dir)]
+    labeled = selection.labeled(config, opened)
+    found = [*_changed_files(trained), *_another_build(trained, labeled, config.data.dir)]
     found += split_checks.run_findings(
-        heard, trained.protocol, trained.folds, _moved(pairs, opened, heard)
+        labeled, trained.protocol, trained.folds, _moved(pairs, opened, labeled)
     )
-    if not any(
-        f.check == 'another build' for f in found
-    ):  # values fitted on another build cannot agree with this one
+    # Values fitted on another build cannot agree with this one.
+    if not any(f.check == 'another build' for f in found):
         saved = {m: {'mean': mean, 'std': std} for m, (mean, std) in trained.normalization.items()}
         reads = assemble.reads_text(config)
         found += split_checks.fitted(
-            heard, trained.folds, saved, trained.words, reads, config.features.normalize
+            labeled, trained.folds, saved, trained.words, reads, config.features.normalize
         )
     return found
 
 
 def _changed_files(trained: Trained) -> Iterator[Finding]:
     if changed := run_files.changed(trained.directory):
-        what = f'{", ".join(changed)} of {trained.directory} changed since the training wrote them'
+        what = f'{", ".join(changed)} of {trained.directory} changed since training wrote them'
         yield Finding(
             'error',
             'changed files',
@@ -171,10 +179,10 @@ def _changed_files(trained: Trained) -> Iterator[Finding]:
         )
 
 
-def _another_build(trained: Trained, heard: Utterances, directory: str) -> Iterator[Finding]:
+def _another_build(trained: Trained, labeled: Utterances, directory: str) -> Iterator[Finding]:
     """Yield the differences between the corpora as built now and as the run was trained on."""
     try:
-        trained.check_build(heard.fingerprints, directory)
+        trained.check_build(labeled.fingerprints, directory)
         return
     except InputError as e:
         yield Finding(
@@ -186,23 +194,23 @@ def _another_build(trained: Trained, heard: Utterances, directory: str) -> Itera
     kept = run_files.read_inventory(trained.directory)
     if kept is None:
         what = (
-            'the run, of an earlier version, kept the names of its utterances alone: their changes '
-            'cannot be listed'
+            'the run is of an earlier version and kept the names of its utterances alone: their '
+            'changes cannot be listed'
         )
         yield Finding('warning', 'another build', what, 'train it again')
         return
-    yield from inventory.changes(kept, heard, trained.takes(heard))
+    yield from inventory.changes(kept, labeled, trained.takes(labeled))
 
 
 def _reports(opened: Utterances, directory: str) -> dict[str, dict]:
     """Return the inspection report of the newest build of each corpus."""
     reports = {}
     for name in opened.names:
-        there = sorted(
+        found = sorted(
             (data_dir(directory) / name).glob(f'*/*/{INSPECTION}'), key=lambda p: p.stat().st_mtime
         )
-        if there:
-            reports[name] = read_json(there[-1])
+        if found:
+            reports[name] = read_json(found[-1])
     return reports
 
 
@@ -225,16 +233,16 @@ def show(findings: list[Finding], console: rich.console.Console) -> None:
         if f.do and f.severity != 'note':
             console.print(f'        {escape(f.do)}', style='dim', soft_wrap=True, highlight=False)
     if len(findings) > SHOWN:
-        console.print(
-            f'and {len(findings) - SHOWN} more; --json=FILE has them all', highlight=False
-        )
+        console.print(f'and {len(findings) - SHOWN} more; --json=FILE writes all', highlight=False)
     console.print(summary(findings), highlight=False)
 
 
 def main(argv: list[str]) -> None:
     """Print the findings; exit with code 1 on a leak or an error."""
     if len(argv) > 1:
-        raise InputError(f'unexpected {argv[1]!r}; corpora are given as --corpora=ravdess,tess')
+        raise InputError(
+            f'unexpected argument {argv[1]!r}; corpora are given as --corpora=ravdess,tess'
+        )
     f = flags.FLAGS
     if not f.corpora and not f.run:
         raise InputError('nothing to audit; give --corpora=ravdess,tess or --run=runs/x')
@@ -243,31 +251,28 @@ def main(argv: list[str]) -> None:
     findings = audit(
         f.corpora, f.run, f.data_dir, lambda line: None if quiet else print(line, flush=True)
     )
-    if f.json:
-        content = {'summary': summary(findings), 'findings': [x._asdict() for x in findings]}
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    if not quiet:
-        show(findings, rich.console.Console())
+    content = {'summary': summary(findings), 'findings': [x._asdict() for x in findings]}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     if quiet:
         print(text)
-    elif f.json:  # last: the findings are on screen even if this fails
-        pathlib.Path(f.json).write_text(text + '\n', encoding='utf-8')
+    else:
+        show(findings, rich.console.Console())
+        if f.json:  # last: the findings are on screen even if this fails
+            pathlib.Path(f.json).write_text(text + '\n', encoding='utf-8')
     if any(x.severity in ('leak', 'error') for x in findings):
         sys.exit(1)
 
 
 def define_flags() -> None:
     """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
-    flags.DEFINE_list('corpora', [], 'Built corpora to look at, e.g. ravdess,tess.')
-    flags.DEFINE_string('run', '', 'The directory of a run whose sides are looked at as well.')
+    flags.DEFINE_list('corpora', [], 'Built corpora to check, e.g. ravdess,tess.')
+    flags.DEFINE_string('run', '', 'Directory of a run whose splits are checked as well.')
     flags.DEFINE_string(
         'data_dir',
         '',
-        "Where built corpora lie; '' = as the run was trained, else as for training.",
+        "Folder of the built corpora; '' = that of the run, else as for training.",
     )
-    flags.DEFINE_string(
-        'json', '', "Write all findings to this file, '-' = to the screen and nothing else."
-    )
+    flags.DEFINE_string('json', '', "File for all findings; '-' = print them and nothing else.")
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
 
@@ -30,13 +31,13 @@ def run(main: Callable, absl_flags: bool = True) -> None:
     logging.set_verbosity(logging.WARNING)
     debug = '--debug' in sys.argv
     if 'debug' not in flags.FLAGS:
-        flags.DEFINE_bool('debug', False, 'Show the traceback of an error, too.')
+        flags.DEFINE_bool('debug', False, 'Show the traceback of an error.')
     if not debug:
         quiet_background()
     try:
         app.run(main, flags_parser=flags.FLAGS if absl_flags else _without_debug)
     except (InputError, flags.Error, OSError, KeyboardInterrupt) as e:
-        message, code = _said(e)
+        message, code = _line_and_code(e)
         if message is None:
             raise
         if debug:
@@ -48,7 +49,7 @@ def run(main: Callable, absl_flags: bool = True) -> None:
         sys.exit(code)
 
 
-def _said(error: BaseException) -> tuple[str | None, int]:
+def _line_and_code(error: BaseException) -> tuple[str | None, int]:
     """Return the line and the exit code of an error; None for a bug, '' where no line is needed."""
     from absl import flags
 
@@ -62,15 +63,14 @@ def _said(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, OSError):
         if error.errno is None:  # not raised by the operating system
             return None, 1
-        place, reason = (
-            error.filename or 'a file or connection',
-            error.strerror or os.strerror(error.errno),
-        )
+        place = error.filename or 'a file or connection'
+        reason = error.strerror or os.strerror(error.errno)
         return f'{place}: {reason}; {remedy(error.errno)}, then give the same command again', 2
     if isinstance(error, flags.Error):
         from ser_jax import config_file
 
-        return f'{config_file.expected(error) or error}; --help lists the flags', 2
+        known = isinstance(error, flags.IllegalFlagValueError) and config_file.expected(error)
+        return f'{known or error}; --help lists the flags', 2
     return str(error), 2
 
 
@@ -87,24 +87,22 @@ def quiet_background() -> None:
     stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)
     stdlib_logging.getLogger('absl').addFilter(lambda record: 'orbax' not in record.pathname)
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
-    for module, name in ((sys, 'unraisablehook'), (threading, 'excepthook')):
-        setattr(module, name, _hook(getattr(module, name)))
+    # These threads raise after Orbax has given up, so only Python's hooks receive their errors.
+    sys.unraisablehook = partial(_show, sys.unraisablehook)
+    threading.excepthook = partial(_show, threading.excepthook)
 
 
-def _hook(shown: Callable) -> Callable:
-    def hook(unhandled) -> None:
-        # raised by tensorstore after Orbax has given up
-        if str(unhandled.exc_value) != 'Event loop is closed':
-            shown(unhandled)
-
-    return hook
+def _show(hook: Callable, unhandled) -> None:
+    """Pass an unhandled exception to `hook`, except tensorstore's after a failed write."""
+    if str(unhandled.exc_value) != 'Event loop is closed':
+        hook(unhandled)
 
 
 def _silence(descriptor: int) -> None:
     """Redirect a file descriptor to the null device."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
 def prepare_jax() -> None:

@@ -31,7 +31,7 @@ def value() -> tuple[str, ConfigDict]:
     Raises:
       InputError: no --config was given, or an override has entries of another kind than its knob.
     """
-    flag = flags.FLAGS[_NAME]
+    flag: Any = flags.FLAGS[_NAME]
     if not flag.present:
         raise InputError('no --config given; e.g. --config=configs/fusion.py')
     for field, given in flag.override_values.items():
@@ -72,9 +72,10 @@ def load(path: str) -> ConfigDict:
         does not exist.
     """
     file, *argument = path.split(':', 1)
-    if not pathlib.Path(file).is_file() or not file.endswith('.py'):
-        raise InputError(f'--{_NAME}={path} cannot be loaded; {EXPECTED}')
     spec = importlib.util.spec_from_file_location('experiment', file)
+    found = pathlib.Path(file).is_file() and file.endswith('.py')
+    if not found or spec is None or spec.loader is None:
+        raise InputError(f'--{_NAME}={path} cannot be loaded; {EXPECTED}')
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -83,19 +84,21 @@ def load(path: str) -> ConfigDict:
         config = module.get_config(*argument)
     except InputError:
         raise
-    except Exception as e:  # of any kind: these are the user's own lines
+    except Exception as e:  # the user's file may raise any error
         reason = e.msg if isinstance(e, SyntaxError) else e
         raise InputError(f'{_place(e, file)}: {type(e).__name__}: {reason}') from e
     if not isinstance(config, ConfigDict):
         raise InputError(
-            f'get_config() of {file} returns {type(config).__name__}; expected ser_jax.config.base() with changes'
+            f'get_config() of {file} returns {type(config).__name__}; expected '
+            'ser_jax.config.base() with changes'
         )
     for section, default in base().items():
         if not isinstance(config.get(section), ConfigDict):
             raise InputError(
-                f'get_config() of {file} returns no section {section!r}; begin with ser_jax.config.base()'
+                f'get_config() of {file} returns no section {section!r}; begin with '
+                'ser_jax.config.base()'
             )
-        for knob in config[section] if section != 'model' else ():  # those are a network's own
+        for knob in config[section] if section != 'model' else ():  # each network has others
             _check_key(base(), f'{section}.{knob}', file)
     for section in config:
         _check_key(base(), section, file)
@@ -120,11 +123,13 @@ def _get(config: ConfigDict, field: str) -> Any:
 
 def _check_key(config: ConfigDict, field: str, where: str) -> None:
     """Refuse a dotted key that `config` lacks; name the most similar one that it has."""
-    at, path = config, []
+    at: Any = config
+    path: list[str] = []
     for word in field.split('.'):
         if not isinstance(at, ConfigDict):
             raise InputError(
-                f'{where}: the config has no key {field!r} inside a knob; did you mean {".".join(path)!r}?'
+                f'{where}: the config has no key {field!r} inside a knob; did you mean '
+                f'{".".join(path)!r}?'
             )
         if word not in at:
             nearest = max(_keys(config), key=lambda key: _likeness(field, key))
@@ -134,10 +139,13 @@ def _check_key(config: ConfigDict, field: str, where: str) -> None:
 
 def _likeness(field: str, key: str) -> float:
     """Return the similarity of two dotted keys, and of their last words or initials ('lr')."""
-    ratio = lambda a, b: difflib.SequenceMatcher(None, a, b).ratio()
     word, knob = field.rsplit('.', 1)[-1], key.rsplit('.', 1)[-1]
     initials = ''.join(part[0] for part in knob.split('_')) if '_' in knob else ''
-    return ratio(field, key) + max(ratio(word, knob), float(word == initials))
+    return _ratio(field, key) + max(_ratio(word, knob), float(word == initials))
+
+
+def _ratio(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()
 
 
 def _keys(config: ConfigDict, prefix: str = '') -> Iterator[str]:
@@ -150,7 +158,7 @@ def _keys(config: ConfigDict, prefix: str = '') -> Iterator[str]:
 
 
 def _check_entries(field: str, given: Any, loaded: ConfigDict) -> None:
-    """Refuse a tuple whose entries are of another kind than the config's: 3 for words, 'a' for 0."""
+    """Refuse a tuple whose entries are of another kind than the config's, e.g. 3 for words."""
     before = _get(loaded, field)
     if not isinstance(before, tuple) or not isinstance(given, tuple):
         return

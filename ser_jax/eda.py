@@ -1,10 +1,11 @@
-"""Corpora explored: `python -m ser_jax.eda --corpora=ravdess,tess` → page, figures, tables.
+"""Exploration of corpora: `python -m ser_jax.eda --corpora=ravdess,tess` → page, figures, tables.
 
 Counts, lengths, rates, levels and words come from `log_mel` shards, else from `waveform`, else from
 `text`; waves and spectrograms from `native` shards, else from `waveform`. Corpora of texts get
 counts and words. The figures are for print.
 """
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -14,7 +15,8 @@ from absl import flags
 from ser_jax import cli
 from ser_jax.contract import CHANNELS, InputError
 from ser_jax.data.utterances import Utterances, normalization, open_corpora
-from ser_jax.explore import exemplars, statistics
+from ser_jax.explore import augmented, exemplars, statistics
+from ser_jax.explore import notes as noting
 from ser_jax.report import exploration
 
 
@@ -34,7 +36,7 @@ def explore(
     output.mkdir(parents=True, exist_ok=True)  # raises before the work if it is not writable
     looks = [look(u, data_dir) for u in corpora]
     tables = statistics.tables(corpora) | {
-        'sheets': exemplars.shown([e for found in looks for e in found.found])
+        'sheets': exemplars.rows([*itertools.chain.from_iterable(look.found for look in looks)])
     }
     exploration.write(output, corpora, tables, looks, statistics.COVERED)
     return corpora
@@ -42,21 +44,23 @@ def explore(
 
 def open_corpus(name: str, data_dir: str = '', channels: Sequence[str] = ()) -> Utterances:
     """Open a corpus from the config that is fastest to read: log_mel, else waveform, else text."""
-    there = [c for c in ('log_mel', 'waveform', 'text') if c in exemplars.built(name, data_dir)]
-    corpus = open_corpora([name], data_dir, there[0] if there else 'log_mel')
+    built = exemplars.built(name, data_dir)
+    sources = [c for c in ('log_mel', 'waveform', 'text') if c in built]
+    corpus = open_corpora([name], data_dir, sources[0] if sources else 'log_mel')
     if not channels:
         return corpus
-    kept = corpus.select(np.isin(corpus.channel, list(channels)))
-    if not len(kept):
+    selected = corpus.select(np.isin(corpus.channel, list(channels)))
+    if not len(selected):
         raise InputError(
-            f'{name} has no {" or ".join(channels)}; it has {", ".join(sorted(set(corpus.channel)))}'
+            f'{name} has no {" or ".join(channels)}; it has '
+            f'{", ".join(sorted(set(corpus.channel)))}'
         )
-    return kept
+    return selected
 
 
 def look(corpus: Utterances, data_dir: str = '') -> exploration.Look:
     """Return the recordings of one corpus for the page, before and after augmentation."""
-    name, notes = corpus.names[0], statistics.notes(corpus)
+    name, notes = corpus.names[0], noting.notes(corpus)
     if not (corpus.seconds > 0).any():
         return exploration.Look((), (), (), '', notes, '', '')
     sampled = {'native', 'waveform'} & set(exemplars.built(name, data_dir))
@@ -66,10 +70,10 @@ def look(corpus: Utterances, data_dir: str = '') -> exploration.Look:
     )
     id, mel, samples = exemplars.median_recording(corpus, sounds)
     mean, _ = normalization(corpus, np.arange(len(corpus)))
-    waves = [] if samples is None else exemplars.changed_samples(samples)
+    waves = [] if samples is None else augmented.changed_samples(samples)
     found, config = exemplars.examples(corpus, sounds), sounds.config if sounds else ''
     return exploration.Look(
-        found, exemplars.changed_mel(mel, mean), waves, id, notes, config, '' if sounds else command
+        found, augmented.changed_mel(mel, mean), waves, id, notes, config, '' if sounds else command
     )
 
 
@@ -80,10 +84,10 @@ def main(argv: list[str]) -> None:
     names, channels = flags.FLAGS.corpora, flags.FLAGS.channels
     if not names:
         raise InputError('no --corpora given; e.g. --corpora=ravdess,tess')
-    if twice := [n for i, n in enumerate(names) if n in names[:i]]:
-        raise InputError(f'--corpora names {twice[0]} twice; name every corpus once')
-    if strange := [c for c in channels if c not in CHANNELS]:
-        raise InputError(f'--channels={strange[0]} is not known; known are {", ".join(CHANNELS)}')
+    if repeated := [n for i, n in enumerate(names) if n in names[:i]]:
+        raise InputError(f'--corpora has {repeated[0]} twice; give every corpus once')
+    if unknown := [c for c in channels if c not in CHANNELS]:
+        raise InputError(f'--channels={unknown[0]} is not known; known are {", ".join(CHANNELS)}')
     cli.prepare_jax()
     output = pathlib.Path(flags.FLAGS.output or pathlib.Path('eda', '-'.join(names))).expanduser()
     corpora = explore(names, output, flags.FLAGS.data_dir, channels)
@@ -114,10 +118,10 @@ def _line(row: dict) -> str:
 
 def define_flags() -> None:
     """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
-    flags.DEFINE_list('corpora', [], 'Built corpora to look at, e.g. ravdess,tess.')
-    flags.DEFINE_list('channels', [], "Only these vocal channels, e.g. speech; '' = all.")
+    flags.DEFINE_list('corpora', [], 'Built corpora to explore, e.g. ravdess,tess.')
+    flags.DEFINE_list('channels', [], "Vocal channels to include, e.g. speech; '' = all.")
     flags.DEFINE_string(
-        'data_dir', '', "Where built corpora lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets."
+        'data_dir', '', "Folder of the built corpora; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets."
     )
     flags.DEFINE_string(
         'output', '', "Folder for the page, figures and tables; '' = eda/<corpora>."

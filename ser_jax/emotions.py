@@ -13,25 +13,57 @@ import numpy as np
 from ser_jax.contract import InputError
 
 EMOTIONS = (
-    'neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised', 'boredom', 'trusting',
-)  # fmt: skip
+    'neutral',
+    'calm',
+    'happy',
+    'sad',
+    'angry',
+    'fearful',
+    'disgust',
+    'surprised',
+    'boredom',
+    'trusting',
+)
 
 # Surprise is positive: the corpora that direct it ask for a pleasant one or leave it open.
 # Sadness is negative.
 VALENCE = {
-    'neutral': 'positive', 'calm': 'positive', 'happy': 'positive', 'surprised': 'positive', 'trusting': 'positive',
-    'sad': 'negative', 'angry': 'negative', 'fearful': 'negative', 'disgust': 'negative', 'boredom': 'negative',
-    'positive': 'positive', 'negative': 'negative',
-}  # fmt: skip
+    'neutral': 'positive',
+    'calm': 'positive',
+    'happy': 'positive',
+    'surprised': 'positive',
+    'trusting': 'positive',
+    'sad': 'negative',
+    'angry': 'negative',
+    'fearful': 'negative',
+    'disgust': 'negative',
+    'boredom': 'negative',
+    'positive': 'positive',
+    'negative': 'negative',
+}
 
 # Synonyms of the words in EMOTIONS, as corpora, folders and manifests write them.
 SYNONYMS = {
-    'neutrality': 'neutral', 'calmness': 'calm', 'happiness': 'happy', 'joy': 'happy', 'joyful': 'happy',
-    'sadness': 'sad', 'anger': 'angry', 'fear': 'fearful', 'afraid': 'fearful', 'scared': 'fearful',
-    'disgusted': 'disgust', 'surprise': 'surprised', 'suprised': 'surprised', 'suprise': 'surprised',
-    'ps': 'surprised', 'pleasant surprise': 'surprised', 'pleasant surprised': 'surprised', 'bored': 'boredom',
+    'neutrality': 'neutral',
+    'calmness': 'calm',
+    'happiness': 'happy',
+    'joy': 'happy',
+    'joyful': 'happy',
+    'sadness': 'sad',
+    'anger': 'angry',
+    'fear': 'fearful',
+    'afraid': 'fearful',
+    'scared': 'fearful',
+    'disgusted': 'disgust',
+    'surprise': 'surprised',
+    'suprised': 'surprised',
+    'suprise': 'surprised',
+    'ps': 'surprised',
+    'pleasant surprise': 'surprised',
+    'pleasant surprised': 'surprised',
+    'bored': 'boredom',
     'trust': 'trusting',
-}  # fmt: skip
+}
 
 
 def word(text: str) -> str:
@@ -96,11 +128,9 @@ def relabeling(labels: str, merge: Sequence[str], words: Sequence[str]) -> dict[
     new = {w: w for w in words}
     for text in merge:
         old, colon, into = (part.strip() for part in text.partition(':'))
-        # A word of EMOTIONS is accepted even if no corpus here has it.
+        # A word of EMOTIONS is accepted even if no corpus of the experiment has it.
         if not (colon and old and into) or old not in {*new, *EMOTIONS}:
-            what = (
-                f'data.merge names {old!r}' if colon else f'data.merge={text!r} is not understood'
-            )
+            what = f'data.merge has {old!r}' if colon else f'data.merge={text!r} has no colon'
             raise InputError(
                 f'{what}; expected from:to, e.g. calm:neutral, of {", ".join(ordered(words))}'
             )

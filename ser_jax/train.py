@@ -96,7 +96,7 @@ def _go_through(training: _Training, order: list[int], directory_of_states: path
     try:
         checkpoints = checkpoint.Checkpoints(directory_of_states, run.config.train.keep)
         like = lambda number: _group(run, groups[order[(number - 1) // epochs]], made).init()
-        restored = checkpoints.restore(like, say, distributed.says_lost)
+        restored = checkpoints.restore(like, say, distributed.shows_lost_process)
         if first:
             directory.write(files, workdir)  # only now: a refused run stays as it is
         done, state = restored or (0, None)

@@ -19,29 +19,29 @@ from ser_jax.models import backbones, weights
 
 
 def get(
-    name: str, source: str = '', where: str | os.PathLike = '', say=lambda line: None
+    name: str, source: str = '', directory: str | os.PathLike = '', log=lambda line: None
 ) -> pathlib.Path:
     """Fetch and verify the weights of a trunk; return the path of the file.
 
     Args:
-      source: '' = the URL where Keras publishes it; the URL of a mirror of that file; or a file.
-      where: the folder; '' = `models.weights.folder`.
-      say: receives one line about the imported file.
+      source: '' = Keras' URL; the URL of a mirror of that file; or a file.
+      directory: the folder; '' = `models.weights.folder`.
+      log: receives one line about the imported file.
 
     Raises:
       InputError: no such trunk, no network, a wrong checksum, or a file that does not fit the
         trunk.
     """
     trunk = backbones.by_name(name)
-    folder = pathlib.Path(where).expanduser() if where else weights.folder()
+    folder = pathlib.Path(directory).expanduser() if directory else weights.folder()
     if source and '://' not in source:
-        return _adopt(trunk, name, pathlib.Path(source).expanduser(), folder, say)
+        return _adopt(trunk, name, pathlib.Path(source).expanduser(), folder, log)
     published = weights.PUBLISHED[name]
     path = folder / published.name
     url = source or published.url
     if not url.split('?')[0].endswith('.h5'):
         raise InputError(
-            f'{url} is no mirror of {published.name}; download it yourself and give --from=FILE'
+            f'{url} is not a mirror of {published.name}; download the file and give --from=FILE'
         )
     archive = download.Archive(url, published.size, published.md5)
     if archive.name != path.name and path.is_file():
@@ -50,15 +50,16 @@ def get(
         archive, folder, f'or download {published.name} elsewhere and give --from=FILE'
     )
     os.replace(found, path)
-    say(_account(trunk, name, path))
+    log(_account(trunk, name, path))
     return path
 
 
-def _adopt(trunk, name: str, given: pathlib.Path, folder: pathlib.Path, say) -> pathlib.Path:
+def _adopt(trunk, name: str, given: pathlib.Path, folder: pathlib.Path, log) -> pathlib.Path:
     """Verify a file and copy it to the folder of weights."""
     if not given.is_file():
         raise InputError(
-            f'--from={given} is no file; expected a .h5 of Keras, a .safetensors of timm, or a URL'
+            f'--from={given} is not a file; expected a .h5 of Keras, a .safetensors of timm, or a '
+            'URL'
         )
     account = _account(trunk, name, given)
     path = folder / (
@@ -71,7 +72,7 @@ def _adopt(trunk, name: str, given: pathlib.Path, folder: pathlib.Path, say) -> 
         part = path.with_name(path.name + '.part')
         shutil.copyfile(given, part)
         os.replace(part, path)
-    say(account)
+    log(account)
     return path
 
 
@@ -80,53 +81,52 @@ def _account(trunk, name: str, path: pathlib.Path) -> str:
     backbone = trunk(style='torch' if path.suffix == '.safetensors' else 'keras')
     tensors = weights.load(backbone, path)
     numbers = sum(v[...].size for *_, v in backbone.weights())
-    return f'{name}: {tensors:,} tensors, {numbers:,} parameters, all in place'
+    return f'{name}: {tensors:,} tensors, {numbers:,} parameters; all imported'
 
 
-def listing(where: str | os.PathLike = '') -> list[str]:
+def listing(directory: str | os.PathLike = '') -> list[str]:
     """Return the lines of each trunk: its files of weights, or the command that fetches them."""
     lines = []
     for name in backbones.BACKBONES:
-        there = [(s, p) for s in ('keras', 'torch') if (p := weights.find(name, s, where or None))]
-        told = [f'{"Keras" if style == "keras" else "timm"}  {path}' for style, path in there]
-        told = told or [
-            f'not there; python -m ser_jax.weights {name}' + (f' --dir={where}' if where else '')
+        present = [
+            f'{"Keras" if style == "keras" else "timm"}  {path}'
+            for style in ('keras', 'torch')
+            if (path := weights.find(name, style, directory or None))
         ]
-        lines += [f'{name:13} {line}' for line in told]
+        flag = f' --dir={directory}' if directory else ''
+        present = present or [f'missing; python -m ser_jax.weights {name}{flag}']
+        lines += [f'{name:13} {line}' for line in present]
     return lines
 
 
 def main(argv: list[str]) -> None:
     """Print the known trunks, or the paths of the fetched files."""
     f = flags.FLAGS
-    source, where = f['from'].value, f.dir
+    source, directory = str(f['from'].value or ''), f.dir
     if len(argv) == 1:
         if source:
             raise InputError(
-                f'--from={source} belongs to one trunk; name it: {", ".join(backbones.BACKBONES)}'
+                f'--from={source} needs the name of one trunk: {", ".join(backbones.BACKBONES)}'
             )
-        print('\n'.join(listing(where)))
+        print('\n'.join(listing(directory)))
         return
     if source and len(argv) > 2:
-        raise InputError(f'--from={source} belongs to one trunk, not to {", ".join(argv[1:])}')
+        raise InputError(f'--from={source} is for one trunk, got {", ".join(argv[1:])}')
     for name in argv[1:]:
         backbones.by_name(name)
     for name in argv[1:]:
-        path = get(name, source, where, lambda line: print(line, flush=True))
+        path = get(name, source, directory, lambda line: print(line, flush=True))
         print(path)
-        if (
-            where
-            and weights.find(name, 'torch' if path.suffix == '.safetensors' else 'keras') is None
-        ):
-            print(
-                f'models look for it in $SER_JAX_WEIGHTS; export SER_JAX_WEIGHTS={path.parent.absolute()}'
-            )
+        style = 'torch' if path.suffix == '.safetensors' else 'keras'
+        if directory and weights.find(name, style) is None:
+            folder = path.parent.absolute()
+            print(f'models read $SER_JAX_WEIGHTS; export SER_JAX_WEIGHTS={folder}')
 
 
 def define_flags() -> None:
     """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
-    flags.DEFINE_string('from', '', 'A file, or the URL of a mirror, to take the weights from.')
-    flags.DEFINE_string('dir', '', f"Where they lie; '' = {weights.FOLDER}.")
+    flags.DEFINE_string('from', '', 'File with the weights, or URL of a mirror.')
+    flags.DEFINE_string('dir', '', f"Folder of the weights; '' = {weights.FOLDER}.")
 
 
 if __name__ == '__main__':

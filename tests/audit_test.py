@@ -1,4 +1,4 @@
-"""Each mistake of the published systems, made on purpose, is found; what is sound is left in peace."""
+"""Each mistake of the published systems, made on purpose, is found; correct data has no errors."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ from ser_jax.contract import Recording
 from ser_jax.corpora import builder, file_names
 from ser_jax.data import utterances
 from ser_jax.explore import near_duplicates, split_checks
-from ser_jax.explore.corpus_checks import Finding
+from ser_jax.explore.findings import Finding
 from tests.conftest import small_config
 from tests.lookalikes import noise
 
@@ -39,7 +39,7 @@ def build(folder, recordings, name='given', emotions=()):
     builder.download_and_prepare()
 
 
-def said(name: str, speaker: str, emotion: str, text: str = '', samples=None) -> Recording:
+def recording(name: str, speaker: str, emotion: str, text: str = '', samples=None) -> Recording:
     samples = noise(name, 16000) if samples is None else samples
     return Recording(
         name,
@@ -68,22 +68,30 @@ def melody(seed: int, seconds: float = 1.5) -> np.ndarray:
 
 @pytest.fixture(scope='module')
 def melodies(data_dir) -> pathlib.Path:
-    """A built corpus in which nothing is wrong: every recording another melody."""
+    """A correct corpus: every recording is another melody."""
     words = ('one', 'two')
     build(
         data_dir,
         [
-            said(f's{s}_{e}_{take}', str(s), e, f'{words[take % 2]} {s}', melody(100 * s + 10 * take + i))
-            for s in range(6) for i, e in enumerate(('happy', 'sad', 'angry')) for take in range(4)
+            recording(
+                f's{s}_{e}_{take}',
+                str(s),
+                e,
+                f'{words[take % 2]} {s}',
+                melody(100 * s + 10 * take + i),
+            )
+            for s in range(6)
+            for i, e in enumerate(('happy', 'sad', 'angry'))
+            for take in range(4)
         ],
         'melodies',
-    )  # fmt: skip
+    )
     return data_dir
 
 
 @pytest.fixture(scope='module')
 def finished(melodies, tmp_path_factory) -> pathlib.Path:
-    """A sound run on a sound corpus."""
+    """A correct run on a correct corpus."""
     config = small_config(melodies)
     config.data.corpora, config.train.epochs = ('melodies',), 1
     workdir = tmp_path_factory.mktemp('audited') / 'run'
@@ -101,7 +109,7 @@ def tampered(finished, tmp_path, change) -> list[Finding]:
     return audit.audit([], str(run))
 
 
-def test_a_sound_run_on_a_sound_corpus_leaks_nothing(finished):
+def test_a_correct_run_on_a_correct_corpus_has_no_leak(finished):
     findings = audit.audit([], str(finished))
     assert not found(findings, 'leak') and not found(findings, 'error')
 
@@ -112,7 +120,7 @@ def test_1_speakers_on_both_sides(finished, tmp_path):
 
 
 def test_2_augmented_siblings_across_the_split(tmp_path):
-    """By their names, and by their sound where names are silent: a gain, another start, noise at 20 dB."""
+    """By name, else by sound: another gain, another start, noise at 20 dB."""
     random = np.random.default_rng(0)
     voices = {f's{i}': melody(i) for i in range(6)}
     copies = {
@@ -126,7 +134,7 @@ def test_2_augmented_siblings_across_the_split(tmp_path):
     build(
         tmp_path,
         [
-            said(n, 'a', ('happy', 'sad')[i % 2], samples=v)
+            recording(n, 'a', ('happy', 'sad')[i % 2], samples=v)
             for i, (n, v) in enumerate([*voices.items(), *copies.items(), *nameless.items()])
         ],
     )
@@ -164,16 +172,17 @@ def test_other_takes_of_one_sentence_are_no_copies(tmp_path):
         )
         phase = 2 * np.pi * np.cumsum(pitch) / 16000
         takes.append((0.2 * sum(np.sin(k * phase) / k for k in range(1, 12))).astype(np.float32))
-    build(tmp_path, [said(f'take{i}', 'a', 'happy', samples=x) for i, x in enumerate(takes)])
+    build(tmp_path, [recording(f'take{i}', 'a', 'happy', samples=x) for i, x in enumerate(takes)])
     assert not near_duplicates.near_duplicates(utterances.open_corpora(('given',), str(tmp_path)))
 
 
 def test_3_files_that_are_there_twice(tmp_path):
-    build(tmp_path, [said(f'a{i}', 'x', 'happy') for i in range(12)], 'one')
+    build(tmp_path, [recording(f'a{i}', 'x', 'happy') for i in range(12)], 'one')
     copies = [
-        said(f'b{i}', 'y', 'happy' if i else 'sad', samples=noise(f'a{i}', 16000)) for i in range(3)
+        recording(f'b{i}', 'y', 'happy' if i else 'sad', samples=noise(f'a{i}', 16000))
+        for i in range(3)
     ]
-    build(tmp_path, [*copies, *(said(f'c{i}', 'y', 'sad') for i in range(12))], 'two')
+    build(tmp_path, [*copies, *(recording(f'c{i}', 'y', 'sad') for i in range(12))], 'two')
     findings = audit.audit(['one', 'two'], directory=str(tmp_path))
     assert sum(f.check == 'duplicate' for f in findings) == 2
     assert [f.where for f in findings if f.check == 'label conflict'] == [('one/a0', 'two/b0')]
@@ -205,20 +214,18 @@ def test_5_validation_that_is_the_test(finished, tmp_path):
 def test_6_texts_that_carry_the_label(tmp_path):
     lines = {'happy': ['what a day', 'oh good'], 'sad': ['oh no', 'it is gone']}
     telling = [
-        said(f'u{i}', str(i % 4), e, lines[e][i // 2 % 2])
+        recording(f'u{i}', str(i % 4), e, lines[e][i // 2 % 2])
         for i in range(40)
         for e in (('happy', 'sad')[i % 2],)
     ]
     build(tmp_path, telling, 'telling')
     neutral = [
-        said(f'u{i}', str(i % 4), ('happy', 'sad')[i % 2], ('one', 'two')[i // 2 % 2])
+        recording(f'u{i}', str(i % 4), ('happy', 'sad')[i % 2], ('one', 'two')[i // 2 % 2])
         for i in range(40)
     ]
     build(tmp_path, neutral, 'silent')
     findings = audit.audit(['telling', 'silent'], directory=str(tmp_path))
-    assert [f.what.split()[-1] for f in findings if f.check == 'text tells the label'] == [
-        'telling'
-    ]
+    assert [f.what.split()[-1] for f in findings if f.check == 'labels follow texts'] == ['telling']
     opened = utterances.open_corpora(('telling',), str(tmp_path))
     of = {'train': ['telling/u0', 'telling/u1'], 'valid': [], 'test': ['telling/u2']}
     assert 'protocol' in found(
@@ -228,20 +235,20 @@ def test_6_texts_that_carry_the_label(tmp_path):
 
 @pytest.mark.parametrize('what', ['normalization', 'vocabulary'])
 def test_7_what_was_fitted_on_more_than_the_training_side(finished, melodies, what):
-    """Normalization or vocabulary that heard the test too."""
+    """Normalization or vocabulary fitted on the test side too."""
     trained = audit.open_begun(finished)
     opened = utterances.open_corpora(('melodies',), str(melodies))
     at = {f'melodies/{i}': n for n, i in enumerate(opened.id)}
     normal, words = {}, {}
     for leaks in (False, True):
         for member, of in trained.folds.items():
-            heard = np.array(
+            fitted_on = np.array(
                 [at[i] for side in (('train', 'test') if leaks else ('train',)) for i in of[side]]
             )
-            mean, std = utterances.normalization(opened, heard)
+            mean, std = utterances.normalization(opened, fitted_on)
             normal[member], words[member] = (
                 {'mean': mean, 'std': std},
-                split_checks.text.vocabulary(opened.text[heard]),
+                split_checks.text.vocabulary(opened.text[fitted_on]),
             )
         only = {'normalization': (normal, {}), 'vocabulary': (normal, words)}[what]
         findings = list(
@@ -251,7 +258,7 @@ def test_7_what_was_fitted_on_more_than_the_training_side(finished, melodies, wh
 
 
 def test_8_savee_sorted_by_speaker_instead_of_emotion(tmp_path):
-    """As in DeepEmo's packaging: each folder holds one speaker's complete set, whatever was acted."""
+    """As in DeepEmo's packaging: each folder has all emotions of one speaker."""
     files = [
         (s, f'{e}{i:02d}')
         for s in ('DC', 'JE', 'JK', 'KL')
@@ -259,10 +266,12 @@ def test_8_savee_sorted_by_speaker_instead_of_emotion(tmp_path):
         for i in range(1, 6)
     ]
     folder = dict(zip(('DC', 'JE', 'JK', 'KL'), ('happy', 'sad', 'neutral', 'angry'), strict=True))
-    build(tmp_path, [said(f'{folder[s]}/{s}_{name}', s.lower(), folder[s]) for s, name in files])
+    build(
+        tmp_path, [recording(f'{folder[s]}/{s}_{name}', s.lower(), folder[s]) for s, name in files]
+    )
     findings = audit.audit(['given'], directory=str(tmp_path))
     assert {'labels follow speakers', 'names contradict labels'} <= found(findings, 'error')
-    right = [said(f'{s}_{n}', s.lower(), file_names.SAVEE_EMOTIONS[n[:-2]]) for s, n in files]
+    right = [recording(f'{s}_{n}', s.lower(), file_names.SAVEE_EMOTIONS[n[:-2]]) for s, n in files]
     build(tmp_path, right, 'right')
     assert not found(audit.audit(['right'], directory=str(tmp_path)), 'error')
 
@@ -271,7 +280,7 @@ def test_short_names_of_anybody_are_not_taken_for_published_ones(tmp_path):
     build(
         tmp_path,
         [
-            said(f'{e}/{e[0]}{i:02d}', str(i % 3), e)
+            recording(f'{e}/{e[0]}{i:02d}', str(i % 3), e)
             for e in ('happy', 'angry', 'sad')
             for i in range(1, 13)
         ],
@@ -280,20 +289,20 @@ def test_short_names_of_anybody_are_not_taken_for_published_ones(tmp_path):
 
 
 def test_12_the_wrong_field_of_the_name_read_as_the_emotion(tmp_path):
-    """As in a copy of Burnwal's notebook: the channel, 01, was read, so all of RAVDESS is neutral."""
+    """As in a copy of Burnwal's notebook: the channel, 01, was read as the emotion."""
     names = [f'03-01-0{e}-01-0{s}-01-{a:02d}' for e in range(1, 9) for s in (1, 2) for a in (1, 2)]
     every = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
-    build(tmp_path, [said(n, n[-2:], 'neutral') for n in names], emotions=every)
+    build(tmp_path, [recording(n, n[-2:], 'neutral') for n in names], emotions=every)
     findings = audit.audit(['given'], directory=str(tmp_path))
     assert {'one label', 'names contradict labels'} <= found(findings, 'error')
     contradiction = next(f for f in findings if f.check == 'names contradict labels')
     assert '28 of 32 files with names of ravdess' in contradiction.what
 
 
-def test_13_classes_without_data_are_told(tmp_path):
+def test_13_classes_without_data_are_found(tmp_path):
     build(
         tmp_path,
-        [said(f'u{i}', str(i % 3), ('happy', 'sad')[i % 2]) for i in range(30)],
+        [recording(f'u{i}', str(i % 3), ('happy', 'sad')[i % 2]) for i in range(30)],
         emotions=('happy', 'sad', 'trusting'),
     )
     findings = audit.audit(['given'], directory=str(tmp_path))
@@ -301,8 +310,8 @@ def test_13_classes_without_data_are_told(tmp_path):
 
 
 def test_speakers_that_are_one_voice_or_several(tmp_path):
-    split = [said('OAF_back_angry', 'x', 'angry'), said('OAF_bar_sad', 'y', 'sad')]
-    merged = [said('YAF_back_angry', 'z', 'angry'), said('03a01Fa', 'z', 'happy')]
+    split = [recording('OAF_back_angry', 'x', 'angry'), recording('OAF_bar_sad', 'y', 'sad')]
+    merged = [recording('YAF_back_angry', 'z', 'angry'), recording('03a01Fa', 'z', 'happy')]
     build(tmp_path, [*split, *merged])
     findings = audit.audit(['given'], directory=str(tmp_path))
     assert 'speaker split' in found(findings, 'error') and 'speaker merged' in found(
@@ -310,23 +319,31 @@ def test_speakers_that_are_one_voice_or_several(tmp_path):
     )
 
 
-def test_a_voice_of_two_corpora_under_two_names_is_told_by_its_files(tmp_path):
+def test_a_speaker_of_two_corpora_under_two_names_is_found_by_file_names(tmp_path):
     """RAVDESS beside a folder with other recordings of its actors: a tested voice is trained on."""
     name = '03-01-0{}-01-0{}-01-{:02d}'.format
     build(
         tmp_path,
-        [said(name(e, 1, a), f'r{a}', ('happy', 'sad')[e % 2]) for e in (3, 4) for a in (1, 2, 3)],
+        [
+            recording(name(e, 1, a), f'r{a}', ('happy', 'sad')[e % 2])
+            for e in (3, 4)
+            for a in (1, 2, 3)
+        ],
         'one',
     )
     build(
         tmp_path,
-        [said(name(e, 2, a), f'f{a}', ('happy', 'sad')[e % 2]) for e in (3, 4) for a in (1, 2)],
+        [
+            recording(name(e, 2, a), f'f{a}', ('happy', 'sad')[e % 2])
+            for e in (3, 4)
+            for a in (1, 2)
+        ],
         'two',
     )
     findings = audit.audit(['one', 'two'], directory=str(tmp_path))
     split = [f for f in findings if f.check == 'speaker split']
     assert [f.what for f in split] == [
-        f'one voice, ravdess_0{a} by its file names, is given_r{a} of one, given_f{a} of two'
+        f'ravdess_0{a} by its file names is labeled as given_r{a} of one, given_f{a} of two'
         for a in (1, 2)
     ]
     opened = utterances.open_corpora(('one', 'two'), str(tmp_path))
@@ -345,10 +362,11 @@ def test_a_voice_of_two_corpora_under_two_names_is_told_by_its_files(tmp_path):
     ].what
 
 
-def test_speakers_whose_names_hardly_differ_are_told(tmp_path):
+def test_speakers_whose_names_hardly_differ_are_found(tmp_path):
     speakers = ('Zo\u00eb', 'Zoe\u0308', 'ben', 'Ben ', 'anna', 'hanna')
     build(
-        tmp_path, [said(f'u{i}{e}', s, e) for i, s in enumerate(speakers) for e in ('happy', 'sad')]
+        tmp_path,
+        [recording(f'u{i}{e}', s, e) for i, s in enumerate(speakers) for e in ('happy', 'sad')],
     )
     alike = [
         f.where
@@ -358,23 +376,23 @@ def test_speakers_whose_names_hardly_differ_are_told(tmp_path):
     assert alike == [('given_Ben ', 'given_ben')]  # forms of one name are one speaker when built
 
 
-def test_a_misnamed_file_is_told_by_its_siblings(tmp_path):
+def test_a_misnamed_file_is_found_by_its_siblings(tmp_path):
     names = [
         f'{a}_{w}_sad'
         for a in ('OAF', 'YAF')
         for w in ('back', 'bar', 'bean', 'bite', 'boat', 'book')
     ]
-    build(tmp_path, [said(n, n[:2], 'sad') for n in [*names, 'OA_burn_sad']])
+    build(tmp_path, [recording(n, n[:2], 'sad') for n in [*names, 'OA_burn_sad']])
     odd = [f for f in audit.audit(['given'], directory=str(tmp_path)) if f.check == 'odd name']
     assert [f.where for f in odd] == [('OA_burn_sad',)]
 
 
-def test_what_a_build_left_out_is_said_again(tmp_path):
+def test_items_that_a_build_left_out_are_reported(tmp_path):
     same = noise('same', 16000)
     build(
         tmp_path,
-        [said(f'u{i}', 'a', 'sad') for i in range(12)]
-        + [said(f'd{i}', 'a', 'sad', samples=same) for i in range(2)],
+        [recording(f'u{i}', 'a', 'sad') for i in range(12)]
+        + [recording(f'd{i}', 'a', 'sad', samples=same) for i in range(2)],
     )
     findings = audit.audit(['given'], directory=str(tmp_path))
     assert 'left out: duplicate' in found(findings, 'note')
@@ -398,18 +416,18 @@ def test_the_command_exits_by_what_it_found(finished, data_dir, tmp_path):
     done = run(f'--run={tmp_path / "run"}', '--json=-')
     assert done.returncode == 1
     assert {'leak'} <= {f['severity'] for f in json.loads(done.stdout)['findings']}
-    for given, says in (
+    for given, expected in (
         ([], 'nothing to audit; give --corpora='),
         (['--corpora=nothere', f'--data_dir={data_dir}'], "corpus 'nothere'"),
         (['--run=/nowhere'], '/nowhere does not exist'),
         ([f'--run={finished}', '--corpora=given'], 'is not built'),
-        (['--corpora=synthetic', 'tess'], "unexpected 'tess'"),
+        (['--corpora=synthetic', 'tess'], "unexpected argument 'tess'"),
         (['--corpus=tess'], '--help lists the flags'),
     ):
         done = run(*given)
-        assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr, (
-            done.stderr
-        )
+        assert (
+            done.returncode == 2 and expected in done.stderr and 'Traceback' not in done.stderr
+        ), done.stderr
 
 
 def test_a_leaky_protocol_is_a_leak_by_its_name(data_dir, tmp_path):

@@ -1,4 +1,4 @@
-"""The benchmarks run, on tiny sizes: every stage gives its rows and the table is whole. No time is judged."""
+"""The benchmarks run on tiny sizes: every stage has its rows, the table is complete."""
 
 import json
 import pathlib

@@ -1,5 +1,6 @@
-"""Every command ends in one line where the user is wrong, with the cause the operating system names, and in a traceback
-where the code is."""
+"""A command ends in one line for a user mistake, with the cause of the operating system, else in a
+traceback.
+"""
 
 import errno
 import os
@@ -17,7 +18,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def through_the_door(body: str, *flags: str) -> subprocess.CompletedProcess:
     """A command whose `main(argv)` is `body`."""
-    code = f'import errno, sys, threading\nfrom ser_jax import cli\ndef main(argv):\n{textwrap.indent(body, "    ")}\n'
+    code = (
+        f'import errno, sys, threading\nfrom ser_jax import cli\ndef '
+        f'main(argv):\n{textwrap.indent(body, "    ")}\n'
+    )
     command = [sys.executable, '-c', code + 'cli.run(main)', *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
@@ -62,7 +66,8 @@ def test_an_error_of_the_system_is_one_line_and_one_of_ours_a_traceback():
     done = through_the_door('open("/nowhere/file")')
     assert done.returncode == 2
     assert done.stderr == (
-        'error: /nowhere/file: No such file or directory; check the path, then give the same command again\n'
+        'error: /nowhere/file: No such file or directory; check the path, then give the same '
+        'command again\n'
     )
     for ours in (
         'None.x',
@@ -94,9 +99,13 @@ def test_nothing_follows_the_line_of_an_error():
 
 def test_a_reader_that_has_ended_is_no_error():
     done = subprocess.run(
-        f'{sys.executable} -c "from ser_jax import cli; cli.run(lambda _: print(*range(10**6)))" | head -c 10',
-        shell=True, cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+        f'{sys.executable} -c "from ser_jax import cli; cli.run(lambda _: print(*range(10**6)))" '
+        f'| head -c 10',
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.stderr == '' and done.stdout == '0 1 2 3 4 '
 
 

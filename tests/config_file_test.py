@@ -54,7 +54,7 @@ def file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'line, says',
+    'line, expected',
     [
         ('None.shape', "line 7: AttributeError: 'NoneType' object has no attribute 'shape'"),
         ("{}['gone']", "line 7: KeyError: 'gone'"),
@@ -74,9 +74,9 @@ def file(tmp_path):
         ('del c.augment', "returns no section 'augment'"),
     ],
 )
-def test_an_error_of_a_config_file_names_file_line_and_error(file, line, says):
+def test_an_error_of_a_config_file_names_file_line_and_error(file, line, expected):
     file.write_text(FILE.format(line))
-    with pytest.raises(InputError, match=rf'experiment\.py.*{says}'):
+    with pytest.raises(InputError, match=rf'experiment\.py.*{expected}'):
         config_file.load(str(file))
 
 
@@ -87,7 +87,7 @@ def test_an_error_in_what_a_config_file_calls_has_the_line_of_the_call(file):
 
 
 @pytest.mark.parametrize('path', ['none.py', 'configs', 'README.md', ''])
-def test_what_is_no_config_file_is_said(path):
+def test_other_files_than_configs_are_refused(path):
     with pytest.raises(
         InputError, match=r'cannot be loaded; expected a Python file with get_config'
     ):
@@ -122,7 +122,7 @@ def test_a_slip_in_a_knob_names_that_knob(knob, place, what):
 
 
 @pytest.mark.parametrize(
-    'override, says',
+    'override, expected',
     [
         ('trian.epochs=3', "did you mean 'train.epochs'"),
         ('epochs=3', "did you mean 'train.epochs'"),
@@ -141,9 +141,11 @@ def test_a_slip_in_a_knob_names_that_knob(knob, place, what):
         ('model.strides=3', r'expected values like \(4, 2\),\(2, 2\) \(tuple\), got 3'),
     ],
 )
-def test_an_override_that_cannot_be_names_the_knob_or_the_kind(monkeypatch, file, override, says):
+def test_an_override_that_cannot_be_names_the_knob_or_the_kind(
+    monkeypatch, file, override, expected
+):
     with pytest.raises(
-        InputError, match=rf'--config\.{override.partition("=")[0]}.*{says}'
+        InputError, match=rf'--config\.{override.partition("=")[0]}.*{expected}'
     ) as error:
         parsed(monkeypatch, file, f'--config.{override}')
     assert '\n' not in str(error.value)
@@ -151,10 +153,18 @@ def test_an_override_that_cannot_be_names_the_knob_or_the_kind(monkeypatch, file
 
 def test_overrides_of_every_kind_are_set(monkeypatch, file):
     config = parsed(
-        monkeypatch, file, '--config.train.epochs=7', '--config.optim.learning_rate=1', '--noconfig.train.tensorboard',
-        '--config.members.seeds=3,4', '--config.data.corpora=tess, savee', '--config.optim.plateau=0.5,3,0',
-        '--config.data.emotions=happy,sad', '--config.model.hidden=9', '--config.data.dir=/x',
-    )  # fmt: skip
+        monkeypatch,
+        file,
+        '--config.train.epochs=7',
+        '--config.optim.learning_rate=1',
+        '--noconfig.train.tensorboard',
+        '--config.members.seeds=3,4',
+        '--config.data.corpora=tess, savee',
+        '--config.optim.plateau=0.5,3,0',
+        '--config.data.emotions=happy,sad',
+        '--config.model.hidden=9',
+        '--config.data.dir=/x',
+    )
     assert (
         config.train.epochs == 7
         and config.optim.learning_rate == 1.0

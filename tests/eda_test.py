@@ -1,6 +1,7 @@
-"""The page about corpora, as its users meet it: figures, tables, what is missing, what is wrong."""
+"""The page of an exploration: figures, tables, missing builds, mistakes of users."""
 
 import csv
+import functools
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,27 @@ EVIL = '<script>alert(1)</script>&'
 FIGURES = ('counts', 'speakers', 'lengths', 'rates', 'measures', 'words', 'mels', 'augmented_mels')
 SAMPLED = ('waves', 'spectrograms', 'augmented_waves')
 TABLES = (
-    'corpora', 'counts', 'emotions', 'speakers', 'quantiles', 'rates', 'frames', 'measures', 'words', 'sheets',
-)  # fmt: skip
+    'corpora',
+    'counts',
+    'emotions',
+    'speakers',
+    'quantiles',
+    'rates',
+    'frames',
+    'measures',
+    'words',
+    'sheets',
+)
+
+
+def mixed(speaker: int, emotion: int, double: bool) -> tuple[np.ndarray, int]:
+    """Return a tone, at twice the rate and on two channels if `double`."""
+    samples = tone(speaker, emotion, 9)
+    return (np.stack([np.repeat(samples, 2)] * 2, 1), 32000) if double else (samples, 16000)
 
 
 class MixedBuilder(builder.CorpusBuilder, skip_registration=True):
-    """Recordings of two rates, one channel or two, under names that are no good HTML and no good file names."""
+    """Recordings of two rates, with names that are unsafe in HTML and as file names."""
 
     name = 'mixed'
 
@@ -34,11 +50,7 @@ class MixedBuilder(builder.CorpusBuilder, skip_registration=True):
         for s in range(3):
             for e in range(4):
                 double = e == 3 or s == 2
-                read = lambda s=s, e=e, d=double: (
-                    (np.stack([np.repeat(tone(s, e, 9), 2)] * 2, 1), 32000)
-                    if d
-                    else (tone(s, e, 9), 16000)
-                )
+                read = functools.partial(mixed, s, e, double)
                 emotion = EVIL if e == 3 else EMOTIONS[e]
                 yield Recording(
                     f'{EVIL}{s}{e}',
@@ -90,7 +102,7 @@ def built(data_dir, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def output(built, tmp_path_factory) -> Path:
-    """What is written about all four."""
+    """The results of all four corpora."""
     folder = tmp_path_factory.mktemp('eda')
     eda.explore(['synthetic', 'bare', 'mixed', 'words'], folder, str(built))
     return folder
@@ -148,9 +160,14 @@ def test_every_table_is_there_and_quantiles_equal_numpys(output, built):
         [int(r['rate_hz']) for r in mixed],
         np.quantile(np.where(double, 32000, 16000), at, method='lower'),
     )
-    assert [(r['rate_hz'], r['recordings'], r['share_at_or_above']) for r in rows(output, 'rates') if r['corpus'] == 'mixed'] == [
-        ('16000', '6', '1.000000'), ('32000', '6', '0.500000'),
-    ]  # fmt: skip
+    assert [
+        (r['rate_hz'], r['recordings'], r['share_at_or_above'])
+        for r in rows(output, 'rates')
+        if r['corpus'] == 'mixed'
+    ] == [
+        ('16000', '6', '1.000000'),
+        ('32000', '6', '0.500000'),
+    ]
     assert {r['corpus'] for r in rows(output, 'quantiles')} == {
         'all corpora',
         'synthetic',
@@ -178,14 +195,21 @@ def test_the_page_is_whole_and_loads_nothing(output):
     assert len(page.ids) == len(set(page.ids)) and {x[1:] for x in page.links} <= set(page.ids)
     assert page.tags.count('svg') == len(list((output / 'figures').iterdir()))
     assert '<script>' not in source and '&lt;script&gt;alert(1)' in source
-    for words in ('Compared', '16,000 Hz covers 80 % of the data', 'Nothing but words', 'Sampling rates are mixed',
-                  '260 speakers: too many', 'what models hear', 'samples of native shards'):  # fmt: skip
+    for words in (
+        'Compared',
+        '16,000 Hz covers 80 % of the data',
+        'Texts only',
+        'Sampling rates are mixed',
+        '260 speakers, too many',
+        'the input of models',
+        'samples of native shards',
+    ):
         assert words in page.text, words
 
 
-def test_what_is_not_built_is_said_with_its_command(output, built):
+def test_a_missing_build_is_reported_with_its_command(output, built):
     text = Page((output / 'eda.html').read_text(encoding='utf-8')).text
-    assert text.count('need the samples, which are not built') == 1
+    assert text.count('need samples, which are not built') == 1
     assert f'python -m ser_jax.build datasets/bare --config=waveform --data_dir={built}' in text
 
 
@@ -228,10 +252,10 @@ def test_the_command_says_a_line_per_corpus_and_where_the_page_is(built, tmp_pat
 
 
 @pytest.mark.parametrize(
-    'flags, says',
+    'flags, expected',
     [
         ((), 'no --corpora given'),
-        (('--corpora=synthetic,synthetic',), 'names synthetic twice'),
+        (('--corpora=synthetic,synthetic',), 'has synthetic twice'),
         (('--corpora=synthetik',), 'is not built in'),
         (('--corpora=synthetic', '--channels=opera'), 'known are speech, song, sound, text'),
         (('--corpora=synthetic', '--channels=sound'), 'it has song, speech'),
@@ -242,12 +266,12 @@ def test_the_command_says_a_line_per_corpus_and_where_the_page_is(built, tmp_pat
     ],
 )
 @pytest.mark.slow  # nine processes
-def test_what_is_wrong_is_said_in_one_line(data_dir, tmp_path, flags, says):
+def test_mistakes_are_one_line(data_dir, tmp_path, flags, expected):
     (tmp_path / 'file').write_text('not a folder')
     done = verb(*(f.format(file=tmp_path / 'file') for f in flags), f'--data_dir={data_dir}')
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith('error: ') and says in lines[0], done.stderr
+    assert len(lines) == 1 and lines[0].startswith('error: ') and expected in lines[0], done.stderr
 
 
 def test_damaged_samples_are_named(data_dir, tmp_path):

@@ -1,4 +1,4 @@
-"""One vocabulary: other words find their place in it, merges and valence do what they say, support is a mask."""
+"""One vocabulary: synonyms, the order of other words, merges and valence, the mask of support."""
 
 import numpy as np
 import pytest
@@ -12,9 +12,17 @@ from ser_jax.emotions import EMOTIONS, VALENCE, ordered, relabeling, word
 
 @pytest.mark.parametrize(
     'text, meant',
-    [('Happiness', 'happy'), ('ANGRY', 'angry'), ('Pleasant_Surprise', 'surprised'), ('ps', 'surprised'),
-     ('pleasant-surprised', 'surprised'), ('Suprised', 'surprised'), (' Fear ', 'fearful'), ('Frustration', 'frustration')],
-)  # fmt: skip
+    [
+        ('Happiness', 'happy'),
+        ('ANGRY', 'angry'),
+        ('Pleasant_Surprise', 'surprised'),
+        ('ps', 'surprised'),
+        ('pleasant-surprised', 'surprised'),
+        ('Suprised', 'surprised'),
+        (' Fear ', 'fearful'),
+        ('Frustration', 'frustration'),
+    ],
+)
 def test_other_words_find_their_place(text, meant):
     assert word(text) == meant
 

@@ -1,4 +1,4 @@
-"""What launch/ starts, with stand-ins for the programs of a cluster, and with real processes, of which one is killed."""
+"""The scripts of launch/, with stand-ins for the programs of a cluster and with real processes."""
 
 import json
 import os
@@ -24,11 +24,15 @@ ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / 'launch'
 FLAGS = ['--config=configs/fusion.py', '--workdir=runs/a b', "--config.members.seeds=(0,'1')"]
 # SGD: parameters differ by as much as gradients do.
-SGD = ('--config.optim.name=sgd', '--config.optim.learning_rate=0.05', '--config.optim.weight_decay=0',
-       '--config.members.only=0,')  # fmt: skip
+SGD = (
+    '--config.optim.name=sgd',
+    '--config.optim.learning_rate=0.05',
+    '--config.optim.weight_decay=0',
+    '--config.members.only=0,',
+)
 
-# As srun does: leaves out its own options, runs the rest once a task, tells each where it stands, ends with the highest of
-# their codes, or, where it was to kill the others, with that of their SIGTERM.
+# A stand-in for srun: drops its own options, runs the rest once per task with the variables of
+# SLURM, and ends with the highest exit code, or with that of SIGTERM if it had to kill the others.
 SRUN = """#!/usr/bin/env bash
 tasks=1
 while [[ $1 == --* ]]; do
@@ -46,15 +50,15 @@ done
 exit $code
 """
 SCONTROL = """#!/usr/bin/env bash
-if [[ $1 == show ]]; then printf '127.0.0.1\\nnode2\\n'; else echo "$@" >> "$SAID/scontrol"; fi
+if [[ $1 == show ]]; then printf '127.0.0.1\\nnode2\\n'; else echo "$@" >> "$RECORDS/scontrol"; fi
 """
-# Stands in for Python: writes down what it was started with, and fails where CODE says so.
+# A stand-in for Python: records its arguments and ends with the code that CODE gives.
 PYTHON = f"""#!{sys.executable}
 import json, os, sys, uuid
 if sys.argv[1] == '-c':
     print(4321)
 else:
-    with open(f"{{os.environ['SAID']}}/{{uuid.uuid4()}}.json", 'w') as f:
+    with open(f"{{os.environ['RECORDS']}}/{{uuid.uuid4()}}.json", 'w') as f:
         json.dump(sys.argv[1:], f)
     codes = os.environ.get('CODE', '0').split(',')  # of all processes, or one for each
     code = int(codes[int(os.environ.get('SLURM_PROCID', 0)) % len(codes)])
@@ -67,9 +71,9 @@ else:
 @pytest.fixture
 def cluster(tmp_path):
     """launch(script, *flags, **variables) -> (what ended, the command lines that were started)."""
-    bin, said = tmp_path / 'bin', tmp_path / 'said'
+    bin, records = tmp_path / 'bin', tmp_path / 'records'
     bin.mkdir()
-    said.mkdir()
+    records.mkdir()
     for name, content in {'srun': SRUN, 'scontrol': SCONTROL, 'python': PYTHON}.items():
         (bin / name).write_text(content)
         (bin / name).chmod(0o755)
@@ -77,7 +81,7 @@ def cluster(tmp_path):
     def launch(script, *flags, **variables):
         surroundings = {
             'PATH': f'{bin}:{os.environ["PATH"]}',
-            'SAID': str(said),
+            'RECORDS': str(records),
             'PYTHON': str(bin / 'python'),
         }
         env = {**os.environ, **surroundings, **variables}
@@ -87,9 +91,9 @@ def cluster(tmp_path):
             else ['bash', LAUNCH / script, *flags],
             env=env,
         )
-        return done, [json.loads(p.read_text()) for p in said.glob('*.json')]
+        return done, [json.loads(p.read_text()) for p in records.glob('*.json')]
 
-    launch.said, launch.bin = said, bin
+    launch.records, launch.bin = records, bin
     return launch
 
 
@@ -110,7 +114,7 @@ def test_local_processes_differ_by_their_number_alone(cluster):
                 values(line)['coordinator'] == '127.0.0.1:4321'
                 and values(line)['num_processes'] == '3'
             )
-        for path in cluster.said.iterdir():
+        for path in cluster.records.iterdir():
             path.unlink()
 
 
@@ -154,12 +158,12 @@ def test_slurm_gives_every_array_task_its_member_and_folder(cluster):
         '1'  # whatever devices a task has, so that pieces can be merged
     )
     assert [values(line) for line in lines] == [expected]
-    for flags, variables, says in [
+    for flags, variables, expected in [
         (('runs/study', config), {}, '--array'),
         ((config,), {'SLURM_ARRAY_TASK_ID': '3'}, "the study's folder"),
     ]:
         done, again = cluster('slurm_members.sbatch', *flags, **variables)
-        assert done.returncode == 2 and says in done.stderr and len(again) == 1
+        assert done.returncode == 2 and expected in done.stderr and len(again) == 1
 
 
 NODES = {'SLURM_JOB_ID': '5', 'SLURM_JOB_NUM_NODES': '2', 'SLURM_JOB_NODELIST': '127.0.0.1,node2'}
@@ -181,17 +185,23 @@ def test_slurm_nodes_find_the_first_of_them(cluster):
 @pytest.mark.parametrize(
     'codes, restarts, ends, again',
     [
-        ('75', 0, 75, True), ('134', 9, 75, True), ('-9', 0, 75, True), ('-15,75', 0, 75, True), ('75', 10, 75, False),
-        ('2', 0, 102, False), ('1,75', 0, 101, False), ('134,1', 0, 101, False),  # of which one failed by itself
+        ('75', 0, 75, True),
+        ('134', 9, 75, True),
+        ('-9', 0, 75, True),
+        ('-15,75', 0, 75, True),
+        ('75', 10, 75, False),
+        ('2', 0, 102, False),
+        ('1,75', 0, 101, False),  # one of them failed by itself
+        ('134,1', 0, 101, False),
     ],
-)  # fmt: skip
+)
 def test_slurm_queues_again_what_lost_a_node_and_nothing_else(
     cluster, codes, restarts, ends, again
 ):
     done, _ = cluster(
         'slurm_nodes.sbatch', *FLAGS, **NODES, CODE=codes, SLURM_RESTART_COUNT=str(restarts)
     )
-    asked = cluster.said / 'scontrol'
+    asked = cluster.records / 'scontrol'
     assert done.returncode == ends and asked.exists() == again
     assert not again or asked.read_text() == 'requeue 5\n'
 
@@ -199,17 +209,18 @@ def test_slurm_queues_again_what_lost_a_node_and_nothing_else(
 def test_tpu_hosts_get_the_flags_as_they_were_given(cluster):
     """Through the shell of every host."""
     (cluster.bin / 'gcloud').write_text(
-        '#!/usr/bin/env bash\necho "$@" > "$SAID/gcloud"\ncd "$SAID/.."\nbash -c "${!##--command=}"\n'
+        '#!/usr/bin/env bash\necho "$@" > "$RECORDS/gcloud"\ncd "$RECORDS/.."\nbash -c '
+        '"${!##--command=}"\n'
     )
     (cluster.bin / 'gcloud').chmod(0o755)
-    host = cluster.said.parent / 'ser_jax' / '.venv' / 'bin'
+    host = cluster.records.parent / 'ser_jax' / '.venv' / 'bin'
     host.mkdir(parents=True)
     shutil.copy(cluster.bin / 'python', host)
     done, lines = cluster('tpu_vm.sh', 'pod', 'zone', '--', *FLAGS)
     assert done.returncode == 0, done.stderr
     assert lines == [['-m', 'ser_jax.main', *FLAGS, '--cluster']]
     assert (
-        (cluster.said / 'gcloud')
+        (cluster.records / 'gcloud')
         .read_text()
         .startswith('compute tpus tpu-vm ssh pod --zone=zone --worker=all ')
     )
@@ -249,28 +260,31 @@ def test_scripts_pass_shellcheck(script):
 
 
 E = b'E1121 14:32:21.984297    5332 coordination_service.cc:1549] the following error:\n'
-F = b'F1121 14:32:21.987142    5343 client.h:80] Terminating process because the JAX distributed service detected fatal errors.\n'
-SAID = f'{distributed.LOST}\n'.encode()
+F = (
+    b'F1121 14:32:21.987142    5343 client.h:80] Terminating process because the JAX distributed '
+    b'service detected fatal errors.\n'
+)
+LOST_LINE = f'{distributed.LOST}\n'.encode()
 
 
 @pytest.mark.parametrize(
     'lines, shown',
     [
         ([b'a warning\n', b'half a line'], b'a warning\nhalf a line'),
-        ([b'a warning\n', E, b'1\n', F, b'a stack\n'], b'a warning\n' + SAID),
-        ([E, b'1\n', SAID, F, b'a stack\n'], SAID),
-        ([SAID, E, F], SAID),
+        ([b'a warning\n', E, b'1\n', F, b'a stack\n'], b'a warning\n' + LOST_LINE),
+        ([E, b'1\n', LOST_LINE, F, b'a stack\n'], LOST_LINE),
+        ([LOST_LINE, E, F], LOST_LINE),
         ([E, b'Traceback\n'], E + b'Traceback\n'),  # nobody was lost after all
     ],
 )
-def test_a_lost_process_is_said_in_one_line_and_nothing_else_is_swallowed(lines, shown):
+def test_a_lost_process_is_one_line_and_all_other_lines_are_kept(lines, shown):
     out, rest = [], iter(lines)
-    distributed.pass_on(rest, out.append)
+    distributed.filter_lines(rest, out.append)
     assert b''.join(out) == shown and not list(rest)
 
 
 @pytest.mark.parametrize(
-    'flags, says',
+    'flags, expected',
     [
         (
             ('--coordinator=127.0.0.1:1', '--num_processes=2', '--process_id=2'),
@@ -278,22 +292,22 @@ def test_a_lost_process_is_said_in_one_line_and_nothing_else_is_swallowed(lines,
         ),
         (
             ('--coordinator=node1', '--num_processes=2', '--process_id=0'),
-            '--coordinator=node1 names no port.*',
+            '--coordinator=node1 has no port.*',
         ),
         (('--num_processes=2', '--process_id=1'), '--coordinator is not.*'),
     ],
 )
-def test_processes_that_cannot_be_numbered_so_are_refused(data_dir, tmp_path, flags, says):
+def test_processes_that_cannot_be_numbered_so_are_refused(data_dir, tmp_path, flags, expected):
     done = run(command(data_dir, tmp_path / 'run', *flags))
     assert done.returncode == 2 and not (tmp_path / 'run').exists()
-    assert re.fullmatch(rf'error: .*{says}\n', done.stderr)
+    assert re.fullmatch(rf'error: .*{expected}\n', done.stderr)
 
 
 def test_a_process_given_a_coordinator_takes_all_devices_of_its_node(monkeypatch):
     """On SLURM too, where JAX would take one."""
     asked = {}
     monkeypatch.setattr('jax.distributed.initialize', lambda **known: asked.update(known))
-    monkeypatch.setattr(distributed, '_speak_plainly', lambda: None)
+    monkeypatch.setattr(distributed, '_filter_stderr', lambda: None)
     distributed.initialize('node1:1234', 2, 0)
     assert asked['cluster_detection_method'] == 'deactivate' and 'local_device_ids' not in asked
     asked.clear()
@@ -304,7 +318,9 @@ def test_a_process_given_a_coordinator_takes_all_devices_of_its_node(monkeypatch
 @pytest.mark.slow
 @pytest.mark.parametrize('script', ['local.sh', 'slurm_nodes.sbatch'])
 def test_launched_processes_learn_what_one_learns(cluster, data_dir, tmp_path, script):
-    flags = lambda name: command(data_dir, tmp_path / name, *SGD, '--config.train.epochs=1')[3:]
+    def flags(name: str) -> list[str]:
+        return command(data_dir, tmp_path / name, *SGD, '--config.train.epochs=1')[3:]
+
     one = run([sys.executable, '-m', 'ser_jax.main', *flags('one')])
     assert one.returncode == 0, one.stderr
     first = ['2', '--'] if script == 'local.sh' else []
@@ -350,8 +366,8 @@ def pair(data_dir, workdir) -> list[subprocess.Popen]:
 
 
 def ends(processes) -> list[tuple[int, str]]:
-    said = [p.communicate(timeout=240)[1] for p in processes]
-    return [(p.returncode, s) for p, s in zip(processes, said, strict=True)]
+    stderr = [p.communicate(timeout=240)[1] for p in processes]
+    return [(p.returncode, s) for p, s in zip(processes, stderr, strict=True)]
 
 
 @pytest.fixture(scope='module')
@@ -376,9 +392,9 @@ def test_the_other_of_two_stops_in_one_line_and_both_go_on_later(
         time.sleep(0.01)
     processes[victim].send_signal(how)
     began = time.monotonic()
-    (code, said), (lost, _) = ends([processes[1 - victim], processes[victim]])
+    (code, stderr), (lost, _) = ends([processes[1 - victim], processes[victim]])
     assert time.monotonic() - began < 75 and lost == -how
-    assert code in (distributed.LOST_CODE, -signal.SIGABRT) and said == f'{distributed.LOST}\n'
+    assert code in (distributed.LOST_CODE, -signal.SIGABRT) and stderr == f'{distributed.LOST}\n'
     saved = [int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit()]
     assert saved and max(saved) >= 2
     again = ends(pair(data_dir, workdir))

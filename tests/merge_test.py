@@ -83,7 +83,7 @@ def test_pieces_are_scored_as_the_run_trained_whole(study, parts):
 
 
 def test_what_is_merged_is_a_run_like_the_one_trained_whole(study, tmp_path):
-    merge.merge([study / 'part_1', study / 'part_0'], tmp_path / 'whole', say=pytest.fail)
+    merge.merge([study / 'part_1', study / 'part_0'], tmp_path / 'whole', log=pytest.fail)
     for name in (
         'config',
         'folds',
@@ -126,8 +126,8 @@ def test_missing_members_are_named_and_may_come_later(parts):
     )
 
 
-def test_each_member_keeps_what_its_own_piece_learnt(parts):
-    """Two machines may round a mean differently: a model is served with the one it was trained with."""
+def test_each_member_keeps_the_normalization_of_its_piece(parts):
+    """Two machines may round a mean differently: a model keeps the one it was trained with."""
     mean = json.loads((parts / 'part_1' / 'normalization.json').read_text())
     mean['fold1_seed0']['mean'][0] += 1e-6
     mean['fold0_seed0']['mean'][0] += 1e-6
@@ -144,7 +144,7 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
 
 
 @pytest.mark.parametrize(
-    'file, keys, value, says',
+    'file, keys, value, expected',
     [
         (
             'config',
@@ -158,9 +158,9 @@ def test_each_member_keeps_what_its_own_piece_learnt(parts):
         ('folds', ('members', 'fold0_seed0', 'test'), [], 'folds differ'),
     ],
 )
-def test_what_is_not_one_run_is_refused(parts, file, keys, value, says):
+def test_pieces_of_different_runs_are_refused(parts, file, keys, value, expected):
     change(parts / 'part_1' / f'{file}.json', *keys, value=value)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=expected):
         merge.merge([parts / 'part_0', parts / 'part_1'], parts / 'whole')
     assert not (parts / 'whole').exists()
 

@@ -1,4 +1,4 @@
-"""The table of published systems: from configs by name to runs that are not trained twice, honest beside inflated."""
+"""The table of published systems: runs from configs by name, trained once, inflated ones marked."""
 
 import json
 import pathlib
@@ -101,7 +101,8 @@ def test_builds_that_are_missing_come_with_their_commands(tmp_path, monkeypatch)
         'python -m ser_jax.build datasets/ravdess --config=mfcc_curve --manual_dir=FOLDER',
         'python -m ser_jax.build datasets/savee --config=mfcc_curve --manual_dir=FOLDER',
         'python -m ser_jax.build datasets/imdb --manual_dir=FOLDER',
-        'python -m ser_jax.build datasets/ravdess --config=log_mel_40_published --manual_dir=FOLDER',
+        'python -m ser_jax.build datasets/ravdess --config=log_mel_40_published '
+        '--manual_dir=FOLDER',
         'python -m ser_jax.build datasets/ravdess --config=log_mel_40 --manual_dir=FOLDER',
     ]
     with pytest.raises(
@@ -112,7 +113,7 @@ def test_builds_that_are_missing_come_with_their_commands(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize('system', SYSTEMS, ids=lambda s: s.name)
 @pytest.mark.parametrize('which', ['own', 'own-full', 'speakers_k', 'speakers_k-full'])
-def test_every_config_says_what_its_row_says(system, which):
+def test_every_config_matches_its_row(system, which):
     import importlib.util
 
     spec = importlib.util.spec_from_file_location(
@@ -143,6 +144,6 @@ def test_a_variant_that_is_none_is_refused():
 def test_a_damaged_table_is_named_before_anything_is_trained(configs, data_dir, tmp_path, content):
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'published.json').write_text(content)
-    with pytest.raises(InputError, match=r'published\.json is (damaged|no table)'):
+    with pytest.raises(InputError, match=r'published\.json is (damaged|not a table)'):
         reproduce.reproduce([TINY], False, tmp_path / 'out', data_dir)
     assert not (tmp_path / 'out' / 'tiny_own').exists()

@@ -209,10 +209,15 @@ def test_a_checkpoint_that_cannot_be_read_for_now_is_left_where_it_is(tmp_path, 
 
         monkeypatch.setattr(checkpoints._manager, 'restore', refuse)
         with pytest.raises(InputError, match=r'checkpoint 1 .* for now .*left as it is'):
-            checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, distributed.says_lost)
+            checkpoints.restore(
+                lambda number: {'a': np.zeros(3)}, print, distributed.shows_lost_process
+            )
     monkeypatch.undo()
     assert (
-        checkpoints.restore(lambda number: {'a': np.zeros(3)}, print, distributed.says_lost)[0] == 1
+        checkpoints.restore(
+            lambda number: {'a': np.zeros(3)}, print, distributed.shows_lost_process
+        )[0]
+        == 1
     )
     checkpoints.close()
 

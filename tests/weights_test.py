@@ -1,4 +1,4 @@
-"""The verb: weights come from a real server, resumed and checked, or from a file, and every tensor finds its place."""
+"""Weights come from a real server, resumed and checked, or from a file; all are imported."""
 
 import hashlib
 import http.server
@@ -41,7 +41,7 @@ def write(path, backbone, lacking: str = '') -> None:
 
 @pytest.fixture(scope='module')
 def file(tmp_path_factory) -> pathlib.Path:
-    """ResNet50 of full size, its last shift told apart."""
+    """ResNet50 of full size, with a last shift that identifies it."""
     backbone = BACKBONES['resnet50']()
     backbone.conv5_block3.conv5_block3_3_bn.beta[...] = jnp.arange(2048.0)
     path = tmp_path_factory.mktemp('weights') / 'mine.h5'
@@ -89,13 +89,13 @@ def server(monkeypatch, file, tmp_path):
 
 
 def test_the_published_file_is_fetched_resumed_checked_and_imported(server):
-    said = []
-    path = verb.get('resnet50', say=said.append)
+    lines = []
+    path = verb.get('resnet50', log=lines.append)
     assert (
         path == weights.folder() / weights.PUBLISHED['resnet50'].name
         and path.read_bytes() == server.content
     )
-    assert said == ['resnet50: 318 tensors, 23,587,712 parameters, all in place']
+    assert lines == ['resnet50: 318 tensors, 23,587,712 parameters; all imported']
     assert [r for _, r in server.asked] == [None, f'bytes={len(server.content) // 2}-']
     assert verb.get('resnet50') == path and len(server.asked) == 2
     assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -108,10 +108,10 @@ def test_the_published_file_is_fetched_resumed_checked_and_imported(server):
 
 def test_a_mirror_may_call_the_file_otherwise(server, tmp_path):
     url = weights.PUBLISHED['resnet50'].url.rsplit('/', 1)[0] + '/copy.h5?x=1'
-    path = verb.get('resnet50', url, tmp_path / 'there')
-    assert path == tmp_path / 'there' / weights.PUBLISHED['resnet50'].name
+    path = verb.get('resnet50', url, tmp_path / 'weights')
+    assert path == tmp_path / 'weights' / weights.PUBLISHED['resnet50'].name
     assert server.asked[0][0] == '/resnet/copy.h5?x=1'
-    assert verb.get('resnet50', url, tmp_path / 'there') == path and len(server.asked) == 2
+    assert verb.get('resnet50', url, tmp_path / 'weights') == path and len(server.asked) == 2
 
 
 def test_another_file_than_the_published_is_refused(server, monkeypatch):
@@ -123,15 +123,15 @@ def test_another_file_than_the_published_is_refused(server, monkeypatch):
     ):
         verb.get('resnet50')
     with pytest.raises(
-        InputError, match=r'model\.safetensors is no mirror of resnet50.*; download it yourself'
+        InputError, match=r'model\.safetensors is not a mirror of resnet50.*; download the file'
     ):
         verb.get('resnet50', 'https://example.org/model.safetensors')
 
 
 def test_a_file_that_is_here_is_checked_and_copied(file, tmp_path):
-    said = []
-    path = verb.get('resnet50', str(file), tmp_path / 'kept', said.append)
-    assert path.read_bytes() == file.read_bytes() and '318 tensors' in said[0]
+    lines = []
+    path = verb.get('resnet50', str(file), tmp_path / 'kept', lines.append)
+    assert path.read_bytes() == file.read_bytes() and '318 tensors' in lines[0]
     assert verb.get('resnet50', str(path), tmp_path / 'kept') == path
     write(tmp_path / 'short.h5', BACKBONES['resnet50'](), 'conv1_conv/bias')
     with pytest.raises(
@@ -140,31 +140,35 @@ def test_a_file_that_is_here_is_checked_and_copied(file, tmp_path):
         verb.get('resnet50', str(tmp_path / 'short.h5'), tmp_path / 'other')
     assert not (tmp_path / 'other').exists()
     with pytest.raises(
-        InputError, match=r'is no file; expected a \.h5 of Keras, a \.safetensors of timm, or a URL'
+        InputError,
+        match=r'is not a file; expected a \.h5 of Keras, a \.safetensors of timm, or a URL',
     ):
         verb.get('resnet50', str(tmp_path / 'none.h5'))
 
 
-def test_the_command_line_lists_fetches_and_says_what_is_wrong(file, tmp_path):
+def test_the_command_line_lists_fetches_and_names_mistakes(file, tmp_path):
     def run(*arguments: str):
         return subprocess.run(
-            [sys.executable, '-m', 'ser_jax.weights', *arguments], cwd=ROOT, capture_output=True, text=True,
+            [sys.executable, '-m', 'ser_jax.weights', *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
             env={**os.environ, 'SER_JAX_WEIGHTS': str(tmp_path / 'kept'), 'JAX_PLATFORMS': 'cpu'},
-        )  # fmt: skip
+        )
 
     first = run()
     assert first.returncode == 0 and len(first.stdout.splitlines()) == len(BACKBONES)
-    assert 'densenet201   not there; python -m ser_jax.weights densenet201' in first.stdout
+    assert 'densenet201   missing; python -m ser_jax.weights densenet201' in first.stdout
     done = run('resnet50', f'--from={file}', f'--dir={tmp_path / "own"}')
     assert done.returncode == 0, done.stderr
     assert (
-        'all in place' in done.stdout
+        'all imported' in done.stdout
         and f'export SER_JAX_WEIGHTS={tmp_path / "own"}' in done.stdout
     )
     assert any(line.startswith('resnet50      Keras  ') for line in verb.listing(tmp_path / 'own'))
     wrong = run('resnet18')
     assert wrong.returncode == 2 and wrong.stderr.startswith(
-        "error: 'resnet18' is no trunk; known are densenet201"
+        "error: 'resnet18' is not a trunk; known are densenet201"
     )
     assert (
         run(f'--from={file}').returncode == 2

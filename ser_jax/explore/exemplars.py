@@ -1,8 +1,4 @@
-"""Example recordings for plots and listening.
-
-Every emotion has the recordings at five quantiles of duration; one recording is shown before and
-after augmentation.
-"""
+"""Example recordings for plots: those at five quantiles of the duration of every emotion."""
 
 import bisect
 import contextlib
@@ -10,19 +6,16 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ser_jax.audio import augment, features, mel, wav
+from ser_jax.audio import features, mel, wav
 from ser_jax.contract import InputError
 from ser_jax.data import utterances as opening
 from ser_jax.data.utterances import Utterances
 from ser_jax.emotions import ordered
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
-DRAWS = 32  # draws per augmentation, of which those that change most are shown
-LONGEST_S = 5.0  # maximum duration of the augmented recording
+LONGEST_S = 5.0  # maximum duration of the recording that is shown augmented
 
 
 class Spectrogram(NamedTuple):
@@ -68,14 +61,6 @@ class Example:
     spectrogram: np.ndarray | None = None
 
 
-class Change(NamedTuple):
-    """An augmented recording: log-mel dB [F, M], and samples [T] at 16 kHz if they changed."""
-
-    title: str
-    mel: np.ndarray
-    samples: np.ndarray | None = None
-
-
 def built(name: str, directory: str = '') -> tuple[str, ...]:
     """Return the built configs of a corpus, the fastest to read first."""
     root = opening.data_dir(directory) / name
@@ -95,8 +80,8 @@ class Sounds:
         Raises:
           InputError: neither is built, or the build is damaged or fails its fingerprint.
         """
-        there = built(name, directory)
-        self.name, self.config = name, 'native' if 'native' in there else 'waveform'
+        configs = built(name, directory)
+        self.name, self.config = name, 'native' if 'native' in configs else 'waveform'
         self._data = opening.data_source(name, opening.data_dir(directory), self.config).data
 
     def __call__(self, index: int, id: str, sha256: str = '') -> tuple[np.ndarray, int] | None:
@@ -119,13 +104,12 @@ class Sounds:
             example = self._data[index]
         if sha256 not in ('', _text(example['source_sha256'])):
             raise InputError(
-                f'{self.name}/{id} is another sound in the {self.config} build than in the one beside '
-                'it; build both again from the same recordings, with --overwrite'
+                f'{self.name}/{id} has other samples in the {self.config} build than in the other '
+                'one; build both again from the same recordings, with --overwrite'
             )
         samples = example[self.config].astype(np.float32) / 32768
-        return wav.mono(samples), int(
-            example['rate_hz']
-        ) if self.config == 'native' else features.RATE_HZ
+        native = self.config == 'native'
+        return wav.mono(samples), int(example['rate_hz']) if native else features.RATE_HZ
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
@@ -151,24 +135,23 @@ def examples(corpus: Utterances, sounds: Sounds | None = None) -> list[Example]:
     Spectrograms are computed in one batch per rate; without `sounds` there are only log-mels.
     """
     found = []
-    for emotion in ordered(corpus.emotion):
+    for emotion in ordered(corpus.emotion.tolist()):
         at = np.flatnonzero((corpus.emotion == emotion) & (corpus.seconds > 0))
         at = at[np.lexsort((at, corpus.seconds[at]))]
         chosen = {at[round(q * (len(at) - 1))]: q for q in reversed(QUANTILES) if len(at)}
         for index, quantile in reversed(chosen.items()):
             id, seconds = corpus.id[index], float(corpus.seconds[index])
             example = Example(corpus.names[0], emotion, quantile, id, seconds, _mel(corpus, index))
-            if heard := sounds and sounds(int(index), id, corpus.source_sha256[index]):
-                example = dataclasses.replace(example, samples=heard[0], rate_hz=heard[1])
+            if recording := sounds and sounds(int(index), id, corpus.source_sha256[index]):
+                samples, rate_hz = recording
+                example = dataclasses.replace(example, samples=samples, rate_hz=rate_hz)
             found.append(example)
     for rate_hz in sorted({e.rate_hz for e in found if e.samples is not None}):
-        same = [i for i, e in enumerate(found) if e.rate_hz == rate_hz]
-        for i, s in zip(
-            same,
-            features.extract([found[i].samples for i in same], Spectrogram(rate_hz)),
-            strict=True,
-        ):
-            found[i] = dataclasses.replace(found[i], spectrogram=s)
+        same = {i: e.samples for i, e in enumerate(found) if e.rate_hz == rate_hz}
+        recordings = [s for s in same.values() if s is not None]
+        spectrograms = features.extract(recordings, Spectrogram(rate_hz))  # type: ignore[arg-type]
+        for i, spectrogram in zip(same, spectrograms, strict=True):
+            found[i] = dataclasses.replace(found[i], spectrogram=spectrogram)
     return found
 
 
@@ -182,10 +165,10 @@ def median_recording(
     """
     at = np.flatnonzero(corpus.seconds > 0)
     index = int(at[np.lexsort((at, corpus.seconds[at]))][len(at) // 2])
-    heard = sounds and sounds(index, corpus.id[index], corpus.source_sha256[index])
+    recording = sounds and sounds(index, corpus.id[index], corpus.source_sha256[index])
     samples = (
-        wav.prepare(*heard, features.RATE_HZ)[: round(LONGEST_S * features.RATE_HZ)]
-        if heard
+        wav.prepare(*recording, features.RATE_HZ)[: round(LONGEST_S * features.RATE_HZ)]
+        if recording
         else None
     )
     return (
@@ -193,98 +176,6 @@ def median_recording(
         _mel(corpus, index)[: round(LONGEST_S / features.LOG_MEL.hop_s)],
         samples,
     )
-
-
-def changed_mel(frames: np.ndarray, mean: np.ndarray, key: int = 0) -> list[Change]:
-    """Return log-mel augmentations of up to 5 s of dB frames [F, M]: the strongest of DRAWS draws.
-
-    Masks are filled with the corpus mean, `mean` [M]: zero in the normalized frames that training
-    masks.
-    """
-    F, M = frames.shape
-    padded = np.pad(
-        frames.astype(np.float32),
-        ((0, round(LONGEST_S / features.LOG_MEL.hop_s) - F), (0, 0)),
-        mode='edge',
-    )
-    drawn = {
-        name: np.asarray(values)
-        for name, values in _drawn_mel(jax.random.key(key), padded, F).items()
-    }
-    changes, lengths = [Change('as recorded', frames)], drawn['length']
-    for i, word in ((lengths.argmax(), 'slower'), (lengths.argmin(), 'faster')):
-        title = f'speed × {(F - 1) / max(1, lengths[i] - 1):.2f}: {word}'
-        changes.append(Change(title, drawn['speed'][i][: lengths[i]]))
-    louder, shifted = drawn['gain'][:, :F], drawn['shift'][:, :F]
-    by = (louder - frames).mean((1, 2))
-    changes += [
-        Change(f'gain {by[i]:+.1f} dB'.replace('-', '−'), louder[i])
-        for i in (by.argmin(), by.argmax())
-    ]
-    moved = drawn['ramp'][:, 0, M // 2] - M // 2
-    for i in (moved.argmax(), moved.argmin()):
-        what = 'down: a longer tract' if moved[i] > 0 else 'up: a shorter tract'
-        changes.append(Change(f'{abs(moved[i]):.0f} bands {what}', shifted[i]))
-    for word in ('time', 'band'):
-        masked = np.where(drawn[word][:, :F], frames, mean)
-        changes.append(
-            Change(f'2 {word} masks', masked[((masked - frames) ** 2).sum((1, 2)).argmax()])
-        )
-    return changes
-
-
-@jax.jit
-def _drawn_mel(key, frames, length) -> dict:
-    """Return DRAWS draws of every log-mel augmentation of frames [F M], `length` of them unpadded.
-
-    Padded frames have one shape, so that one program serves every corpus.
-    """
-    keys = jax.random.split(key, 5)
-    many = jnp.repeat(frames[None], DRAWS, 0)
-    most, bands = (
-        0.2,
-        jnp.broadcast_to(jnp.arange(frames.shape[1], dtype=jnp.float32), many[:, :1].shape),
-    )
-    window = int(frames.shape[0] / (1 - most)) + 2
-    speed, lengths = augment.speed(keys[0], many, jnp.full(DRAWS, length), window, most)
-    kept = lambda key, widest, axis: augment.mask(key, jnp.ones_like(many), 2, widest, axis) > 0
-    return {
-        'speed': speed, 'length': lengths, 'gain': augment.gain(keys[1], many, 10.0),
-        # The ramp of band indices, shifted by the same key, gives the size of the shift.
-        'shift': augment.band_shift(keys[2], many, 5), 'ramp': augment.band_shift(keys[2], bands, 5),
-        'time': kept(keys[3], 30, 1), 'band': kept(keys[4], 10, 2),
-    }  # fmt: skip
-
-
-def changed_samples(samples: np.ndarray, key: int = 0) -> list[Change]:
-    """Return waveform augmentations of up to 5 s of samples [T] at 16 kHz.
-
-    Noise at two SNRs and reverberation of two rooms; the strongest of DRAWS draws each.
-    """
-    T = len(samples)
-    padded = np.pad(samples.astype(np.float32), (0, round(LONGEST_S * features.RATE_HZ) - T))
-    made = {'as recorded': samples}
-    for title, drawn in _drawn_samples(jax.random.key(key), padded, T).items():
-        sounds = np.asarray(drawn)[:, :T]
-        # The largest change; for rooms, the most reverberant draw.
-        made[title] = sounds[((sounds - samples) ** 2).sum(1).argmax()]
-    mels = features.extract(list(made.values()))
-    return [Change(title, m, s) for (title, s), m in zip(made.items(), mels, strict=True)]
-
-
-@jax.jit
-def _drawn_samples(key, samples, length) -> dict:
-    """Return title -> DRAWS waveform augmentations of samples [T], `length` of them unpadded."""
-    keys, drawn = jax.random.split(key, 4), {}
-    many, lengths = jnp.repeat(samples[None], DRAWS, 0), jnp.full(DRAWS, length)
-    for k, snr_db in zip(keys[:2], (20.0, 5.0), strict=True):
-        drawn[f'noise, {snr_db:.0f} dB SNR'] = augment.noise(
-            k, many, lengths, (snr_db, snr_db), 1.0
-        )
-    for k, decay_s in zip(keys[2:], (0.3, 0.8), strict=True):
-        room = augment.reverb(k, many, lengths, (decay_s, decay_s), 1.0, features.RATE_HZ)
-        drawn[f'reverberation, T60 {decay_s} s'] = room
-    return drawn
 
 
 def _mel(corpus: Utterances, index: int) -> np.ndarray:
@@ -295,7 +186,16 @@ def _mel(corpus: Utterances, index: int) -> np.ndarray:
     )
 
 
-def shown(found: Sequence[Example]) -> list[dict]:
+def rows(found: Sequence[Example]) -> list[dict]:
     """Return the table of the recordings on the sheets."""
-    fields = ('corpus', 'emotion', 'quantile', 'id', 'seconds', 'rate_hz')
-    return [{f: getattr(e, f) for f in fields} for e in found]
+    return [
+        {
+            'corpus': e.corpus,
+            'emotion': e.emotion,
+            'quantile': e.quantile,
+            'id': e.id,
+            'seconds': e.seconds,
+            'rate_hz': e.rate_hz,
+        }
+        for e in found
+    ]

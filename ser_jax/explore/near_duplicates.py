@@ -46,7 +46,7 @@ class Pair(NamedTuple):
 
 
 def near_duplicates(
-    utterances: Utterances, progress: Callable[[int, int], None] = lambda done, all_: None
+    utterances: Utterances, progress: Callable[[int, int], None] = lambda compared, total: None
 ) -> list[Pair]:
     """Return copies whose samples differ, in order of decreasing agreement.
 
@@ -64,25 +64,25 @@ def near_duplicates(
         raise ValueError(
             f'{utterances.source} cannot be compared; comparable are {", ".join(SPECTROGRAMS)}'
         )
-    heard = [i for i in range(len(utterances)) if utterances.length[i] > 1]
-    pictures = {i: loud(_frames(utterances, i)).astype(np.float16) for i in heard}
+    comparable = [i for i in range(len(utterances)) if utterances.length[i] > 1]
+    pictures = {i: loud(_frames(utterances, i)).astype(np.float16) for i in comparable}
     coarse = (
-        np.stack([_coarse(pictures[i].astype(np.float32)) for i in heard])
-        if heard
+        np.stack([_coarse(pictures[i].astype(np.float32)) for i in comparable])
+        if comparable
         else np.zeros((0, 1))
     )
     found = []
-    for start in range(0, len(heard), _BLOCK):
+    for start in range(0, len(comparable), _BLOCK):
         alike = coarse[start : start + _BLOCK] @ coarse.T
         for a, b in np.argwhere(alike > _SIEVE):
             a = a + start
-            i, j = heard[a], heard[b]
+            i, j = comparable[a], comparable[b]
             if a >= b or utterances.source_sha256[i] == utterances.source_sha256[j]:
                 continue
             agreement = agree(pictures[i], pictures[j])
             if agreement > SAME:
                 found.append(Pair(i, j, agreement))
-        progress(min(start + _BLOCK, len(heard)), len(heard))
+        progress(min(start + _BLOCK, len(comparable)), len(comparable))
     return sorted(found, key=lambda p: -p.agreement)
 
 

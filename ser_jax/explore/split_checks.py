@@ -10,7 +10,7 @@ from ser_jax.audio import variants
 from ser_jax.corpora import file_names
 from ser_jax.data import text
 from ser_jax.data.utterances import Utterances, normalization
-from ser_jax.explore.corpus_checks import Finding
+from ser_jax.explore.findings import Finding
 from ser_jax.explore.near_duplicates import Pair
 
 SIDES = ('train', 'valid', 'test')
@@ -37,56 +37,79 @@ def run_findings(
         yield Finding(
             'leak',
             'protocol',
-            f'the run asked for a leak by name: {protocol}',
-            'its scores are inflated; quote them so',
+            f'the protocol of the run is leaky: {protocol}',
+            'its scores are inflated; report them as inflated',
         )
     at = {f'{u.names[c]}/{i}': n for n, (c, i) in enumerate(zip(u.corpus, u.id, strict=True))}
-    gone = sorted(
-        {i for sides in members.values() for ids in sides.values() for i in ids} - set(at)
-    )
-    if gone:
-        what = f'{len(gone)} utterances of the run are not in the built corpora, e.g. {gone[0]}'
+    missing = _used(members) - set(at)
+    if missing:
+        what = (
+            f'{len(missing)} utterances of the run are not in the built corpora, e.g. '
+            f'{min(missing)}'
+        )
         yield Finding(
             'error',
             'other data',
             what,
             'audit it with the shards it was trained on (--data_dir)',
-            tuple(gone),
+            tuple(sorted(missing)),
         )
-    sides = {
-        m: {s: np.array([at[i] for i in ids if i in at], int) for s, ids in of.items()}
-        for m, of in members.items()
-    }
+    sides = {member: _indices(ids_of, at) for member, ids_of in members.items()}
     alike = [*pairs, *_equal(u)]
     yield from _together(
         sides,
         'speaker',
         u.speaker,
         'leak',
-        'separate them; ser_jax does, unless asked for a leaky protocol',
+        'separate them; every protocol does that is not named leaky',
     )
     if not protocol.startswith('leaky'):
-        do = 'give each voice one name in all corpora, or leave one of them out'
-        yield from _together(sides, 'voice', file_names.voices(u.id, u.speaker), 'leak', do)
+        do = 'use one name per speaker in all corpora, or leave one of them out'
+        yield from _together(sides, 'voice', _voices(u), 'leak', do)
     yield from _pairs(u, sides, 'duplicate', [(p.first, p.second) for p in alike], 'one recording')
     yield from _pairs(u, sides, 'augmented sibling', _siblings(u), 'copies of one source')
     yield from _classes(u, sides)
     sentences = np.array([s or f'?{i}' for i, s in enumerate(u.text)], object)
     yield from _together(
-        sides, 'sentence', sentences, 'note', 'nothing, but a model that reads may know them'
+        sides,
+        'sentence',
+        sentences,
+        'note',
+        'nothing, but a model with text input may have learned them',
     )
 
 
-def shared(own: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
-    """Return two masks, bool [N], over `other`: recordings and speakers that are also in `own`.
+def _used(members: Mapping[str, Mapping[str, list[str]]]) -> set[str]:
+    """Return all utterances of a run, 'corpus/id'."""
+    used: set[str] = set()
+    for ids_of in members.values():
+        used.update(*ids_of.values())
+    return used
+
+
+def _indices(ids_of: Mapping[str, list[str]], at: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return the indices of the utterances of each side; ids that `at` lacks are left out."""
+    indices = {}
+    for side, ids in ids_of.items():
+        indices[side] = np.array([at[i] for i in ids if i in at], int)
+    return indices
+
+
+def _voices(u: Utterances) -> np.ndarray:
+    """Return the speakers [N] by published file names, else by label."""
+    return file_names.voices(u.id.tolist(), u.speaker.tolist())
+
+
+def shared(known: Utterances, other: Utterances) -> tuple[np.ndarray, np.ndarray]:
+    """Return two masks, bool [N], over `other`: recordings and speakers in `known`.
 
     Speakers are compared by their names and by file names of published corpora. Only
     `near_duplicates` finds a copy with other samples under another name.
     """
-    voices = {*own.speaker, *file_names.voices(own.id, own.speaker)}
-    pairs = zip(other.speaker, file_names.voices(other.id, other.speaker), strict=True)
-    heard = np.array([not voices.isdisjoint(names) for names in pairs], bool)
-    return np.isin(other.source_sha256, own.source_sha256), heard
+    known_speakers = {*known.speaker, *_voices(known)}
+    pairs = zip(other.speaker, _voices(other), strict=True)
+    speakers = np.array([not known_speakers.isdisjoint(names) for names in pairs], bool)
+    return np.isin(other.source_sha256, known.source_sha256), speakers
 
 
 def _equal(u: Utterances) -> list[Pair]:
@@ -94,7 +117,7 @@ def _equal(u: Utterances) -> list[Pair]:
     for i, content in enumerate(u.source_sha256):
         if not variants.variant_of(u.id[i]):  # `_siblings` finds variants by name
             groups[content].append(i)
-    return [Pair(g[0], j, 1.0) for g in groups.values() for j in g[1:]]
+    return [Pair(i, j, 1.0) for i, j in _pairs_with_first(groups.values())]
 
 
 def _siblings(u: Utterances) -> list[tuple[int, int]]:
@@ -102,68 +125,91 @@ def _siblings(u: Utterances) -> list[tuple[int, int]]:
     groups = collections.defaultdict(list)
     for i in range(len(u)):
         groups[u.corpus[i], _AUGMENTED.sub('', variants.source_of(u.id[i]))].append(i)
-    return [(g[0], j) for g in groups.values() for j in g[1:]]
+    return _pairs_with_first(groups.values())
 
 
-def _together(sides, what: str, of: np.ndarray, severity: str, do: str) -> Iterator[Finding]:
-    """Yield the values of `of` [N] that are in training or validation and in the test of a member.
+def _pairs_with_first(groups: Iterable[list[int]]) -> list[tuple[int, int]]:
+    """Return the pairs of each group's first element with its others."""
+    pairs = []
+    for first, *others in groups:
+        pairs += [(first, other) for other in others]
+    return pairs
+
+
+def _together(sides, what: str, values: np.ndarray, severity: str, do: str) -> Iterator[Finding]:
+    """Yield the `values` [N] that are in training or validation and in the test of a member.
 
     With severity 'leak', also those that are in its training and validation.
     """
     met = collections.defaultdict(list)
     for member, side in sides.items():
-        learnt = set(of[np.concatenate([side['train'], side['valid']])])
-        for value in sorted(learnt & set(of[side['test']])):
+        learned = set(values[np.concatenate([side['train'], side['valid']])])
+        for value in sorted(learned & set(values[side['test']])):
             met[value].append(member)
-        chosen = set(of[side['train']]) & set(of[side['valid']])
-        for value in sorted(chosen - set(met)) if severity == 'leak' else ():
+        both = set(values[side['train']]) & set(values[side['valid']])
+        for value in sorted(both - set(met)) if severity == 'leak' else ():
             met[value].append(f'{member} (validation)')
     if met:
         value, first = next(iter(met.items()))
-        yield Finding(severity, f'{what} on two sides', f'{len(met)} {what}s are learnt and scored, e.g. {value!r} in {first[0]}',
-                      do, tuple(map(str, met)))  # fmt: skip
+        yield Finding(
+            severity,
+            f'{what} on two sides',
+            f'{len(met)} {what}s are on two sides, e.g. {value!r} in {first[0]}',
+            do,
+            tuple(map(str, met)),
+        )
 
 
 def _pairs(
     u: Utterances, sides, check: str, pairs: Iterable[tuple[int, int]], why: str
 ) -> Iterator[Finding]:
     """Yield pairs whose utterances are on different sides of a member."""
-    side_of = {m: {int(i): s for s in SIDES for i in of[s]} for m, of in sides.items()}
+    side_of = {member: _side_by_index(indices) for member, indices in sides.items()}
     met = []
     for i, j in pairs:
-        for member, of in side_of.items():
-            if i in of and j in of and of[i] != of[j]:
-                met.append(f'{u.id[i]} ({of[i]}) and {u.id[j]} ({of[j]}) in {member}')
+        for member, side in side_of.items():
+            if i in side and j in side and side[i] != side[j]:
+                met.append(f'{u.id[i]} ({side[i]}) and {u.id[j]} ({side[j]}) in {member}')
                 break
     if met:
-        yield Finding('leak', f'{check} on two sides', f'{len(met)} pairs of {why} are learnt and scored: {met[0]}',
-                      'split by source, before augmenting; keep one of equal recordings', tuple(met))  # fmt: skip
+        yield Finding(
+            'leak',
+            f'{check} on two sides',
+            f'{len(met)} pairs of {why} are on two sides, e.g. {met[0]}',
+            'split by source, before augmenting; keep one of equal recordings',
+            tuple(met),
+        )
+
+
+def _side_by_index(indices: Mapping[str, np.ndarray]) -> dict[int, str]:
+    side_of: dict[int, str] = {}
+    for side in SIDES:
+        side_of |= dict.fromkeys(map(int, indices[side]), side)
+    return side_of
 
 
 def _classes(u: Utterances, sides) -> Iterator[Finding]:
     """Yield untrained classes, validation that overlaps the test, and skewed validation."""
     untrained, skewed, same = [], [], []
-    for member, of in sides.items():
-        count = {s: collections.Counter(u.emotion[of[s]]) for s in SIDES}
+    for member, indices in sides.items():
+        count = {s: collections.Counter(u.emotion[indices[s]]) for s in SIDES}
         for side in ('valid', 'test'):
             for e in sorted(set(count[side]) - set(count['train'])):
                 untrained.append(f'{e} ({side} of {member})')
-        if len(of['valid']) and set(of['valid']) & set(of['test']):
+        if set(indices['valid']) & set(indices['test']):
             same.append(member)
-        if len(of['valid']) and len(of['test']):
-            share = lambda side, count=count, of=of: {
-                e: n / len(of[side]) for e, n in count[side].items()
-            }
-            v, t = share('valid'), share('test')
-            if sum(abs(v.get(e, 0) - t.get(e, 0)) for e in {*v, *t}) / 2 > 0.3:
-                skewed.append(member)
+        if count['valid'] and count['test'] and _distance(count['valid'], count['test']) > 0.3:
+            skewed.append(member)
     if untrained:
-        what = f'{len(untrained)} classes are scored but not one example was trained on, e.g. {untrained[0]}'
+        what = (
+            f'{len(untrained)} classes are scored but have no training utterance, e.g. '
+            f'{untrained[0]}'
+        )
         yield Finding(
             'error', 'untrained class', what, 'do not split by the order of files', tuple(untrained)
         )
     if same:
-        what = f'validation shares utterances with the test in {len(same)} members, e.g. {same[0]}'
+        what = f'validation and test share utterances in {len(same)} members, e.g. {same[0]}'
         yield Finding(
             'leak',
             'validation is test',
@@ -172,7 +218,10 @@ def _classes(u: Utterances, sides) -> Iterator[Finding]:
             tuple(same),
         )
     if skewed:
-        what = f'validation holds the classes in other shares than the test in {len(skewed)} members, e.g. {skewed[0]}'
+        what = (
+            f'validation and test have different shares of the classes in {len(skewed)} members, '
+            f'e.g. {skewed[0]}'
+        )
         yield Finding(
             'warning',
             'skewed validation',
@@ -180,6 +229,11 @@ def _classes(u: Utterances, sides) -> Iterator[Finding]:
             'take whole speakers, or shuffle before splitting',
             tuple(skewed),
         )
+
+
+def _distance(a: collections.Counter, b: collections.Counter) -> float:
+    """Return the total variation distance of two distributions over classes."""
+    return sum(abs(a[e] / a.total() - b[e] / b.total()) for e in {*a, *b}) / 2
 
 
 def fitted(
@@ -217,7 +271,10 @@ def fitted(
         if reads and vocabularies[member] != text.vocabulary(u.text[train]):
             other['vocabulary'].append(member)
     for what, names in other.items():
-        line = f'the {what} of {len(names)} members is not that of their training side, e.g. {names[0]}'
+        line = (
+            f'the {what} of {len(names)} members was not fitted on their training side alone, e.g. '
+            f'{names[0]}'
+        )
         yield Finding(
             'leak', f'{what} of other data', line, 'fit it on the training side alone', tuple(names)
         )

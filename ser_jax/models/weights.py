@@ -5,6 +5,7 @@ into trunks of style 'keras', and `.safetensors` of timm or torchvision into tho
 A missing tensor and an unexpected one are both errors.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -88,14 +89,14 @@ def folder() -> pathlib.Path:
 
 
 def find(
-    name: str, style: str = 'keras', where: str | os.PathLike | None = None
+    name: str, style: str = 'keras', directory: str | os.PathLike | None = None
 ) -> pathlib.Path | None:
     """Return the weights file of a trunk in a folder, None if there is none.
 
     Keras' file has its published name; timm's is `densenet201.*`, is in a folder of such a name, or
     has the layout of the hub's cache.
     """
-    place = pathlib.Path(where).expanduser() if where else folder()
+    place = pathlib.Path(directory).expanduser() if directory else folder()
     if style == 'keras':
         path = place / PUBLISHED[name].name
         return path if path.is_file() else None
@@ -107,10 +108,10 @@ def find(
         f'{timm}.*/model.safetensors',
         f'models--timm--{timm}.*/snapshots/*/model.safetensors',
     )
-    return next(
-        (path for pattern in patterns for path in sorted(place.glob(pattern)) if path.is_file()),
-        None,
-    )
+    for pattern in patterns:
+        if paths := sorted(path for path in place.glob(pattern) if path.is_file()):
+            return paths[0]
+    return None
 
 
 def need(name: str, style: str = 'keras') -> pathlib.Path:
@@ -121,13 +122,11 @@ def need(name: str, style: str = 'keras') -> pathlib.Path:
     """
     if path := find(name, style):
         return path
-    what, how = (
-        (PUBLISHED[name].name, '')
-        if style == 'keras'
-        else (f'{TIMM[name]}.safetensors', ' --from=FILE')
-    )
+    keras = style == 'keras'
+    file = PUBLISHED[name].name if keras else f'{TIMM[name]}.safetensors'
     raise InputError(
-        f'{folder()} lacks the pretrained weights of {name}; expected {what}; python -m ser_jax.weights {name}{how}'
+        f'{folder()} lacks the pretrained weights of {name}; expected {file}; python -m '
+        f'ser_jax.weights {name}{"" if keras else " --from=FILE"}'
     )
 
 
@@ -143,47 +142,49 @@ def load(backbone: Backbone, path: str | os.PathLike) -> int:
     """
     path = pathlib.Path(path)
     name = type(backbone).__name__
-    if path.suffix == '.h5':
-        style, given = 'keras', _read_keras(path)
-    elif path.suffix == '.safetensors':
-        style, given = 'torch', _read_safetensors(path)
-    else:
-        raise InputError(
-            f"{path} is no file of weights; expected Keras' .h5 or timm's .safetensors"
-        )
+    style, tensors = _read(path)
     if style != backbone.style:
         raise InputError(
-            f'{path} holds weights of style {style}; expected {backbone.style}, or make it style={style!r}'
+            f'{path} holds weights of style {style}; expected {backbone.style}, or make it '
+            f'style={style!r}'
         )
-    wanted = {
+    variables = {
         _name_in_file(backbone, layer, weight): v for _, layer, weight, v in backbone.weights()
     }
-    missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
-    if missing or unexpected:
-        told = [f'lacks {len(missing)} tensors, first {missing[0]}'] if missing else []
-        told += (
-            [f'holds {len(unexpected)} unknown ones, first {unexpected[0]}'] if unexpected else []
-        )
+    missing = sorted(variables.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - variables.keys())
+    problems = [f'lacks {len(missing)} tensors, first {missing[0]}'] if missing else []
+    if unexpected:
+        problems.append(f'holds {len(unexpected)} unknown ones, first {unexpected[0]}')
+    if problems:
         raise InputError(
-            f'{path} {" and ".join(told)}; expected the {len(wanted)} of {name}; fetch it again'
+            f'{path} {" and ".join(problems)}; expected the {len(variables)} of {name}; fetch it '
+            'again'
         )
     ready = {}
-    for key, variable in wanted.items():
-        tensor = given[key]
+    for key, variable in variables.items():
+        tensor = tensors[key]
         if style == 'torch' and tensor.ndim == 4:
-            tensor = (
-                tensor.transpose(2, 3, 0, 1)
-                if variable.shape[-1] == 1
-                else tensor.transpose(2, 3, 1, 0)
-            )
+            depthwise = variable.shape[-1] == 1
+            tensor = tensor.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
         if tensor.shape != variable.shape:
             raise InputError(
-                f'{path}: {key} is of shape {tensor.shape}; expected {tuple(variable.shape)} in {name}; is it another network?'
+                f'{path}: {key} is of shape {tensor.shape}; expected {tuple(variable.shape)} in '
+                f'{name}; is it another network?'
             )
         ready[key] = np.asarray(tensor, np.float32)
-    for key, variable in wanted.items():
+    for key, variable in variables.items():
         variable[...] = jnp.asarray(ready[key])
     return len(ready)
+
+
+def _read(path: pathlib.Path) -> tuple[str, dict[str, np.ndarray]]:
+    """Return the style of a file by its suffix, and its tensors by name."""
+    if path.suffix == '.h5':
+        return 'keras', _read_keras(path)
+    if path.suffix == '.safetensors':
+        return 'torch', _read_safetensors(path)
+    raise InputError(f"{path} is not a file of weights; expected Keras' .h5 or timm's .safetensors")
 
 
 def _name_in_file(backbone: Backbone, layer: str, weight: str) -> str:
@@ -219,21 +220,26 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
         ) from e
     if not layers:
         raise InputError(
-            f"{path} holds no layers; expected Keras' .h5 of weights (not .weights.h5); fetch it again"
+            f"{path} holds no layers; expected Keras' .h5 of weights (not .weights.h5); fetch it "
+            f'again'
         )
-    named = {}
+    return _by_published_name(layers)
+
+
+def _by_published_name(layers: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the tensors by `layer/weight`, the layers with automatic numbers renumbered from 1."""
+    published: dict[str, str] = {}
     for kind, first in (('conv2d', 'c'), ('batch_normalization', 'b')):
         # The first number depends on layers that the process created before; the order does not.
         found = [m for layer in layers if layer[0] == first and (m := _NUMBERED.fullmatch(layer))]
         found.sort(key=lambda m: int(m[1] or 0))
-        named |= {m[0]: f'{kind}_{i}' for i, m in enumerate(found, 1)}
-    # DenseNet's stem was published as `conv1/conv`.
-    called = lambda layer: named.get(layer) or layer.replace('/', '_')
-    return {
-        f'{called(layer)}/{w}': tensor
-        for layer, weights in layers.items()
-        for w, tensor in weights.items()
-    }
+        published |= {m[0]: f'{kind}_{i}' for i, m in enumerate(found, 1)}
+    tensors: dict[str, np.ndarray] = {}
+    for layer, weights in layers.items():
+        # DenseNet's stem was published as `conv1/conv`.
+        name = published.get(layer) or layer.replace('/', '_')
+        tensors |= {f'{name}/{weight}': tensor for weight, tensor in weights.items()}
+    return tensors
 
 
 def _strings(group, attribute: str) -> list[str]:
@@ -242,9 +248,8 @@ def _strings(group, attribute: str) -> list[str]:
     if not parts:
         while (part := f'{attribute}{len(parts)}') in group.attrs:
             parts.append(part)
-    return [
-        n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in group.attrs[part]
-    ]
+    names = itertools.chain.from_iterable(group.attrs[part] for part in parts)
+    return [n.decode() if isinstance(n, bytes) else str(n) for n in names]
 
 
 def _weight(layer: str, name: str) -> str:
@@ -262,7 +267,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         with open(path, 'rb') as f:
             size = int.from_bytes(f.read(8), 'little')
             if not 2 <= size < path.stat().st_size:
-                raise ValueError('its header has no sensible length')
+                raise ValueError(f'its header has {size} bytes')
             header = json.loads(f.read(size))
             data = f.read()
         tensors = {}

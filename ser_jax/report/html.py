@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from ser_jax.report import plots
-from ser_jax.scoring.scores import Score
+from ser_jax.scoring.score import Score
 
 _FONTS = "'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 _MISTAKES = 6  # confident mistakes listed per system
@@ -148,12 +148,15 @@ def _modality(score, anchor: str) -> dict:
     """Return a score with its confusion matrix and, if it has probabilities, its calibration."""
     title = f'{score.modality}, UAR {score.uar.value:.3f} {score.note}'.strip()
     confusion = plots.confusion_matrix(score.confusion, score.classes, f'confusion, {title}')
-    calibration = plots.reliability_diagram(*score.reliability, f'calibration, {score.modality}')
+    bins = score.reliability
+    calibration = plots.reliability_diagram(
+        bins.confidence, bins.accuracy, bins.count, f'calibration, {score.modality}'
+    )
     return {
         'score': score,
         'confusion': svg(confusion, f'{anchor}-confusion', f'Confusion: {title}'),
         'reliability': svg(calibration, f'{anchor}-calibration', f'Calibration: {title}')
-        if score.reliability.count.sum()
+        if bins.count.sum()
         else '',
     }
 
@@ -171,7 +174,7 @@ def _speakers(score, anchor: str) -> Markup:
 def _mistakes(predictions: pa.Table, score) -> list[dict]:
     """Return the utterances that every seed misclassified, the most confident first.
 
-    Each has id, speaker, emotion (label), answers (predicted emotions), sure (mean confidence) and
+    Each has id, speaker, emotion (label), predictions (emotions), confidence (mean over seeds) and
     seconds; at most `_MISTAKES` are returned.
     """
     same = [
@@ -182,26 +185,35 @@ def _mistakes(predictions: pa.Table, score) -> list[dict]:
     columns = [c for c in rows.column_names if c.startswith('p_')]
     if not columns or not rows.num_rows:
         return []
-    sure = np.nan_to_num(np.array([rows[c].to_numpy() for c in columns], float)).max(0)
+    confidence = np.nan_to_num(np.array([rows[c].to_numpy() for c in columns], float)).max(0)
+    fields = ('id', 'speaker', 'emotion', 'predicted', 'seconds')
     found: dict[str, dict] = {}
-    facts = ('id', 'speaker', 'emotion', 'predicted', 'seconds')
-    for values in zip(*(rows[c].to_pylist() for c in facts), sure, strict=True):
-        one = dict(zip((*facts, 'sure'), values, strict=True))
-        entry = found.setdefault(one['id'], {**one, 'answers': [], 'right': False, 'all': []})
-        entry['right'] |= one['emotion'] == one['predicted']
-        entry['all'].append(one['sure'])
-        if one['predicted'] not in entry['answers']:
-            entry['answers'].append(one['predicted'])
-    wrong = [{**e, 'sure': float(np.mean(e['all']))} for e in found.values() if not e['right']]
-    return sorted(wrong, key=lambda e: -e['sure'])[:_MISTAKES]
+    for values in zip(*(rows[f].to_pylist() for f in fields), confidence, strict=True):
+        row = dict(zip((*fields, 'confidence'), values, strict=True))
+        entry = found.setdefault(
+            row['id'], {**row, 'predictions': [], 'correct': False, 'confidences': []}
+        )
+        entry['correct'] |= row['emotion'] == row['predicted']
+        entry['confidences'].append(row['confidence'])
+        if row['predicted'] not in entry['predictions']:
+            entry['predictions'].append(row['predicted'])
+    mistakes = [
+        {**entry, 'confidence': float(np.mean(entry['confidences']))}
+        for entry in found.values()
+        if not entry['correct']
+    ]
+    return sorted(mistakes, key=lambda mistake: -mistake['confidence'])[:_MISTAKES]
 
 
 def template(name: str) -> jinja2.Template:
     """Return a page template of this folder with its filters; it escapes its variables."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters['three'] = lambda x: '–' if x is None or np.isnan(x) else f'{x:.3f}'
     environment.filters['signed'] = lambda x: (
         '–' if x is None or np.isnan(x) else f'{x:+.3f}'.replace('-', '−')

@@ -3,6 +3,7 @@
 After Mitchell et al. (2019), Model Cards for Model Reporting.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import jinja2
 
 from ser_jax.contract import CorpusInfo
 from ser_jax.report.html import flat, system_name
-from ser_jax.scoring.scores import Score
+from ser_jax.scoring.score import Score
 
 
 def write(
@@ -58,19 +59,27 @@ def _support(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, list[i
     counts: dict[str, dict[str, int]] = {}
     for s in scores:
         # The confusion matrix counts an utterance once per seed (and per member that scored it).
-        answers = s.confusion.sum() / s.utterances
+        per_utterance = s.confusion.sum() / s.utterances
         counts[s.corpus] = {
-            c: round(n / answers) for c, n in zip(s.classes, s.confusion.sum(1), strict=True)
+            c: round(n / per_utterance) for c, n in zip(s.classes, s.confusion.sum(1), strict=True)
         }
-    emotions = list(dict.fromkeys(c for one in counts.values() for c in one))
-    return emotions, [(corpus, [one.get(e, 0) for e in emotions]) for corpus, one in counts.items()]
+    emotions = list(dict.fromkeys(itertools.chain.from_iterable(counts.values())))
+    rows = []
+    for corpus, number in counts.items():
+        rows.append((corpus, [number.get(e, 0) for e in emotions]))
+    return emotions, rows
 
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False, finalize=_plain,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+        finalize=_plain,
+    )
     return environment.get_template('model_card.md.jinja')
 
 

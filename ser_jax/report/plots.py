@@ -1,23 +1,26 @@
-"""Figures of scores and trainings, as functions from arrays to matplotlib Figures.
-
-They use no pyplot state, so they are safe in threads and need no display. The background is white,
-for print. The colors are those of Okabe and Ito (2008), which color-blind readers can distinguish;
-a marker, a line style or text repeats every distinction made by color.
-"""
+"""Figures of scores and trainings, as functions from arrays to matplotlib Figures."""
 
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-BLUE, ORANGE, GREEN, PURPLE = '#0072B2', '#D55E00', '#009E73', '#B0578D'
-INK, MUTED, LINE = '#1f2933', '#667380', '#d9dee3'
-_BLUES = LinearSegmentedColormap.from_list(
-    'blues', ['#ffffff', '#cfe3f2', '#6aaed6', '#1f6fa8', '#08406f']
+from ser_jax.report.axes import (
+    BLUE,
+    BLUES,
+    GREEN,
+    INK,
+    LINE,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    dress,
+    short,
+    single,
 )
+
 _THIN = 24  # members with a line of their own in a learning curve; the mean is over all
 _MARKS = {'female': 'o', 'male': 's'}
 
@@ -36,13 +39,21 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
     figure = Figure(
         figsize=(max(3.4, 1.2 + 0.475 * C), max(3.0, 1.15 + 0.43 * C)), layout='constrained'
     )
-    axes = _axes(figure, title)
-    axes.imshow(share, cmap=_BLUES, vmin=0, vmax=1, aspect='auto')
+    axes = single(figure, title)
+    axes.imshow(share, cmap=BLUES, vmin=0, vmax=1, aspect='auto')
     for i, j in itertools.product(range(C), range(C)):
         if matrix[i, j]:
             ink = 'white' if share[i, j] > 0.5 else INK
-            axes.text(j, i - 0.08, f'{100 * share[i, j]:.0f}', ha='center', va='center', color=ink, fontsize=9,
-                      weight='bold' if i == j else 'normal')  # fmt: skip
+            axes.text(
+                j,
+                i - 0.08,
+                f'{100 * share[i, j]:.0f}',
+                ha='center',
+                va='center',
+                color=ink,
+                fontsize=9,
+                weight='bold' if i == j else 'normal',
+            )
             axes.text(
                 j, i + 0.3, f'{matrix[i, j]:g}', ha='center', va='center', color=ink, fontsize=6
             )
@@ -59,7 +70,7 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
     axes.set_yticks(np.arange(C + 1) - 0.5, minor=True)
     axes.grid(which='minor', color=LINE, linewidth=0.6)
     axes.tick_params(which='both', length=0)
-    axes.set_xlabel('answer')
+    axes.set_xlabel('prediction')
     axes.set_ylabel('truth')
     return figure
 
@@ -87,8 +98,15 @@ def learning_curves(
     _curve(right, records, 'valid_uar', ORANGE, 'validation', '--')
     if chance is not None:
         right.axhline(chance, color=MUTED, linewidth=0.8, linestyle=':')
-        right.annotate('guessing', (1, chance), xycoords=('axes fraction', 'data'), ha='right', va='bottom', fontsize=7,
-                       color=MUTED)  # fmt: skip
+        right.annotate(
+            'guessing',
+            (1, chance),
+            xycoords=('axes fraction', 'data'),
+            ha='right',
+            va='bottom',
+            fontsize=7,
+            color=MUTED,
+        )
     right.set_ylim(0, 1)
     for axes in (left, right):
         axes.set_xlabel('epoch')
@@ -114,20 +132,34 @@ def speakers(
     uar, recall = np.asarray(uar, float), np.asarray(recall, float).reshape(len(names), -1)
     order = np.argsort(np.where(np.isnan(uar), -1, uar), kind='stable')
     figure = Figure(figsize=(5.0, max(1.6, 1.0 + 0.18 * len(names))), layout='constrained')
-    axes = _axes(figure, title)
+    axes = single(figure, title)
     for row, i in enumerate(order):
-        known = recall[i][~np.isnan(recall[i])]
+        measured = recall[i][~np.isnan(recall[i])]
         axes.plot([0, 1], [row, row], color=LINE, linewidth=0.5, zorder=0)
         axes.plot(
-            known, np.full(known.size, row), '|', color=MUTED, markersize=6, markeredgewidth=0.8
+            measured,
+            np.full(measured.size, row),
+            '|',
+            color=MUTED,
+            markersize=6,
+            markeredgewidth=0.8,
         )
         male = sexes[i] == 'male'
         axes.plot(
             uar[i], row, _MARKS.get(sexes[i], 'D'), color=GREEN if male else PURPLE, markersize=6
         )
     axes.axvline(pooled, color=INK, linewidth=0.9, linestyle='--')
-    axes.annotate(f'all {pooled:.2f}', (pooled, 1), (0, 3), xycoords=('data', 'axes fraction'),
-                  textcoords='offset points', ha='center', va='bottom', fontsize=8, color=INK)  # fmt: skip
+    axes.annotate(
+        f'all {pooled:.2f}',
+        (pooled, 1),
+        (0, 3),
+        xycoords=('data', 'axes fraction'),
+        textcoords='offset points',
+        ha='center',
+        va='bottom',
+        fontsize=8,
+        color=INK,
+    )
     axes.set_yticks(
         range(len(names)), [short(names[i]) for i in order], fontsize=8, parse_math=False
     )
@@ -160,7 +192,7 @@ def forest(
     value, low, high = (np.asarray(x, float) for x in (value, low, high))
     R = len(labels)
     figure = Figure(figsize=(9, max(1.4, 0.75 + 0.27 * R)), layout='constrained')
-    axes = _axes(figure, title)
+    axes = single(figure, title)
     for row in range(R):
         hollow = 'inflated' in notes[row]
         color = ORANGE if hollow else BLUE
@@ -234,8 +266,10 @@ def _curve(axes, records: Sequence[dict], key: str, color: str, label: str, styl
             by_member.setdefault(r['member'], {})[r['epoch']] = r[key]
     if not by_member:
         return
-    epochs = np.array(sorted({e for curve in by_member.values() for e in curve}))
-    curves = np.array([[curve.get(e, np.nan) for e in epochs] for curve in by_member.values()])
+    epochs = np.array(sorted(set().union(*by_member.values())))
+    curves = np.full((len(by_member), len(epochs)), np.nan)
+    for row, curve in zip(curves, by_member.values(), strict=True):
+        row[np.searchsorted(epochs, list(curve))] = list(curve.values())
     if len(curves) > 1:
         for i in np.unique(np.linspace(0, len(curves) - 1, _THIN).astype(int)):
             axes.plot(epochs, curves[i], color=color, linewidth=0.5, alpha=0.35)
@@ -250,28 +284,3 @@ def _curve(axes, records: Sequence[dict], key: str, color: str, label: str, styl
         label=label,
         marker='o' if epochs.size == 1 else '',
     )
-
-
-def _axes(figure: Figure, title: str):
-    axes = figure.subplots()
-    dress(axes, title)
-    return axes
-
-
-def dress(axes, title: str) -> None:
-    axes.figure.set_facecolor('white')
-    axes.set_title(
-        short(title, 60), fontsize=10, color=INK, loc='left', parse_math=False
-    )  # parse_math: a $ in a name is no formula
-    axes.tick_params(colors=INK, labelsize=8, color=LINE)
-    axes.xaxis.label.set(fontsize=8.5, color=MUTED)
-    axes.yaxis.label.set(fontsize=8.5, color=MUTED)
-    for side in ('top', 'right'):
-        axes.spines[side].set_visible(False)
-    for side in ('left', 'bottom'):
-        axes.spines[side].set_color(LINE)
-
-
-def short(text: str, most: int = 22) -> str:
-    """Return the text, with its middle replaced by an ellipsis if it is longer than `most`."""
-    return text if len(text) <= most else f'{text[: most // 2]}…{text[-(most // 2) + 1 :]}'

@@ -36,7 +36,8 @@ def cell(run: Mapping[str, Any] | None) -> str:
     parts += [f'{o.modality} alone UAR {o.uar.value:.3f}{note}' for o in others]
     plural = '' if s.seeds == 1 else 's'
     parts.append(
-        f'{s.protocol}, {s.corpus}, n = {s.utterances:,}, {s.speakers} speakers, {s.folds} folds x {s.seeds} seed{plural}'
+        f'{s.protocol}, {s.corpus}, n = {s.utterances:,}, {s.speakers} speakers, {s.folds} folds x '
+        f'{s.seeds} seed{plural}'
     )
     parts.append(run['training'])
     return '; '.join(parts)
@@ -79,16 +80,24 @@ def renewed(
 
 def markdown(lines: Iterable[Mapping[str, str]]) -> str:
     """Return the table as Markdown for a README."""
-    escaped = [[c.replace('|', '\\|') for c in line.values()] for line in lines]
     head = f'| {" | ".join(COLUMNS)} |\n|{"---|" * len(COLUMNS)}\n'
-    return head + ''.join(f'| {" | ".join(row)} |\n' for row in escaped)
+    return head + ''.join(map(_markdown_row, lines))
+
+
+def _markdown_row(line: Mapping[str, str]) -> str:
+    cells = (cell.replace('|', '\\|') for cell in line.values())
+    return f'| {" | ".join(cells)} |\n'
 
 
 def html(lines: Iterable[Mapping[str, str]]) -> Markup:
     """Return the table as HTML for the report."""
-    row = lambda tag, cells: f'<tr>{"".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells)}</tr>'
-    body = ''.join(row('td', [c.replace('*', '') for c in line.values()]) for line in lines)
-    return Markup(f'<table><thead>{row("th", COLUMNS)}</thead><tbody>{body}</tbody></table>')
+    body = ''.join(_html_row('td', line.values()) for line in lines).replace('*', '')
+    head = _html_row('th', COLUMNS)
+    return Markup(f'<table><thead>{head}</thead><tbody>{body}</tbody></table>')
+
+
+def _html_row(tag: str, cells: Iterable[str]) -> str:
+    return '<tr>' + ''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells) + '</tr>'
 
 
 def table(lines: Iterable[Mapping[str, str]]) -> Table:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ser_jax.audio.features import LOG_MEL
 from ser_jax.audio.mel import mel_bank
-from ser_jax.report.plots import BLUE, INK, LINE, MUTED, dress, short
-from ser_jax.report.spreads import DOUBLE
+from ser_jax.report.axes import BLUE, DOUBLE, INK, LINE, MUTED, annotate, dress, short
 
 RANGE_DB = 70.0  # values further below the loudest of a sheet or panel are black
 ROWS = 10  # classes per sheet
@@ -129,13 +129,22 @@ def _grid(
     high = 0.72 * len(rows) + 0.85
     figure = Figure(figsize=(DOUBLE, high), dpi=120, facecolor='white')
     grid = figure.subplots(
-        len(rows), len(columns), squeeze=False,
-        gridspec_kw={'left': 0.92 / DOUBLE, 'right': 1 - (0.62 if color else 0.1) / DOUBLE, 'top': 1 - 0.3 / high,
-                     'bottom': 0.45 / high, 'wspace': 0.06, 'hspace': 0.1},
-    )  # fmt: skip
-    cells, at = [], {(e.emotion, e.quantile): e for e in found}
+        len(rows),
+        len(columns),
+        squeeze=False,
+        gridspec_kw={
+            'left': 0.92 / DOUBLE,
+            'right': 1 - (0.62 if color else 0.1) / DOUBLE,
+            'top': 1 - 0.3 / high,
+            'bottom': 0.45 / high,
+            'wspace': 0.06,
+            'hspace': 0.1,
+        },
+    )
+    at = {(e.emotion, e.quantile): e for e in found}
     longest = max(e.seconds for e in found)
     ticks = MaxNLocator(3, steps=(1, 2, 5, 10)).tick_values(0, longest)
+    cells = []
     for (r, c), axes in np.ndenumerate(grid):
         dress(axes, '')
         # No shared axes: they propagate limits between all panels, which takes seconds for fifty.
@@ -143,15 +152,10 @@ def _grid(
         axes.set_xlim(0, longest)
         axes.set_xticks(ticks[ticks < 0.85 * longest])  # later ones touch the next panel's
         if r == 0:
-            axes.set_title(
-                f'{"length at quantile " if c == 0 else ""}{columns[c]:g}',
-                fontsize=7,
-                color=INK,
-                loc='left',
-            )
+            title = f'{"length at quantile " if c == 0 else ""}{columns[c]:g}'
+            axes.set_title(title, fontsize=7, color=INK, loc='left')
         if c == 0:
-            axes.annotate(short(rows[r], 14), (0, 0.5), (-0.9 * 72 + 4, 0), xycoords='axes fraction', fontsize=7.5,
-                          textcoords='offset points', va='center', color=INK, parse_math=False)  # fmt: skip
+            _name_row(axes, rows[r])
         if (rows[r], columns[c]) in at:
             cells.append((axes, at[rows[r], columns[c]]))
         else:
@@ -161,16 +165,28 @@ def _grid(
         0.5, 0.06 / high, f'time (s); {quantity}, {scale}', ha='center', fontsize=7.5, color=MUTED
     )
     if color:
-        box = figure.add_axes((1 - 0.52 / DOUBLE, 0.45 / high, 0.09 / DOUBLE, 1 - 0.75 / high))
-        ramp = np.linspace(-RANGE_DB, 0, 64)[:, None]
-        box.imshow(ramp, cmap=_COLORS, aspect='auto', origin='lower', extent=(0, 1, -RANGE_DB, 0))
-        box.set_xticks(())
-        box.yaxis.tick_right()
-        box.yaxis.set_label_position('right')
-        box.set_ylabel('dB below the loudest', fontsize=7, color=MUTED, labelpad=1)
-        box.tick_params(labelsize=6, color=LINE, length=2)
-        box.spines[:].set_visible(False)
+        _color_bar(figure, high)
     return figure, cells
+
+
+def _name_row(axes: Axes, name: str) -> None:
+    """Write a name left of a panel."""
+    style = {'va': 'center', 'fontsize': 7.5, 'color': INK, 'parse_math': False}
+    offset = (-0.9 * 72 + 4, 0)
+    annotate(axes, short(name, 14), (0, 0.5), offset, xycoords='axes fraction', **style)
+
+
+def _color_bar(figure: Figure, high: float) -> None:
+    """Draw the colors of RANGE_DB at the right edge of a figure, `high` inches high."""
+    box = figure.add_axes((1 - 0.52 / DOUBLE, 0.45 / high, 0.09 / DOUBLE, 1 - 0.75 / high))
+    ramp = np.linspace(-RANGE_DB, 0, 64)[:, None]
+    box.imshow(ramp, cmap=_COLORS, aspect='auto', origin='lower', extent=(0, 1, -RANGE_DB, 0))
+    box.set_xticks(())
+    box.yaxis.tick_right()
+    box.yaxis.set_label_position('right')
+    box.set_ylabel('dB below the loudest', fontsize=7, color=MUTED, labelpad=1)
+    box.tick_params(labelsize=6, color=LINE, length=2)
+    box.spines[:].set_visible(False)
 
 
 def _wave(axes, samples: np.ndarray, rate_hz: int, peak: float | None = None) -> None:
@@ -181,14 +197,14 @@ def _wave(axes, samples: np.ndarray, rate_hz: int, peak: float | None = None) ->
     width = max(1, -(-len(samples) // _BINS))
     bins = np.pad(samples, (0, -len(samples) % width), mode='edge').reshape(-1, width)
     at = (np.arange(len(bins)) + 0.5) * width / rate_hz
-    own = float(np.abs(samples).max()) or 1.0
-    scale = 1.0 if peak else 1 / own
+    highest = float(np.abs(samples).max()) or 1.0
+    scale = 1.0 if peak else 1 / highest
     axes.fill_between(at, bins.min(1) * scale, bins.max(1) * scale, color=BLUE, linewidth=0.4)
     limit = 1.05 * (peak or 1.0)
     axes.set_ylim(-limit, limit)
     if peak is None:
         axes.set_yticks(())
-        words = f'{20 * np.log10(own):.0f} dB'.replace('-', '−')
+        words = f'{20 * np.log10(highest):.0f} dB'.replace('-', '−')
         axes.annotate(
             words, (1, 1), xycoords='axes fraction', ha='right', va='top', fontsize=5.5, color=MUTED
         )
@@ -197,9 +213,15 @@ def _wave(axes, samples: np.ndarray, rate_hz: int, peak: float | None = None) ->
 def _image(axes, frames: np.ndarray, seconds: float, top: float, high: float = 0.0):
     """Draw dB frames [F, M] as an image from 0 to `seconds` and from 0 to `top`."""
     return axes.imshow(
-        frames.T, cmap=_COLORS, vmin=high - RANGE_DB, vmax=high, aspect='auto', origin='lower', extent=(0, seconds, 0, top),
+        frames.T,
+        cmap=_COLORS,
+        vmin=high - RANGE_DB,
+        vmax=high,
+        aspect='auto',
+        origin='lower',
+        extent=(0, seconds, 0, top),
         interpolation='antialiased',
-    )  # fmt: skip
+    )
 
 
 def _mel_ticks(axes) -> None:

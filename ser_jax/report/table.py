@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ser_jax.report.html import system_name
-from ser_jax.scoring.scores import Score
+from ser_jax.scoring.score import Score
 
 
 def table(scores: Sequence[Score], title: str = '') -> Table:
@@ -30,19 +30,25 @@ def table(scores: Sequence[Score], title: str = '') -> Table:
             uar.append(f' by {s.uar.by}', 'dim')
         name = Text(system_name(s))  # Text, since a [bracket] in a name is no markup
         name.append(f'\n{s.corpus}, {s.protocol}, {s.modality}', 'dim')
-        tested = f'{_count(s.utterances, "utterance")}\n{_count(s.speakers, "speaker")}, {_count(s.seeds, "seed")}'
+        tested = (
+            f'{_count(s.utterances, "utterance")}\n{_count(s.speakers, "speaker")}, '
+            f'{_count(s.seeds, "seed")}'
+        )
         result.add_row(name, uar, f'{s.wa.value:.3f}', f'{s.macro_f1.value:.3f}', tested)
     return result
 
 
 def margins(scores: Sequence[Score]) -> list[str]:
     """Return a sentence per paired comparison of a fused score with another modality of its run."""
-    return [
-        f'{system_name(s)} on {s.corpus} ({s.protocol}): fused - {modality} = {m.value:+.3f} '
-        f'[{m.low:+.3f}, {m.high:+.3f}] UAR{" " + s.note if s.note else ""}, paired by {m.by}'
-        for s in scores
-        for modality, m in s.margins.items()
-    ]
+    sentences = []
+    for s in scores:
+        note = f' {s.note}' if s.note else ''
+        sentences += [
+            f'{system_name(s)} on {s.corpus} ({s.protocol}): fused - {modality} = {m.value:+.3f} '
+            f'[{m.low:+.3f}, {m.high:+.3f}] UAR{note}, paired by {m.by}'
+            for modality, m in s.margins.items()
+        ]
+    return sentences
 
 
 def _count(n: int, word: str) -> str:

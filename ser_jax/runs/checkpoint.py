@@ -5,7 +5,6 @@ best/<member>/     kept variables of a finished member, for evaluate and predict
 """
 
 import errno
-import hashlib
 import json
 import os
 import pathlib
@@ -19,13 +18,23 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from ser_jax.contract import InputError, os_error_code, remedy
+from ser_jax.runs import arrays
 
 WRITING = '.writing'  # suffix of incomplete files and folders
 FORMAT = 1  # of the states; raised when the same names change their meaning
 
 # Errors of tensorstore and the system that pass and are no sign of damaged files.
-_PASSING = ('resource_exhausted', 'resource exhausted', 'permission_denied', 'permission denied', 'unavailable', 'out of memory',
-            'too many open files', 'stale file handle', 'input/output error')  # fmt: skip
+_PASSING = (
+    'resource_exhausted',
+    'resource exhausted',
+    'permission_denied',
+    'permission denied',
+    'unavailable',
+    'out of memory',
+    'too many open files',
+    'stale file handle',
+    'input/output error',
+)
 
 
 class Checkpoints:
@@ -51,7 +60,7 @@ class Checkpoints:
           InputError: the previous write failed, e.g. on a full disk; the message names the newest
             intact checkpoint.
         """
-        arguments = ocp.args.StandardSave(_plain(state))
+        arguments = ocp.args.StandardSave(arrays.flat(state))
         self._checked(
             lambda: self._manager.save(number, args=arguments, custom_metadata={'format': FORMAT})
         )
@@ -63,18 +72,18 @@ class Checkpoints:
     def restore(
         self,
         template: Callable[[int], Any],
-        say: Callable[[str], None],
-        says_lost: Callable[[Exception], bool] = lambda error: False,
+        log: Callable[[str], None],
+        is_lost: Callable[[Exception], bool] = lambda error: False,
     ) -> tuple[int, Any] | None:
         """Return the number and content of the newest readable state; None without checkpoints.
 
-        A damaged checkpoint is reported through `say` and moved aside, and the one before it is
+        A damaged checkpoint is reported through `log` and moved aside, and the one before it is
         used. States of another structure stay where they are.
 
         Args:
           template: number -> a state of the same shapes on the target devices.
-          say: receives one line for each damaged checkpoint.
-          says_lost: error -> True if it shows the end of another process, which is no sign of
+          log: receives one line for each damaged checkpoint.
+          is_lost: error -> True if it shows the end of another process, which is no sign of
             damaged files.
 
         Raises:
@@ -85,27 +94,29 @@ class Checkpoints:
         others: dict[int, str] = {}  # number -> how its structure differs
         for number in numbers:
             like = template(number)
-            if differs := self._difference(number, _plain(like)):
+            if differs := self._difference(number, arrays.flat(like)):
                 others[number] = differs
                 continue
-            state, problem = self._read(number, like, says_lost)
+            state, problem = self._read(number, like, is_lost)
             if _anywhere(bool(problem)):
-                self._move_aside(number, problem or 'as another process found', say)
+                self._move_aside(number, problem or 'on another process', log)
                 continue
             # The structure of a run is constant, so newer states that differ from it are damaged.
             for newer, differs in others.items():
-                self._move_aside(newer, differs, say)
+                self._move_aside(newer, differs, log)
             return number, state
         if others:
+            newest = max(others)
             raise InputError(
-                f'checkpoint {max(others)} in {self.directory} is of another version of ser_jax or of another network: '
-                f'{others[max(others)]}; nothing was changed; use the version that began the run (environment.json names '
-                'it), or give another --workdir'
+                f'checkpoint {newest} in {self.directory} is of another version of ser_jax or of '
+                f'another network: {others[newest]}; nothing was changed; use the version that '
+                'began the run (environment.json has it), or give another --workdir'
             )
         if numbers:
             raise InputError(
-                f'none of the {len(numbers)} checkpoints in {self.directory} can be read; they were moved beside it; '
-                'give another --workdir, or the same command again to train from the beginning'
+                f'none of the {len(numbers)} checkpoints in {self.directory} can be read; they '
+                'were moved beside it; give another --workdir, or the same command again to train '
+                'from the beginning'
             )
         return None
 
@@ -126,19 +137,17 @@ class Checkpoints:
         """Describe how a checkpoint's arrays differ from `expected`; '' = equal or unreadable."""
         try:
             metadata = self._manager.metadata(number)
-            stored = {
-                k: (tuple(m.shape), str(np.dtype(m.dtype)))
-                for k, m in metadata.item_metadata.tree.items()
-            }
+            items = metadata.item_metadata.tree.items()
+            stored = {k: (tuple(m.shape), str(np.dtype(m.dtype))) for k, m in items}
         except Exception:  # Orbax raises many types for damaged files; `_read` reports them
             return ''
         written = (metadata.custom_metadata or {}).get('format', 1)
         if written != FORMAT:
             return f'its format is {written}, expected {FORMAT}'
-        return difference(stored, {k: (x.shape, str(x.dtype)) for k, x in expected.items()})
+        return arrays.difference(stored, {k: (x.shape, str(x.dtype)) for k, x in expected.items()})
 
     def _read(
-        self, number: int, like: Any, says_lost: Callable[[Exception], bool]
+        self, number: int, like: Any, is_lost: Callable[[Exception], bool]
     ) -> tuple[Any, str]:
         """Return (state, '') or (None, a description of its damage).
 
@@ -146,62 +155,41 @@ class Checkpoints:
           InputError: the checkpoint is unreadable for now, which is no sign of damage.
         """
         try:
-            plain = self._manager.restore(number, args=ocp.args.StandardRestore(_plain(like)))
+            stored = self._manager.restore(number, args=ocp.args.StandardRestore(arrays.flat(like)))
         except Exception as e:  # Orbax and tensorstore raise many types for damaged files
-            if (
-                isinstance(e, MemoryError)
-                or says_lost(e)
-                or any(w in str(e).lower() for w in _PASSING)
-            ):
+            passes = any(word in str(e).lower() for word in _PASSING)
+            if passes or isinstance(e, MemoryError) or is_lost(e):
                 raise InputError(
-                    f'checkpoint {number} in {self.directory} cannot be read for now ({_first_line(e)}); it was left as it '
-                    'is: give the same command again when that is mended, or move it away to go on from the one before'
+                    f'checkpoint {number} in {self.directory} cannot be read for now '
+                    f'({_first_line(e)}); it was left as it is; give the same command again when '
+                    'the cause is removed, or move it away to continue from the one before'
                 ) from e
             return None, _first_line(e)
-        return jax.tree.unflatten(jax.tree.structure(like), [plain[k] for k in _plain(like)]), ''
+        leaves = [stored[name] for name in arrays.flat(like)]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), ''
 
-    def _move_aside(self, number: int, problem: str, say: Callable[[str], None]) -> None:
+    def _move_aside(self, number: int, problem: str, log: Callable[[str], None]) -> None:
         aside = self.directory.with_name(f'damaged_checkpoint_{number}')
-        say(f'checkpoint {number} is damaged ({problem}); moved to {aside}')
+        log(f'checkpoint {number} is damaged ({problem}); moved to {aside}')
         if jax.process_index() == 0:
             shutil.rmtree(aside, ignore_errors=True)
             shutil.move(self.directory / str(number), aside)
         multihost_utils.sync_global_devices(f'moved {number}')
         self._manager.reload()
 
-    def _checked(self, act: Callable):
+    def _checked(self, write: Callable[[], Any]) -> Any:
+        """Return the result of `write`; raise InputError if the operating system refused it."""
         try:
-            return act()
+            return write()
         except Exception as e:  # Orbax and tensorstore wrap the system's errors in many types
             if (code := os_error_code(e)) is None:
                 raise
             whole = [int(p.name) for p in self.directory.glob('*') if p.name.isdigit()]
-            good = f'checkpoint {max(whole)} is still good' if whole else 'none was saved before it'
+            good = f'checkpoint {max(whole)} is still good' if whole else 'there is none before it'
             raise InputError(
-                f'a checkpoint could not be written to {self.directory} ({os.strerror(code)}); {good}; '
-                f'{remedy(code)}, then give the same command again'
+                f'a checkpoint could not be written to {self.directory} ({os.strerror(code)}); '
+                f'{good}; {remedy(code)}, then give the same command again'
             ) from e
-
-
-def difference(stored: dict[str, tuple], expected: dict[str, tuple]) -> str:
-    """Describe how stored names, shapes and dtypes differ from the expected; '' = not at all."""
-    parts = []
-    for names, words in (
-        (sorted(stored.keys() - expected.keys()), 'has'),
-        (sorted(expected.keys() - stored.keys()), 'lacks'),
-    ):
-        if names:
-            parts.append(
-                f'it {words} {names[0]}' + (f' and {len(names) - 1} more' if len(names) > 1 else '')
-            )
-    other = [k for k in sorted(stored.keys() & expected.keys()) if stored[k] != expected[k]]
-    if other:
-        (shape, dtype), (expected_shape, expected_dtype) = stored[other[0]], expected[other[0]]
-        parts.append(
-            f'{other[0]} is {dtype} {shape}, expected {expected_dtype} {expected_shape}'
-            + (f', and {len(other) - 1} more' if len(other) > 1 else '')
-        )
-    return '; '.join(parts)
 
 
 def _anywhere(happened: bool) -> bool:
@@ -211,14 +199,6 @@ def _anywhere(happened: bool) -> bool:
 
 def _first_line(e: Exception) -> str:
     return f'{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ""}'[:200]
-
-
-def _plain(tree: Any) -> dict[str, Any]:
-    """Return a state as a flat dict by path, readable without the classes of ser_jax or Optax."""
-    return {
-        jax.tree_util.keystr(path): leaf
-        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-    }
 
 
 def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
@@ -233,7 +213,7 @@ def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(fresh, variables._asdict(), force=True)
         if jax.process_index() == 0:
-            about = {**about, 'sha256': checksum(variables._asdict())}
+            about = {**about, 'sha256': arrays.checksum(variables._asdict())}
             (fresh / 'about.json').write_text(json.dumps(about, indent=1))
             if directory.exists():
                 shutil.rmtree(directory)
@@ -242,7 +222,8 @@ def save_best(directory: pathlib.Path, variables: Any, about: dict) -> None:
         if (code := os_error_code(e)) is None:
             raise
         raise InputError(
-            f'{directory} could not be written ({os.strerror(code)}); {remedy(code)}, then give the same command again'
+            f'{directory} could not be written ({os.strerror(code)}); {remedy(code)}, then give '
+            'the same command again'
         ) from e
 
 
@@ -255,7 +236,7 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
     """
     directory = pathlib.Path(directory).absolute()
     if not (directory / 'about.json').exists():
-        raise InputError(f'no kept model in {directory}; its training has not finished')
+        raise InputError(f'there is no kept model in {directory}; its training has not finished')
     try:
         about = json.loads((directory / 'about.json').read_text())
         with ocp.StandardCheckpointer() as checkpointer:
@@ -265,7 +246,7 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
             shapes = metadata.tree
             like = jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), shapes)
             variables = checkpointer.restore(directory, like)
-        found = checksum(variables)
+        found = arrays.checksum(variables)
         written = about.get('sha256', found)  # runs of the first version have no checksum
     except Exception as e:  # Orbax and tensorstore raise many types for damaged files
         code = os_error_code(e)
@@ -279,29 +260,17 @@ def load_best(directory: pathlib.Path) -> tuple[dict, dict]:
         ) from e
     if written != found:
         raise InputError(
-            _damaged(f'{directory} is damaged (its numbers are not those that were written)')
+            _damaged(f'{directory} is damaged (its arrays have another checksum than written)')
         )
-    wrong = [
-        n
-        for flat in variables.values()
-        for n, x in flat.items()
-        if not np.isfinite(x.astype(np.float32)).all()
-    ]
-    if wrong:
-        raise InputError(_damaged(f'{directory} is damaged ({wrong[0]} is not finite)'))
+    for flat in variables.values():
+        for name, x in flat.items():
+            if not np.isfinite(x.astype(np.float32)).all():
+                raise InputError(_damaged(f'{directory} is damaged ({name} is not finite)'))
     return variables, about
 
 
-def checksum(variables: dict[str, dict]) -> str:
-    """Return the SHA-256 of named arrays: kinds, names, dtypes, shapes and contents, by name."""
-    digest = hashlib.sha256()
-    for kind, flat in sorted(variables.items()):
-        for name, x in sorted(flat.items()):
-            x = np.asarray(x)
-            digest.update(repr((kind, name, x.dtype.str, x.shape)).encode())
-            digest.update(np.ascontiguousarray(x).tobytes())
-    return digest.hexdigest()
-
-
-def _damaged(how: str) -> str:
-    return f'{how}; train that member again: remove this folder, then give the command of its training again'
+def _damaged(problem: str) -> str:
+    return (
+        f'{problem}; train that member again: remove this folder, then give the command of its '
+        'training again'
+    )

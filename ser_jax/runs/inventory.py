@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ser_jax.data.utterances import Utterances
-from ser_jax.explore.corpus_checks import Finding, place
+from ser_jax.explore.findings import Finding, place
 
 _CHANGES = {  # column -> its noun in findings
     'source_sha256': 'sound',
@@ -47,11 +47,11 @@ def changes(
             example = then['utterance'][i]
             if column in ('emotion', 'speaker'):
                 example += f': {then[column][i]}, now {now[column][j]}'
-            where = tuple(then['utterance'][i] for i, _ in pairs)
+            items = tuple(then['utterance'][i] for i, _ in pairs)
             yield _finding(
                 what,
                 f'{len(pairs)} of {len(both)} utterances have another {what}, e.g. {example}',
-                where,
+                items,
             )
     known = set(then['utterance'])
     new = tuple(
@@ -63,11 +63,11 @@ def changes(
         yield _finding('utterances', f'{len(new)} utterances are new, e.g. {new[0]}', new)
 
 
-def _finding(what: str, line: str, where: tuple[str, ...]) -> Finding:
+def _finding(what: str, line: str, items: tuple[str, ...]) -> Finding:
     return Finding(
         'error',
         f'changed {what}',
         f'{line} since the run was trained',
         'score it on the build it was trained on',
-        where,
+        items,
     )

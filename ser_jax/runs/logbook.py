@@ -4,6 +4,7 @@ import json
 import pathlib
 import time
 import zlib
+from typing import Any
 
 import rich.console
 import rich.progress
@@ -14,13 +15,15 @@ from ser_jax.contract import writing
 class Logbook:
     """Records of a run; only the first process writes.
 
-    Records are dicts with `kind`: 'epoch' (member, epoch, step, train_loss, valid_loss, valid_uar, learning_rate)
-    or 'kept' (member, epoch, score). Each is a line of JSON, with a checksum as its last key, `crc32`.
+    Records are dicts with `kind`: 'epoch' (member, epoch, step, train_loss, valid_loss, valid_uar,
+    learning_rate) or 'kept' (member, epoch, score). Each is a line of JSON, with a checksum as its
+    last key, `crc32`.
     """
 
     def __init__(self, workdir: pathlib.Path, tensorboard: bool = True, writes: bool = True):
         self.path = pathlib.Path(workdir) / 'metrics.jsonl'
-        self._writes, self._shows, self._board = writes, writes and tensorboard, None
+        self._writes, self._shows = writes, writes and tensorboard
+        self._board: Any = None  # tensorboardX.SummaryWriter, imported at the first record
 
     def rewind(self, is_past) -> None:
         """Drop the records for which `is_past` is False: those after the checkpoint resumed from.
@@ -84,8 +87,8 @@ def _crc32(record: dict) -> int:
 def read(path: pathlib.Path) -> list[dict]:
     """Return the records of a metrics.jsonl, without checksums; [] if it does not exist.
 
-    Lines that are not JSON, such as a last line cut off by a kill, and lines that do not match their
-    checksum are skipped. Lines of earlier versions have none.
+    Lines that are not JSON, such as a last line cut off by a kill, and lines that do not match
+    their checksum are skipped. Lines of earlier versions have none.
     """
     path, records = pathlib.Path(path), []
     for text in path.read_bytes().splitlines() if path.exists() else []:
@@ -110,7 +113,7 @@ class Progress:
         self, total_steps: int, done_steps: int = 0, shows: bool = True, every_s: float = 30.0
     ):
         self.console = rich.console.Console(highlight=False, soft_wrap=True)
-        self._every_s, self._shows, self._heard = every_s, shows, 0
+        self._every_s, self._shows, self._utterances = every_s, shows, 0
         self._total, self._first, self._done = total_steps, done_steps, done_steps
         self._began = self._last = time.monotonic()
         self.note = ''  # scores of the last epoch, shown after `words`
@@ -127,12 +130,13 @@ class Progress:
 
     def advance(self, steps: int, utterances: int, words: str) -> None:
         """Count `steps` more over `utterances`; show `words` with the speed and the time left."""
-        self._done, self._heard = self._done + steps, self._heard + utterances
+        self._done, self._utterances = self._done + steps, self._utterances + utterances
         now = time.monotonic()
         passed = max(now - self._began, 1e-9)
         left = (self._total - self._done) * passed / max(self._done - self._first, 1)
         line = (
-            f'{words}{self.note} · {self._heard / passed:,.0f} utterances/s · {_clock(left)} left'
+            f'{words}{self.note} · {self._utterances / passed:,.0f} utterances/s · {_clock(left)} '
+            'left'
         )
         if self._bar:
             self._bar.update(self._task, description=line, completed=self._done)

@@ -22,13 +22,13 @@ class Piece(NamedTuple):
 
 
 def merge(
-    directories: Sequence[pathlib.Path], whole: pathlib.Path, say: Callable[[str], None] = print
+    directories: Sequence[pathlib.Path], whole: pathlib.Path, log: Callable[[str], None] = print
 ) -> None:
     """Write all finished members of the pieces to `whole` as one run; repeat it to add later ones.
 
     `whole` gets the files that one training of all members would leave, except checkpoints and
     TensorBoard's. The values fitted on a member's training side (normalization, vocabulary) come
-    from the piece that trained it. Missing members are reported through `say`.
+    from the piece that trained it. Missing members are reported through `log`.
 
     Raises:
       InputError: the pieces do not belong to one run (configs that differ in more than
@@ -36,39 +36,45 @@ def merge(
         holds any, or `whole` holds other files.
     """
     whole = pathlib.Path(whole)
-    if (
-        whole.exists()
-        and not (whole / _MARK).exists()
-        and (not whole.is_dir() or any(whole.iterdir()))
-    ):
+    merged_or_new = not whole.exists() or (whole / _MARK).exists()
+    if not merged_or_new and (not whole.is_dir() or any(whole.iterdir())):
         raise InputError(
-            f'{whole} holds something else than merged pieces; give an empty or new folder as --output'
+            f'{whole} holds something else than merged pieces; give an empty or new folder as '
+            '--output'
         )
     pieces = [_open(pathlib.Path(d)) for d in directories]
     if not pieces:
         raise InputError(
-            f'no pieces given beside {whole}; give the --workdir of every piece as --runs'
+            f'no pieces to merge into {whole}; give the --workdir of every piece as --runs'
         )
     for piece in pieces[1:]:
         _check_same_run(pieces[0], piece)
+    holder = _holders(pieces)
+    if not holder:
+        raise InputError(
+            f'none of the {len(pieces)} pieces has a finished member yet; let their trainings end'
+        )
+    members = list(pieces[0].files['folds']['members'])
+    if missing := [m for m in members if m not in holder]:
+        log(
+            f'{len(missing)} of {len(members)} members are missing from {whole}: '
+            f'{", ".join(missing)}'
+        )
+    _write(whole, pieces, holder, members)
+
+
+def _holders(pieces: Sequence[Piece]) -> dict[str, Piece]:
+    """Return the piece that holds each finished member."""
     holder: dict[str, Piece] = {}
     for piece in pieces:
         for member in piece.finished:
             if member in holder:
                 raise InputError(
-                    f'{holder[member].directory} and {piece.directory} both hold {member}; leave one of them out of --runs'
+                    f'{holder[member].directory} and {piece.directory} both hold {member}; leave '
+                    'one of them out of --runs'
                 )
             holder[member] = piece
-    if not holder:
-        raise InputError(
-            f'none of the {len(pieces)} pieces has a finished member yet; let their trainings end'
-        )
-    everyone = list(pieces[0].files['folds']['members'])
-    if missing := [m for m in everyone if m not in holder]:
-        say(
-            f'{len(missing)} of {len(everyone)} members are missing from {whole}: {", ".join(missing)}'
-        )
-    _write(whole, pieces, holder, everyone)
+    return holder
 
 
 def _open(directory: pathlib.Path) -> Piece:
@@ -93,20 +99,20 @@ def _check_same_run(first: Piece, other: Piece) -> None:
     a, b = (p.files['environment']['fingerprints'] for p in (first, other))
     if changed := sorted(c for c in a.keys() | b.keys() if a.get(c) != b.get(c)):
         raise InputError(
-            f'{both}: they heard other builds of {", ".join(changed)}; train them on the same build'
+            f'{both}: they were trained on other builds of {", ".join(changed)}; train both on the '
+            'same build'
         )
-    if first.files['environment'].get('begins_with') != other.files['environment'].get(
-        'begins_with'
-    ):
+    weights = [p.files['environment'].get('begins_with') for p in (first, other)]
+    if weights[0] != weights[1]:
         raise InputError(
-            f'{both}: they began with other pretrained weights; train them with the same file'
+            f'{both}: they began with other pretrained weights; train both with the same file'
         )
     if first.files['folds'] != other.files['folds']:
-        raise InputError(f'{both}: their folds differ; train them with the same version of ser_jax')
+        raise InputError(f'{both}: their folds differ; train both with the same version of ser_jax')
 
 
 def _write(
-    whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], everyone: list[str]
+    whole: pathlib.Path, pieces: list[Piece], holder: dict[str, Piece], members: list[str]
 ) -> None:
     (whole / 'best').mkdir(parents=True, exist_ok=True)
     run_files.replace(
@@ -121,20 +127,22 @@ def _write(
     files = dict(pieces[0].files)
     files['config'] = {**files['config'], 'members': {**files['config']['members'], 'only': []}}
     for name in ('normalization', 'vocabulary'):
-        files[name] = {m: holder.get(m, pieces[0]).files[name][m] for m in everyone}
-    others = {
-        str(p.directory): _other(files['environment'], p.files['environment']) for p in pieces[1:]
-    }
-    if others := {directory: other for directory, other in others.items() if other}:
+        files[name] = {m: holder.get(m, pieces[0]).files[name][m] for m in members}
+    others = {}
+    for piece in pieces[1:]:
+        if other := _other(files['environment'], piece.files['environment']):
+            others[str(piece.directory)] = other
+    if others:
         files['environment'] = {**files['environment'], 'other_pieces': others}
-    inventories = (
-        run_files.read_inventory(p.directory) for p in pieces
-    )  # equal builds and folds, so all inventories are equal
-    if found := next(filter(None, inventories), None):
-        files[run_files.INVENTORY] = found
+    # Builds and folds are equal, so all inventories are equal.
+    inventories = (run_files.read_inventory(p.directory) for p in pieces)
+    if inventory := next(filter(None, inventories), None):
+        files[run_files.INVENTORY] = inventory
     run_files.write(whole, files)
-    records = [r for p in pieces for r in run_files.history(p.directory) if r['member'] in everyone]
-    records.sort(key=lambda r: everyone.index(r['member']))  # stable: members keep their order
+    records = []
+    for piece in pieces:
+        records += [r for r in run_files.history(piece.directory) if r['member'] in members]
+    records.sort(key=lambda r: members.index(r['member']))  # stable: members keep their order
     run_files.replace(whole / 'metrics.jsonl', ''.join(map(logbook.line, records)))
 
 

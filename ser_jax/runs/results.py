@@ -28,13 +28,13 @@ def common_folder(directories: Sequence[pathlib.Path]) -> pathlib.Path:
     try:
         common = pathlib.Path(os.path.commonpath(absolute))
     except ValueError:  # on several drives
-        common = pathlib.Path(absolute[0]).anchor
-    if str(common) == pathlib.Path(common).anchor:
+        common = pathlib.Path(pathlib.Path(absolute[0]).anchor)
+    if str(common) == common.anchor:
         raise InputError(
             f'{directories[0]} and {directories[-1]} have no folder in common; give one as --output'
         )
-    here = pathlib.Path.cwd()
-    return common.relative_to(here) if common.is_relative_to(here) else common
+    working = pathlib.Path.cwd()
+    return common.relative_to(working) if common.is_relative_to(working) else common
 
 
 def folder(output: str, directories: Sequence[pathlib.Path]) -> pathlib.Path:
@@ -43,13 +43,10 @@ def folder(output: str, directories: Sequence[pathlib.Path]) -> pathlib.Path:
     Raises:
       InputError: the folder is not writable, or one of FILES is a folder there.
     """
-    place = (
-        pathlib.Path(output).expanduser()
-        if output
-        else directories[0]
-        if len(directories) == 1
-        else common_folder(directories)
-    )
+    if output:
+        place = pathlib.Path(output).expanduser()
+    else:
+        place = directories[0] if len(directories) == 1 else common_folder(directories)
     existing = place.absolute()
     while not os.path.lexists(existing):
         existing = existing.parent
@@ -73,11 +70,11 @@ def write(
     predictions: pa.Table,
     scores: list,
     published: str = '',
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> None:
     """Write FILES to `output`, and MODEL_CARD.md to every run.
 
-    The card of a run that is not writable goes to `output`, reported through `say`. `published`, a
+    The card of a run that is not writable goes to `output`, reported through `log`. `published`, a
     table of published results (HTML), comes first in the report.
 
     Raises:
@@ -87,7 +84,7 @@ def write(
         output.mkdir(parents=True, exist_ok=True)
         pa.parquet.write_table(predictions, output / FILES[0])
         scoring.write_csv(scores, output / FILES[1])
-        histories = {str(r.directory): run_files.history(r.directory, say) for r in runs}
+        histories = {str(r.directory): run_files.history(r.directory, log) for r in runs}
         configs = {str(r.directory): run_files.read_one(r.directory, 'config') for r in runs}
         html.write(
             output / FILES[2],
@@ -99,23 +96,24 @@ def write(
             published,
         )
         for r in runs:
-            own = [s for s in scores if s.run == str(r.directory)]
-            _write_card(r, configs[str(r.directory)], own, output, say)
+            of_run = [s for s in scores if s.run == str(r.directory)]
+            _write_card(r, configs[str(r.directory)], of_run, output, log)
     except OSError as e:
         raise InputError(
-            f'results could not be written to {output} ({e.strerror or e}: {e.filename or output}); '
-            'the scores are above; give another folder as --output to keep them'
+            f'results could not be written to {output} ({e.strerror or e}: '
+            f'{e.filename or output}); the scores are above; give another folder as --output to '
+            'keep them'
         ) from e
 
 
 def _write_card(
-    run: Trained, config: dict, scores: list, output: pathlib.Path, say: Callable[[str], None]
+    run: Trained, config: dict, scores: list, output: pathlib.Path, log: Callable[[str], None]
 ) -> None:
-    facts = (config, scores, run.environment, run.corpora, run.emotions)
+    content = (config, scores, run.environment, run.corpora, run.emotions)
     try:
-        model_card.write(run.directory / 'MODEL_CARD.md', *facts)
+        model_card.write(run.directory / 'MODEL_CARD.md', *content)
     except OSError as e:
         name = re.sub(r'[^\w.-]+', '_', str(run.directory)).strip('_')
         path = output / f'MODEL_CARD_{name}.md'
-        model_card.write(path, *facts)
-        say(f'{run.directory} cannot be written ({e.strerror or e}); its model card is {path}')
+        model_card.write(path, *content)
+        log(f'{run.directory} cannot be written ({e.strerror or e}); its model card is {path}')

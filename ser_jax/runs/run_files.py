@@ -8,7 +8,7 @@ import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -105,9 +105,9 @@ def changed(directory: pathlib.Path) -> list[str]:
     checksums = _parsed(directory, CHECKSUMS)
     if reason := _mismatch(checksums, {f'{name}.json': str for name in FILES}, CHECKSUMS):
         raise _damaged(directory, CHECKSUMS, reason)
-    there = [name for name in checksums if (directory / name).exists()]
-    sha256 = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in there}
-    return [name for name, kept in checksums.items() if sha256.get(name) != kept]
+    present = [name for name in checksums if (directory / name).exists()]
+    sha256 = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in present}
+    return [name for name, stored in checksums.items() if sha256.get(name) != stored]
 
 
 def read_one(directory: pathlib.Path, name: str) -> Any:
@@ -125,8 +125,8 @@ def read_one(directory: pathlib.Path, name: str) -> Any:
     return content
 
 
-def history(directory: pathlib.Path, say: Callable[[str], None] = print) -> list[dict]:
-    """Return the records of a run's metrics.jsonl; report the count of damaged lines through `say`.
+def history(directory: pathlib.Path, log: Callable[[str], None] = print) -> list[dict]:
+    """Return the records of a run's metrics.jsonl; report the count of damaged lines through `log`.
 
     A last line cut off by a kill does not count as damaged.
     """
@@ -135,31 +135,26 @@ def history(directory: pathlib.Path, say: Callable[[str], None] = print) -> list
         records = logbook.read(path)
         lines = path.read_text().splitlines() if path.exists() else []
     except (OSError, ValueError) as e:
-        say(f'{path} cannot be read ({type(e).__name__}); shown without learning curves')
+        log(f'{path} cannot be read ({type(e).__name__}); the report has no learning curves')
         return []
-    kept = [
-        r
-        for r in records
-        if isinstance(r, dict) and not any(map(_mismatch, *zip(*_fields(r), strict=True)))
-    ]
+    kept = [r for r in records if isinstance(r, dict) and not any(_problems(r))]
     cut = bool(lines) and not lines[-1].rstrip().endswith('}')
     if lost := len(lines) - len(kept) - cut:
-        say(f'{path}: {lost} of {len(lines)} lines are damaged; learning curves lack them')
+        log(
+            f'{path}: {lost} of {len(lines)} lines are damaged; they are left out of the learning '
+            'curves'
+        )
     return kept
 
 
-def _fields(record: dict) -> list[tuple[Any, Any, str]]:
-    """Return (value, form, name) of the fields of a record that are used."""
-    numbers = [
-        record[k]
-        for k in ('train_loss', 'valid_loss', 'valid_uar', 'score')
-        if record.get(k) is not None
-    ]
-    text = [record.get('kind'), record.get('member')]
-    return [
-        *((v, str, 'text') for v in text),
-        *((v, float, 'number') for v in [record.get('epoch'), *numbers]),
-    ]
+def _problems(record: dict) -> Iterator[str]:
+    """Yield the mismatch of each used field of a record; '' if it matches."""
+    for key in ('kind', 'member'):
+        yield _mismatch(record.get(key), str, key)
+    yield _mismatch(record.get('epoch'), float, 'epoch')
+    for key in ('train_loss', 'valid_loss', 'valid_uar', 'score'):
+        if record.get(key) is not None:
+            yield _mismatch(record[key], float, key)
 
 
 def _parsed(directory: pathlib.Path, file: str) -> Any:
@@ -181,31 +176,31 @@ def _mismatch(value: Any, form: Any, at: str) -> str:
     A form is a type, [form] of a list's elements, or {key: form}, where _ANY stands for every key.
     Keys that the form does not name are accepted.
     """
-    here = at or 'its content'
+    location = at or 'its content'
     if isinstance(form, list):
         if not isinstance(value, list):
-            return f'{here} is {_kind(value)}, expected a list'
+            return f'{location} is {_kind(value)}, expected a list'
         return next(
             (m for i, v in enumerate(value) if (m := _mismatch(v, form[0], f'{at}[{i}]'))), ''
         )
     if isinstance(form, dict):
         if not isinstance(value, dict):
-            return f'{here} is {_kind(value)}, expected an object'
+            return f'{location} is {_kind(value)}, expected an object'
         below = dict.fromkeys(value, form[_ANY]) if _ANY in form else form
         if missing := [k for k in below if k not in value]:
-            return f'{here} lacks {missing[0]!r}'
+            return f'{location} lacks {missing[0]!r}'
         return next(
             (m for k, f in below.items() if (m := _mismatch(value[k], f, f'{at}.{k}'.lstrip('.')))),
             '',
         )
     if form is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return (
-            ''
-            if number and abs(value) <= _LARGEST
-            else f'{here} is {value!r}'[:80] + ', expected a finite number'
-        )
-    return '' if isinstance(value, form) else f'{here} is {_kind(value)}, expected {_KINDS[form]}'
+        if number and abs(value) <= _LARGEST:
+            return ''
+        return f'{location} is {value!r}'[:80] + ', expected a finite number'
+    if isinstance(value, form):
+        return ''
+    return f'{location} is {_kind(value)}, expected {_KINDS[form]}'
 
 
 _KINDS = {str: 'text', bool: 'true or false', dict: 'an object', list: 'a list', type(None): 'null'}
@@ -232,11 +227,8 @@ def _odd_knob(config: dict) -> str:
 def _form_of(default: Any) -> Any:
     if isinstance(default, tuple):
         return [_form_of(default[0]) if default else object]
-    return (
-        float
-        if isinstance(default, int | float) and not isinstance(default, bool)
-        else type(default)
-    )
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    return float if number else type(default)
 
 
 def _disagreement(content: dict[str, Any]) -> tuple[str, str] | None:
@@ -244,18 +236,19 @@ def _disagreement(content: dict[str, Any]) -> tuple[str, str] | None:
     folds = content['folds']
     members = list(folds['members'])
     if odd := [m for m in members if not _MEMBER.fullmatch(m)]:
-        return 'folds.json', f'{odd[0]!r} is no name of a member'
+        return 'folds.json', f'{odd[0]!r} is not the name of a member'
     if not members or len(set(folds['emotions'])) < max(2, len(folds['emotions'])):
         return 'folds.json', f'{len(members)} members, emotions {folds["emotions"]}'
     for name in ('normalization', 'vocabulary'):
         if other := sorted(set(members) ^ set(content[name])):
-            return f'{name}.json', f'it and folds.json do not have the same members: {other[0]}'
-    sizes = {
-        len(side) for of in content['normalization'].values() for side in (of['mean'], of['std'])
-    }
-    if (
-        len(sizes) > 1
-        or min(min(of['std'], default=0) for of in content['normalization'].values()) <= 0
-    ):
-        return 'normalization.json', 'means and deviations do not belong together'
+            return f'{name}.json', f'its members differ from those of folds.json: {other[0]}'
+    sizes, smallest = set(), []
+    for of_member in content['normalization'].values():
+        sizes |= {len(of_member['mean']), len(of_member['std'])}
+        smallest.append(min(of_member['std'], default=0))
+    if len(sizes) > 1 or min(smallest) <= 0:
+        return (
+            'normalization.json',
+            'means and deviations differ in length, or a deviation is not positive',
+        )
     return None

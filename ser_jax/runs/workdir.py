@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from ser_jax import assemble
 from ser_jax.config import completed, differences
 from ser_jax.contract import InputError, writing
+from ser_jax.explore.findings import place
 from ser_jax.learn.members import MOST, at_once
 from ser_jax.runs import checkpoint, environment, run_files
 from ser_jax.runs.inventory import inventory
@@ -39,11 +40,8 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
     begun = _read(stored)
     if config.members.at_once == 0 and begun:
         config.members.at_once = begun['members']['at_once']
-    if (
-        begun is None
-        and workdir.exists()
-        and any(p.suffix != '.writing' for p in workdir.iterdir())
-    ):
+    files = list(workdir.iterdir()) if workdir.exists() else []
+    if begun is None and any(p.suffix != '.writing' for p in files):
         raise InputError(
             f'--workdir={workdir} holds other files and no config.json; give an empty or new folder'
         )
@@ -53,7 +51,8 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
         if differ:
             k, (was, is_now) = next(iter(differ.items()))
             raise InputError(
-                f'--workdir={workdir} was begun with another config: {k} was {was!r}, now {is_now!r}'
+                f'--workdir={workdir} was begun with another config: {k} was {was!r}, now '
+                f'{is_now!r}'
                 + (f' (and {len(differ) - 1} more)' if len(differ) > 1 else '')
                 + '; give another --workdir, or the config it was begun with'
             )
@@ -75,9 +74,6 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
       InputError: corpora, pretrained weights or folds differ from those that `workdir` was begun
         with. A resume would score models on speakers that they were trained on.
     """
-    ids = lambda at: [
-        f'{run.utterances.names[run.utterances.corpus[i]]}/{run.utterances.id[i]}' for i in at
-    ]
     names = [m.name for m in run.members]
     mean, std = run.normalization
     files = {
@@ -90,10 +86,7 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
         'folds': {
             'protocol': run.config.members.protocol,
             'emotions': run.emotions,
-            'members': {
-                m.name: {side: ids(getattr(m, side)) for side in ('train', 'valid', 'test')}
-                for m in run.members
-            },
+            'members': {m.name: _sides(run, m) for m in run.members},
         },
         'normalization': {
             n: {'mean': m.tolist(), 'std': s.tolist()}
@@ -105,6 +98,16 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
     }
     _check_unchanged(workdir, files)
     return files
+
+
+def _sides(run: assemble.Run, member: Any) -> dict[str, list[str]]:
+    """Return the utterances, 'corpus/id', of each side of a member."""
+    u = run.utterances
+    return {
+        'train': [place(u, i) for i in member.train],
+        'valid': [place(u, i) for i in member.valid],
+        'test': [place(u, i) for i in member.test],
+    }
 
 
 def write(files: dict[str, Any], workdir: pathlib.Path) -> None:
@@ -149,15 +152,18 @@ def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
     )
     if changed:
         raise InputError(
-            f'{workdir} was begun with another build of {", ".join(changed)}; give another --workdir, or build it as it was'
+            f'{workdir} was begun with another build of {", ".join(changed)}; give another '
+            '--workdir, or build it as it was'
         )
     weights = files['environment']['begins_with']
     if begun.get('environment', {}).get('begins_with', weights) != weights:
         raise InputError(
-            f'{workdir} was begun with other pretrained weights; give another --workdir, or the file it was begun with'
+            f'{workdir} was begun with other pretrained weights; give another --workdir, or the '
+            'file it was begun with'
         )
     for name in ('folds', 'normalization', 'vocabulary'):
         if name in begun and begun[name] != json.loads(json.dumps(files[name])):
             raise InputError(
-                f'{workdir} was begun with other {name}; give another --workdir, or the data it was begun with'
+                f'{workdir} was begun with other {name}; give another --workdir, or the data it '
+                'was begun with'
             )

@@ -1,117 +1,35 @@
 """Scores from the table of predictions, each with its protocol, counts, interval and note."""
 
 import csv
-import dataclasses
-from typing import NamedTuple
+import itertools
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 
 from ser_jax.contract import InputError
-from ser_jax.scoring import metrics
-from ser_jax.scoring.metrics import Answers, Interval, Reliability
+from ser_jax.scoring import calibration, intervals, metrics
+from ser_jax.scoring.calibration import Reliability
+from ser_jax.scoring.intervals import Interval
+from ser_jax.scoring.metrics import Predictions
+from ser_jax.scoring.score import Score, Speaker
 
 MODALITIES = ('fused', 'audio', 'text')
-COLUMNS = ('run', 'config', 'protocol', 'member', 'fold', 'seed', 'modality', 'corpus', 'id', 'speaker', 'sex',
-           'emotion', 'predicted')  # fmt: skip
-
-
-class Speaker(NamedTuple):
-    """Test speaker: utterances, UAR, and recall per class (nan for classes without utterances)."""
-
-    name: str
-    sex: str
-    utterances: int
-    uar: float
-    recall: tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """Score of one run on one corpus under one protocol, for one modality.
-
-    Attributes:
-      config: the model's name.
-      classes: the emotions on the axes of `confusion`.
-      confusion: [C, C] counts summed over seeds; rows are the truth.
-      uar ... macro_f1, recall (of every class in the truth): mean over seeds, with interval.
-      chance: UAR of a constant guess.
-      ece: expected calibration error of `reliability`, nan without probabilities.
-      utterances, speakers: number of distinct ones in the test.
-      seeds, folds, members: number of distinct ones in the predictions.
-      planned: number of members of the complete run, from the column `planned`; folds * seeds if
-        there is no such column.
-      member_uar, member_sd: mean and standard deviation of the UARs of single members
-        (folds x seeds); the deviation is nan for one member.
-      by_sex: UAR per sex.
-      by_speaker: one entry per speaker.
-      margins: for a fused score, paired UAR(fused) - UAR(other modality); empty otherwise.
-      auc: area under the ROC curve for the probability of the second of two classes; None unless
-        there are two.
-    """
-
-    run: str
-    config: str
-    corpus: str
-    protocol: str
-    modality: str
-    classes: tuple[str, ...]
-    confusion: np.ndarray
-    uar: Interval
-    wa: Interval
-    macro_precision: Interval
-    macro_recall: Interval
-    macro_f1: Interval
-    recall: dict[str, Interval]
-    chance: float
-    ece: float
-    reliability: Reliability
-    utterances: int
-    speakers: int
-    seeds: int
-    folds: int
-    members: int
-    planned: int
-    member_uar: float
-    member_sd: float
-    by_sex: dict[str, float]
-    by_speaker: tuple[Speaker, ...]
-    margins: dict[str, Interval]
-    auc: Interval | None = None
-
-    @property
-    def inflated(self) -> bool:
-        """True if the protocol is leaky: test speakers also occur in training."""
-        return self.protocol.startswith('leaky')
-
-    @property
-    def synthetic(self) -> bool:
-        """True if no human speech was scored."""
-        return self.corpus == 'synthetic'
-
-    @property
-    def incomplete(self) -> bool:
-        """True if some of the planned members are missing."""
-        return self.members < self.planned
-
-    @property
-    def note(self) -> str:
-        """Caveats to print beside every number of this score; '' if there are none."""
-        return ', '.join(
-            word for word in ('inflated', 'synthetic', 'incomplete') if getattr(self, word)
-        )
-
-    @property
-    def sex_gap(self) -> float:
-        """UAR of female minus UAR of male speakers; nan if one is missing."""
-        return self.by_sex.get('female', np.nan) - self.by_sex.get('male', np.nan)
-
-    def __str__(self) -> str:
-        plural = '' if self.seeds == 1 else 's'
-        return (
-            f'UAR {self.uar}{f" {self.note}" if self.note else ""} ({self.corpus}, {self.protocol}, {self.modality}, '
-            f'{self.utterances} utterances, {self.speakers} speakers, {self.seeds} seed{plural}, 95 % by {self.uar.by})'
-        )
+COLUMNS = (
+    'run',
+    'config',
+    'protocol',
+    'member',
+    'fold',
+    'seed',
+    'modality',
+    'corpus',
+    'id',
+    'speaker',
+    'sex',
+    'emotion',
+    'predicted',
+)
 
 
 def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Score]:
@@ -122,7 +40,7 @@ def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Sc
     Args:
       predictions: one row per (run, member, modality, utterance) with COLUMNS (`emotion` is the
         truth) and one column `p_<emotion>` per class. InputError if a column is missing.
-      draws, rng: see `metrics.speaker_bootstrap`.
+      draws, rng: see `intervals.speaker_bootstrap`.
     """
     missing = [c for c in COLUMNS if c not in predictions.column_names]
     if missing:
@@ -131,8 +49,8 @@ def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Sc
         )
     groups: dict[tuple, dict[str, list[int]]] = {}
     keys = [predictions[k].to_pylist() for k in ('run', 'corpus', 'protocol', 'modality')]
-    for i, (*key, modality) in enumerate(zip(*keys, strict=True)):
-        groups.setdefault(tuple(key), {}).setdefault(modality, []).append(i)
+    for i, (*run_key, modality) in enumerate(zip(*keys, strict=True)):
+        groups.setdefault(tuple(run_key), {}).setdefault(modality, []).append(i)
     result = []
     for key, modalities in groups.items():
         parts = {m: predictions.take(pa.array(rows)) for m, rows in modalities.items()}
@@ -154,18 +72,19 @@ def paired_interval(a: pa.Table, b: pa.Table, draws: int = 2000, rng: int = 0) -
       a, b: predictions of one run, corpus, protocol and modality each, on the same utterances;
         InputError otherwise. Seeds and folds may differ.
     """
-    heard = [
+    utterances = [
         set(zip(*_columns(t, 'corpus', 'id', 'emotion', 'speaker'), strict=True)) for t in (a, b)
     ]
-    if heard[0] != heard[1]:
-        odd = min(heard[0] ^ heard[1])[:2]
+    if utterances[0] != utterances[1]:
+        corpus, id, *_ = min(utterances[0] ^ utterances[1])
         raise InputError(
-            f'a paired comparison got different utterances ({len(heard[0])} and {len(heard[1])}; {"/".join(odd)} is '
-            'not on both sides alike); evaluate both runs on the same corpora and folds'
+            'paired comparison: expected the same utterances on both sides, got '
+            f'{len(utterances[0])} and {len(utterances[1])}; {corpus}/{id} differs or is missing '
+            'on one side; evaluate both runs on the same corpora and folds'
         )
     classes = tuple(dict.fromkeys((*_classes(a), *_classes(b))))
-    return metrics.paired_bootstrap(
-        _answers(a, classes), _answers(b, classes), len(classes), draws, rng
+    return intervals.paired_bootstrap(
+        _predictions(a, classes), _predictions(b, classes), len(classes), draws, rng
     )
 
 
@@ -180,28 +99,28 @@ def write_csv(scores: list[Score], path) -> None:
             k: getattr(s, k)
             for k in ('utterances', 'speakers', 'seeds', 'folds', 'members', 'planned')
         }
-        intervals = {m: getattr(s, m) for m in metrics.METRICS} | {
-            f'recall_{c}': i for c, i in s.recall.items()
-        }
-        for name, i in intervals.items():
+        of_metric = {m: getattr(s, m) for m in metrics.METRICS}
+        of_metric |= {f'recall_{c}': i for c, i in s.recall.items()}
+        for name, i in of_metric.items():
             line |= {name: i.value, f'{name}_low': i.low, f'{name}_high': i.high}
         line |= {'interval_by': s.uar.by}
         line |= {'auc': s.auc.value, 'auc_low': s.auc.low, 'auc_high': s.auc.high} if s.auc else {}
         line |= {k: getattr(s, k) for k in ('chance', 'ece', 'member_uar', 'member_sd', 'sex_gap')}
-        lines.append(
-            {
-                k: ('' if np.isnan(v) else f'{v:.6f}') if isinstance(v, float) else v
-                for k, v in line.items()
-            }
-        )
+        lines.append({name: _csv_field(value) for name, value in line.items()})
     # Classes differ between scores: recall columns come last.
-    fields = sorted(
-        {k: None for line in lines for k in line}, key=lambda k: k.startswith('recall_')
-    )
+    names = dict.fromkeys(itertools.chain.from_iterable(lines))
+    fields = sorted(names, key=lambda name: name.startswith('recall_'))
     with open(path, 'w', newline='', encoding='utf-8') as f:
         writer = csv.DictWriter(f, fields, restval='')
         writer.writeheader()
         writer.writerows(lines)
+
+
+def _csv_field(value):
+    """Return a float with six decimals, nan as empty text, any other value unchanged."""
+    if not isinstance(value, float):
+        return value
+    return '' if np.isnan(value) else f'{value:.6f}'
 
 
 def _columns(table: pa.Table, *names: str) -> list[np.ndarray]:
@@ -221,10 +140,12 @@ def _classes(table: pa.Table) -> tuple[str, ...]:
     return (*(w for w in words if w in seen), *sorted(seen - {*words}))
 
 
-def _answers(table: pa.Table, classes: tuple[str, ...]) -> Answers:
+def _predictions(table: pa.Table, classes: tuple[str, ...]) -> Predictions:
     place = {c: i for i, c in enumerate(classes)}
-    truth, predicted = ([place[w] for w in table[c].to_pylist()] for c in ('emotion', 'predicted'))
-    return Answers(np.array(truth), np.array(predicted), *_columns(table, 'speaker', 'seed', 'id'))
+    truth = [place[word] for word in table['emotion'].to_pylist()]
+    predicted = [place[word] for word in table['predicted'].to_pylist()]
+    rest = _columns(table, 'speaker', 'seed', 'id')
+    return Predictions(np.array(truth), np.array(predicted), *rest)
 
 
 def _reliability(table: pa.Table) -> Reliability:
@@ -236,57 +157,80 @@ def _reliability(table: pa.Table) -> Reliability:
     place = {w: i for i, w in enumerate(words)}
     truth = np.array([place.get(e, -1) for e in table['emotion'].to_pylist()])
     known = p.sum(-1) > 0
-    return metrics.reliability(p[known], truth[known])
+    return calibration.reliability(p[known], truth[known])
 
 
-def _auc(table: pa.Table, answers: Answers, rng: int) -> Interval | None:
+def _auc(table: pa.Table, predicted: Predictions, rng: int) -> Interval | None:
     """Return the AUC of the second of two classes; None for other runs or if one is not tested."""
     words = _words(table)
     if len(words) != 2 or set(table['emotion'].to_pylist()) != set(words):
         return None
     truth = np.array([words.index(e) for e in table['emotion'].to_pylist()])
     p = np.nan_to_num(table[f'p_{words[1]}'].to_numpy().astype(float))
-    return metrics.auc_bootstrap(answers._replace(truth=truth), p, rng=rng)
+    return intervals.auc_bootstrap(predicted._replace(truth=truth), p, rng=rng)
 
 
 def _score(
     key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int, rng: int
 ) -> Score:
-    classes = _classes(table)
-    answers = _answers(table, classes)
-    intervals = metrics.speaker_bootstrap(answers, len(classes), draws, rng)
-    recall = {
-        c: i for c, i in zip(classes, intervals.pop('recall'), strict=True) if not np.isnan(i.value)
-    }
-    speaker, sex, member, fold = _columns(table, 'speaker', 'sex', 'member', 'fold')
-
-    def within(column: np.ndarray, seed=answers.seed) -> tuple[list[str], dict[str, np.ndarray]]:
-        names, unit = np.unique(column, return_inverse=True)
-        return list(names), metrics.headline(
-            metrics.cells(answers._replace(seed=seed), unit, len(names), len(classes))
-        )
-
-    names, of_speaker = within(speaker)
-    sexes, of_sex = within(sex)
-    members, of_member = within(member, seed=None)
-    sex_of, spoken = dict(zip(speaker, sex, strict=True)), dict.fromkeys(names, 0)
-    for name, _ in set(zip(speaker, answers.utterance, strict=True)):
-        spoken[name] += 1
-    rows = zip(names, of_speaker['uar'], of_speaker['recall'], strict=True)
-    matrix = metrics.confusion(answers.truth, answers.predicted, len(classes))
-    bins = _reliability(table)
     run, corpus, protocol, modality = key
-    seeds, folds = len(np.unique(answers.seed)), len(np.unique(fold))
+    classes = _classes(table)
+    predicted = _predictions(table, classes)
+    of_metric = intervals.speaker_bootstrap(predicted, len(classes), draws, rng)
+    recall = dict(zip(classes, of_metric.pop('recall'), strict=True))
+    speaker, sex, member, fold = _columns(table, 'speaker', 'sex', 'member', 'fold')
+    sexes, of_sex = _headlines(predicted, sex, len(classes))
+    # Members are scored one by one, so their seeds are not averaged.
+    members, of_member = _headlines(predicted._replace(seed=None), member, len(classes))
+    speakers = _speakers(predicted, speaker, sex, len(classes))
+    matrix = metrics.confusion(predicted.truth, predicted.predicted, len(classes))
+    bins = _reliability(table)
+    seeds, folds = len(np.unique(predicted.seed)), len(np.unique(fold))
     planned = table['planned'][0].as_py() if 'planned' in table.column_names else folds * seeds
     return Score(
-        run=run, config=table['config'][0].as_py(), corpus=corpus, protocol=protocol, modality=modality,
-        classes=classes, confusion=matrix, **intervals, recall=recall, chance=metrics.chance(matrix),
-        auc=_auc(table, answers, rng),
-        ece=metrics.calibration_error(bins), reliability=bins, utterances=len(np.unique(answers.utterance)),
-        speakers=len(names), seeds=seeds, folds=folds, members=len(members), planned=planned,
+        run=run,
+        config=table['config'][0].as_py(),
+        corpus=corpus,
+        protocol=protocol,
+        modality=modality,
+        classes=classes,
+        confusion=matrix,
+        **of_metric,
+        recall={c: i for c, i in recall.items() if not np.isnan(i.value)},
+        chance=metrics.chance(matrix),
+        auc=_auc(table, predicted, rng),
+        ece=calibration.calibration_error(bins),
+        reliability=bins,
+        utterances=len(np.unique(predicted.utterance)),
+        speakers=len(speakers),
+        seeds=seeds,
+        folds=folds,
+        members=len(members),
+        planned=planned,
         member_uar=float(of_member['uar'].mean()),
         member_sd=float(of_member['uar'].std(ddof=1)) if len(members) > 1 else np.nan,
         by_sex=dict(zip(sexes, map(float, of_sex['uar']), strict=True)),
-        by_speaker=tuple(Speaker(n, sex_of[n], spoken[n], float(u), tuple(map(float, r))) for n, u, r in rows),
+        by_speaker=speakers,
         margins=margins,
-    )  # fmt: skip
+    )
+
+
+def _headlines(
+    predicted: Predictions, column: np.ndarray, classes: int
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Return the distinct values of a column [N], and the headline scores of each."""
+    names, unit = np.unique(column, return_inverse=True)
+    return list(names), metrics.headline(metrics.cells(predicted, unit, len(names), classes))
+
+
+def _speakers(
+    predicted: Predictions, speaker: np.ndarray, sex: np.ndarray, classes: int
+) -> tuple[Speaker, ...]:
+    """Return the speakers by name, each with sex, number of utterances, UAR and recalls."""
+    names, scores = _headlines(predicted, speaker, classes)
+    sex_of = dict(zip(speaker, sex, strict=True))
+    utterances = Counter(name for name, _ in set(zip(speaker, predicted.utterance, strict=True)))
+    return tuple(
+        Speaker(name, sex_of[name], utterances[name], float(uar), tuple(map(float, recall)))
+        for name, uar, recall in zip(names, scores['uar'], scores['recall'], strict=True)
+    )

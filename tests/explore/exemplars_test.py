@@ -1,4 +1,4 @@
-"""What is looked at is what was recorded: five lengths of each emotion, and augmentations that do what they are called."""
+"""Examples are recordings of the corpus at five quantiles; augmentations match their titles."""
 
 import shutil
 
@@ -8,7 +8,7 @@ import pytest
 from ser_jax.audio import features
 from ser_jax.contract import InputError
 from ser_jax.data.utterances import open_corpora
-from ser_jax.explore import exemplars
+from ser_jax.explore import augmented, exemplars
 from tests.conftest import EMOTIONS, ToneBuilder, tone
 
 
@@ -63,16 +63,16 @@ def test_sounds_are_found_by_id_wherever_they_lie(corpus, data_dir):
     assert sounds(0, 'nobody') is None and sounds(0, 'zzz') is None
 
 
-def test_without_samples_it_says_which_command_is_missing(data_dir, tmp_path):
+def test_without_samples_the_error_names_the_command(data_dir, tmp_path):
     shutil.copytree(data_dir / 'synthetic' / 'log_mel', tmp_path / 'synthetic' / 'log_mel')
     assert exemplars.built('synthetic', str(tmp_path)) == ('log_mel',)
     with pytest.raises(InputError, match='--config=waveform'):
         exemplars.Sounds('synthetic', str(tmp_path))
 
 
-def test_log_mel_changes_do_what_their_titles_say(corpus):
+def test_log_mel_changes_match_their_titles(corpus):
     frames, mean = corpus.read(0).astype(np.float32), np.full(64, -55.0, np.float32)
-    same, slower, faster, softer, louder, down, up, time, bands = exemplars.changed_mel(
+    same, slower, faster, softer, louder, down, up, time, bands = augmented.changed_mel(
         frames, mean
     )
     np.testing.assert_array_equal(same.mel, frames)
@@ -90,13 +90,15 @@ def test_log_mel_changes_do_what_their_titles_say(corpus):
     for c, axis in ((time, 1), (bands, 0)):
         hidden = (c.mel == mean).all(axis)
         assert 0 < hidden.sum() < c.mel.shape[1 - axis]
-        np.testing.assert_array_equal(np.delete(c.mel, np.flatnonzero(hidden), 1 - axis),
-                                      np.delete(frames, np.flatnonzero(hidden), 1 - axis))  # fmt: skip
+        np.testing.assert_array_equal(
+            np.delete(c.mel, np.flatnonzero(hidden), 1 - axis),
+            np.delete(frames, np.flatnonzero(hidden), 1 - axis),
+        )
 
 
-def test_waveform_changes_have_the_noise_and_the_room_they_are_called_after():
+def test_waveform_changes_match_their_titles():
     samples = np.concatenate([tone(0, 1, 0), np.zeros(8000, np.float32)])
-    same, soft, loud, small, large = exemplars.changed_samples(samples)
+    same, soft, loud, small, large = augmented.changed_samples(samples)
     np.testing.assert_array_equal(same.samples, samples)
     for c in (soft, loud):
         noise = c.samples - samples
@@ -117,13 +119,13 @@ def test_samples_that_are_not_what_was_built_are_refused(data_dir, tmp_path):
         exemplars.Sounds('synthetic', str(tmp_path))
 
 
-def test_the_wave_of_another_sound_is_not_shown_beside_a_log_mel(corpus, data_dir, tmp_path):
+def test_other_samples_than_those_of_the_log_mel_are_refused(corpus, data_dir, tmp_path):
     class Other(ToneBuilder, skip_registration=True):
         name, FIRST = ToneBuilder.name, 7
 
     Other(config='waveform', data_dir=tmp_path).download_and_prepare()
     with pytest.raises(
         InputError,
-        match=r'synthetic/\w+ is another sound in the waveform build than in the one beside it',
+        match=r'synthetic/\w+ has other samples in the waveform build than in the other one',
     ):
         exemplars.examples(corpus, exemplars.Sounds('synthetic', str(tmp_path)))

@@ -1,11 +1,11 @@
-"""Tables of what corpora hold say what numpy says of the recordings they were built from."""
+"""Tables of corpora have the numbers that numpy gives for the recordings they were built from."""
 
 import numpy as np
 import pytest
 
 from ser_jax.data.utterances import open_corpora
 from ser_jax.emotions import ordered
-from ser_jax.explore import statistics
+from ser_jax.explore import counts, notes, statistics
 from tests.conftest import EACH, EMOTIONS, SPEAKERS, tone
 
 
@@ -87,14 +87,14 @@ def test_levels_are_those_of_the_sound(tables):
 
 def test_words_and_sentences_of_one_emotion_alone_are_counted(corpus, tables):
     rows = {r['emotion']: r for r in tables['words']}
-    # 'the sunshine of number 3': five words, one of them of the emotion alone, another of the speaker.
+    # 'the sunshine of number 3': five words, one of the emotion alone, another of the speaker.
     assert rows['happy']['sentences'] == rows['happy']['sentences_only_here'] == SPEAKERS
     assert rows['happy']['distinct_words'] == 4 + SPEAKERS
     assert (
         rows['all']['words'] == 96 * 5
         and rows['all']['distinct_words'] == 3 + len(EMOTIONS) + SPEAKERS
     )
-    assert any('100 % of the texts' in note for note in statistics.notes(corpus))
+    assert any('100 % of the texts' in note for note in notes.notes(corpus))
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,16 @@ def test_several_corpora_are_measured_alone_and_together(corpus):
     np.testing.assert_allclose(
         together, np.quantile(corpus.seconds.astype(float), statistics.QUANTILES), rtol=1e-6
     )
-    assert statistics.classes(song) == ordered(EMOTIONS)
+    assert counts.classes(song) == ordered(EMOTIONS)
 
 
 def test_notes_name_what_gives_a_class_away(corpus):
     one_voice = (corpus.emotion != 'sad') | (corpus.speaker == 'synthetic_1')
-    said = ' '.join(statistics.notes(corpus.select(one_voice)))
+    text = ' '.join(notes.notes(corpus.select(one_voice)))
     assert (
-        'All 4 utterances of sad are of one of 6 speakers' in said
-        and 'times as many utterances as sad' in said
+        'All 4 utterances of sad are of one of 6 speakers' in text
+        and 'times as many utterances as sad' in text
     )
-    assert 'No recording of sad is here' in ' '.join(
-        statistics.notes(corpus.select(corpus.emotion != 'sad'))
+    assert 'There is no recording of sad' in ' '.join(
+        notes.notes(corpus.select(corpus.emotion != 'sad'))
     )

@@ -1,4 +1,4 @@
-"""The trunks are Keras', tensor by tensor: as many parameters, the same answers, cut where one likes."""
+"""The trunks are those of Keras: parameters, outputs, cuts after any unit."""
 
 import os
 
@@ -13,7 +13,7 @@ from flax import nnx
 from ser_jax.contract import InputError
 from ser_jax.models import weights
 from ser_jax.models.backbones import BACKBONES, Frozen, by_name, freeze
-from ser_jax.models.backbones.layers import average_pool, halve, max_pool
+from ser_jax.models.backbones.layers import average_pool_2x2, average_pool_3x3, max_pool_3x3
 
 COUNTS = {
     'densenet201': 18_321_984,
@@ -85,8 +85,12 @@ def test_reduced_trunks_compute_in_bfloat16(name):
 def test_freezing_leaves_what_is_named_and_the_learner_sees_nothing_else(name):
     backbone = BACKBONES[name](0.125)
     stats = count(backbone, nnx.BatchStat)
-    layer = {'densenet201': 'conv5_block32_1', 'inception_v3': 'conv2d_94', 'resnet50': 'conv5_block3_3',
-             'xception': 'block14_sepconv2'}[name]  # fmt: skip
+    layer = {
+        'densenet201': 'conv5_block32_1',
+        'inception_v3': 'conv2d_94',
+        'resnet50': 'conv5_block3_3',
+        'xception': 'block14_sepconv2',
+    }[name]
     before = freeze(backbone, (layer,))
     last = ('conv5_block32', 'mixed10', 'conv5_block3', 'block14')
     assert backbone.names[before] in last
@@ -111,10 +115,10 @@ def test_freezing_everything_and_by_unit():
         freeze(backbone, ('mixed10', 'conv9'))
 
 
-def test_unknown_names_are_told_what_there_is():
+def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(
         InputError,
-        match="'vgg' is no trunk; known are densenet201, inception_v3, resnet50, xception",
+        match="'vgg' is not a trunk; known are densenet201, inception_v3, resnet50, xception",
     ):
         by_name('vgg')
     with pytest.raises(InputError, match="style='tf' is not known; known are keras, torch"):
@@ -125,15 +129,15 @@ def test_unknown_names_are_told_what_there_is():
 def test_pools_are_xla_s(size):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, *size, 3)), jnp.float32)
     same = nnx.max_pool(x, (3, 3), (2, 2), padding='SAME')
-    np.testing.assert_array_equal(max_pool(x, 'SAME'), same)
-    np.testing.assert_array_equal(max_pool(x), nnx.max_pool(x, (3, 3), (2, 2), padding='VALID'))
+    np.testing.assert_array_equal(max_pool_3x3(x, 'SAME'), same)
+    np.testing.assert_array_equal(max_pool_3x3(x), nnx.max_pool(x, (3, 3), (2, 2), padding='VALID'))
     np.testing.assert_array_equal(
-        max_pool(x, (1, 1)), nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        max_pool_3x3(x, (1, 1)), nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     )
     for padding in (True, False):
         mean = nnx.avg_pool(x, (3, 3), padding='SAME', count_include_pad=padding)
-        np.testing.assert_allclose(average_pool(x, padding), mean, atol=1e-6)
-    np.testing.assert_allclose(halve(x), nnx.avg_pool(x, (2, 2), (2, 2)), atol=1e-6)
+        np.testing.assert_allclose(average_pool_3x3(x, padding), mean, atol=1e-6)
+    np.testing.assert_allclose(average_pool_2x2(x), nnx.avg_pool(x, (2, 2), (2, 2)), atol=1e-6)
 
 
 # ---- against Keras 3 on its JAX backend
@@ -158,7 +162,7 @@ def keras_model(name: str):
 @pytest.mark.filterwarnings('ignore')  # Keras' own
 @NAMES
 def test_answers_are_keras_s_on_weights_that_keras_writes(name, tmp_path):
-    """At the trunk's own size and on a map of other sides; through the legacy .h5 in both of its layouts."""
+    """At the trunk's size and at another; through both layouts of the legacy .h5."""
     import h5py
 
     keras, model = keras_model(name)

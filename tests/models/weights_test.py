@@ -1,4 +1,4 @@
-"""Files of weights: every tensor is accounted for, whatever layout and numbering it was published with."""
+"""Files of weights: every tensor has its place, in any published layout and numbering."""
 
 import json
 import pathlib
@@ -32,7 +32,7 @@ def tensors_of(backbone, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
 def write_h5(
     path, layers, group: str = '', named=lambda layer, weight: f'{layer}/{weight}:0', cut: int = 1
 ) -> None:
-    """As keras.applications publishes: a group a layer, names in attributes, `layer_names` in `cut` parts."""
+    """Write a group per layer as keras.applications does; `layer_names` in `cut` attributes."""
     with h5py.File(path, 'w') as f:
         root = f.create_group(group) if group else f
         names = ['input_1', *layers]
@@ -89,7 +89,10 @@ def test_a_file_of_keras_fills_every_weight(name, group, cut, tmp_path):
 def test_densenet_s_stem_has_slashes_in_its_names_as_published(tmp_path):
     backbone = BACKBONES['densenet201'](NARROW)
     layers = tensors_of(backbone)
-    rename = lambda n: n.replace('conv1_', 'conv1/', 1) if n in ('conv1_conv', 'conv1_bn') else n
+
+    def rename(n: str) -> str:
+        return n.replace('conv1_', 'conv1/', 1) if n in ('conv1_conv', 'conv1_bn') else n
+
     write_h5(tmp_path / 'w.h5', {rename(n): content for n, content in layers.items()})
     weights.load(backbone, tmp_path / 'w.h5')
     holds(backbone, layers)
@@ -120,9 +123,11 @@ def test_keras_1_had_other_words(tmp_path):
     backbone = BACKBONES['xception'](NARROW)
     layers = tensors_of(backbone)
     words = {'kernel': 'W', 'moving_mean': 'running_mean', 'moving_variance': 'running_std'}
-    old = lambda n: n.replace('conv2d', 'convolution2d').replace(
-        'batch_normalization', 'batchnormalization'
-    )
+
+    def old(n: str) -> str:
+        n = n.replace('conv2d', 'convolution2d')
+        return n.replace('batch_normalization', 'batchnormalization')
+
     write_h5(
         tmp_path / 'w.h5', {old(n): content for n, content in layers.items()},
         named=lambda layer, weight: f'{layer}_{words.get(weight, weight)}:0',
@@ -173,14 +178,14 @@ def test_what_does_not_fit_is_named_and_changes_nothing(change, message, tmp_pat
 @pytest.mark.parametrize(
     'content', [b'', b'<html>404</html>' * 99, b'\x10' + b'\0' * 7 + b'{"a": {"dtype": 1}}']
 )
-def test_what_is_no_file_of_weights_is_said(name, content, tmp_path):
+def test_other_files_are_refused(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     backbone = BACKBONES['resnet50'](NARROW, 'keras' if name.endswith('h5') else 'torch')
     with pytest.raises(InputError, match=f'{name} cannot be read .*; fetch it again$'):
         weights.load(backbone, tmp_path / name)
 
 
-def test_the_new_format_of_keras_is_told_from_the_published_one(tmp_path):
+def test_the_new_format_of_keras_is_refused(tmp_path):
     with h5py.File(tmp_path / 'w.h5', 'w') as f:
         f.create_group('layers')
     with pytest.raises(InputError, match=r'holds no layers; expected .* \(not \.weights\.h5\)'):
@@ -194,7 +199,7 @@ def test_styles_and_endings_are_not_mixed_up(tmp_path):
     ):
         weights.load(BACKBONES['resnet50'](NARROW), tmp_path / 'w.safetensors')
     with pytest.raises(
-        InputError, match=r"w\.pth is no file of weights; expected Keras' \.h5 or timm's"
+        InputError, match=r"w\.pth is not a file of weights; expected Keras' \.h5 or timm's"
     ):
         weights.load(BACKBONES['resnet50'](NARROW), tmp_path / 'w.pth')
 
@@ -272,14 +277,17 @@ def test_files_are_found_by_the_names_they_are_published_by(tmp_path, monkeypatc
         InputError, match=r'expected legacy_xception\.safetensors; .* xception --from=FILE$'
     ):
         weights.need('xception', 'torch')
-    for place in ('models--timm--legacy_xception.tf_in1k/snapshots/ab12/model.safetensors',
-                  'legacy_xception.tf_in1k/model.safetensors', 'legacy_xception.tf_in1k.safetensors'):  # fmt: skip
+    for place in (
+        'models--timm--legacy_xception.tf_in1k/snapshots/ab12/model.safetensors',
+        'legacy_xception.tf_in1k/model.safetensors',
+        'legacy_xception.tf_in1k.safetensors',
+    ):
         path = tmp_path / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b'')
         assert weights.need('xception', 'torch') == path
     path = tmp_path / 'xception_weights_tf_dim_ordering_tf_kernels_notop.h5'
     path.write_bytes(b'')
-    assert weights.need('xception') == path and weights.find('resnet50', where=tmp_path) is None
+    assert weights.need('xception') == path and weights.find('resnet50', directory=tmp_path) is None
     monkeypatch.delenv('SER_JAX_WEIGHTS')
     assert weights.folder().parts[-3:] == ('.cache', 'ser_jax', 'weights')

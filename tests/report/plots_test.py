@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ser_jax.report import html, plots
+from ser_jax.report.axes import BLUE
 
 
 def _texts(axes):
@@ -75,7 +76,7 @@ def test_forest_writes_notes_beside_values_and_draws_inflated_ones_hollow():
     ).axes
     assert _texts(axes) == ['0.500', '0.900  inflated']
     faces = [line.get_markerfacecolor() for line in axes.lines if line.get_marker() == 'o']
-    assert faces[0] == plots.BLUE and faces[1] == 'white'
+    assert faces[0] == BLUE and faces[1] == 'white'
 
 
 def test_reliability_leaves_empty_bins_out():

@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 import pytest
 
-from ser_jax.report import spreads
-from ser_jax.report.exploration import Figures
+from ser_jax.report import counts, spreads
+from ser_jax.report.figures import Figures
 
 
 def test_bars_are_stacked_to_the_sum_which_is_written():
-    (axes,) = spreads.counts(
+    (axes,) = counts.by_class(
         ['calm', 'sad'], [{'female': [3, 0], 'male': [1, 1200]}], ['by sex']
     ).axes
     assert [(b.get_x(), b.get_width()) for b in axes.patches] == [(0, 3), (0, 0), (3, 1), (0, 1200)]
@@ -38,7 +38,9 @@ def test_rates_step_between_rates_that_occur():
 
 
 def test_speakers_stand_by_sex_and_name():
-    figure = spreads.speakers(['b', 'a', 'c'], ['male', 'male', 'female'], ['sad'], [[1], [2], [0]])
+    figure = counts.by_speaker(
+        ['b', 'a', 'c'], ['male', 'male', 'female'], ['sad'], [[1], [2], [0]]
+    )
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ['c', 'a', 'b']
     np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 2, 1]])
@@ -50,12 +52,12 @@ def test_any_name_can_be_drawn_and_saved(tmp_path, name):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         for i, figure in enumerate((
-            spreads.counts([name], [{name: [1]}], ['']),
-            spreads.speakers([name], ['unknown'], [name], [[1]]),
+            counts.by_class([name], [{name: [1]}], ['']),
+            counts.by_speaker([name], ['unknown'], [name], [[1]]),
             spreads.quantile_lines({name: np.ones(1)}, 's'),
             spreads.ranges([name], {'clipped': [0.0], 'level': [None]}),
             spreads.shares({name: np.ones(2)}, 's'),
-            spreads.bars([name], {'words': [0]}),
+            counts.bars([name], {'words': [0]}),
         )):  # fmt: skip
             text = figures(f'{name}{i}', name, figure)
             assert '<script>' not in text and text.endswith('</svg>')

@@ -1,4 +1,4 @@
-"""A state of another structure is no damage; a kept model of which any byte changed is noticed or unharmed."""
+"""States of another structure are not damaged; changes of a kept model are noticed or harmless."""
 
 import errno
 import hashlib
@@ -11,7 +11,7 @@ import pytest
 
 from ser_jax.contract import InputError
 from ser_jax.learn.learner import Variables
-from ser_jax.runs import checkpoint
+from ser_jax.runs import arrays, checkpoint
 from tests.conftest import small_config
 from tests.learn.members_test import group_of
 
@@ -63,16 +63,16 @@ def test_a_state_of_another_structure_is_refused_by_name_and_nothing_is_moved(
     section, name = knob.split('.')
     config[section][name], config.optim.weight_decay = value, 0.0
     other = group_of(config, [0])
-    before, said = content(tmp_path), []
+    before, lines = content(tmp_path), []
     with pytest.raises(
         InputError, match=rf'checkpoint 2 in .*{names}.*nothing was changed.*--workdir'
     ) as error:
-        checkpoints.restore(lambda number: other.init(), said.append)
-    assert '\n' not in str(error.value) and not said
+        checkpoints.restore(lambda number: other.init(), lines.append)
+    assert '\n' not in str(error.value) and not lines
     assert content(tmp_path) == before
-    number, restored = checkpoints.restore(lambda number: begun, said.append)
+    number, restored = checkpoints.restore(lambda number: begun, lines.append)
     checkpoints.close()
-    assert number == 2 and not said
+    assert number == 2 and not lines
     for a, b in zip(jax.tree.leaves(begun), jax.tree.leaves(restored), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -92,7 +92,7 @@ def test_a_state_of_a_later_format_is_refused(tmp_path, monkeypatch):
 def test_a_state_without_a_format_is_the_first(tmp_path):
     """As the first version wrote them."""
     checkpoints = checkpoint.Checkpoints(tmp_path / 'checkpoints')
-    plain = checkpoint.ocp.args.StandardSave(checkpoint._plain(state(1)))
+    plain = checkpoint.ocp.args.StandardSave(arrays.flat(state(1)))
     checkpoints._manager.save(1, args=plain)
     checkpoints.wait()
     number, restored = checkpoints.restore(lambda number: bare(state(1)), print)
@@ -103,17 +103,17 @@ def test_a_state_without_a_format_is_the_first(tmp_path):
 
 @pytest.mark.parametrize('how', ['names', 'cut'])
 def test_a_damaged_newest_state_is_moved_aside_and_the_one_before_used(tmp_path, how):
-    """Also where the damage changes a name: the one before it has the structure that is expected."""
+    """Also if the damage changes a name: the one before it has the expected structure."""
     saved(tmp_path / 'checkpoints', state(1), state(2)).close()
     for path in (tmp_path / 'checkpoints' / '2').rglob('*'):
         if how == 'names' and path.name == '_METADATA':
             path.write_text(path.read_text().replace('kernel', 'kerneo'))
         if how == 'cut' and path.is_file() and path.stat().st_size > 100:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    checkpoints, said = checkpoint.Checkpoints(tmp_path / 'checkpoints'), []
-    number, restored = checkpoints.restore(lambda number: bare(state(1)), said.append)
+    checkpoints, lines = checkpoint.Checkpoints(tmp_path / 'checkpoints'), []
+    number, restored = checkpoints.restore(lambda number: bare(state(1)), lines.append)
     checkpoints.close()
-    assert number == 1 and len(said) == 1 and said[0].startswith('checkpoint 2 is damaged (')
+    assert number == 1 and len(lines) == 1 and lines[0].startswith('checkpoint 2 is damaged (')
     np.testing.assert_array_equal(restored['kernel'], state(1)['kernel'])
     assert (tmp_path / 'damaged_checkpoint_2').is_dir() and not (
         tmp_path / 'checkpoints' / '2'
@@ -164,7 +164,10 @@ def test_an_error_of_ours_while_writing_stays_as_it_is(tmp_path):
 
 def kept_variables() -> Variables:
     random = np.random.default_rng(0)
-    normal = lambda *shape: random.standard_normal(shape).astype(np.float32)
+
+    def normal(*shape):
+        return random.standard_normal(shape).astype(np.float32)
+
     return Variables(
         {'trunk/kernel': normal(3, 4), 'trunk/bias': normal(4)}, {'norm/mean': normal(4)}
     )
@@ -203,13 +206,13 @@ def test_any_byte_flipped_in_a_kept_model_is_noticed_or_harmless(tmp_path, flips
 
 
 def test_other_numbers_in_a_whole_file_are_noticed(tmp_path):
-    """The checksum is of the arrays: it also tells a model put in another's place."""
+    """The checksum is of the arrays, so another model in the folder is noticed too."""
     checkpoint.save_best(tmp_path / 'a', kept_variables(), {})
     other = jax.tree.map(lambda x: x * 2, kept_variables())
     checkpoint.save_best(tmp_path / 'b', other, {})
     shutil.copy(tmp_path / 'b' / 'about.json', tmp_path / 'a' / 'about.json')
     with pytest.raises(
-        InputError, match=r'a is damaged \(its numbers are not .* remove this folder'
+        InputError, match=r'a is damaged \(its arrays have another checksum .* remove this folder'
     ):
         checkpoint.load_best(tmp_path / 'a')
 

@@ -13,8 +13,17 @@ from ser_jax.runs.logbook import Logbook, Progress, read
 
 
 def record(member, epoch, **more):
-    return {'kind': 'epoch', 'member': member, 'epoch': epoch, 'step': epoch * 10, 'train_loss': 1.0, 'valid_loss': None,
-            'valid_uar': None, 'learning_rate': 0.1, **more}  # fmt: skip
+    return {
+        'kind': 'epoch',
+        'member': member,
+        'epoch': epoch,
+        'step': epoch * 10,
+        'train_loss': 1.0,
+        'valid_loss': None,
+        'valid_uar': None,
+        'learning_rate': 0.1,
+        **more,
+    }
 
 
 def test_rewind_drops_what_came_later_and_a_line_cut_by_a_kill(tmp_path):
@@ -78,7 +87,7 @@ def shown(workdir) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_tensorboard_is_rewound_with_the_records(tmp_path):
-    """What was logged after the checkpoint is shown once, as the resumed run logs it; other members stay whole."""
+    """Epochs after the checkpoint are shown once, as resumed; other members are unchanged."""
     book = Logbook(tmp_path)
     for member, epochs in (('a', 3), ('b', 2)):
         for epoch in range(1, epochs + 1):

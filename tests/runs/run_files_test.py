@@ -75,7 +75,7 @@ def test_what_was_written_is_read_again(run):
 
 
 def one_line(path: pathlib.Path, spoil) -> bool:
-    """True where a run whose file was spoilt is refused in one line; False where it is read as it was."""
+    """Return True if a damaged run is refused in one line, False if it is read unchanged."""
     try:
         files, inventory = opened(path.parent)
     except InputError as e:
@@ -145,19 +145,47 @@ def test_a_run_of_an_earlier_version_is_refused_where_its_files_have_another_for
     'name, value, reason',
     [
         ('folds', [], 'its content is a list, expected an object'),
-        ('folds', {'protocol': 'speakers_k', 'emotions': ['a', 'b']}, "its content lacks 'members'"),
-        ('folds', {'protocol': 'x', 'emotions': ['a', 'b'], 'members': {'one': dict(train=[], valid=[], test=[])}}, 'no name'),
-        ('normalization', {m: {'mean': [float('nan')], 'std': [1.0]} for m in MEMBERS}, 'nan, expected a finite number'),
-        ('normalization', {m: {'mean': [0.0], 'std': [1.0, 2.0]} for m in MEMBERS}, 'do not belong together'),
-        ('normalization', {MEMBERS[0]: {'mean': [0.0], 'std': [1.0]}}, 'the same members: fold1_seed0'),
-        ('vocabulary', {m: 'words' for m in MEMBERS}, 'vocabulary|fold0_seed0 is text, expected a list'),
+        ('folds', {'protocol': 'x', 'emotions': ['a', 'b']}, "its content lacks 'members'"),
+        (
+            'folds',
+            {
+                'protocol': 'x',
+                'emotions': ['a', 'b'],
+                'members': {'one': {'train': [], 'valid': [], 'test': []}},
+            },
+            "'one' is not the name of a member",
+        ),
+        (
+            'normalization',
+            {m: {'mean': [float('nan')], 'std': [1.0]} for m in MEMBERS},
+            'nan, expected a finite number',
+        ),
+        (
+            'normalization',
+            {m: {'mean': [0.0], 'std': [1.0, 2.0]} for m in MEMBERS},
+            'means and deviations differ in length',
+        ),
+        (
+            'normalization',
+            {MEMBERS[0]: {'mean': [0.0], 'std': [1.0]}},
+            'its members differ from those of folds.json: fold1_seed0',
+        ),
+        ('vocabulary', {m: 'words' for m in MEMBERS}, 'fold0_seed0 is text, expected a list'),
         ('corpora', [{'name': 'x'}], "lacks 'title'"),
         ('environment', {'python': '3.11'}, "lacks 'fingerprints'"),
-        ('config', {**content()['config'], 'train': {'epochs': '3'}}, "train.epochs is '3', expected a finite number"),
-        ('config', {**content()['config'], 'train': {'epochs': 2.5}}, 'train.epochs is 2.5, expected a whole number'),
+        (
+            'config',
+            {**content()['config'], 'train': {'epochs': '3'}},
+            "train.epochs is '3', expected a finite number",
+        ),
+        (
+            'config',
+            {**content()['config'], 'train': {'epochs': 2.5}},
+            'train.epochs is 2.5, expected a whole number',
+        ),
         ('config', {**content()['config'], 'optim': 3}, 'optim is a number, expected an object'),
     ],
-)  # fmt: skip
+)
 def test_what_is_of_another_form_is_named(tmp_path, name, value, reason):
     run_files.write(tmp_path, {**content(), name: value})
     with pytest.raises(InputError, match=rf'{name}\.json is damaged \(.*{reason}'):
@@ -199,12 +227,13 @@ def test_damaged_lines_of_the_history_are_counted(tmp_path):
         'valid_uar': 0.3,
     }
     bad = [{**good, 'epoch': 'one'}, {**good, 'valid_uar': 'high'}, {'epoch': 2}, [1], 3]
-    lines = [*map(json.dumps, [good, *bad, good]), '{"kind": "ep']
-    (tmp_path / 'metrics.jsonl').write_text('\n'.join(lines))
-    said = []
-    assert run_files.history(tmp_path, said.append) == [good, good]
-    assert said == [
-        f'{tmp_path / "metrics.jsonl"}: 5 of 8 lines are damaged; learning curves lack them'
+    written = [*map(json.dumps, [good, *bad, good]), '{"kind": "ep']
+    (tmp_path / 'metrics.jsonl').write_text('\n'.join(written))
+    lines = []
+    assert run_files.history(tmp_path, lines.append) == [good, good]
+    assert lines == [
+        f'{tmp_path / "metrics.jsonl"}: 5 of 8 lines are damaged; they are left out of the '
+        'learning curves'
     ]
     (tmp_path / 'metrics.jsonl').write_bytes(b'\xff\xfe')
-    assert run_files.history(tmp_path, said.append) == [] and 'cannot be read' in said[1]
+    assert run_files.history(tmp_path, lines.append) == [] and 'cannot be read' in lines[1]

@@ -1,4 +1,4 @@
-"""Properties of the scores, parity with scikit-learn, and an interval that covers the truth as often as it says."""
+"""Properties of the scores, parity with scikit-learn, and the coverage of the intervals."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from ser_jax.scoring import metrics
-from ser_jax.scoring.metrics import Answers
+from ser_jax.scoring import calibration, intervals, metrics
+from ser_jax.scoring.metrics import Predictions
 
 
 def _draw(seed, n=300, classes=5, skill=0.4):
@@ -17,12 +17,12 @@ def _draw(seed, n=300, classes=5, skill=0.4):
 
 
 def _speakers(g, speakers=20, each=24, classes=4, spread=0.25):
-    """Answers of speakers who are each recognized with their own probability, 0.6 on average, equal over classes."""
+    """Predictions of speakers, each with a recognition rate, 0.6 on average, equal over classes."""
     ability = g.beta(0.6 / spread, 0.4 / spread, speakers)
     truth = np.tile(np.arange(classes), speakers * each // classes)
     speaker = np.repeat(np.arange(speakers), each)
     right = g.random(truth.size) < ability[speaker]
-    return Answers(truth, np.where(right, truth, (truth + 1) % classes), speaker)
+    return Predictions(truth, np.where(right, truth, (truth + 1) % classes), speaker)
 
 
 @given(st.integers(0, 10_000), st.integers(2, 9))
@@ -77,8 +77,8 @@ def test_indices_out_of_range_are_refused():
 def test_a_constant_guess_scores_one_in_c_and_its_interval_says_so(classes):
     g = np.random.default_rng(classes)
     truth = np.concatenate([np.arange(classes), g.integers(classes, size=397)])
-    answers = Answers(truth, np.full(truth.size, 1), g.integers(10, size=truth.size))
-    got = metrics.speaker_bootstrap(answers, classes, draws=300)['uar']
+    answers = Predictions(truth, np.full(truth.size, 1), g.integers(10, size=truth.size))
+    got = intervals.speaker_bootstrap(answers, classes, draws=300)['uar']
     assert (
         got.value
         == pytest.approx(1 / classes)
@@ -89,7 +89,7 @@ def test_a_constant_guess_scores_one_in_c_and_its_interval_says_so(classes):
 
 def test_perfect_answers_score_one_everywhere():
     truth, _ = _draw(3)
-    got = metrics.speaker_bootstrap(Answers(truth, truth, truth % 7), 5, draws=200)
+    got = intervals.speaker_bootstrap(Predictions(truth, truth, truth % 7), 5, draws=200)
     for name in metrics.METRICS:
         assert got[name][:3] == (1, 1, 1)
 
@@ -98,16 +98,16 @@ def test_order_and_names_do_not_matter():
     truth, predicted = _draw(4)
     g = np.random.default_rng(5)
     speaker, seed = g.integers(12, size=300), g.integers(3, size=300)
-    one = metrics.speaker_bootstrap(Answers(truth, predicted, speaker, seed), 5, draws=200)
+    one = intervals.speaker_bootstrap(Predictions(truth, predicted, speaker, seed), 5, draws=200)
     order = g.permutation(300)
     names = np.array([f'x_{i:02d}' for i in range(12)])
-    two = metrics.speaker_bootstrap(
-        Answers(truth[order], predicted[order], names[speaker[order]], seed[order] * 10), 5, 200
+    two = intervals.speaker_bootstrap(
+        Predictions(truth[order], predicted[order], names[speaker[order]], seed[order] * 10), 5, 200
     )
     assert one == two
     swap = g.permutation(5)  # classes by other numbers
-    three = metrics.speaker_bootstrap(
-        Answers(swap[truth], swap[predicted], speaker, seed), 5, draws=200
+    three = intervals.speaker_bootstrap(
+        Predictions(swap[truth], swap[predicted], speaker, seed), 5, draws=200
     )
     np.testing.assert_allclose(three['uar'][:3], one['uar'][:3], rtol=1e-6)
 
@@ -115,7 +115,7 @@ def test_order_and_names_do_not_matter():
 def test_the_value_is_the_mean_over_seeds_of_the_pooled_folds():
     truth, predicted = _draw(6)
     seed, speaker = np.arange(300) % 3, np.arange(300) % 11
-    got = metrics.speaker_bootstrap(Answers(truth, predicted, speaker, seed), 5, draws=50)
+    got = intervals.speaker_bootstrap(Predictions(truth, predicted, speaker, seed), 5, draws=50)
     for name in ('uar', 'macro_f1'):
         each = [
             metrics.scores(metrics.confusion(truth[seed == s], predicted[seed == s], 5))[name]
@@ -127,7 +127,7 @@ def test_the_value_is_the_mean_over_seeds_of_the_pooled_folds():
 
 def test_the_bootstrap_is_the_plain_one_written_as_a_matrix_product():
     answers = _speakers(np.random.default_rng(7), speakers=6)
-    got = metrics.speaker_bootstrap(answers, 4, draws=500, rng=8)['uar']
+    got = intervals.speaker_bootstrap(answers, 4, draws=500, rng=8)['uar']
     g, drawn = np.random.default_rng(8), []
     for chosen in g.integers(6, size=(500, 6)):
         rows = np.concatenate([np.flatnonzero(answers.speaker == s) for s in chosen])
@@ -144,9 +144,9 @@ def test_the_interval_covers_the_truth_and_utterances_alone_would_not():
     by_speaker = by_utterance = 0
     for _ in range(300):
         answers = _speakers(g)
-        low, high = metrics.speaker_bootstrap(answers, 4, draws=400)['uar'][1:3]
+        low, high = intervals.speaker_bootstrap(answers, 4, draws=400)['uar'][1:3]
         by_speaker += low <= 0.6 <= high
-        rows = metrics.speaker_bootstrap(
+        rows = intervals.speaker_bootstrap(
             answers._replace(speaker=np.arange(answers.truth.size)), 4, draws=400
         )['uar']
         by_utterance += rows.low <= 0.6 <= rows.high
@@ -156,10 +156,10 @@ def test_the_interval_covers_the_truth_and_utterances_alone_would_not():
 
 def test_one_speaker_falls_back_to_utterances_drawn_with_all_their_seeds():
     truth, predicted = _draw(10)
-    one = Answers(truth, predicted, np.full(300, 'a'), None, np.arange(300))
-    got = metrics.speaker_bootstrap(one, 5)['uar']
+    one = Predictions(truth, predicted, np.full(300, 'a'), None, np.arange(300))
+    got = intervals.speaker_bootstrap(one, 5)['uar']
     assert got.by == 'utterance' and got.low < got.value < got.high
-    twice = Answers(
+    twice = Predictions(
         np.tile(truth, 2),
         np.tile(predicted, 2),
         np.full(600, 'a'),
@@ -167,18 +167,18 @@ def test_one_speaker_falls_back_to_utterances_drawn_with_all_their_seeds():
         np.tile(np.arange(300), 2),
     )
     assert (
-        metrics.speaker_bootstrap(twice, 5)['uar'] == got
+        intervals.speaker_bootstrap(twice, 5)['uar'] == got
     )  # a second, equal seed adds no certainty
     assert (
-        metrics.speaker_bootstrap(one._replace(speaker=np.arange(300) % 2), 5)['uar'].by
+        intervals.speaker_bootstrap(one._replace(speaker=np.arange(300) % 2), 5)['uar'].by
         == 'speaker'
     )
 
 
 def test_a_seed_that_lacks_speakers_is_left_out_where_it_has_nothing():
     truth, predicted = np.array([0, 1, 0, 1, 0, 1]), np.array([0, 1, 0, 0, 1, 1])
-    got = metrics.speaker_bootstrap(
-        Answers(truth, predicted, [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]), 2, draws=100
+    got = intervals.speaker_bootstrap(
+        Predictions(truth, predicted, [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]), 2, draws=100
     )['uar']
     assert not np.isnan(got[:3]).any()
 
@@ -186,31 +186,35 @@ def test_a_seed_that_lacks_speakers_is_left_out_where_it_has_nothing():
 def test_paired_differences_vanish_for_equals_and_show_what_single_intervals_hide():
     g = np.random.default_rng(11)
     a = _speakers(g)
-    same = metrics.paired_bootstrap(a, a, 4, draws=200)
+    same = intervals.paired_bootstrap(a, a, 4, draws=200)
     assert same[:3] == (0, 0, 0)
     worse = a._replace(
         predicted=np.where(g.random(a.truth.size) < 0.08, (a.truth + 1) % 4, a.predicted)
     )
-    got = metrics.paired_bootstrap(a, worse, 4)
+    got = intervals.paired_bootstrap(a, worse, 4)
     assert got.low > 0 and got.by == 'speaker'
-    back = metrics.paired_bootstrap(worse, a, 4)
+    back = intervals.paired_bootstrap(worse, a, 4)
     np.testing.assert_allclose((back.value, back.low, back.high), (-got.value, -got.high, -got.low))
-    single = [metrics.speaker_bootstrap(x, 4)['uar'] for x in (a, worse)]
-    assert single[1].high > single[0].low  # they overlap: unpaired, nothing could be said
+    single = [intervals.speaker_bootstrap(x, 4)['uar'] for x in (a, worse)]
+    assert single[1].high > single[0].low  # unpaired, the intervals overlap
+
+
+def calibration_error(probabilities, truth) -> float:
+    return calibration.calibration_error(calibration.reliability(probabilities, truth))
 
 
 def test_calibration_error_is_zero_for_honest_probabilities_and_the_gap_for_boasting():
     g = np.random.default_rng(12)
     p = g.dirichlet(np.full(4, 0.7), 40_000)
     honest = (p.cumsum(1) > g.random((len(p), 1))).argmax(1)
-    assert metrics.expected_calibration_error(p, honest) < 0.015
+    assert calibration_error(p, honest) < 0.015
     sure = np.tile([1.0, 0.0], (100, 1))
-    assert metrics.expected_calibration_error(sure, np.arange(100) % 4 == 0) == pytest.approx(0.25)
-    bins = metrics.reliability(p, honest, bins=10)
+    assert calibration_error(sure, np.arange(100) % 4 == 0) == pytest.approx(0.25)
+    bins = calibration.reliability(p, honest, bins=10)
     assert (
         bins.count.sum() == len(p) and bins.count[:2].sum() == 0
     )  # the top of four is at least 0.25
-    assert np.isnan(metrics.expected_calibration_error(np.zeros((0, 4)), []))
+    assert np.isnan(calibration_error(np.zeros((0, 4)), []))
 
 
 @given(st.integers(0, 10_000))
@@ -228,10 +232,10 @@ def test_auc_averages_over_seeds_and_its_interval_draws_speakers():
     truth = np.tile([0, 1], 60)
     probability = np.clip(0.5 + 0.2 * (truth - 0.5) + 0.2 * random.standard_normal(120), 0, 1)
     seed, speaker = np.repeat([0, 1], 60), np.tile(np.repeat(list('abcdef'), 10), 2)
-    answers = metrics.Answers(truth, truth, speaker, seed)
-    found = metrics.auc_bootstrap(answers, probability)
+    answers = metrics.Predictions(truth, truth, speaker, seed)
+    found = intervals.auc_bootstrap(answers, probability)
     each = [metrics.auc(truth[seed == s] == 1, probability[seed == s]) for s in (0, 1)]
     assert found.value == pytest.approx(np.mean(each)) and found.low < found.value < found.high
-    assert found.by == 'speaker' and found == metrics.auc_bootstrap(answers, probability)
-    assert metrics.auc_bootstrap(answers, -probability).value == pytest.approx(1 - found.value)
+    assert found.by == 'speaker' and found == intervals.auc_bootstrap(answers, probability)
+    assert intervals.auc_bootstrap(answers, -probability).value == pytest.approx(1 - found.value)
     assert np.isnan(metrics.auc([True, True], [0.1, 0.2]))

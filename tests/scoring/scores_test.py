@@ -21,17 +21,30 @@ def predictions(
     speakers=6,
     seeds=2,
 ):
-    """Two folds by speaker, balanced, answers right with probability `skill` (text less, fused more)."""
+    """Two balanced folds by speaker; `skill` is the share of correct audio predictions."""
     g, rows = np.random.default_rng(0), []
     for seed, s, m, k in np.ndindex(seeds, speakers, len(modalities), 12):
         truth, bonus = EMOTIONS[k % 3], {'fused': 0.3, 'audio': 0.0, 'text': -0.2}[modalities[m]]
-        said = truth if g.random() < skill + bonus else EMOTIONS[(k + 1) % 3]
-        rows.append({
-            'run': run, 'config': 'conv_bilstm', 'protocol': protocol, 'member': f'fold{s % 2}_seed{seed}',
-            'fold': s % 2, 'seed': seed, 'modality': modalities[m], 'corpus': corpus, 'id': f'{s}-{k}',
-            'speaker': f'{corpus}_{s}', 'sex': ('male', 'female')[s % 2], 'emotion': truth, 'predicted': said,
-            **{f'p_{e}': 0.8 if e == said else 0.1 for e in EMOTIONS}, 'p_boredom': None,
-        })  # fmt: skip
+        predicted = truth if g.random() < skill + bonus else EMOTIONS[(k + 1) % 3]
+        rows.append(
+            {
+                'run': run,
+                'config': 'conv_bilstm',
+                'protocol': protocol,
+                'member': f'fold{s % 2}_seed{seed}',
+                'fold': s % 2,
+                'seed': seed,
+                'modality': modalities[m],
+                'corpus': corpus,
+                'id': f'{s}-{k}',
+                'speaker': f'{corpus}_{s}',
+                'sex': ('male', 'female')[s % 2],
+                'emotion': truth,
+                'predicted': predicted,
+                **{f'p_{e}': 0.8 if e == predicted else 0.1 for e in EMOTIONS},
+                'p_boredom': None,
+            }
+        )
     return pa.Table.from_pylist(rows)
 
 
@@ -109,7 +122,7 @@ def test_rows_in_any_order_give_the_same_scores():
     assert a.ece == pytest.approx(b.ece)
 
 
-def test_paired_interval_wants_the_same_utterances():
+def test_a_paired_interval_of_different_utterances_is_refused():
     a, b = predictions(skill=0.9), predictions(skill=0.4, seeds=1)
     assert scores.paired_interval(a, b).low > 0
     assert scores.paired_interval(a, a)[:3] == (0, 0, 0)

@@ -24,5 +24,5 @@ def by_name(name: str) -> type[Backbone]:
       InputError: there is no such trunk.
     """
     if name not in BACKBONES:
-        raise InputError(f'{name!r} is no trunk; known are {", ".join(BACKBONES)}')
+        raise InputError(f'{name!r} is not a trunk; known are {", ".join(BACKBONES)}')
     return BACKBONES[name]

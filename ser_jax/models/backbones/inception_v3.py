@@ -10,7 +10,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.models.backbones.layers import Backbone, Conv, Norm, average_pool, max_pool, scaled
+from ser_jax.models.backbones.layers import (
+    Backbone,
+    Conv2D,
+    Norm,
+    average_pool_3x3,
+    groups,
+    max_pool_3x3,
+    scaled,
+)
 
 # A step: torchvision's name, filters, kernel. A name with the suffix _1 or without a number begins
 # a branch; the input of both _2a and _2b is the output of _1. Keras numbers layers in this order.
@@ -110,19 +118,19 @@ class InceptionV3(Backbone):
         rngs: nnx.Rngs | None = None,
     ):
         super().__init__(style)
-        of = {'width': width, 'style': style, 'dtype': dtype, 'rngs': rngs}
-        stem = Stem(**of)
+        options = {'width': width, 'style': style, 'dtype': dtype, 'rngs': rngs}
+        stem = Stem(**options)
         channels = self.add('stem', stem, stem.outputs)
         paths = [name for name, *_ in _STEM]
         for i, (path, steps, halving) in enumerate(_MIXED):
-            mixed = Mixed(len(paths) + 1, channels, steps, halving, **of)
+            mixed = Mixed(len(paths) + 1, channels, steps, halving, **options)
             channels = self.add(f'mixed{i}', mixed, mixed.outputs)
             paths += [f'{path}.{name}' for name, *_ in steps]
         self.paths = tuple(paths)
 
     def torch_name(self, layer: str) -> str:
         """Return e.g. `Mixed_5b.branch1x1.conv` for `conv2d_6`."""
-        kind, number = re.fullmatch(r'(conv2d|batch_normalization)_(\d+)', layer).groups()
+        kind, number = groups(r'(conv2d|batch_normalization)_(\d+)', layer)
         return f'{self.paths[int(number) - 1]}.{"conv" if kind == "conv2d" else "bn"}'
 
 
@@ -138,9 +146,11 @@ class _Numbered(nnx.Module):
         stride: int,
         padding: str,
         style: str,
-        **of,
+        **options,
     ) -> int:
-        setattr(self, f'conv2d_{number}', Conv(inputs, outputs, kernel, stride, padding, **of))
+        setattr(
+            self, f'conv2d_{number}', Conv2D(inputs, outputs, kernel, stride, padding, **options)
+        )
         setattr(self, f'batch_normalization_{number}', Norm(outputs, 1e-3, scale=style == 'torch'))
         return outputs
 
@@ -153,16 +163,19 @@ class _Numbered(nnx.Module):
 class Stem(_Numbered):
     """Five convolutions with max pooling after the third and the fifth."""
 
-    def __init__(self, width: float, style: str, **of):
+    def __init__(self, width: float, style: str, **options):
         channels = 3
-        for number, (_, filters, *rest) in enumerate(_STEM, 1):
-            channels = self.add(number, channels, scaled(filters, width), *rest, style=style, **of)
+        for number, (_, filters, kernel, stride, padding) in enumerate(_STEM, 1):
+            outputs = scaled(filters, width)
+            channels = self.add(
+                number, channels, outputs, kernel, stride, padding, style, **options
+            )
         self.outputs = channels
 
     def __call__(self, x):
         for number in range(1, 6):
             x = self.step(number, x)
-            x = max_pool(x) if number in (3, 5) else x
+            x = max_pool_3x3(x) if number in (3, 5) else x
         return x
 
 
@@ -170,7 +183,7 @@ class Mixed(_Numbered):
     """Concatenated branches; `first` is Keras' number of the first convolution."""
 
     def __init__(
-        self, first: int, inputs: int, steps, halving: bool, width: float, style: str, **of
+        self, first: int, inputs: int, steps, halving: bool, width: float, style: str, **options
     ):
         self.first, self.halving, self.count_padding = first, halving, style == 'torch'
         self.plan = tuple((name, _source(name)) for name, *_ in steps)
@@ -189,15 +202,17 @@ class Mixed(_Numbered):
                 2 if halves else 1,
                 'VALID' if halves else 'SAME',
                 style,
-                **of,
+                **options,
             )
         self.outputs = sum(channels[name] for name in self.ends) + (inputs if halving else 0)
 
     def __call__(self, x):
-        given = {'x': x} if self.halving else {'x': x, 'pool': average_pool(x, self.count_padding)}
+        given = (
+            {'x': x} if self.halving else {'x': x, 'pool': average_pool_3x3(x, self.count_padding)}
+        )
         for number, (name, source) in enumerate(self.plan, self.first):
             given[name] = self.step(number, given[source])
-        last = [max_pool(x).astype(given[self.ends[0]].dtype)] if self.halving else []
+        last = [max_pool_3x3(x).astype(given[self.ends[0]].dtype)] if self.halving else []
         return jnp.concatenate([given[name] for name in self.ends] + last, -1)
 
 

@@ -5,6 +5,9 @@ Batch normalization always uses the moving statistics: both published systems ca
 so that a path is unit/layer/weight, e.g. `conv5_block32/conv5_block32_1_conv/kernel`.
 """
 
+import functools
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -22,7 +25,7 @@ class Frozen(nnx.BatchStat):
     """Pretrained weight that is not trained: stored as a batch statistic, never differentiated."""
 
 
-class Conv(nnx.Module):
+class Conv2D(nnx.Module):
     """Convolution over [B H W I]; its weights are zeros without `rngs`.
 
     Padding is 'SAME', 'VALID' or (before, after) for both axes.
@@ -77,8 +80,7 @@ class SeparableConv(nnx.Module):
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         x = sum(
             padded[:, i : i + height, j : j + width] * deep[i, j]
-            for i in range(3)
-            for j in range(3)
+            for i, j in itertools.product(range(3), range(3))
         )
         return x @ self.pointwise_kernel[0, 0].astype(self.dtype)
 
@@ -193,29 +195,42 @@ def freeze(backbone: Backbone, trainable: Sequence[str]) -> int:
     return min(units, default=len(backbone.names))
 
 
+def groups(pattern: str, layer: str) -> tuple[str, ...]:
+    """Return the groups of a pattern that matches the whole name of a layer.
+
+    Raises:
+      ValueError: the name is not that of a layer.
+    """
+    found = re.fullmatch(pattern, layer)
+    if found is None:
+        raise ValueError(f'{layer!r} does not match {pattern}')
+    return found.groups()
+
+
 def scaled(channels: int, width: float) -> int:
     """Return `width` times the channels, rounded to a multiple of 8; unchanged for 1.0."""
     return channels if width == 1 else max(8, 8 * round(channels * width / 8))
 
 
-def max_pool(x, padding: tuple[int, int] | str = (0, 0)):
+def max_pool_3x3(x, padding: tuple[int, int] | str = (0, 0)):
     """Max-pool with window 3 x 3 and stride 2.
 
     Padding is (before, after), or 'SAME' as in Keras, which depends on the size. Written as a
     maximum over shifted slices: the gradient of XLA's window reduction is slow on a CPU.
     """
-    sides = [
-        ((0, 1) if n % 2 == 0 else (1, 1)) if padding == 'SAME' else padding for n in x.shape[1:3]
-    ]
+    if isinstance(padding, str):
+        sides = [(0, 1) if n % 2 == 0 else (1, 1) for n in x.shape[1:3]]
+    else:
+        sides = [padding, padding]
     low = jnp.finfo(x.dtype).min
     x = jnp.pad(x, ((0, 0), *sides, (0, 0)), constant_values=low)
     rows, columns = (x.shape[1] - 1) // 2, (x.shape[2] - 1) // 2
-    largest = lambda slices: jax.tree.reduce(jnp.maximum, slices)
-    x = largest([x[:, i : i + 2 * rows - 1 : 2] for i in range(3)])
-    return largest([x[:, :, j : j + 2 * columns - 1 : 2] for j in range(3)])
+    x = functools.reduce(jnp.maximum, [x[:, i : i + 2 * rows - 1 : 2] for i in range(3)])
+    slices = [x[:, :, j : j + 2 * columns - 1 : 2] for j in range(3)]
+    return functools.reduce(jnp.maximum, slices)
 
 
-def average_pool(x, count_padding: bool):
+def average_pool_3x3(x, count_padding: bool):
     """Average-pool with window 3 x 3 and stride 1; the size is unchanged.
 
     At the edges the mean is over the pixels inside (Keras), or includes zero padding (torch).
@@ -231,7 +246,7 @@ def average_pool(x, count_padding: bool):
     return total(x) / (9 if count_padding else total(ones))
 
 
-def halve(x):
+def average_pool_2x2(x):
     """Average-pool by 2 x 2; an odd last row or column is dropped."""
     height, width = x.shape[1] // 2, x.shape[2] // 2
     return x[:, : 2 * height, : 2 * width].reshape(len(x), height, 2, width, 2, -1).mean((2, 4))

@@ -5,12 +5,21 @@ that its pooling pads.
 """
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.models.backbones.layers import Backbone, Conv, Norm, SeparableConv, max_pool, scaled
+from ser_jax.models.backbones.layers import (
+    Backbone,
+    Conv2D,
+    Norm,
+    SeparableConv,
+    groups,
+    max_pool_3x3,
+    scaled,
+)
 
 
 class Xception(Backbone):
@@ -28,19 +37,23 @@ class Xception(Backbone):
         rngs: nnx.Rngs | None = None,
     ):
         super().__init__(style)
-        of = {'style': style, 'dtype': dtype, 'rngs': rngs}
-        wide = lambda channels: scaled(channels, width)
-        channels = self.add('block1', Stem(wide(32), wide(64), **of), wide(64))
+        options = {'style': style, 'dtype': dtype, 'rngs': rngs}
+        wide = partial(scaled, width=width)
+        channels = self.add('block1', Stem(wide(32), wide(64), **options), wide(64))
         for i, filters in ((2, 128), (3, 256), (4, 728)):
             channels = self.add(
-                f'block{i}', Block(i, channels, (wide(filters),) * 2, i - 1, **of), wide(filters)
+                f'block{i}',
+                Block(i, channels, (wide(filters),) * 2, i - 1, **options),
+                wide(filters),
             )
         for i in range(5, 13):
-            channels = self.add(f'block{i}', Block(i, channels, (channels,) * 3, 0, **of), channels)
+            channels = self.add(
+                f'block{i}', Block(i, channels, (channels,) * 3, 0, **options), channels
+            )
         channels = self.add(
-            'block13', Block(13, channels, (channels, wide(1024)), 4, **of), wide(1024)
+            'block13', Block(13, channels, (channels, wide(1024)), 4, **options), wide(1024)
         )
-        self.add('block14', Last(channels, wide(1536), wide(2048), **of), wide(2048))
+        self.add('block14', Last(channels, wide(1536), wide(2048), **options), wide(2048))
 
     def torch_name(self, layer: str) -> str:
         """Return e.g. `block4.rep.4` for `block5_sepconv2`, `block1.skip` for `conv2d_1`.
@@ -48,21 +61,22 @@ class Xception(Backbone):
         `ser_jax.models.weights` adds the names of the depthwise and the pointwise half.
         """
         if found := re.fullmatch(r'(conv2d|batch_normalization)_(\d)', layer):
-            return f'block{(1, 2, 3, 12)[int(found[2]) - 1]}.skip{"" if found[1] == "conv2d" else "bn"}'
-        block, place, norm = re.fullmatch(r'block(\d+)_(?:sep)?conv(\d)(_bn)?', layer).groups()
-        if block in ('1', '14'):
-            return f'{"bn" if norm else "conv"}{int(place) + (2 if block == "14" else 0)}'
+            block = (1, 2, 3, 12)[int(found[2]) - 1]
+            return f'block{block}.skip{"" if found[1] == "conv2d" else "bn"}'
+        number, place, norm = groups(r'block(\d+)_(?:sep)?conv(\d)(_bn)?', layer)
+        if number in ('1', '14'):
+            return f'{"bn" if norm else "conv"}{int(place) + (2 if number == "14" else 0)}'
         # A block's list has (relu, conv, norm) per place; the first block's lacks its first relu.
-        return f'block{int(block) - 1}.rep.{3 * int(place) - 2 + bool(norm) - (block == "2")}'
+        return f'block{int(number) - 1}.rep.{3 * int(place) - 2 + bool(norm) - (number == "2")}'
 
 
 class Stem(nnx.Module):
     """Two 3 x 3 convolutions without padding, the first with stride 2."""
 
-    def __init__(self, first: int, second: int, style: str, **of):
-        self.block1_conv1 = Conv(3, first, 3, 2, 'VALID', **of)
+    def __init__(self, first: int, second: int, style: str, **options):
+        self.block1_conv1 = Conv2D(3, first, 3, 2, 'VALID', **options)
         self.block1_conv1_bn = Norm(first, _epsilon(style))
-        self.block1_conv2 = Conv(first, second, 3, 1, 'VALID', **of)
+        self.block1_conv2 = Conv2D(first, second, 3, 1, 'VALID', **options)
         self.block1_conv2_bn = Norm(second, _epsilon(style))
 
     def __call__(self, x):
@@ -77,15 +91,25 @@ class Block(nnx.Module):
     """
 
     def __init__(
-        self, number: int, inputs: int, filters: tuple[int, ...], shortcut: int, style: str, **of
+        self,
+        number: int,
+        inputs: int,
+        filters: tuple[int, ...],
+        shortcut: int,
+        style: str,
+        **options,
     ):
         self.number, self.shortcut, self.places = number, shortcut, len(filters)
         self.padding = 'SAME' if style == 'keras' else (1, 1)
         if shortcut:
-            setattr(self, f'conv2d_{shortcut}', Conv(inputs, filters[-1], 1, 2, 'VALID', **of))
+            setattr(
+                self, f'conv2d_{shortcut}', Conv2D(inputs, filters[-1], 1, 2, 'VALID', **options)
+            )
             setattr(self, f'batch_normalization_{shortcut}', Norm(filters[-1], _epsilon(style)))
         for place, outputs in enumerate(filters, 1):
-            setattr(self, f'block{number}_sepconv{place}', SeparableConv(inputs, outputs, **of))
+            setattr(
+                self, f'block{number}_sepconv{place}', SeparableConv(inputs, outputs, **options)
+            )
             setattr(self, f'block{number}_sepconv{place}_bn', Norm(outputs, _epsilon(style)))
             inputs = outputs
 
@@ -101,16 +125,16 @@ class Block(nnx.Module):
         old = getattr(self, f'batch_normalization_{self.shortcut}')(
             getattr(self, f'conv2d_{self.shortcut}')(x)
         )
-        return max_pool(new, self.padding) + old
+        return max_pool_3x3(new, self.padding) + old
 
 
 class Last(nnx.Module):
     """Two separable convolutions, each followed by normalization and ReLU."""
 
-    def __init__(self, inputs: int, first: int, second: int, style: str, **of):
-        self.block14_sepconv1 = SeparableConv(inputs, first, **of)
+    def __init__(self, inputs: int, first: int, second: int, style: str, **options):
+        self.block14_sepconv1 = SeparableConv(inputs, first, **options)
         self.block14_sepconv1_bn = Norm(first, _epsilon(style))
-        self.block14_sepconv2 = SeparableConv(first, second, **of)
+        self.block14_sepconv2 = SeparableConv(first, second, **options)
         self.block14_sepconv2_bn = Norm(second, _epsilon(style))
 
     def __call__(self, x):

@@ -1,0 +1,155 @@
+"""95 % intervals of metrics by resampling whole speakers.
+
+The utterances of one speaker are not independent (cluster bootstrap: Field and Welsh, 2007;
+percentile interval: Efron and Tibshirani, 1993, ch. 13). With fewer than about ten speakers such an
+interval is too narrow.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ser_jax.scoring import metrics
+from ser_jax.scoring.metrics import Predictions
+
+_COUNTS = 4_000_000  # maximum number of resampling counts in memory
+
+
+class Interval(NamedTuple):
+    """A value, its 95 % interval, and the resampled unit: 'speaker' or 'utterance'."""
+
+    value: float
+    low: float
+    high: float
+    by: str
+
+    def __str__(self) -> str:
+        return f'{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]'
+
+
+def speaker_bootstrap(
+    predictions: Predictions, classes: int, draws: int = 2000, rng: int = 0
+) -> dict[str, Any]:
+    """Return 95 % intervals of the headline scores; speakers are resampled with replacement.
+
+    Args:
+      draws: number of resamples.
+      rng: seed of the draws; the result is a function of the arguments.
+
+    Returns:
+      {metric: Interval} for `metrics.METRICS`, and 'recall': a list of C Intervals (nan for classes
+      absent from the truth). `by` is 'speaker', or 'utterance' if there are fewer than 2 speakers,
+      so that utterances are resampled instead.
+    """
+    unit, units, by = _units(predictions)
+    matrices = metrics.cells(predictions, unit, units, classes)
+    value = metrics.headline(matrices.sum(1))
+    drawn = metrics.headline(_resample(matrices, draws, rng))
+    result: dict[str, Any] = {
+        m: Interval(float(value[m]), *_ends(drawn[m]), by) for m in metrics.METRICS
+    }
+    result['recall'] = [
+        Interval(float(v), *_ends(d), by)
+        for v, d in zip(value['recall'], drawn['recall'].T, strict=True)
+    ]
+    return result
+
+
+def paired_bootstrap(
+    a: Predictions, b: Predictions, classes: int, draws: int = 2000, rng: int = 0
+) -> Interval:
+    """Return UAR(a) - UAR(b) with its 95 % interval from the same speakers drawn for both.
+
+    If the interval lies above 0, a is better. Both sides have the same utterances
+    (`ser_jax.scoring.scores.paired_interval` checks it); seeds may differ.
+    """
+    n = len(a.truth)
+    rows = [
+        np.arange(n) if a.utterance is None else a.utterance,
+        np.arange(n) if b.utterance is None else b.utterance,
+    ]
+    both = Predictions(
+        None, None, np.concatenate([a.speaker, b.speaker]), None, np.concatenate(rows)
+    )
+    unit, units, by = _units(both)
+    matrices = [
+        metrics.cells(side, u, units, classes)
+        for side, u in zip((a, b), np.split(unit, [n]), strict=True)
+    ]
+    seeds = len(matrices[0])
+    both_sides = np.concatenate(matrices)
+
+    def difference(m):
+        return metrics.headline(m[:seeds])['uar'] - metrics.headline(m[seeds:])['uar']
+
+    return Interval(
+        float(difference(both_sides.sum(1))),
+        *_ends(difference(_resample(both_sides, draws, rng))),
+        by,
+    )
+
+
+def auc_bootstrap(
+    predictions: Predictions, probability, draws: int = 500, rng: int = 0
+) -> Interval:
+    """Return `auc` of class 1, averaged over seeds, with its 95 % interval by speaker.
+
+    Args:
+      predictions: predictions whose `truth` is 0 or 1.
+      probability: [N], probability of class 1.
+    """
+    unit, units, by = _units(predictions)
+    truth, probability = np.asarray(predictions.truth) == 1, np.asarray(probability)
+    seed = np.zeros(len(truth)) if predictions.seed is None else np.asarray(predictions.seed)
+    rows = [np.flatnonzero(unit == u) for u in range(units)]
+
+    def mean_auc(at: np.ndarray) -> float:
+        each = []
+        for s in np.unique(seed):
+            of_seed = at[seed[at] == s]
+            each.append(metrics.auc(truth[of_seed], probability[of_seed]))
+        return float(metrics.mean(np.array(each), 0))
+
+    generator = np.random.default_rng(rng)
+    drawn = []
+    for _ in range(draws):
+        units_drawn = generator.integers(units, size=units)
+        drawn.append(mean_auc(np.concatenate([rows[u] for u in units_drawn])))
+    return Interval(mean_auc(np.arange(len(truth))), *_ends(np.array(drawn)), by)
+
+
+def _units(predictions: Predictions) -> tuple[np.ndarray, int, str]:
+    """Return the units to resample: the unit of every row [N], their number, and their kind."""
+    names, unit = np.unique(np.asarray(predictions.speaker), return_inverse=True)
+    if len(names) > 1:
+        return unit, len(names), 'speaker'
+    if predictions.utterance is None:
+        return np.arange(len(unit)), len(unit), 'utterance'
+    names, unit = np.unique(np.asarray(predictions.utterance), return_inverse=True)
+    return unit, len(names), 'utterance'
+
+
+def _resample(matrices: np.ndarray, draws: int, rng: int) -> np.ndarray:
+    """Sum the confusion of `units` units drawn with replacement, `draws` times.
+
+    [seeds, units, C, C] -> [seeds, draws, C, C].
+    """
+    seeds, units, classes, _ = matrices.shape
+    generator, flat = np.random.default_rng(rng), matrices.transpose(1, 0, 2, 3).reshape(units, -1)
+    result = np.empty((draws, flat.shape[1]), np.float32)
+    step = max(1, _COUNTS // units)
+    for start in range(0, draws, step):
+        size = min(step, draws - start)
+        drawn = generator.integers(units, size=(size, units)) + units * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
+        result[start : start + size] = counts.astype(np.float32) @ flat
+    return result.reshape(draws, seeds, classes, classes).swapaxes(0, 1)
+
+
+def _ends(drawn: np.ndarray) -> tuple[float, float]:
+    """Return the 2.5th and 97.5th percentile of the draws that are not nan."""
+    drawn = drawn[~np.isnan(drawn)]
+    if not drawn.size:
+        return np.nan, np.nan
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return float(low), float(high)

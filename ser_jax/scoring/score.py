@@ -1,0 +1,108 @@
+"""The score of one run on one corpus under one protocol, for one modality."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from ser_jax.scoring.calibration import Reliability
+from ser_jax.scoring.intervals import Interval
+
+
+class Speaker(NamedTuple):
+    """Test speaker: utterances, UAR, and recall per class (nan for classes without utterances)."""
+
+    name: str
+    sex: str
+    utterances: int
+    uar: float
+    recall: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Score of one run on one corpus under one protocol, for one modality.
+
+    Attributes:
+      config: the model's name.
+      classes: the emotions on the axes of `confusion`.
+      confusion: [C, C] counts summed over seeds; rows are the truth.
+      uar ... macro_f1, recall (of every class in the truth): mean over seeds, with interval.
+      chance: UAR of a constant guess.
+      ece: expected calibration error of `reliability`, nan without probabilities.
+      utterances, speakers: number of distinct ones in the test.
+      seeds, folds, members: number of distinct ones in the predictions.
+      planned: number of members of the complete run, from the column `planned`; folds * seeds if
+        there is no such column.
+      member_uar, member_sd: mean and standard deviation of the UARs of single members
+        (folds x seeds); the deviation is nan for one member.
+      by_sex: UAR per sex.
+      by_speaker: one entry per speaker.
+      margins: for a fused score, paired UAR(fused) - UAR(other modality); empty otherwise.
+      auc: area under the ROC curve for the probability of the second of two classes; None unless
+        there are two.
+    """
+
+    run: str
+    config: str
+    corpus: str
+    protocol: str
+    modality: str
+    classes: tuple[str, ...]
+    confusion: np.ndarray
+    uar: Interval
+    wa: Interval
+    macro_precision: Interval
+    macro_recall: Interval
+    macro_f1: Interval
+    recall: dict[str, Interval]
+    chance: float
+    ece: float
+    reliability: Reliability
+    utterances: int
+    speakers: int
+    seeds: int
+    folds: int
+    members: int
+    planned: int
+    member_uar: float
+    member_sd: float
+    by_sex: dict[str, float]
+    by_speaker: tuple[Speaker, ...]
+    margins: dict[str, Interval]
+    auc: Interval | None = None
+
+    @property
+    def inflated(self) -> bool:
+        """True if the protocol is leaky: test speakers also occur in training."""
+        return self.protocol.startswith('leaky')
+
+    @property
+    def synthetic(self) -> bool:
+        """True if no human speech was scored."""
+        return self.corpus == 'synthetic'
+
+    @property
+    def incomplete(self) -> bool:
+        """True if some of the planned members are missing."""
+        return self.members < self.planned
+
+    @property
+    def note(self) -> str:
+        """Caveats to print beside every number of this score; '' if there are none."""
+        return ', '.join(
+            word for word in ('inflated', 'synthetic', 'incomplete') if getattr(self, word)
+        )
+
+    @property
+    def sex_gap(self) -> float:
+        """UAR of female minus UAR of male speakers; nan if one is missing."""
+        return self.by_sex.get('female', np.nan) - self.by_sex.get('male', np.nan)
+
+    def __str__(self) -> str:
+        plural = '' if self.seeds == 1 else 's'
+        return (
+            f'UAR {self.uar}{f" {self.note}" if self.note else ""} ({self.corpus}, '
+            f'{self.protocol}, {self.modality}, {self.utterances} utterances, {self.speakers} '
+            f'speakers, {self.seeds} seed{plural}, 95 % by {self.uar.by})'
+        )
