@@ -19,7 +19,9 @@ _LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 @contextlib.contextmanager
-def held(path: str | os.PathLike, what: str, reenter: bool = False) -> Iterator[None]:
+def held(
+    path: str | os.PathLike, what: str, reenter: bool = False, wait: bool = False
+) -> Iterator[None]:
     """Hold the lock of `path` while the block runs: `.<name>.lock` beside it, removed at the end.
 
     The kernel releases the lock when the process ends, even by `kill -9`; a lock file left behind
@@ -30,6 +32,7 @@ def held(path: str | os.PathLike, what: str, reenter: bool = False) -> Iterator[
       path: a folder or file, which need not exist.
       what: a noun for messages, e.g. 'build' or 'training'.
       reenter: allow a process that already holds the lock to enter again; else it raises as well.
+      wait: wait until another process releases the lock instead of raising.
 
     Raises:
       InputError: another process holds the lock; the message names that process, its host and its
@@ -37,7 +40,7 @@ def held(path: str | os.PathLike, what: str, reenter: bool = False) -> Iterator[
     """
     path = Path(os.path.realpath(path))
     lock = path.parent / f'.{path.name}.lock'
-    descriptor = None if reenter and lock in _HELD else _acquired(lock, path, what)
+    descriptor = None if reenter and lock in _HELD else _acquired(lock, path, what, wait)
     if descriptor is None:
         yield
         return
@@ -56,7 +59,7 @@ def held(path: str | os.PathLike, what: str, reenter: bool = False) -> Iterator[
             os.close(descriptor)
 
 
-def _acquired(lock: Path, path: Path, what: str) -> int | None:
+def _acquired(lock: Path, path: Path, what: str, wait: bool) -> int | None:
     """Lock the file and return its descriptor; None if locks are not available."""
     while fcntl is not None:
         try:
@@ -65,7 +68,7 @@ def _acquired(lock: Path, path: Path, what: str) -> int | None:
         except OSError:
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             current = os.stat(lock)
             if os.path.samestat(os.fstat(descriptor), current):
                 return descriptor

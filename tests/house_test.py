@@ -28,12 +28,13 @@ NOUNS = {
     'scoring': {'contract'},
     'models': {'audio', 'contract'},
     'corpora': {'audio', 'contract', 'emotions', 'lock'},
-    'data': {'audio', 'contract', 'corpora', 'emotions'},
+    'data': {'audio', 'contract', 'corpora', 'emotions', 'lock'},
     'explore': {'audio', 'contract', 'corpora', 'data', 'emotions'},
-    'learn': {'audio', 'contract', 'data'},
+    'learn': {'audio', 'contract', 'data', 'models'},
     'report': {'audio', 'contract', 'scoring'},
     'assemble': {'audio', 'config', 'contract', 'data', 'emotions', 'learn'},
     'runs': {'assemble', 'config', 'contract', 'data', 'explore', 'learn', 'report', 'scoring'},
+    'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
 }
 VERBS = {'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'}
 ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another
@@ -87,6 +88,19 @@ def test_rooms_are_named_for_what_they_hold_and_stay_small(path):
     assert not re.search(r'(utils?|common|misc|helpers?|manager|base)$', path.stem)
     assert len(path.read_text().splitlines()) <= 300
     assert ast.get_docstring(ast.parse(path.read_text())) or not path.read_text().strip()
+
+
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+@pytest.mark.parametrize('path', DOCUMENTED, ids=lambda p: str(p.relative_to(ROOT)))
+def test_functions_fit_on_a_screen_and_comprehensions_are_flat(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno - node.lineno < 60, node.name
+        if isinstance(node, COMPREHENSIONS):
+            inner = [n for n in ast.walk(node) if isinstance(n, COMPREHENSIONS) and n is not node]
+            assert len(node.generators) == 1 and not inner, f'line {node.lineno}'
 
 
 @pytest.mark.parametrize('path', DOCUMENTED, ids=lambda p: str(p.relative_to(ROOT)))

@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -64,37 +64,36 @@ class Cache:
         self._places[key] = first, rows, crc  # a later line replaces damaged rows
         return True
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._places
+    def whole(self, keys: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the undamaged arrays of those `keys` that are here: float16 [rows, width].
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def rows(self, key: str) -> np.ndarray:
-        """Return the array of a key, float16 [rows, width], from disk.
-
-        Raises:
-          KeyError: the key is absent, or its rows are damaged and now count as absent.
+        They are views of one memory map.
         """
-        first, rows, crc = self._places[key]
-        values = np.memmap(
-            self.folder / VALUES, np.float16, 'r', 2 * self.width * first, (rows, self.width)
-        )
-        if zlib.crc32(values) != crc:
-            del self._places[key]
-            raise KeyError(key)
-        return values
+        if not self._places:
+            return {}
+        shape = self._end, self.width
+        stored = np.memmap(self.folder / VALUES, np.float16, 'r', shape=shape)
+        found = {}
+        for key in keys:
+            if key in self._places:
+                first, rows, crc = self._places[key]
+                values = stored[first : first + rows]
+                if zlib.crc32(values) == crc:
+                    found[key] = values
+        return found
 
     @contextlib.contextmanager
     def writer(self) -> Iterator['Writer']:
-        """Hold the folder's lock and yield a writer; other processes are refused meanwhile.
+        """Hold the folder's lock, read the index again, and yield a writer.
+
+        Another process that writes is waited for, so that nothing is computed twice.
 
         Raises:
-          InputError: another process writes, or the folder cannot be written.
+          InputError: the folder cannot be written.
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        with lock.held(self.folder, 'caching'):
+        with lock.held(self.folder, 'caching', wait=True):
             self.refresh()
             with writing(self.folder), Writer(self) as opened:
                 yield opened

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ser_jax.contract import InputError, Layout
 from ser_jax.data import batches
-from ser_jax.data.cache import Cache, content_key
+from ser_jax.data.cache import Cache, Writer, content_key
 from ser_jax.data.utterances import Utterances
 
 SOURCE = 'derived'  # `Utterances.source`
@@ -64,17 +64,13 @@ def derived_features(
     identity = repr((_VERSION, name, utterances.source, most, layout.steps, utterances.aligned))
     cache = Cache(folder() / hashlib.sha256(identity.encode()).hexdigest()[:24])
     keys = [content_key(utterances.read(i)) for i in range(len(utterances))]
-    rows = {}
-    for key in keys:
-        if key in cache:
-            try:
-                rows[key] = cache.rows(key)
-            except KeyError:  # damaged
-                pass
-    missing = {k: i for i, k in enumerate(keys) if k not in rows}
-    if missing:
-        _fill(cache, utterances, missing, build(), most, layout.steps == 1)
-        rows |= {key: cache.rows(key) for key in missing}
+    rows = cache.whole(keys)
+    if missing := {k: i for i, k in enumerate(keys) if k not in rows}:
+        with cache.writer() as writer:
+            rows |= cache.whole(missing)  # those that another process has added meanwhile
+            if missing := {k: i for k, i in missing.items() if k not in rows}:
+                _fill(writer, utterances, missing, build(), most, layout.steps == 1)
+        rows |= cache.whole(missing)
     length = np.array([len(rows[k]) for k in keys])
     offset = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
     width = cache.width
@@ -95,7 +91,7 @@ def derived_features(
 
 
 def _fill(
-    cache: Cache,
+    writer: Writer,
     utterances: Utterances,
     missing: dict[str, int],
     derive: Derive,
@@ -108,10 +104,7 @@ def _fill(
     order = sorted(missing.items(), key=lambda item: utterances.length[item[1]])
     seconds = sum(float(utterances.seconds[i]) for _, i in order)
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
-    with (
-        cache.writer() as writer,
-        Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress,
-    ):
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         what = f'{len(order):,} recordings through the frozen layers, s'
         task = progress.add_task(what, total=round(seconds))
         for at in range(0, len(order), _BATCH * len(devices)):

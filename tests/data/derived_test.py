@@ -1,16 +1,16 @@
-"""What frozen layers give is computed once, read again by what decides it, and stands where its window stood."""
+"""Outputs of frozen layers are computed once per recording and stand where its windows stood."""
 
 import dataclasses
 import errno
 import os
-import socket
-import subprocess
+import threading
+import time
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ser_jax.contract import InputError
+from ser_jax.contract import InputError, Layout
 from ser_jax.data import batches, derived, utterances
 from tests.conftest import ToneBuilder
 
@@ -38,61 +38,92 @@ def windows(opened, tmp_path, monkeypatch):
 
 
 def edges(calls: list):
+    """Counts its calls; five values of the first and last frame of each window."""
+
     def build():
         calls.append(1)
-        return lambda x: jnp.concatenate([x[:, 0, :3], x[:, -1, :2]], -1)
+
+        def derive(raw, length):
+            x = jnp.asarray(raw, jnp.float32)
+            ends = jnp.concatenate([x[:, 0, :3], x[jnp.arange(len(x)), length - 1, :2]], -1)
+            return ends[:, None], jnp.ones_like(length)
+
+        return derive
 
     return build
 
 
-def test_every_window_s_activations_stand_in_its_place(windows):
-    calls = []
-    given = derived.frozen_activations(windows, STEPS, 'edges', edges(calls), 4.0)
-    assert given.source == derived.SOURCE and not given.aligned and given.flat.dtype == np.float16
+ROW = Layout(0, 1, 0.0, False)
+
+
+def derive(windows, name='edges', build=None, resident_gb=4.0):
+    build = edges([]) if build is None else build
+    return derived.derived_features(windows, name, build, STEPS, ROW, resident_gb)
+
+
+def test_every_window_has_a_row_in_its_place(windows):
+    given = derive(windows)
+    assert given.source == derived.SOURCE and given.flat.dtype == np.float16
+    assert given.layout == Layout(5, 1, 0.0, False)
     np.testing.assert_array_equal(given.length, windows.length // STEPS)
     for i in (0, 2, 40):
         frames = windows.read(i).reshape(-1, STEPS, 128)
         expected = np.concatenate([frames[:, 0, :3], frames[:, -1, :2]], -1)
-        np.testing.assert_allclose(given.read(i), expected, atol=0.05)
+        np.testing.assert_array_equal(given.read(i), expected)
     assert len(given.read(2)) == 2 and list(given.id) == list(windows.id)
 
 
-def test_they_are_computed_once_for_all_that_decides_them(windows):
+def test_frames_of_equal_parts_follow_one_another(data_dir, tmp_path, monkeypatch):
+    """Recordings without windows of their own, every second frame of each part."""
+    monkeypatch.setenv('SER_JAX_ACTIVATIONS', str(tmp_path))
+    opened = utterances.open_corpora(('synthetic',), str(data_dir))
+
+    def build():
+        return lambda raw, length: (jnp.asarray(raw, jnp.float32)[:, ::2, :4], -(-length // 2))
+
+    layout = Layout(0, None, 0.02, False)
+    given = derived.derived_features(opened, 'halves', build, 50, layout, 4.0)
+    for i in (0, 7, 95):
+        whole = opened.read(i)
+        edges = np.linspace(0, len(whole), -(-len(whole) // 50) + 1).astype(int)
+        parts = [whole[a:b][::2, :4] for a, b in zip(edges, edges[1:], strict=False)]
+        np.testing.assert_array_equal(given.read(i), np.concatenate(parts))
+
+
+def test_recordings_are_computed_once_for_all_that_decides_them(windows):
     calls = []
     for name in ('a', 'a', 'b'):
-        derived.frozen_activations(windows, STEPS, name, edges(calls), 4.0)
+        derive(windows, name, edges(calls))
     assert len(calls) == 2
-    some = windows.select(np.arange(len(windows)) < 20)
-    assert (
-        len(derived.frozen_activations(some, STEPS, 'a', edges(calls), 4.0).flat)
-        == int(some.length.sum()) // STEPS
-    )
-    assert len(calls) == 3
+    some = windows.select(np.arange(len(windows)) < 20)  # another selection of the same content
+    assert len(derive(some, 'a', edges(calls)).flat) == int(some.length.sum()) // STEPS
+    assert len(calls) == 2
 
 
-def test_numbers_that_float16_cannot_hold_are_refused_and_nothing_is_kept(windows, tmp_path):
-    with pytest.raises(InputError, match='no finite float16 numbers at s0_angry_0'):
-        derived.frozen_activations(
-            windows, STEPS, 'large', lambda: lambda x: x[:, 0, :3] * 1e6, 4.0
-        )
-    assert not list(tmp_path.glob('*.npy'))
+def test_values_that_float16_cannot_hold_are_refused_and_not_stored(windows, tmp_path):
+    def large():
+        return lambda raw, length: (raw[:, :1, :3].astype(np.float32) * 1e6, np.ones_like(length))
+
+    with pytest.raises(InputError, match=r'not finite in float16 at s\d_\w+_\d'):
+        derive(windows, 'large', large)
+    assert not [p for p in tmp_path.glob('*/index.jsonl') if p.read_text()]
 
 
+@pytest.mark.parametrize('file', ['values.bin', 'index.jsonl'])
 @pytest.mark.parametrize(
-    'spoil', [lambda b: b[:-7], lambda b: b[:300] + bytes([b[300] ^ 64]) + b[301:], lambda b: b'']
+    'spoil', [lambda b: b[:-7], lambda b: b[:30] + bytes([b[30] ^ 64]) + b[31:], lambda b: b'']
 )
-def test_damaged_activations_are_computed_again(windows, tmp_path, spoil):
+def test_damaged_rows_are_computed_again(windows, tmp_path, spoil, file):
     calls = []
-    before = derived.frozen_activations(windows, STEPS, 'edges', edges(calls), 4.0).flat.copy()
-    (path,) = tmp_path.glob('*.npy')
+    before = np.array(derive(windows, build=edges(calls)).flat)
+    (path,) = tmp_path.glob(f'*/{file}')
     path.write_bytes(spoil(path.read_bytes()))
-    np.testing.assert_array_equal(
-        derived.frozen_activations(windows, STEPS, 'edges', edges(calls), 4.0).flat, before
-    )
+    for _ in range(2):
+        np.testing.assert_array_equal(derive(windows, build=edges(calls)).flat, before)
     assert len(calls) == 2
 
 
-def test_windows_side_by_side_are_heard_where_they_stand(windows):
+def test_adjacent_windows_are_scored_and_drawn_in_their_places(windows):
     assert windows.aligned
     cut = batches.windows(np.array([1, 2]), windows.length, STEPS, aligned=True)
     assert sorted(zip(cut.utterance, cut.start, cut.length, strict=True)) == [
@@ -104,55 +135,78 @@ def test_windows_side_by_side_are_heard_where_they_stand(windows):
     plans = [
         batches.epoch_plan(member, e, 2, 1, windows.length, STEPS, aligned=True) for e in range(40)
     ]
-    heard = {
+    drawn = {
         (int(i), int(s))
         for p in plans
         for i, s in zip(p.utterance.ravel(), p.start.ravel(), strict=True)
     }
-    assert heard == {(1, 0), (2, 0), (2, 173)}
+    assert drawn == {(1, 0), (2, 0), (2, 173)}
 
 
-def test_two_processes_that_compute_the_same_do_not_write_into_each_other(windows, tmp_path):
-    """The second begins while the first is at work, and ends before it."""
-    calls = []
+def test_a_second_process_waits_and_computes_nothing_again(windows, tmp_path):
+    """Two threads stand for two processes: locks of a file are those of its open descriptions."""
+    calls, started = [], threading.Event()
 
     def read(i):
-        if i == 20 and len(calls) == 1:
-            derived.frozen_activations(windows, STEPS, 'edges', edges(calls), 4.0)
+        if i == 20:
+            started.set()
+            time.sleep(0.3)
         return windows.read(i)
 
-    given = derived.frozen_activations(
-        dataclasses.replace(windows, read=read), STEPS, 'edges', edges(calls), 4.0
-    )
-    assert len(calls) == 2 and (np.abs(given.flat).max(1) > 0).all()
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == ['.npy', '.sha256']
+    slow = dataclasses.replace(windows, read=read)
+    first = threading.Thread(target=derive, args=(slow, 'edges', edges(calls)))
+    first.start()
+    started.wait()
+    given = derive(windows, 'edges', edges(calls))
+    first.join()
+    assert len(calls) == 1 and len(given.flat) == windows.length.sum() // STEPS
 
 
-def test_more_than_shall_be_in_memory_stays_on_disk(windows):
-    assert derived.frozen_activations(windows, STEPS, 'edges', edges([]), 1e-9).flat is None
-    np.testing.assert_array_equal(
-        derived.frozen_activations(windows, STEPS, 'edges', edges([]), 1e-9).read(2),
-        derived.frozen_activations(windows, STEPS, 'edges', edges([]), 4.0).read(2),
-    )
+def test_features_larger_than_the_limit_stay_on_disk(windows):
+    streamed = derive(windows, resident_gb=1e-9)
+    assert streamed.flat is None
+    np.testing.assert_array_equal(streamed.read(2), derive(windows).read(2))
 
 
-def test_what_a_killed_process_was_writing_goes_and_what_a_living_one_writes_stays(
-    windows, tmp_path
-):
-    (gone := subprocess.Popen(['true'])).wait()
-    name = lambda process: f'abc.{socket.gethostname()}.{process}.x1_y.writing'
-    for left in (name(gone.pid), name(os.getpid()), f'abc.elsewhere.{gone.pid}.x.writing'):
-        (tmp_path / left).mkdir()
-    derived.frozen_activations(windows, STEPS, 'edges', edges([]), 4.0)
-    left = {p.name for p in tmp_path.glob('*.writing')}
-    assert left == {name(os.getpid()), f'abc.elsewhere.{gone.pid}.x.writing'}
+def test_a_killed_computation_goes_on_where_it_ended(windows, tmp_path):
+    calls, fresh = [], np.array(derive(windows, 'fresh').flat)
+
+    def dying():
+        first = edges(calls)()
+
+        def derive(raw, length):
+            calls.append(1)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return first(raw, length)
+
+        return derive
+
+    with pytest.raises(KeyboardInterrupt):
+        derive(windows, build=dying)
+    again = []
+
+    def counted():
+        first = edges([])()
+
+        def derive(raw, length):
+            again.append(len(raw))
+            return first(raw, length)
+
+        return derive
+
+    np.testing.assert_array_equal(derive(windows, build=counted).flat, fresh)
+    batch = again[0]
+    assert len(again) == -(-len(fresh) // batch) - 2
 
 
-def test_a_full_disk_is_said_before_anything_is_computed_into_it(windows, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_line(windows, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, 'posix_fallocate', full)
+    monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(InputError, match=r'No space left on device.*make room'):
-        derived.frozen_activations(windows, STEPS, 'edges', edges([]), 4.0)
-    assert not list(tmp_path.iterdir())
+        derive(windows)
+    monkeypatch.undo()
+    monkeypatch.setenv('SER_JAX_ACTIVATIONS', str(tmp_path))
+    assert len(derive(windows).flat) == windows.length.sum() // STEPS

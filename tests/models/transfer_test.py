@@ -162,7 +162,7 @@ def test_pretrained_fills_the_trunk_and_only_where_it_shall(tmp_path, monkeypatc
             "weights='best' is not known; known are imagenet, timm, random, none",
         ),
         ({'view': 'film'}, "view='film' is not known; known are picture, adapter"),
-        ({'trunk': 'vgg16'}, "'vgg16' is no trunk"),
+        ({'trunk': 'vgg16'}, "'vgg16' is not a trunk"),
         ({'trunk': 'resnet50'}, 'begins no layer of the trunk; its last units are conv5_block1'),
     ],
 )
