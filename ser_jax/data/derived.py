@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ser_jax.contract import InputError, Layout
 from ser_jax.data import batches
-from ser_jax.data.cache import Cache, Writer, content_key
+from ser_jax.data.cache import LARGEST, Cache, Writer, content_key
 from ser_jax.data.utterances import Utterances
 
 SOURCE = 'derived'  # `Utterances.source`
@@ -117,7 +117,7 @@ def _fill(
             arrays = {}
             for key, i in chosen:
                 arrays[key] = np.concatenate([next(outputs) for _ in parts[key]])
-                if not np.isfinite(arrays[key].astype(np.float16)).all():
+                if not np.abs(arrays[key]).max() <= LARGEST:
                     raise InputError(
                         f'the frozen layers give values that are not finite in float16 at '
                         f'{utterances.id[i]}; check their weights'
