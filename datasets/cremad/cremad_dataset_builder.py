@@ -16,7 +16,7 @@ class Builder(builder.CorpusBuilder):
         'get it with git and git-lfs: `GIT_LFS_SKIP_SMUDGE=1 git clone https://github.com/CheyneyComputerScience/CREMA-D`, '
         "then in it `git lfs pull --include='AudioWAV/*'`, and give the folder as --manual_dir=FOLDER"
     )
-    PUBLISHED = builder.PublishedCounts(  # 7,442 files, of which 1076_MTI_SAD_XX is silent
+    PUBLISHED_COUNTS = builder.PublishedCounts(  # 7,442 files, of which 1076_MTI_SAD_XX is silent
         utterances={'speech': {e: {'neutral': 1087, 'sad': 1270}.get(e, 1271) for e in EMOTIONS}},
         speakers={'speech': _SPEAKERS},
     )

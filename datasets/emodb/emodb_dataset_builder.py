@@ -31,7 +31,7 @@ class Builder(builder.CorpusBuilder):
         'give the folder wav as --manual_dir: the laryngograms that EMO-DB 2.0 has under the same '
         'names (folder laryngo) are no speech'
     )
-    PUBLISHED = builder.PublishedCounts(
+    PUBLISHED_COUNTS = builder.PublishedCounts(
         utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS}
     )
 

@@ -119,7 +119,7 @@ def test_other_corpora_keep_their_names():
     path = build.script('ravdess')
     with (
         pytest.raises(InputError, match='only your own recordings, datasets/folder, can be named'),
-        build._called('x', build.builder_class(path), path),
+        build._renamed('x', build.builder_class(path), path),
     ):
         pass
 

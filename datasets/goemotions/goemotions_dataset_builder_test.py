@@ -158,7 +158,7 @@ def test_folders_without_comments_are_refused_in_one_line(tmp_path):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / 'goemotions_1.csv').write_text('text,id\n')
     with pytest.raises(
-        InputError, match=r'holds no goemotions text: looked for files like test\.tsv.*1 \.csv'
+        InputError, match=r'holds no goemotions text; expected files like test\.tsv.*1 \.csv'
     ) as e:
         prepared(tmp_path / 'out', 'original', tmp_path / 'in')
     assert '\n' not in str(e.value)

@@ -38,7 +38,7 @@ class Builder(builder.CorpusBuilder):
     )
     RESEARCH_ONLY = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = 'ask for it at https://sail.usc.edu/iemocap/ and give IEMOCAP_full_release, unpacked, as --manual_dir=FOLDER'
-    PUBLISHED = builder.PublishedCounts(  # 10,039 with 2,507 xxx and 3 oth, which are left out
+    PUBLISHED_COUNTS = builder.PublishedCounts(  # 10,039 with 2,507 xxx and 3 oth, which are left out
         utterances={
             'speech': {
                 'neutral': 1708, 'happy': 595, 'sad': 1084, 'angry': 1103, 'fearful': 40, 'disgust': 2,

@@ -224,7 +224,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other' / 'notes.txt').write_text('no review')
     with pytest.raises(
-        InputError, match=r'holds no imdb text: looked for files like train/pos.*found 1 \.txt'
+        InputError, match=r'holds no imdb text; expected files like train/pos.*found 1 \.txt'
     ) as e:
         prepared(tmp_path / 'out', tmp_path / 'other')
     assert '\n' not in str(e.value)

@@ -35,7 +35,7 @@ class Builder(builder.CorpusBuilder):
         ),
     )
     # Per speaker and emotion: 2 statements x 2 repetitions x 2 intensities (neutral: 1).
-    PUBLISHED = builder.PublishedCounts(
+    PUBLISHED_COUNTS = builder.PublishedCounts(
         utterances={
             'speech': {e: 24 * (4 if e == 'neutral' else 8) for e in EMOTIONS},
             'song': {e: 23 * (4 if e == 'neutral' else 8) for e in EMOTIONS[:6]},

@@ -23,7 +23,7 @@ class Builder(builder.CorpusBuilder):
         'register at http://kahlan.eps.surrey.ac.uk/savee/ to get it, and give the folder that holds it, zipped or not, '
         'as --manual_dir=FOLDER'
     )
-    PUBLISHED = builder.PublishedCounts(
+    PUBLISHED_COUNTS = builder.PublishedCounts(
         utterances={'speech': {e: 4 * (30 if e == 'neutral' else 15) for e in EMOTIONS}},
         speakers={'speech': _SPEAKERS},
     )

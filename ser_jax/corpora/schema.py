@@ -92,7 +92,7 @@ def _varied(name: str) -> FeatureConfig:
     )
 
 
-PUBLISHED = [
+FRONT_ENDS = [
     *(_published(front) for front in front_ends.PUBLISHED),
     *(_varied(name) for name in front_ends.VARIED),
 ]

@@ -13,7 +13,7 @@ from ser_jax.corpora import schema
 
 # Builders of a checkout, i.e. the corpora that can be built.
 DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
-_CONFIGS = (schema.LOG_MEL, schema.WAVEFORM, schema.NATIVE, schema.TEXT, *schema.PUBLISHED)
+_CONFIGS = (schema.LOG_MEL, schema.WAVEFORM, schema.NATIVE, schema.TEXT, *schema.FRONT_ENDS)
 _USUAL = {c.name for c in _CONFIGS}  # every builder of recordings has these
 AGAIN = 'build it again with --overwrite'
 _FACTS = [f.name for f in dataclasses.fields(CorpusInfo)]

@@ -17,7 +17,7 @@ import numpy as np
 from tensorflow_datasets.core import shuffle
 
 
-class Kept:
+class Spool:
     """Mapping from keys to bytes in an unnamed file of `folder`, deleted with the object."""
 
     def __init__(self, folder):
@@ -76,30 +76,30 @@ class Queue:
     ):
         if not disable_shuffling or ignore_duplicates:
             raise ValueError('examples are kept in order, and all of them')
-        self._kept = Kept(dirpath)
+        self._spool = Spool(dirpath)
 
     @property
     def size(self) -> int:
         """Total size of the examples in bytes."""
-        return self._kept.size
+        return self._spool.size
 
     @property
     def num_examples(self) -> int:
         """Number of examples."""
-        return len(self._kept)
+        return len(self._spool)
 
     @property
     def bucket_lengths(self) -> list[int]:
         """Number of examples in each bucket; there is one bucket."""
-        return [len(self._kept)]
+        return [len(self._spool)]
 
     def add(self, key, data: bytes) -> None:
         """Append a serialized example."""
-        self._kept[key] = data
+        self._spool[key] = data
 
     def __iter__(self) -> Iterator[tuple[Any, bytes]]:
         """Iterate over (key, example) in order."""
-        return ((key, self._kept[key]) for key in self._kept)
+        return ((key, self._spool[key]) for key in self._spool)
 
 
 @contextlib.contextmanager

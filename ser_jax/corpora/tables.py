@@ -119,19 +119,20 @@ def rows(
     width = len(found.columns)
     if like_row is None:
 
-        def like_row(cells):
+        def like_row(cells: list[str]) -> bool:
             return len(cells) >= width > 1
 
-    swallows = lambda line: like_row([c.strip(' "') for c in line.split(found.delimiter)])
+    def absorbed(line: str) -> bool:
+        return like_row([cell.strip(' "') for cell in line.split(found.delimiter)])
+
     for number, last, values, _ in _records(
-        text, found.delimiter, found.end, found.number + 1, swallows, width
+        text, found.delimiter, found.end, found.number + 1, absorbed, width
     ):
         if isinstance(values, str):
             yield Line(number, None, values, last)
         else:
-            yield Line(
-                number, dict(zip(found.columns, (v.strip() for v in values), strict=True)), '', last
-            )
+            row = dict(zip(found.columns, map(str.strip, values), strict=True))
+            yield Line(number, row, '', last)
 
 
 def json_rows(text: str) -> Iterator[Line]:
@@ -164,7 +165,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict:
     row = {}
     for name, value in pairs:
         if name in row:
-            raise ValueError(f'{name!r} is there twice')
+            raise ValueError(f'{name!r} occurs twice')
         row[name] = value
     return row
 
@@ -182,7 +183,7 @@ def _never(line: str) -> bool:
 
 
 def _records(
-    text: str, delimiter: str, at: int, number: int, swallows: Callable[[str], bool], width: int = 0
+    text: str, delimiter: str, at: int, number: int, absorbed: Callable[[str], bool], width: int = 0
 ) -> Iterator[tuple[int, int, list[str] | str, int]]:
     """Yield (first line, last line, values or fault, end) of every record that is not blank."""
     plain = re.compile(f'[^{delimiter}\r\n]*')
@@ -196,11 +197,9 @@ def _records(
             if not isinstance(values, str):
                 inside = _END.split(text[at:end])
                 whole = _END.match(text, end)
-                if any(map(swallows, inside[1:])):
+                if any(map(absorbed, inside[1:])):
                     closed = number + len(inside) - 1
-                    values = (
-                        f'a quote is never closed: the next one, in line {closed}, ends other lines'
-                    )
+                    values = f'a quote is never closed; the next one is in line {closed}'
                 else:
                     after, lines = whole.end() if whole else end, len(inside)
         if not isinstance(values, str):
@@ -219,7 +218,7 @@ def _records(
 def _values(
     text: str, start: int, delimiter: str, plain: re.Pattern
 ) -> tuple[list[str] | str, int]:
-    """(values, end) of the record that begins at `start`, or (fault, start)."""
+    """Return (values, end) of the record that begins at `start`, or (fault, start)."""
     values, at = [], start
     while True:
         if quoted := _QUOTED.match(text, at):

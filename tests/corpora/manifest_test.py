@@ -142,7 +142,7 @@ def test_paths_that_are_all_wrong_are_one_line(place, bad):
         ),
         (
             'wav/happy_01.wav,happy\nwav/sad_01.wav,sad\n',
-            "line 1 is 'wav/happy_01.wav,happy', no header; put path,emotion",
+            "line 1 is 'wav/happy_01.wav,happy', not a header; put path,emotion",
         ),
         (
             'path,emotion,speaker\nwav/sad_01.wav,sad,train\nwav/happy_01.wav,sad,Test\n',
@@ -200,7 +200,7 @@ def test_a_line_of_json_that_is_wrong_is_named(place, line, detail):
 
 def test_a_json_list_is_no_jsonl(place):
     said = refusal(place, '[{"path": "wav/sad_01.wav", "emotion": "sad"}]', 'manifest.jsonl')
-    assert 'is a JSON list; write one object a line' in said
+    assert 'is a JSON list; write one object per line' in said
 
 
 @pytest.mark.parametrize('mark', ODD := '\n\u2028\u2029\x85\x0b\x0c\x1c')
