@@ -41,8 +41,8 @@ def main(argv: list[str]) -> None:
     args = _parse(argv)
     if args.generation.beam_pipeline_options and importlib.util.find_spec('apache_beam') is None:
         raise InputError(
-            "--beam_pipeline_options needs Apache Beam; pip install -e '.[tfds]', or leave the flag "
-            'out'
+            "--beam_pipeline_options needs Apache Beam: pip install -e '.[tfds]', or leave out the "
+            'flag'
         )
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that is not built yet
     cli.prepare_jax()
@@ -237,7 +237,7 @@ def builder_class(path: pathlib.Path):
         raise InputError(
             f'{path} cannot be imported ({type(e).__name__}: {e}); install what it needs'
         ) from e
-    loaded = pathlib.Path(sys.modules[module].__file__)
+    loaded = pathlib.Path(str(sys.modules[module].__file__))
     if loaded != path:
         raise InputError(
             f'{path}: another module {module} is already imported from {loaded}; rename the folder'
@@ -270,7 +270,7 @@ def _disk_message(error: Exception, folder: pathlib.Path, args) -> str:
         advice = remedy(errno.ENOSPC)
         return f'{folder} cannot be written ({error}); {advice} (--data_dir)'
     used = [p for p in (folder.parents[2], args.paths.manual_dir, args.paths.download_dir) if p]
-    if name and any(str(name).startswith(str(p)) for p in used):
+    if code and name and any(str(name).startswith(str(p)) for p in used):
         reason = os.strerror(code)
         return f'{name} cannot be used ({reason}); repair that or give another --data_dir'
     return ''

@@ -358,7 +358,7 @@ def test_a_build_does_not_answer_for_another_source(tmp_path, capsys):
         voices(tmp_path, tmp_path / 'gone')
     shutil.rmtree(two)
     voices(tmp_path, two)
-    assert 'is not there any more; not compared' in capsys.readouterr().out
+    assert 'does not exist any more; not compared' in capsys.readouterr().out
 
 
 def test_an_edited_label_of_the_same_length_is_another_source(tmp_path):
@@ -377,7 +377,10 @@ def test_a_build_without_a_note_of_its_source_says_so(built, capsys):
     (folder(built) / 'origin.json').unlink()
     run(f'--data_dir={built}')
     out = capsys.readouterr().out
-    assert 'kept no note of its source; not compared' in out and 'already built' in out
+    assert (
+        'built by an earlier version, without origin.json; its source is not compared' in out
+        and 'already built' in out
+    )
 
 
 @pytest.mark.slow

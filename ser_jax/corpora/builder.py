@@ -18,10 +18,9 @@ import dataclasses
 import functools
 import inspect
 import itertools
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -47,6 +46,7 @@ from ser_jax.corpora.schema import (
     FeatureConfig,
     fields,
     fingerprint,
+    write_json,
 )
 
 __all__ = [
@@ -58,7 +58,10 @@ __all__ = [
 CHUNK = 64  # recordings per extraction: enough to fill the usual length buckets
 
 
-class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class CorpusBuilder(
+    tfds.core.GeneratorBasedBuilder,
+    skip_registration=True,  # type: ignore[call-arg]
+):
     """Base of every builder; a subclass defines `recordings` and the constants below."""
 
     VERSION = tfds.core.Version('1.1.0')
@@ -198,7 +201,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return {'train': self._workers.examples(compute, kept)}
         return {'train': self._generate_examples(kept, finished)}
 
-    def _inspect(self, dl_manager) -> tuple[list[Inspected], spool.Spool | dict]:
+    def _inspect(self, dl_manager) -> tuple[list[Inspected], Mapping[Hashable, bytes]]:
         """Inspect the corpus before any write; return usable recordings, their features by `id`."""
         found = list(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
@@ -207,9 +210,10 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         recordings = [chunks.normal(f) for f in found if isinstance(f, Recording)]
         recordings.sort(key=lambda r: (r.id, r.source))
         files = len(recordings) + sum(s.kind != 'ignored' for s in skipped)
+        finished: Mapping[Hashable, bytes] = {}
         if self._workers is not None:
             work = functools.partial(chunks.inspect, self.builder_config.rate_hz)
-            inspected, finished = self._workers.inspect(work, recordings, self.name), {}
+            inspected = self._workers.inspect(work, recordings, self.name)
         else:
             inspected, finished = threads.inspect(
                 recordings, self.builder_config, self.name, CHUNK, self.THREADS, self.data_dir
@@ -235,7 +239,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return kept, finished
 
     def _generate_examples(
-        self, kept: list[Inspected], finished: spool.Spool | dict
+        self, kept: list[Inspected], finished: Mapping[Hashable, bytes]
     ) -> Iterator[tuple[str, dict]]:
         """Yield (id, example) in order."""
         for result in kept:
@@ -256,8 +260,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self.RESEARCH_ONLY,
             tuple(self.EMOTIONS or self._found),
         )
-        _write_json(folder / FACTS, dataclasses.asdict(facts))
-        _write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
+        write_json(folder / FACTS, dataclasses.asdict(facts))
+        write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
         if source := self._source or self._given_manifest():
             origin.write(folder, source)
         if self.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:  # others need TensorFlow
@@ -267,7 +271,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 'examples': len(source),
                 'features': name,
             }
-            _write_json(folder / FINGERPRINT, content)
+            write_json(folder / FINGERPRINT, content)
         print(readable('\n'.join(inspection_report.lines(self._report))))
 
     @contextlib.contextmanager
@@ -291,8 +295,3 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 def _no_published_metadata() -> None:
     """Do nothing, in place of TFDS's look-up of published metadata."""
-
-
-def _write_json(path: Path, content: dict) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
-    path.write_text(readable(text), encoding='utf-8')

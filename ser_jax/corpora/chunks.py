@@ -13,10 +13,19 @@ _RECORDING_FIELDS = [f.name for f in dataclasses.fields(Recording) if f.name in 
 
 def normal(recording: Recording) -> Recording:
     """Return a recording with printable texts; id, speaker, emotion and label in the form NFC."""
-    texts = {name: audio_files.readable(getattr(recording, name)) for name in ('source', 'text')}
-    for field in ('id', 'speaker', 'emotion', 'label'):
-        texts[field] = unicodedata.normalize('NFC', audio_files.readable(getattr(recording, field)))
-    return dataclasses.replace(recording, **texts)
+    return dataclasses.replace(
+        recording,
+        id=_composed(recording.id),
+        speaker=_composed(recording.speaker),
+        emotion=_composed(recording.emotion),
+        label=_composed(recording.label),
+        source=audio_files.readable(recording.source),
+        text=audio_files.readable(recording.text),
+    )
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize('NFC', audio_files.readable(text))
 
 
 def inspect(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Inspected]:

@@ -19,7 +19,7 @@ OTHER_NAMES = {
 HELP = 'expected the columns path and emotion (speaker, text, sex ... where known)'
 
 
-def lines(manifest: Path) -> Iterator[tables.Line]:
+def lines(manifest: Path) -> Iterator[tables.Line[str]]:
     """Yield the lines of a manifest with the names of COLUMNS as keys.
 
     Raises:
@@ -85,10 +85,12 @@ def _check_header(manifest: Path, header: tables.Header) -> None:
         )
 
 
-def _of_json(line: tables.Line) -> tables.Line:
+def _of_json(line: tables.Line[object]) -> tables.Line[str]:
     """Return a JSON line with the names of COLUMNS as keys and its values as text."""
-    row = {}
-    for name, value in (line.values or {}).items():
+    if line.values is None:
+        return tables.Line(line.number, None, line.fault)
+    row: dict[str, str] = {}
+    for name, value in line.values.items():
         column = _column(name)
         if near := _near(column):
             return tables.Line(line.number, None, f'has {name!r}; did you mean {near}?')
@@ -99,7 +101,7 @@ def _of_json(line: tables.Line) -> tables.Line:
                 row[column] = tables.word(value)
             except ValueError as e:
                 return tables.Line(line.number, None, f'{column}: {e}')
-    return line if line.values is None else line._replace(values={'path': '', 'emotion': '', **row})
+    return tables.Line(line.number, {'path': '', 'emotion': '', **row})
 
 
 def _column(name: str) -> str:

@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import threading
+from typing import IO
 
 # Names of speak_lib.h: espeak_AUDIO_OUTPUT, espeakINITIALIZE_DONT_EXIT, espeakCHARS_UTF8.
 _SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1
@@ -70,8 +71,8 @@ def speak(text: str, voice: str = 'en-us', **settings: int):
         except (OSError, EOFError, struct.error) as e:
             _stop()
             raise InputError(
-                'the eSpeak NG worker ended before its reply; run the command again, and if it ends '
-                "again reinstall: pip install --force-reinstall 'ser_jax[synthetic]'"
+                'the eSpeak NG worker ended before its reply; run the command again, and if it '
+                "ends again reinstall: pip install --force-reinstall 'ser_jax[synthetic]'"
             ) from e
         except BaseException:  # e.g. Ctrl-C: the next call must not read this one's samples
             _stop()
@@ -84,14 +85,20 @@ def speak(text: str, voice: str = 'en-us', **settings: int):
 
 def _ask(request: bytes) -> tuple[int, bytes]:
     """Send a request to the worker; return rate and samples, or 0 and an error message."""
-    worker = _worker or _start()
-    worker.stdin.write(request)
-    worker.stdin.flush()
-    rate, size = struct.unpack('<II', worker.stdout.read(8))
-    reply = worker.stdout.read(size)
+    requests, replies = _pipes(_worker or _start())
+    requests.write(request)
+    requests.flush()
+    rate, size = struct.unpack('<II', replies.read(8))
+    reply = replies.read(size)
     if len(reply) < size:
         raise EOFError
     return rate, reply
+
+
+def _pipes(worker: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    if worker.stdin is None or worker.stdout is None:
+        raise ValueError('the worker was started without pipes')
+    return worker.stdin, worker.stdout
 
 
 def _start() -> subprocess.Popen:
@@ -124,9 +131,10 @@ def _stop() -> None:
         worker, _worker = _worker, None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)  # and its fork; neither has state to save
+        requests, replies = _pipes(worker)
         with contextlib.suppress(BrokenPipeError):
-            worker.stdin.close()
-        worker.stdout.close()
+            requests.close()
+        replies.close()
         worker.wait()
 
 

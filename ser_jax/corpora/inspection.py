@@ -50,8 +50,8 @@ def sha256(samples: np.ndarray) -> str:
     scaled = samples * np.float32(32768)
     exact = scaled.astype('<i2') if samples.size and np.abs(scaled).max() <= 32768 else None
     if exact is None or not np.array_equal(exact, scaled):
-        return hashlib.sha256(np.ascontiguousarray(samples, '<f4')).hexdigest()
-    return hashlib.sha256(np.ascontiguousarray(exact)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(samples, '<f4').data).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(exact).data).hexdigest()
 
 
 def clipped(samples: np.ndarray) -> bool:
@@ -129,7 +129,7 @@ def without_duplicates(inspected: Sequence[Inspected]) -> tuple[list[Inspected],
     for result in inspected:
         by_content[result.sha256].append(result)
         by_id[result.recording.id].append(result)
-    kept, skipped, first = [], [], {}
+    kept, skipped, first = [], [], dict[str, Recording]()
     for result in inspected:
         recording = result.recording
         copies = [r.recording for r in by_content[result.sha256]]

@@ -10,19 +10,19 @@ import io
 import os
 import tempfile
 import weakref
-from collections.abc import Hashable, Iterator
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 from tensorflow_datasets.core import shuffle
 
 
-class Spool:
+class Spool(Mapping[Hashable, bytes]):
     """Mapping from keys to bytes in an unnamed file of `folder`, deleted with the object."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         os.makedirs(folder, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the finalizer closes it
+        self._file = tempfile.TemporaryFile(dir=os.fspath(folder))  # noqa: SIM115 - the finalizer closes it
         weakref.finalize(self, _close, self._file)
         self._places: dict[Hashable, tuple[int, int]] = {}
         self.size = 0
@@ -45,7 +45,7 @@ class Spool:
         return iter(self._places)
 
 
-def _close(file) -> None:
+def _close(file: IO[bytes]) -> None:
     with contextlib.suppress(OSError):  # a full disk has already raised on write
         file.close()
 

@@ -209,14 +209,12 @@ def _part(seed: int, speaker: Speaker, sentences: int) -> list[Line]:
 
 def generator(*key: int | str) -> np.random.Generator:
     """Return a random generator seeded by integers and by the checksums of names."""
-    return np.random.defaultgenerator(
-        [k if isinstance(k, int) else zlib.crc32(k.encode()) for k in key]
-    )
+    return np.random.default_rng([k if isinstance(k, int) else zlib.crc32(k.encode()) for k in key])
 
 
 def _sentence(rng: np.random.Generator, emotion: str | None) -> str:
     def choose(words: Sequence[str]) -> str:
-        return words[rng.integers(len(words))]
+        return words[int(rng.integers(len(words)))]
 
     slots = CARRIERS if emotion is None else CARRIERS | LEXICON[emotion]
     text = choose(PLAIN_FRAMES if emotion is None else FRAMES).format(

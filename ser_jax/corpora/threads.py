@@ -1,6 +1,7 @@
 """Inspection and feature extraction in threads of this process; `beam` does both on workers."""
 
 import concurrent.futures
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def _chunks(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    work = inspection.inspect, config.rate_hz, config.prepare
+    work = functools.partial(inspection.inspect, config.rate_hz, config.prepare)
     with (
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
         Progress(*columns, console=Console(stderr=True)) as progress,
@@ -66,7 +67,7 @@ def _chunks(
         try:
             for start in range(0, len(recordings) + chunk, chunk):
                 current = ahead
-                ahead = [pool.submit(*work, r) for r in recordings[start : start + chunk]]
+                ahead = [pool.submit(work, r) for r in recordings[start : start + chunk]]
                 if current:
                     yield [future.result() for future in current]
                     progress.advance(task, len(current))
