@@ -102,6 +102,8 @@ def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
 
 def test_the_folder_follows_the_convention():
     lookalikes.follows_the_convention(Builder, HERE, 'CREMA-D')
-    assert sum(Builder.PUBLISHED_COUNTS.utterances['speech'].values()) == 7441  # one of 7,442 is silent
+    assert (
+        sum(Builder.PUBLISHED_COUNTS.utterances['speech'].values()) == 7441
+    )  # one of 7,442 is silent
     sexes = list(Builder.PUBLISHED_COUNTS.speakers['speech'].values())
     assert len(sexes) == 91 and sexes.count('female') == 43

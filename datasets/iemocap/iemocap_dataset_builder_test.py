@@ -84,7 +84,7 @@ def test_what_is_missing_is_named(tmp_path):
     for path in copy.rglob('EmoEvaluation'):
         shutil.rmtree(path)
     with pytest.raises(
-        InputError, match=r'no dialog/EmoEvaluation/\*\.txt, where their emotions are; give the'
+        InputError, match=r'no dialog/EmoEvaluation/\*\.txt with their emotions; give the'
     ) as e:
         prepared(tmp_path / 'out', copy)
     assert '\n' not in str(e.value)
@@ -169,7 +169,9 @@ def test_the_folder_follows_the_convention():
     assert metadata.description.startswith('# IEMOCAP') and 'busso2008' in metadata.citation
     assert set(metadata.tags) <= set(tfds.core.dataset_metadata.valid_tags())
     assert sum(Builder.PUBLISHED_COUNTS.utterances['speech'].values()) + 2507 + 3 == 10039
-    assert tuple(sorted(Builder.PUBLISHED_COUNTS.utterances['speech'])) == tuple(sorted(Builder.EMOTIONS))
+    assert tuple(sorted(Builder.PUBLISHED_COUNTS.utterances['speech'])) == tuple(
+        sorted(Builder.EMOTIONS)
+    )
     assert sum(p.stat().st_size for p in DUMMY.rglob('*') if p.is_file()) < 200_000
 
 

@@ -23,8 +23,9 @@ class Builder(builder.CorpusBuilder):
     HOMEPAGE = 'https://zenodo.org/records/1188976'
     LICENSE = 'CC BY-NC-SA 4.0'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get Audio_Speech_Actors_01-24.zip and Audio_Song_Actors_01-24.zip from https://zenodo.org/records/1188976 and '
-        'give the folder that holds them, unpacked or not, as --manual_dir=FOLDER'
+        'get Audio_Speech_Actors_01-24.zip and Audio_Song_Actors_01-24.zip from '
+        'https://zenodo.org/records/1188976 and give the folder that holds them, unpacked or not, '
+        'as --manual_dir=FOLDER'
     )
     ARCHIVES = (  # md5 from Zenodo
         builder.Archive(

@@ -72,7 +72,10 @@ def compared(folder: Path, given: str | os.PathLike | None, advice: str) -> str:
     given = Path(given).expanduser()
     shown = audio_files.readable(str(given))
     if not (folder / ORIGIN).exists():
-        return f'built by an earlier version, without {ORIGIN}; its source is not compared with {shown}'
+        return (
+            f'built by an earlier version, without {ORIGIN}; its source is not compared with '
+            f'{shown}'
+        )
     built = read_json(folder / ORIGIN, ('source', 'files', 'listing'))
     same_place = audio_files.readable(os.path.realpath(given)) == built['source']
     if not given.exists():
