@@ -3,7 +3,6 @@
 Demszky et al. (2020).
 """
 
-import dataclasses
 import re
 from pathlib import PurePosixPath
 
@@ -19,9 +18,7 @@ CONFIGS = ('original', '27 emotions or neutral'), ('ekman', "Ekman's six emotion
 
 
 def _taxonomy(name: str, emotions_of: str) -> builder.FeatureConfig:
-    return dataclasses.replace(
-        builder.TEXT, name=name, description=f'comments with one of {emotions_of}'
-    )
+    return builder.FeatureConfig(name=name, description=f'comments with one of {emotions_of}')
 
 
 class Builder(builder.CorpusBuilder):

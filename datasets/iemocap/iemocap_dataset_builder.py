@@ -1,8 +1,6 @@
-"""IEMOCAP: 10 actors in pairs, scripted and improvised dialogs, emotions as rated by listeners.
+"""IEMOCAP: 10 actors in pairs, scripted and improvised dialogs (Busso et al., 2008)."""
 
-Busso et al. (2008).
-"""
-
+import itertools
 import re
 
 from ser_jax.corpora import builder, text_files
@@ -24,7 +22,10 @@ IGNORED = {'xxx': 'the evaluators did not agree (xxx)', 'oth': 'another emotion 
 SEXES = {'F': 'female', 'M': 'male'}
 WHOLE = 'Session1 ... Session5 with sentences/wav, dialog/EmoEvaluation and dialog/transcriptions'
 
-_SPEAKERS = {f'iemocap_Ses0{session}{sex}': SEXES[sex] for session in range(1, 6) for sex in SEXES}
+_SPEAKERS = {
+    f'iemocap_Ses0{session}{sex}': SEXES[sex]
+    for session, sex in itertools.product(range(1, 6), SEXES)
+}
 
 
 class Builder(builder.CorpusBuilder):

@@ -34,9 +34,9 @@ def decode(content: bytes, container: str, name: str) -> tuple[np.ndarray, int]:
             if stream is None:
                 raise boxes.unsupported(f'{container} without an audio stream')
             if (streams := len(opened.streams.audio)) > 1:
-                which = opened.streams.audio.index(stream) + 1
+                number = opened.streams.audio.index(stream) + 1
                 logging.getLogger(__name__).warning(
-                    '%s: audio stream %d of %d is read', name, which, streams
+                    '%s: audio stream %d of %d is read', name, number, streams
                 )
             return _whole(*_frames(opened, stream), _announced_s(opened, stream, container), stream)
     except (av.error.FFmpegError, EOFError) as e:
@@ -52,9 +52,8 @@ def _announced_s(opened, stream, container: str) -> float:
     """Return the seconds announced in the header; 0 if there are none or FFmpeg estimates them."""
     if container == 'mp4':
         return float(stream.duration * stream.time_base) if stream.duration else 0.0
-    if (
-        container in ('webm', 'wma') and len(opened.streams) == 1
-    ):  # else it may be that of a longer video
+    # With several streams it may be the duration of a longer video.
+    if container in ('webm', 'wma') and len(opened.streams) == 1:
         return (opened.duration or 0) / 1e6
     return 0.0
 
@@ -63,11 +62,10 @@ def _whole(samples: np.ndarray, rate_hz: int, announced_s: float, stream) -> tup
     """Return samples without the encoder's padding at the end; raise if samples are missing."""
     if announced_s:
         length = round(announced_s * rate_hz)
-        padding = 3 * max(
-            stream.codec_context.frame_size or 0, 1024
-        )  # encoder padding, before and after the audio
+        # Encoder padding, before and after the audio.
+        padding = 3 * max(stream.codec_context.frame_size or 0, 1024)
         if len(samples) < length - padding:
-            raise truncated(f'{len(samples) / rate_hz:.2f} of {announced_s:.2f} s are there')
+            raise truncated(f'{len(samples) / rate_hz:.2f} of {announced_s:.2f} s are present')
         samples = samples[:length] if len(samples) < length + padding else samples
     return (samples[:, 0] if samples.shape[1] == 1 else samples), rate_hz
 

@@ -7,11 +7,8 @@ from typing import NamedTuple
 from ser_jax.audio.containers.streams import Link, after_tags, damaged, truncated
 
 _DECODER_DELAY = 529  # samples of a decoder's delay; gapless decoding removes as many at the end
-_RATES = {
-    3: (44100, 48000, 32000),
-    2: (22050, 24000, 16000),
-    0: (11025, 12000, 8000),
-}  # by version bits
+# Rates by version bits.
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _HIGH = {  # kbit/s of MPEG-1 by layer bits (3 = layer I)
     3: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     2: (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -99,12 +96,9 @@ def _runs(content: bytes) -> list[_Run] | None:
         runs.append(run)
         at = after_tags(content, run.end)
         if at == run.end and at < len(content) and frame(bytes(content[at : at + 4])) is None:
-            cut = 0 < len(content) - at < 4
-            raise (
-                truncated('its last frame is cut')
-                if cut
-                else damaged(f'no frame begins at byte {at}')
-            )
+            if len(content) - at < 4:
+                raise truncated('its last frame is cut')
+            raise damaged(f'no frame begins at byte {at}')
     return runs
 
 
@@ -157,7 +151,7 @@ def _link(content: bytes, run: _Run) -> Link:
     cut_bytes = size - (run.end - run.start)
     # Some writers include the announcing frame in the count.
     if run.count < count - 1 or (run.count == count - 1 and cut_bytes > 0):
-        raise truncated(f'{run.count} of {count} frames are there')
+        raise truncated(f'{run.count} of {count} frames are present')
     frames = max(0, run.count * run.kind.frames - removed)
     lag = 0 if _patchable(run) else _DECODER_DELAY
     return Link(content, frames, functools.partial(_counted, content, run), lag)

@@ -7,9 +7,8 @@ from typing import NamedTuple
 from ser_jax.audio.containers.streams import Link, after_tags, damaged, truncated
 
 _REVERSED = bytes(int(f'{i:08b}'[::-1], 2) for i in range(256))
-_HEAD = struct.Struct(
-    '<4sBBqIIIB'
-)  # capture pattern, version, flags, granule, serial, sequence, checksum, segments
+# Capture pattern, version, flags, granule, serial, sequence, checksum, segments.
+_HEAD = struct.Struct('<4sBBqIIIB')
 _BEGINS, _ENDS = 2, 4
 
 
