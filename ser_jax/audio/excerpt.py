@@ -14,7 +14,8 @@ def mono(samples: np.ndarray) -> np.ndarray:
     samples = np.asarray(samples)
     if samples.ndim != 1:
         raise InputError(
-            f'expected mono samples [T] as from ser_jax.audio.wav.prepare, got shape {samples.shape}'
+            'expected mono samples [T] as from ser_jax.audio.wav.prepare, got shape '
+            f'{samples.shape}'
         )
     scale = 32768 if samples.dtype == np.int16 else 1
     return samples.astype(np.float32) / scale

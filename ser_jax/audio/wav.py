@@ -207,7 +207,7 @@ def _check_rare(sound: soundfile.SoundFile) -> None:
 
 def _blocks(content: bytes) -> tuple[np.ndarray, soundfile.SoundFile]:
     """Return samples, int16 for 16-bit files, else float32, and the file they were read from."""
-    blocks = []
+    blocks: list[np.ndarray] = []
     try:
         with _Forward(_Content(content)) as sound:
             _check_rare(sound)

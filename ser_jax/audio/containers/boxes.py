@@ -54,7 +54,8 @@ def parts(content: bytes, container: str) -> list[bytes]:
 
 
 def _boxes(content: bytes) -> list[int]:
-    starts, seen, at = [0], [], 0
+    starts, at = [0], 0
+    names: list[bytes] = []
     while at < len(content):
         if after_tags(content, at) == len(content):
             break
@@ -64,10 +65,10 @@ def _boxes(content: bytes) -> list[int]:
         size, name = struct.unpack_from('>I4s', head)
         if name not in _ALL_BOXES:
             raise damaged(f'no box begins at byte {at}')
-        if name == b'ftyp' and seen:
-            _complete(seen)
+        if name == b'ftyp' and names:
+            _check_complete(names)
             starts.append(at)
-            seen = []
+            names = []
         if size == 1:
             size = int.from_bytes(head[8:16], 'big')
         elif not size:
@@ -78,13 +79,13 @@ def _boxes(content: bytes) -> list[int]:
             )
         if size < 8:
             raise damaged(f'no box begins at byte {at}')
-        seen.append(name)
+        names.append(name)
         at += size
-    _complete(seen)
+    _check_complete(names)
     return starts
 
 
-def _complete(names: list[bytes]) -> None:
+def _check_complete(names: list[bytes]) -> None:
     order = [n for n in names if n in (b'moov', b'moof', b'mdat')]
     if b'moov' not in order:
         raise truncated('its index (moov) is missing')

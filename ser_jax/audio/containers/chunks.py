@@ -103,8 +103,9 @@ def _tail(content: bytes, at: int, form: headers.Format | None) -> tuple[int, in
             return last, at
         if len(content) - at <= SLACK_BYTES:
             return (len(content) if at == last else last), len(content)
-        chunk = next(headers.chunks(content, at, form), None) if form else None
-        if chunk is None or not chunk.id[:4].isascii() or not chunk.id[:4].decode().isprintable():
+        if form is None or (chunk := next(headers.chunks(content, at, form), None)) is None:
+            return None
+        if not chunk.id[:4].isascii() or not chunk.id[:4].decode().isprintable():
             return None
         if chunk.end > len(content):  # metadata that was cut
             return (len(content), len(content)) if _METADATA.match(chunk.id) else None

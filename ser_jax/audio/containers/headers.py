@@ -110,7 +110,8 @@ def _riff(content: bytes, form: Format, order: str) -> Header | None:
             break
     else:
         return None
-    outer, start, size = struct.unpack_from(f'{order}I', content, 4)[0], chunk.start, chunk.size
+    outer, start = struct.unpack_from(f'{order}I', content, 4)[0], chunk.start
+    size: int | None = chunk.size
     fields = [(4, f'{order}I', start - 8), (start - 4, f'{order}I', 0)]
     counts, available = [], len(content) - start
     if long_size and content[:4] == b'RF64':
@@ -158,7 +159,9 @@ def _aiff(content: bytes) -> Header | None:
     for chunk in chunks(content, 12, _BIG):
         if chunk.id == b'COMM' and chunk.size >= 18:
             channels, count, width = struct.unpack_from('>hIh', content, chunk.start)
-            packed = content[8:12] == b'AIFC' and content[chunk.start + 18 : chunk.start + 22]
+            packed = b''
+            if content[8:12] == b'AIFC':
+                packed = bytes(content[chunk.start + 18 : chunk.start + 22])
             narrow = packed in (b'ulaw', b'alaw', b'ULAW', b'ALAW')
             plain = not packed or packed in _AIFF_PLAIN
             block = channels * (1 if narrow else -(-width // 8) if plain else 0)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def decode(content: bytes, container: str, name: str) -> tuple[np.ndarray, int]:
             f"is {container}, which PyAV decodes; install it with: pip install 'ser_jax[media]'",
         ) from e
     try:
-        with av.open(io.BytesIO(content), **_lenient(av.__version__)) as opened:
+        with av.open(io.BytesIO(content), mode='r', **_lenient(av.__version__)) as opened:
             stream = opened.streams.best('audio')
             if stream is None:
                 raise boxes.unsupported(f'{container} without an audio stream')
@@ -40,10 +41,10 @@ def decode(content: bytes, container: str, name: str) -> tuple[np.ndarray, int]:
                 )
             return _whole(*_frames(opened, stream), _announced_s(opened, stream, container), stream)
     except (av.error.FFmpegError, EOFError) as e:
-        raise damaged(f'FFmpeg: {e.strerror or e}') from e
+        raise damaged(f'FFmpeg: {getattr(e, "strerror", None) or e}') from e
 
 
-def _lenient(version: str) -> dict[str, str]:
+def _lenient(version: str) -> dict[str, Any]:
     """Return arguments to open files with tags that are not UTF-8; PyAV 19 needs and takes none."""
     return {} if int(version.split('.')[0]) >= 19 else {'metadata_errors': 'ignore'}
 
@@ -72,7 +73,8 @@ def _whole(samples: np.ndarray, rate_hz: int, announced_s: float, stream) -> tup
 
 def _frames(opened, stream) -> tuple[np.ndarray, int]:
     """Return all samples of a stream, [T, channels], and their rate."""
-    blocks, rate_hz, count, expected_s = [], 0, 0, None
+    blocks: list[np.ndarray] = []
+    rate_hz, count, expected_s = 0, 0, None
     for frame in opened.decode(stream):
         values = _values(frame)
         if blocks and (frame.sample_rate, values.shape[1]) != (rate_hz, blocks[0].shape[1]):
