@@ -16,12 +16,17 @@ import io
 import os
 import pathlib
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 
 from ser_jax import cli, lock
-from ser_jax.contract import InputError
+from ser_jax.contract import InputError, remedy
+
+# Errors of the disk or of --data_dir; an errno that a bug may cause is not among them.
+_DISK_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS,
+    errno.ENAMETOOLONG, errno.ENOTDIR, errno.EIO,
+)  # fmt: skip
 
 # Set before numpy is imported, which reads it: with many threads, librosa's small products take
 # five times as long.
@@ -36,7 +41,8 @@ def main(argv: list[str]) -> None:
     args = _parse(argv)
     if args.generation.beam_pipeline_options and importlib.util.find_spec('apache_beam') is None:
         raise InputError(
-            "--beam_pipeline_options needs Apache Beam; pip install -e '.[tfds]', or build without the flag"
+            "--beam_pipeline_options needs Apache Beam: pip install -e '.[tfds]', or leave out the "
+            'flag'
         )
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that is not built yet
     cli.prepare_jax()
@@ -44,10 +50,10 @@ def main(argv: list[str]) -> None:
     if args.tolerance is not None:
         os.environ['SER_JAX_TOLERANCE'] = str(args.tolerance)
     if (given := str(args.paths.data_dir or '')) != given.encode(errors='replace').decode():
-        raise InputError(f'--data_dir={given!r} is no UTF-8; give another folder')
+        raise InputError(f'--data_dir={given!r} is not UTF-8; give another folder')
     for name in args.positional_datasets + args.datasets or ['']:
         path = script(name)
-        with _called(args.name, builder_class(path), path):
+        with _renamed(args.name, builder_class(path), path):
             _build(args, path)
 
 
@@ -66,7 +72,8 @@ def script(name: str) -> pathlib.Path:
             return inside
     known = sorted({p.parent.name for root in roots for p in root.glob('*/*_dataset_builder.py')})
     raise InputError(
-        f'dataset {name!r} is not there; expected a folder with a builder, or one of: {", ".join(known)}'
+        f'dataset {name!r} does not exist; expected a folder with a builder, or one of: '
+        + ', '.join(known)
     )
 
 
@@ -84,10 +91,8 @@ def _parse(argv: list[str]):
 
     class Parser(cli_utils.ArgumentParser):
         def error(self, message: str):
-            near = [
-                difflib.get_close_matches(w.split('=')[0], self._option_string_actions, 1)
-                for w in message.split()
-            ]
+            flags = [word.split('=')[0] for word in message.split()]
+            near = (difflib.get_close_matches(f, self._option_string_actions, 1) for f in flags)
             hint = next((f'; did you mean {n[0]}?' for n in near if n), '')
             raise InputError(f'{message}{hint} (--help lists the flags)')
 
@@ -114,7 +119,7 @@ def _generation(args, cls):
         near = difflib.get_close_matches(generation.config, configs, 1)
         hint = f'did you mean {near[0]}? expected' if near else 'expected'
         raise InputError(
-            f'--config={generation.config} is unknown to {cls.name}; {hint} one of '
+            f'--config={generation.config} is not a config of {cls.name}; {hint} one of '
             + ', '.join(configs)
         )
     return generation
@@ -122,7 +127,7 @@ def _generation(args, cls):
 
 def _build(args, path: pathlib.Path) -> None:
     """Build one dataset unless it is built already; print its inspection and its path."""
-    from ser_jax.corpora import inspection, schema
+    from ser_jax.corpora import inspection_report, replacement, schema
 
     cls = builder_class(path)
     generation = _generation(args, cls)
@@ -132,34 +137,34 @@ def _build(args, path: pathlib.Path) -> None:
         args, positional_datasets=[str(path)], datasets=[], debug=debug,
         generation=dataclasses.replace(generation, num_processes=1),  # there is one to build
     )  # fmt: skip
-    where = place(cls, args.paths.data_dir, config)
-    what = f'{cls.name} ({config})'
-    with _clear_errors(where, args), lock.held(where, 'build'):
-        _tidy(where)
-        if where.exists() and not args.debug.overwrite:
-            _reuse(cls, where, config, args)
+    folder = shards_folder(cls, args.paths.data_dir, config)
+    title = f'{cls.name} ({config})'
+    with _clear_errors(folder, args), lock.held(folder, 'build'):
+        replacement.clean(folder)
+        if folder.exists() and not args.debug.overwrite:
+            _reuse(cls, folder, config, args)
             return
         quiet = contextlib.redirect_stdout(io.StringIO())  # TFDS prints two pages of its own
-        with _restored_on_failure(where, args.debug.overwrite), quiet:
+        with replacement.replacing(folder, args.debug.overwrite), quiet:
             args_of_one.execute()
             builder = cls(data_dir=args.paths.data_dir, config=config)
     if not builder.is_prepared():
         return  # --download_only and the like
-    if (report := where / schema.INSPECTION).exists():
-        print(f'{what}:')
-        print('\n'.join(inspection.lines(schema.read_json(report))))
-    print(f'{what}: {builder.info.splits.total_num_examples:,} utterances in {where}')
+    if (report := folder / schema.INSPECTION).exists():
+        print(f'{title}:')
+        print('\n'.join(inspection_report.lines(schema.read_json(report))))
+    print(f'{title}: {builder.info.splits.total_num_examples:,} utterances in {folder}')
 
 
-def place(cls, data_dir: os.PathLike | None, config: str) -> pathlib.Path:
-    """Return the folder of a build, as TFDS names it, without reading anything there."""
+def shards_folder(cls, data_dir: os.PathLike | None, config: str) -> pathlib.Path:
+    """Return the folder of a build, as TFDS names it, without reading from it."""
     from tensorflow_datasets.core import constants
 
     root = pathlib.Path(data_dir or constants.DATA_DIR).expanduser()
     return root / cls.name / config / str(cls.VERSION)
 
 
-def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
+def _reuse(cls, folder: pathlib.Path, config: str, args) -> None:
     """Check that a build is complete, unchanged and of the requested source; print its path.
 
     Raises:
@@ -167,38 +172,28 @@ def _reuse(cls, where: pathlib.Path, config: str, args) -> None:
     """
     from ser_jax.corpora import origin, schema, shards
 
-    if (where / schema.INFO).exists():
-        schema.read_json(where / schema.INFO)  # TFDS reads it in any case; raises if it is damaged
-    if (where / schema.FINGERPRINT).exists():
-        examples = shards.verify(where)
+    if (folder / schema.INFO).exists():
+        schema.read_json(folder / schema.INFO)  # TFDS reads it in any case; raises if damaged
+    if (folder / schema.FINGERPRINT).exists():
+        utterances = shards.verify(folder)
     elif (builder := cls(data_dir=args.paths.data_dir, config=config)).is_prepared():
-        examples = builder.info.splits.total_num_examples  # other formats: no fingerprint
+        utterances = builder.info.splits.total_num_examples  # other formats: no fingerprint
     else:
         raise InputError(
-            f'{where} is there but holds no complete shards; remove it, or build it with --overwrite'
+            f'{folder} exists but holds no complete shards; remove it, or build it with --overwrite'
         )
     other = 'another --name' if cls.name == 'folder' or args.name else 'another --data_dir'
-    otherwise = f'--overwrite builds it again in its place, {other} beside it'
-    note = origin.compared(where, args.paths.manual_dir, otherwise)
-    what = f'{cls.name} ({config})'
-    print(f'{what} is already built, nothing to do; --overwrite builds it again')
+    advice = f'--overwrite builds it again in its place, {other} beside it'
+    note = origin.compared(folder, args.paths.manual_dir, advice)
+    title = f'{cls.name} ({config})'
+    print(f'{title} is already built, nothing to do; --overwrite builds it again')
     if note:
-        print(f'{what}: {note}')
-    print(f'{what}: {examples:,} utterances in {where}')
-
-
-def _tidy(where: pathlib.Path) -> None:
-    """Remove remains of killed builds, or restore the old shards; the caller holds the lock."""
-    aside = _aside(where)
-    if aside.exists() and not where.exists():  # killed while the new shards were written
-        os.replace(aside, where)
-    shutil.rmtree(aside, ignore_errors=True)
-    for left in where.parent.glob(f'incomplete.*_{where.name}'):
-        shutil.rmtree(left, ignore_errors=True)
+        print(f'{title}: {note}')
+    print(f'{title}: {utterances:,} utterances in {folder}')
 
 
 @contextlib.contextmanager
-def _called(name: str | None, cls, path: pathlib.Path) -> Iterator[None]:
+def _renamed(name: str | None, cls, path: pathlib.Path) -> Iterator[None]:
     """Give the corpus of the user's own recordings another name during the block.
 
     Raises:
@@ -209,13 +204,14 @@ def _called(name: str | None, cls, path: pathlib.Path) -> Iterator[None]:
         return
     if cls.name != 'folder':
         raise InputError(
-            f'--name={name} with {cls.name}; only your own recordings, datasets/folder, can be named'
+            f'--name={name} is for your own recordings (datasets/folder), not for {cls.name}; '
+            'leave it out'
         )
     taken = {p.parent.name for p in path.parents[1].glob('*/*_dataset_builder.py')}
     if not re.fullmatch('[a-z][a-z0-9_]*', name) or name in taken:
-        why = 'is a corpus of its own' if name in taken else 'is no name'
+        problem = 'is the name of another corpus' if name in taken else 'is no name'
         raise InputError(
-            f'--name={name} {why}; expected lower-case letters, digits and _, e.g. my_voices'
+            f'--name={name} {problem}; expected lower-case letters, digits and _, e.g. my_voices'
         )
     cls.name = name
     try:
@@ -241,73 +237,42 @@ def builder_class(path: pathlib.Path):
         raise InputError(
             f'{path} cannot be imported ({type(e).__name__}: {e}); install what it needs'
         ) from e
-    loaded = pathlib.Path(sys.modules[module].__file__)
+    loaded = pathlib.Path(str(sys.modules[module].__file__))
     if loaded != path:
         raise InputError(
-            f'{path}: another module named {module} is loaded, {loaded}; rename the folder'
+            f'{path}: another module {module} is already imported from {loaded}; rename the folder'
         )
     return cls
 
 
-def _aside(where: pathlib.Path) -> pathlib.Path:
-    return where.with_name(f'replaced.{where.name}')
-
-
 @contextlib.contextmanager
-def _restored_on_failure(where: pathlib.Path, overwrite: bool) -> Iterator[None]:
-    """Set existing shards aside while new ones are built; restore them if that fails."""
-    aside = _aside(where)
-    if not overwrite or not where.exists():
-        yield
-        return
-    os.replace(where, aside)
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(where, ignore_errors=True)
-        os.replace(aside, where)
-        raise
-    shutil.rmtree(aside)
-
-
-_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
-_BARRED = errno.EACCES, errno.EPERM, errno.EROFS
-_ADVICE = {
-    **dict.fromkeys(_FULL, 'free some space or choose another --data_dir'),
-    **dict.fromkeys(_BARRED, 'choose a --data_dir that you may write to'),
-    errno.ENAMETOOLONG: 'choose a shorter --data_dir',
-    errno.ENOTDIR: 'a file lies where a folder is needed: choose another --data_dir',
-    errno.EIO: 'see to the disk',
-}
-
-
-@contextlib.contextmanager
-def _clear_errors(where: pathlib.Path, args) -> Iterator[None]:
+def _clear_errors(folder: pathlib.Path, args) -> Iterator[None]:
     """Turn errors of the disk into an InputError."""
     try:
         yield
     except (OSError, RuntimeError) as e:
-        if not (refusal := _refusal(e, where, args)):
+        if not (message := _disk_message(e, folder, args)):
             raise
-        raise InputError(f'{refusal}, then run the same command again') from e
+        raise InputError(f'{message}, then run the same command again') from e
 
 
-def _refusal(error: Exception, where: pathlib.Path, args) -> str:
+def _disk_message(error: Exception, folder: pathlib.Path, args) -> str:
     """Describe an error of the disk and its remedy; '' for other errors."""
     # array_record raises a RuntimeError with the system's message for a failed write; TFDS has its
     # own message for a full disk.
-    told = (c for c in _ADVICE if os.strerror(c) in str(error))
-    code = getattr(error, 'errno', None) or next(told, None)
-    if code is None and str(error).startswith('Not enough disk space'):
-        return f'{where} cannot be written ({error}); {_ADVICE[errno.ENOSPC]}'
+    in_text = (c for c in _DISK_ERRORS if os.strerror(c) in str(error))
+    code = getattr(error, 'errno', None) or next(in_text, None)
     name = getattr(error, 'filename', None)
-    if code in _ADVICE:
-        return f'{name or where} cannot be written ({os.strerror(code)}); {_ADVICE[code]}'
-    known = [p for p in (where.parents[2], args.paths.manual_dir, args.paths.download_dir) if p]
-    if name and any(str(name).startswith(str(p)) for p in known):
-        return (
-            f'{name} cannot be used ({os.strerror(code)}); repair that or choose another --data_dir'
-        )
+    if code in _DISK_ERRORS:
+        reason, advice = os.strerror(code), remedy(code)
+        return f'{name or folder} cannot be written ({reason}); {advice} (--data_dir)'
+    if code is None and str(error).startswith('Not enough disk space'):
+        advice = remedy(errno.ENOSPC)
+        return f'{folder} cannot be written ({error}); {advice} (--data_dir)'
+    used = [p for p in (folder.parents[2], args.paths.manual_dir, args.paths.download_dir) if p]
+    if code and name and any(str(name).startswith(str(p)) for p in used):
+        reason = os.strerror(code)
+        return f'{name} cannot be used ({reason}); repair that or give another --data_dir'
     return ''
 
 

@@ -13,7 +13,7 @@ from ser_jax.contract import InputError
 try:
     import fcntl
 except ImportError:  # a system without flock
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
 

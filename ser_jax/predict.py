@@ -49,12 +49,12 @@ def sound_file(path: pathlib.Path) -> audio_files.Audio:
 def _inside(folder: pathlib.Path) -> list[audio_files.Audio]:
     found = audio_files.audio_files(folder)
     if not found:
-        seen = audio_files.seen(folder)
+        seen = audio_files.file_kinds(folder)
         raise InputError(
             f'{folder} holds no recording (found {seen}); '
             f'expected files ending in {" ".join(wav.SUFFIXES)}'
         )
-    others = audio_files.strangers(folder)
+    others = audio_files.other_files(folder)
     kinds = collections.Counter(
         pathlib.PurePath(name).suffix.lower() or 'without suffix' for name in others
     )

@@ -58,5 +58,5 @@ def follows_the_convention(builder_class, folder: pathlib.Path, title: str) -> N
         builder_class.LICENSE.split(' (')[0].split(',')[0],
     ):
         assert words in readme, words
-    published = builder_class.PUBLISHED
+    published = builder_class.PUBLISHED_COUNTS
     assert set(published.utterances['speech']) == set(builder_class.EMOTIONS)

@@ -13,10 +13,11 @@ class Builder(builder.CorpusBuilder):
     HOMEPAGE = 'https://github.com/CheyneyComputerScience/CREMA-D'
     LICENSE = 'Open Database License (ODbL) 1.0'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get it with git and git-lfs: `GIT_LFS_SKIP_SMUDGE=1 git clone https://github.com/CheyneyComputerScience/CREMA-D`, '
-        "then in it `git lfs pull --include='AudioWAV/*'`, and give the folder as --manual_dir=FOLDER"
+        'get it with git and git-lfs: `GIT_LFS_SKIP_SMUDGE=1 git clone '
+        'https://github.com/CheyneyComputerScience/CREMA-D`, then in it `git lfs pull '
+        "--include='AudioWAV/*'`, and give the folder as --manual_dir=FOLDER"
     )
-    PUBLISHED = builder.PublishedCounts(  # 7,442 files, of which 1076_MTI_SAD_XX is silent
+    PUBLISHED_COUNTS = builder.PublishedCounts(  # 7,442 files, of which 1076_MTI_SAD_XX is silent
         utterances={'speech': {e: {'neutral': 1087, 'sad': 1270}.get(e, 1271) for e in EMOTIONS}},
         speakers={'speech': _SPEAKERS},
     )
@@ -24,8 +25,8 @@ class Builder(builder.CorpusBuilder):
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, file_names.CREMAD, '1001_DFA_ANG_XX.wav')
         # A clone also has the mp3 presented to raters; some are silent or have other emotions.
-        heard = [a for a in files if a.source.lower().endswith('.mp3')]
-        yield from (builder.Skipped(a.source, 'ignored', 'mp3, made for the raters') for a in heard)
+        mp3 = [a for a in files if a.source.lower().endswith('.mp3')]
+        yield from (builder.Skipped(a.source, 'ignored', 'mp3, made for the raters') for a in mp3)
         files = [a for a in files if not a.source.lower().endswith('.mp3')]
         yield from file_names.recordings(
             files, lambda a: file_names.cremad(a.stem), r'1\d\d\d_[A-Z]{3}_', 'CREMA-D'

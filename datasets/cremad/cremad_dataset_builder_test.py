@@ -93,7 +93,7 @@ def test_the_wav_is_read_where_a_clone_holds_an_mp3_too(tmp_path):
 
 def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
     with pytest.raises(
-        InputError, match=r'holds no cremad recording: looked for names like 1001_DFA_ANG_XX.wav'
+        InputError, match=r'holds no cremad recording; expected names like 1001_DFA_ANG_XX.wav'
     ):
         lookalikes.built(Builder, lookalikes.write(tmp_path / 'in', {'a.wav': 16000}), tmp_path)
     with pytest.raises(InputError, match='cannot be downloaded; get it with git and git-lfs'):
@@ -102,6 +102,8 @@ def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
 
 def test_the_folder_follows_the_convention():
     lookalikes.follows_the_convention(Builder, HERE, 'CREMA-D')
-    assert sum(Builder.PUBLISHED.utterances['speech'].values()) == 7441  # one of 7,442 is silent
-    sexes = list(Builder.PUBLISHED.speakers['speech'].values())
+    assert (
+        sum(Builder.PUBLISHED_COUNTS.utterances['speech'].values()) == 7441
+    )  # one of 7,442 is silent
+    sexes = list(Builder.PUBLISHED_COUNTS.speakers['speech'].values())
     assert len(sexes) == 91 and sexes.count('female') == 43

@@ -24,14 +24,14 @@ class Builder(builder.CorpusBuilder):
     HOMEPAGE = 'http://emodb.bilderbar.info/'
     LICENSE = 'free for research use'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get download.zip from http://emodb.bilderbar.info/download/ and give the folder that holds it, unpacked or not, '
-        'as --manual_dir=FOLDER'
+        'get download.zip from http://emodb.bilderbar.info/download/ and give the folder that '
+        'holds it, unpacked or not, as --manual_dir=FOLDER'
     )
     NAMESAKES = (
-        'give the folder wav as --manual_dir: the laryngograms that EMO-DB 2.0 has under the same '
-        'names (folder laryngo) are no speech'
+        'give the folder wav as --manual_dir: EMO-DB 2.0 has laryngograms, which are no speech, '
+        'under the same names in the folder laryngo'
     )
-    PUBLISHED = builder.PublishedCounts(
+    PUBLISHED_COUNTS = builder.PublishedCounts(
         utterances={'speech': _COUNTS}, speakers={'speech': _SPEAKERS}
     )
 

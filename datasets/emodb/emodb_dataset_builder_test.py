@@ -66,5 +66,7 @@ def test_laryngograms_under_the_same_names_are_refused_with_advice(tmp_path):
 
 def test_the_folder_follows_the_convention():
     lookalikes.follows_the_convention(Builder, HERE, 'EMO-DB')
-    assert sum(Builder.PUBLISHED.utterances['speech'].values()) == 535
-    assert np.mean([s == 'male' for s in Builder.PUBLISHED.speakers['speech'].values()]) == 0.5
+    assert sum(Builder.PUBLISHED_COUNTS.utterances['speech'].values()) == 535
+    assert (
+        np.mean([s == 'male' for s in Builder.PUBLISHED_COUNTS.speakers['speech'].values()]) == 0.5
+    )

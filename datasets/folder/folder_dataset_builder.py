@@ -24,17 +24,14 @@ class Builder(builder.CorpusBuilder):
           InputError: none is given, or --manual_dir is another file.
         """
         given = pathlib.Path(self._given_manual_dir or '').expanduser()
-        if (
-            self._given_manual_dir
-            and given.is_file()
-            and given.suffix.lower() in user_folder.MANIFESTS
-        ):
+        suffix = given.suffix.lower()
+        if given.is_file() and suffix in user_folder.MANIFESTS:
             return given
-        if self._given_manual_dir and given.is_file() and given.suffix.lower() != '.zip':
+        if given.is_file() and suffix != '.zip':
+            manifests = ', '.join(user_folder.MANIFESTS)
             raise builder.InputError(
-                f'--manual_dir={given} is neither folder, zip nor manifest ({", ".join(user_folder.MANIFESTS)}); '
-                'a table is saved '
-                f'as one of these (UTF-8); {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
+                f'--manual_dir={given} is neither folder, zip nor manifest ({manifests}); save a '
+                f'table as one of these (UTF-8); {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
             )
         folder = super().manual_dir(dl_manager)
         if folder is None:

@@ -101,7 +101,7 @@ def test_the_command_gives_it_a_name_and_training_finds_it(tmp_path):
     opened = utterances.open_corpora(('my_voices',), str(tmp_path))
     assert set(opened.speaker) == {'my_voices_unknown'} and opened.facts[0].name == 'my_voices'
     for flags, says in (
-        (['--name=ravdess'], '--name=ravdess is a corpus of its own'),
+        (['--name=ravdess'], '--name=ravdess is the name of another corpus'),
         (['--name=My Voices'], '--name=My Voices is no name; expected lower-case letters'),
         (
             [],
@@ -118,8 +118,11 @@ def test_the_command_gives_it_a_name_and_training_finds_it(tmp_path):
 def test_other_corpora_keep_their_names():
     path = build.script('ravdess')
     with (
-        pytest.raises(InputError, match='only your own recordings, datasets/folder, can be named'),
-        build._called('x', build.builder_class(path), path),
+        pytest.raises(
+            InputError,
+            match='--name=x is for your own recordings .datasets/folder., not for ravdess',
+        ),
+        build._renamed('x', build.builder_class(path), path),
     ):
         pass
 

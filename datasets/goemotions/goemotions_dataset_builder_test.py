@@ -66,7 +66,9 @@ def test_the_mapping_covers_every_label_once():
     module = __import__(Builder.__module__, fromlist=['x'])
     published = (DUMMY / 'emotions.txt').read_text().split()
     assert len(published) == 28 and {'original': tuple(published), 'ekman': EKMAN} == module.LABELS
-    assert sorted(w for words in module.EKMAN.values() for w in words.split()) == sorted(published)
+    assert sorted(w for words in module.taxonomies.EKMAN.values() for w in words) == sorted(
+        published
+    )
 
 
 def ekman_files(folder: pathlib.Path, mapping: dict) -> pathlib.Path:
@@ -84,7 +86,7 @@ def ekman_files(folder: pathlib.Path, mapping: dict) -> pathlib.Path:
 
 
 def test_files_of_seven_labels_give_the_same_shards_as_the_mapping(tmp_path):
-    mapping = __import__(Builder.__module__, fromlist=['x']).EKMAN_OF
+    mapping = __import__(Builder.__module__, fromlist=['x']).taxonomies.EKMAN_OF
     mapped, _ = prepared(tmp_path / 'mapped', 'ekman')
     ekman_files(tmp_path / 'in' / 'ekman', mapping)
     read, _ = prepared(tmp_path / 'read', 'ekman', tmp_path / 'in')
@@ -149,7 +151,7 @@ def test_two_lists_of_labels_that_differ_are_refused(tmp_path):
     (copy / 'labels.txt').write_text('\n'.join(EKMAN))
     with pytest.raises(
         InputError,
-        match=r'labels\.txt and the file beside it name other labels|emotions\.txt and the file',
+        match=r'(labels|emotions)\.txt and another file in its folder list different labels',
     ):
         prepared(tmp_path / 'out', manual_dir=copy)
 
@@ -158,7 +160,7 @@ def test_folders_without_comments_are_refused_in_one_line(tmp_path):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / 'goemotions_1.csv').write_text('text,id\n')
     with pytest.raises(
-        InputError, match=r'holds no goemotions text: looked for files like test\.tsv.*1 \.csv'
+        InputError, match=r'holds no goemotions text; expected files like test\.tsv.*1 \.csv'
     ) as e:
         prepared(tmp_path / 'out', 'original', tmp_path / 'in')
     assert '\n' not in str(e.value)

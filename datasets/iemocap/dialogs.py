@@ -1,7 +1,7 @@
 """Texts of IEMOCAP's dialogs: lines of EmoEvaluation and transcriptions by utterance."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ser_jax.corpora import builder, text_files
 
@@ -14,13 +14,15 @@ def evaluations(
     found: Iterable[text_files.Document],
 ) -> tuple[dict[str, list[str]], list[builder.Skipped]]:
     """Return labels by utterance, several if lines differ, and the damaged lines."""
-    labels, faults = {}, []
-    for where, line in _lines(found):
+    labels: dict[str, list[str]] = {}
+    faults = []
+    for source, line in _lines(found):
         if parts := EVALUATION.fullmatch(line):
-            into = labels.setdefault(parts[1], [])
-            into += [parts[2]] * (parts[2] not in into)
+            labels_of_utterance = labels.setdefault(parts[1], [])
+            if parts[2] not in labels_of_utterance:
+                labels_of_utterance.append(parts[2])
         elif line.startswith('['):  # others are headings and the votes of single evaluators
-            faults.append(builder.Skipped(where, 'ignored', 'damaged line in EmoEvaluation'))
+            faults.append(builder.Skipped(source, 'ignored', 'damaged line in EmoEvaluation'))
     return labels, faults
 
 
@@ -28,22 +30,20 @@ def transcripts(
     found: Iterable[text_files.Document],
 ) -> tuple[dict[str, str], list[builder.Skipped]]:
     """Return texts by utterance, '' if lines differ, and the lines that are damaged or differ."""
-    texts, faults = {}, []
-    for where, line in _lines(found):
+    texts: dict[str, str] = {}
+    faults = []
+    for source, line in _lines(found):
         if not (parts := TRANSCRIPT.fullmatch(line)):
             if line.startswith('Ses'):  # others are remarks without an utterance
-                faults.append(builder.Skipped(where, 'ignored', 'damaged line in transcriptions'))
+                faults.append(builder.Skipped(source, 'ignored', 'damaged line in transcriptions'))
         elif texts.setdefault(parts[1], parts[2].strip()) != parts[2].strip():
             texts[parts[1]] = ''
-            faults.append(
-                builder.Skipped(
-                    where, 'ignored', 'another transcript of an utterance, which has none now'
-                )
-            )
+            reason = 'differs from another transcript of its utterance; neither is used'
+            faults.append(builder.Skipped(source, 'ignored', reason))
     return texts, faults
 
 
-def _lines(found: Iterable[text_files.Document]):
+def _lines(found: Iterable[text_files.Document]) -> Iterator[tuple[str, str]]:
     for document in found:
         for number, line in enumerate(re.split(r'\r\n?|\n', document.text), 1):
             yield f'{document.source}:{number}', line

@@ -84,7 +84,7 @@ def test_what_is_missing_is_named(tmp_path):
     for path in copy.rglob('EmoEvaluation'):
         shutil.rmtree(path)
     with pytest.raises(
-        InputError, match=r'no dialog/EmoEvaluation/\*\.txt, where their emotions are; give the'
+        InputError, match=r'no dialog/EmoEvaluation/\*\.txt with their emotions; give the'
     ) as e:
         prepared(tmp_path / 'out', copy)
     assert '\n' not in str(e.value)
@@ -144,7 +144,7 @@ def test_every_line_of_the_dialogs_is_accounted_for(tmp_path, monkeypatch):
 def test_the_folds_of_the_readme_leave_one_session_out(tmp_path):
     given = re.search(r'\{"test".*?\}', (HERE / 'README.md').read_text(), re.DOTALL)[0]
     (tmp_path / 'sessions.json').write_text(given)
-    speakers = sorted(Builder.PUBLISHED.speakers['speech'])
+    speakers = sorted(Builder.PUBLISHED_COUNTS.speakers['speech'])
     everyone = types.SimpleNamespace(
         speaker=np.repeat(speakers, 2), sex=np.repeat(['female', 'male'] * 5, 2), corpus=np.zeros(20, int),
         channel=np.full(20, 'speech'), emotion=np.tile(['sad', 'happy'], 10), source_sha256=np.arange(20).astype(str),
@@ -168,8 +168,10 @@ def test_the_folder_follows_the_convention():
     metadata = Builder.get_metadata()
     assert metadata.description.startswith('# IEMOCAP') and 'busso2008' in metadata.citation
     assert set(metadata.tags) <= set(tfds.core.dataset_metadata.valid_tags())
-    assert sum(Builder.PUBLISHED.utterances['speech'].values()) + 2507 + 3 == 10039
-    assert tuple(sorted(Builder.PUBLISHED.utterances['speech'])) == tuple(sorted(Builder.EMOTIONS))
+    assert sum(Builder.PUBLISHED_COUNTS.utterances['speech'].values()) + 2507 + 3 == 10039
+    assert tuple(sorted(Builder.PUBLISHED_COUNTS.utterances['speech'])) == tuple(
+        sorted(Builder.EMOTIONS)
+    )
     assert sum(p.stat().st_size for p in DUMMY.rglob('*') if p.is_file()) < 200_000
 
 

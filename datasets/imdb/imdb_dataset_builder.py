@@ -27,8 +27,8 @@ class Builder(builder.CorpusBuilder):
     HOMEPAGE = 'https://ai.stanford.edu/~amaas/data/sentiment/'
     LICENSE = 'published for research, no licence stated; reviews belong to those who wrote them'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get aclImdb_v1.tar.gz from https://ai.stanford.edu/~amaas/data/sentiment/ and give the folder that holds it, '
-        'unpacked or not, as --manual_dir=FOLDER'
+        'get aclImdb_v1.tar.gz from https://ai.stanford.edu/~amaas/data/sentiment/ and give the '
+        'folder that holds it, unpacked or not, as --manual_dir=FOLDER'
     )
     ARCHIVES = (
         builder.Archive(
@@ -47,9 +47,9 @@ class Builder(builder.CorpusBuilder):
                 yield builder.Skipped(review.source, 'ignored', 'review without a verdict (unsup)')
                 continue
             if not (parts := NAME.fullmatch(name)) or int(parts[2]) not in STARS[polarity]:
-                why = 'expected number and stars, as in 0_9.txt'
-                why = f'{parts[2]} stars are not {polarity}' if parts else why
-                yield builder.Skipped(review.source, 'unknown name', why)
+                reason = 'expected number and stars, as in 0_9.txt'
+                reason = f'{parts[2]} stars are not {polarity}' if parts else reason
+                yield builder.Skipped(review.source, 'unknown name', reason)
                 continue
             number, stars = parts.groups()
             text = re.sub(r'<br\s*/?>', ' ', review.text)  # markup, not words
@@ -66,11 +66,11 @@ class Builder(builder.CorpusBuilder):
                     copy.source, 'ignored', "Keras's copy of reviews that are here as files"
                 )
                 continue
-            for split, place, text, label in keras_npz.reviews(copy, found):
-                name = f'{split}/{place:05d}'
+            for split, number, text, label in keras_npz.reviews(copy, found):
+                name = f'{split}/{number:05d}'
                 if isinstance(text, int):
-                    why = f'word number {text} is not in imdb_word_index.json'
-                    yield builder.Skipped(f'{copy.source}:{name}', 'bad line', why)
+                    reason = f'word number {text} is not in imdb_word_index.json'
+                    yield builder.Skipped(f'{copy.source}:{name}', 'bad line', reason)
                     continue
                 yield _recording(
                     name, self.EMOTIONS[label], str(label), text, f'{copy.source}:{name}'
@@ -78,7 +78,7 @@ class Builder(builder.CorpusBuilder):
 
 
 def _recording(name: str, emotion: str, label: str, text: str, source: str) -> builder.Recording:
-    """Return a review with a speaker of its own, since authors are unknown."""
+    """Return a review; authors are unknown, so every review has another speaker."""
     return builder.Recording(
         id=name,
         speaker=f'imdb_{name}',

@@ -110,12 +110,13 @@ def test_a_copy_of_keras_that_does_not_fit_its_index_is_named(tmp_path, monkeypa
     assert len(opened) == 2 and [s['detail'] for s in report['skipped']] == [
         'word number 77 is not in imdb_word_index.json'
     ]
-    for rows, says in (([([2], 2)], 'labels but 0 and 1'), ([([2], -1)], 'labels but 0 and 1')):
-        keras_copy(folder, rows, [([6], 0)])
-        with pytest.raises(InputError, match=says):
+    message = 'train has 1 reviews and 1 labels; expected as many, each 0 or 1'
+    for label in (2, -1):
+        keras_copy(folder, [([2], label)], [([6], 0)])
+        with pytest.raises(InputError, match=message):
             prepared(tmp_path / 'bad', folder)
     keras_copy(folder, [([2], 1)], [([6], 0)], y_train=np.array([1, 0]))
-    with pytest.raises(InputError, match='2 labels for the 1 reviews of train'):
+    with pytest.raises(InputError, match='train has 1 reviews and 2 labels'):
         prepared(tmp_path / 'bad', folder)
     keras_copy(folder, [([2], 1)], [([6], 0)])
     (folder / 'imdb_word_index.json').write_text(json.dumps({**INDEX, 'goad': 5}))
@@ -168,7 +169,7 @@ def test_an_npz_runs_no_code(tmp_path):
     assert np.load(folder / 'imdb.npz', allow_pickle=True)['y_train'].shape == (2,)
     (tmp_path / 'ran').rmdir()  # so the file is what it claims to be
     with pytest.raises(
-        InputError, match=r'imdb\.npz cannot be used .*asks for posix\.mkdir.*nothing of it was run'
+        InputError, match=r'imdb\.npz cannot be used .*it calls posix\.mkdir.*it was not run'
     ):
         prepared(tmp_path / 'out', folder)
     assert not (tmp_path / 'ran').exists()
@@ -224,7 +225,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other' / 'notes.txt').write_text('no review')
     with pytest.raises(
-        InputError, match=r'holds no imdb text: looked for files like train/pos.*found 1 \.txt'
+        InputError, match=r'holds no imdb text; expected files like train/pos.*found 1 \.txt'
     ) as e:
         prepared(tmp_path / 'out', tmp_path / 'other')
     assert '\n' not in str(e.value)

@@ -22,7 +22,7 @@ class Review(NamedTuple):
     """One review of the file."""
 
     split: str  # train | test
-    place: int  # index in the output of Keras's load_data
+    number: int  # index in the output of Keras's load_data
     text: str | int  # lower case, without punctuation; or a number that is not in the index
     label: int  # 1 positive, 0 negative
 
@@ -43,12 +43,12 @@ def reviews(copy: Document, found: Sequence[Document]) -> Iterator[Review]:
       InputError: there is no index or more than one, an array is missing or not numeric, a label
         is neither 0 nor 1, or a pickle calls functions that are not admitted.
     """
-    index = _index(copy, found)
+    word_index = _index(copy, found)
     try:
-        ranks_of = json.loads(index.text)
+        ranks_of = json.loads(word_index.text)
         words = {rank: word for word, rank in ranks_of.items()}
         if len(words) < len(ranks_of):
-            raise ValueError(f'{index.source} has two words of one rank')
+            raise ValueError(f'{word_index.source} has two words of one rank')
         stored = _arrays(copy.content)
         shifted = all(ids[0] == START for ids in stored['x_train'])
         random = np.random.RandomState(SEED)
@@ -57,17 +57,18 @@ def reviews(copy: Document, found: Sequence[Document]) -> Iterator[Review]:
             order = np.arange(len(ids))
             if len(ids) != len(labels) or not np.isin(labels, (0, 1)).all():
                 raise ValueError(
-                    f'{len(labels)} labels for the {len(ids)} reviews of {split}, or labels but 0 and 1'
+                    f'{split} has {len(ids)} reviews and {len(labels)} labels; expected as many, '
+                    'each 0 or 1'
                 )
             if not shifted:
                 random.shuffle(order)
-            for place, at in enumerate(order):
-                ranks = [int(i) for i in ids[at]]
+            for number, index in enumerate(order):
+                ranks = [int(i) for i in ids[index]]
                 if shifted:
                     ranks = [i - OFFSET for i in ranks if i > OFFSET]
                 unknown = next((i for i in ranks if i not in words), None)
                 text = ' '.join(words[i] for i in ranks) if unknown is None else unknown
-                yield Review(split, place, text, int(labels[at]))
+                yield Review(split, number, text, int(labels[index]))
     except (
         pickle.UnpicklingError,
         zipfile.BadZipFile,
@@ -78,8 +79,8 @@ def reviews(copy: Document, found: Sequence[Document]) -> Iterator[Review]:
         LookupError,
     ) as e:
         raise InputError(
-            f'{copy.source} cannot be used ({type(e).__name__}: {e}); expected imdb.npz of Keras, with '
-            f'{", ".join(ARRAYS)}; get it again from where Keras does'
+            f'{copy.source} cannot be used ({type(e).__name__}: {e}); expected imdb.npz of Keras, '
+            f'with {", ".join(ARRAYS)}; download it again with Keras'
         ) from e
 
 
@@ -89,7 +90,7 @@ def _index(copy: Document, found: Sequence[Document]) -> Document:
     beside = [d for d in indices if d.source.rpartition('/')[0] == folder] or indices
     if len(beside) != 1:
         raise InputError(
-            f'{copy.source} has numbers for words; put imdb_word_index.json beside it, and no other'
+            f'{copy.source} has numbers for words; put one imdb_word_index.json beside it'
         )
     return beside[0]
 
@@ -137,8 +138,8 @@ class _Lists(pickle.Unpickler):
         Raises:
           pickle.UnpicklingError: the name is not admitted.
         """
-        if (wanted := f'{module}.{name}') not in self.ADMITTED:
+        if (requested := f'{module}.{name}') not in self.ADMITTED:
             raise pickle.UnpicklingError(
-                f'it asks for {wanted}, which no list of numbers needs; nothing of it was run'
+                f'it calls {requested}, which no list of numbers needs; it was not run'
             )
-        return self.ADMITTED[wanted]
+        return self.ADMITTED[requested]

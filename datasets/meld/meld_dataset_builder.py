@@ -9,13 +9,13 @@ from . import sent_emo
 
 NAME = re.compile(r'dia(\d+)_utt(\d+)')
 TABLE = re.compile(r'(?:^|[/:])(train|dev|test)_sent_emo\.csv$')
-SPLIT = re.compile(
-    r'(?<![a-z])(train|dev|test)(?![a-z])'
-)  # train_splits, dev_splits_complete, output_repeated_splits_test
+# In train_splits, dev_splits_complete, output_repeated_splits_test.
+SPLIT = re.compile(r'(?<![a-z])(train|dev|test)(?![a-z])')
 CHORUS = re.compile(r'\b(?:all|both|everyone|everybody)\b|\band\b|[,&/]', re.IGNORECASE)
 SEXES = {
-    'Rachel': 'female', 'Monica': 'female', 'Phoebe': 'female', 'Joey': 'male', 'Chandler': 'male', 'Ross': 'male',
-}  # fmt: skip
+    **dict.fromkeys(('Rachel', 'Monica', 'Phoebe'), 'female'),
+    **dict.fromkeys(('Joey', 'Chandler', 'Ross'), 'male'),
+}
 
 
 class Builder(builder.CorpusBuilder):
@@ -24,11 +24,15 @@ class Builder(builder.CorpusBuilder):
     TITLE = 'MELD, Poria et al. (2019)'
     EMOTIONS = ('neutral', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
     HOMEPAGE = 'https://affective-meld.github.io'
-    LICENSE = 'tables GPL-3.0; the clips are of a television series, all rights with its owners: research only'
+    LICENSE = (
+        'tables GPL-3.0; the clips are of a television series, all rights with its owners: '
+        'research only'
+    )
     RESEARCH_ONLY = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get MELD.Raw.tar.gz from https://affective-meld.github.io, unpack it and the three archives in it, and give the '
-        "folder that holds it all as --manual_dir=FOLDER; clips need PyAV (pip install 'ser_jax[media]')"
+        'get MELD.Raw.tar.gz from https://affective-meld.github.io, unpack it and the three '
+        'archives in it, and give the folder that holds it all as --manual_dir=FOLDER; clips need '
+        "PyAV (pip install 'ser_jax[media]')"
     )
 
     def recordings(self, dl_manager):
@@ -38,51 +42,56 @@ class Builder(builder.CorpusBuilder):
         yield from faults
         if not rows:
             raise builder.InputError(
-                f'{folder} holds clips but none of train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv, where '
-                'their emotions are; put these beside them'
+                f'{folder} holds clips but none of train_sent_emo.csv, dev_sent_emo.csv and '
+                'test_sent_emo.csv, which have their emotions; put these beside them'
             )
-        here, extracted = set(), {a.source.removesuffix('.wav') for a in audio}
+        present, extracted = set(), {a.source.removesuffix('.wav') for a in audio}
         for sound in audio:
             if sound.source.endswith('.mp4') and sound.source.removesuffix('.mp4') in extracted:
-                yield builder.Skipped(
-                    sound.source, 'ignored', 'a clip whose sound was extracted beside it'
-                )
+                reason = 'a clip whose sound was extracted beside it'
+                yield builder.Skipped(sound.source, 'ignored', reason)
                 continue
-            where = SPLIT.findall((folder.name + sound.source.removeprefix(str(folder))).lower())
-            parts = NAME.fullmatch(sound.stem)
-            key = (where[-1], *map(int, parts.groups())) if parts and where else None
-            if key not in rows:
-                why = (
-                    'no line in the tables'
-                    if key
-                    else 'not a MELD name, or in no folder named for its split'
-                )
-                yield builder.Skipped(sound.source, 'ignored', why)
-                continue
-            here.add(key)
-            row, speaker = rows[key], ' '.join(rows[key]['Speaker'].split())
-            emotion = emotions.word(row['Emotion'])
-            if emotion not in self.EMOTIONS or not speaker:
-                yield builder.Skipped(
-                    sound.source, 'unknown name', f'its line in the {key[0]} table is damaged'
-                )
-                continue
-            if CHORUS.search(speaker):  # a speaker would be on both sides of a fold
-                yield builder.Skipped(sound.source, 'ignored', 'several voices at once')
-                continue
-            yield builder.Recording(
-                id=f'{key[0]}/{sound.stem}',
-                speaker=f'meld_{speaker}',
-                sex=SEXES.get(speaker, 'unknown'),
-                emotion=emotion,
-                label=row['Emotion'],
-                text=' '.join(row['Utterance'].split()),
-                read=sound.read,
-                source=sound.source,
-            )
-        for split, dialog, turn in sorted(rows.keys() - here):
+            path = folder.name + sound.source.removeprefix(str(folder))
+            key = _key(sound.stem, SPLIT.findall(path.lower()))
+            if key in rows:
+                present.add(key)
+                yield _utterance(sound, key[0], rows[key])
+            else:
+                reason = 'not a MELD name, or in no folder named for its split'
+                reason = 'no line in the tables' if key else reason
+                yield builder.Skipped(sound.source, 'ignored', reason)
+        for split, dialog, turn in sorted(rows.keys() - present):
             yield builder.Skipped(
                 f'{split}/dia{dialog}_utt{turn}',
                 'ignored',
                 f'in the {split} table, but no such clip',
             )
+
+
+def _key(stem: str, splits: list[str]) -> tuple[str, int, int] | None:
+    """Return split, dialog and turn of a file; None without a MELD name or a folder of a split."""
+    parts = NAME.fullmatch(stem)
+    return (splits[-1], int(parts[1]), int(parts[2])) if parts and splits else None
+
+
+def _utterance(
+    sound: builder.Audio, split: str, row: dict[str, str]
+) -> builder.Recording | builder.Skipped:
+    """Return the recording of a file by its row, or the reason why it is not used."""
+    speaker = ' '.join(row['Speaker'].split())
+    emotion = emotions.word(row['Emotion'])
+    if emotion not in Builder.EMOTIONS or not speaker:
+        reason = f'its line in the {split} table is damaged'
+        return builder.Skipped(sound.source, 'unknown name', reason)
+    if CHORUS.search(speaker):  # a speaker would be on both sides of a fold
+        return builder.Skipped(sound.source, 'ignored', 'several voices at once')
+    return builder.Recording(
+        id=f'{split}/{sound.stem}',
+        speaker=f'meld_{speaker}',
+        sex=SEXES.get(speaker, 'unknown'),
+        emotion=emotion,
+        label=row['Emotion'],
+        text=' '.join(row['Utterance'].split()),
+        read=sound.read,
+        source=sound.source,
+    )

@@ -181,7 +181,7 @@ def test_tables_that_differ_are_refused(tmp_path):
     )
     with pytest.raises(
         InputError,
-        match=r'csv:2 and .*csv:2 differ about dia0_utt0 of dev; keep the table as published',
+        match=r'csv:2 and .*csv:2 differ about dia0_utt0 of dev; keep only the table as published',
     ):
         prepared(tmp_path / 'out', copy)
 

@@ -18,7 +18,9 @@ def rows(found: Iterable[text_files.Document]) -> tuple[Rows, list[builder.Skipp
     Raises:
       InputError: a table lacks a column, or two lines for one utterance differ.
     """
-    out, places, faults = {}, {}, []
+    out: Rows = {}
+    sources: dict[tuple[str, int, int], str] = {}
+    faults = []
     for table in found:
         header = tables.header(table.text, table.source, str.strip, COLUMNS)
         if missing := [c for c in COLUMNS if header.columns.count(c) != 1]:
@@ -26,22 +28,18 @@ def rows(found: Iterable[text_files.Document]) -> tuple[Rows, list[builder.Skipp
                 f'{table.source} has no column {missing[0]}; expected the table as published'
             )
         for line in tables.rows(table.text, header):
-            where = f'{table.source}:{line.number}'
+            source = f'{table.source}:{line.number}'
             row = {c: line.values[c] for c in COLUMNS} if line.values else {}
             turn = [row.get(c, '') for c in COLUMNS[-2:]]
             if not all(re.fullmatch('[0-9]+', n) for n in turn):
-                faults.append(
-                    builder.Skipped(
-                        where, 'bad line', line.fault or 'no number of dialog or utterance'
-                    )
-                )
+                reason = line.fault or 'no number of dialog or utterance'
+                faults.append(builder.Skipped(source, 'bad line', reason))
                 continue
-            key = table.match[1], *map(int, turn)
+            key = table.match[1], int(turn[0]), int(turn[1])
             if out.setdefault(key, row) != row:
-                name = f'dia{key[1]}_utt{key[2]} of {key[0]}'
                 raise builder.InputError(
-                    f'{places[key]} and {where} differ about {name}; '
-                    'keep the table as published alone'
+                    f'{sources[key]} and {source} differ about dia{key[1]}_utt{key[2]} of '
+                    f'{key[0]}; keep only the table as published'
                 )
-            places.setdefault(key, where)
+            sources.setdefault(key, source)
     return out, faults

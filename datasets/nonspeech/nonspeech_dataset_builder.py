@@ -18,20 +18,20 @@ class Builder(builder.CorpusBuilder):
     HOMEPAGE = 'https://github.com/karolpiczak/ESC-50'
     LICENSE = 'CC BY-NC 3.0 (its part ESC-10: CC BY 3.0)'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get https://github.com/karolpiczak/ESC-50/archive/master.zip and give the folder that holds it, unpacked or not, as '
-        '--manual_dir=FOLDER'
+        'get https://github.com/karolpiczak/ESC-50/archive/master.zip and give the folder that '
+        'holds it, unpacked or not, as --manual_dir=FOLDER'
     )
 
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, NAME, '1-100032-A-0.wav')
-        named = _classes(self.manual_dir(dl_manager))
+        classes = _classes(self.manual_dir(dl_manager))
         for audio in files:
             if not (m := NAME.fullmatch(audio.stem)):
                 yield builder.Skipped(audio.source, 'ignored', 'no ESC name')
                 continue
             folder = audio.folders[-1] if audio.folders else ''
             label = (
-                named.get(audio.stem)
+                classes.get(audio.stem)
                 or (m['target'] if m['target'] or folder in ('', 'audio') else None)
                 or folder
             )
@@ -63,5 +63,6 @@ def _classes(place: pathlib.Path | None) -> dict[str, str]:
         return {pathlib.Path(row['filename']).stem: row['category'].strip() for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError, TypeError) as e:
         reason = f'no column {e}' if isinstance(e, KeyError) else e
-        what = f'{tables[0]} cannot be read ({reason})'
-        raise builder.InputError(f'{what}; copy it again from ESC-50') from e
+        raise builder.InputError(
+            f'{tables[0]} cannot be read ({reason}); copy it again from ESC-50'
+        ) from e

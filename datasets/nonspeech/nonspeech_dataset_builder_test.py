@@ -48,7 +48,7 @@ def test_folders_name_the_class_where_there_is_no_table(tmp_path):
 
 def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
     with pytest.raises(
-        InputError, match='holds no nonspeech recording: looked for names like 1-100032-A-0'
+        InputError, match='holds no nonspeech recording; expected names like 1-100032-A-0'
     ):
         lookalikes.built(Builder, lookalikes.write(tmp_path / 'in', {'a.wav': 16000}), tmp_path)
 

@@ -23,8 +23,9 @@ class Builder(builder.CorpusBuilder):
     HOMEPAGE = 'https://zenodo.org/records/1188976'
     LICENSE = 'CC BY-NC-SA 4.0'
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get Audio_Speech_Actors_01-24.zip and Audio_Song_Actors_01-24.zip from https://zenodo.org/records/1188976 and '
-        'give the folder that holds them, unpacked or not, as --manual_dir=FOLDER'
+        'get Audio_Speech_Actors_01-24.zip and Audio_Song_Actors_01-24.zip from '
+        'https://zenodo.org/records/1188976 and give the folder that holds them, unpacked or not, '
+        'as --manual_dir=FOLDER'
     )
     ARCHIVES = (  # md5 from Zenodo
         builder.Archive(
@@ -35,7 +36,7 @@ class Builder(builder.CorpusBuilder):
         ),
     )
     # Per speaker and emotion: 2 statements x 2 repetitions x 2 intensities (neutral: 1).
-    PUBLISHED = builder.PublishedCounts(
+    PUBLISHED_COUNTS = builder.PublishedCounts(
         utterances={
             'speech': {e: 24 * (4 if e == 'neutral' else 8) for e in EMOTIONS},
             'song': {e: 23 * (4 if e == 'neutral' else 8) for e in EMOTIONS[:6]},

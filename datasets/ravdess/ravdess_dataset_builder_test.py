@@ -161,7 +161,7 @@ def test_folders_without_recordings_are_refused_in_one_line(tmp_path):
         'other/notes.txt': 'is no folder; get',
     }
     cases['other'] = (
-        r'holds no ravdess recording: looked for names like 03-01-06.* found 1 .txt, 1 .wav; give|found 1 .wav, 1 .txt'
+        r'holds no ravdess recording; expected names like 03-01-06.* found 1 .txt, 1 .wav; give|found 1 .wav, 1 .txt'
     )
     for name, message in cases.items():
         with pytest.raises(InputError, match=message) as e:
@@ -181,7 +181,7 @@ def test_corrupt_files_and_odd_names_are_named(tmp_path):
 
 
 def test_published_counts_are_those_of_the_paper():
-    published = Builder.PUBLISHED
+    published = Builder.PUBLISHED_COUNTS
     assert {c: sum(n.values()) for c, n in published.utterances.items()} == {
         'speech': 1440,
         'song': 1012,

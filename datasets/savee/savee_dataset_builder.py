@@ -20,19 +20,22 @@ class Builder(builder.CorpusBuilder):
     LICENSE = 'research use only, on registration with the University of Surrey'
     RESEARCH_ONLY = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'register at http://kahlan.eps.surrey.ac.uk/savee/ to get it, and give the folder that holds it, zipped or not, '
-        'as --manual_dir=FOLDER'
+        'register at http://kahlan.eps.surrey.ac.uk/savee/ to get it, and give the folder that '
+        'holds it, zipped or not, as --manual_dir=FOLDER'
     )
-    PUBLISHED = builder.PublishedCounts(
+    PUBLISHED_COUNTS = builder.PublishedCounts(
         utterances={'speech': {e: 4 * (30 if e == 'neutral' else 15) for e in EMOTIONS}},
         speakers={'speech': _SPEAKERS},
     )
 
     def recordings(self, dl_manager):
         files = self.audio(dl_manager, file_names.SAVEE, 'DC/a01.wav or DC_a01.wav')
-        # The speaker's folder may be the given folder itself, or a zip.
-        folder = lambda a: PurePath(re.sub(r'(?i)\.zip:', '/', a.source)).parent.name
-        read = lambda a: file_names.savee(a.stem, folder(a))
         yield from file_names.recordings(
-            files, read, r'(DC|JE|JK|KL)_|(sa|su|[adfhn])\d\d', 'SAVEE'
+            files, _parse, r'(DC|JE|JK|KL)_|(sa|su|[adfhn])\d\d', 'SAVEE'
         )
+
+
+def _parse(audio: builder.Audio) -> file_names.FileName | None:
+    # The speaker's folder may be the given folder itself, or a zip.
+    path = PurePath(re.sub(r'(?i)\.zip:', '/', audio.source))
+    return file_names.savee(audio.stem, path.parent.name)

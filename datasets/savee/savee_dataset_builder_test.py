@@ -96,4 +96,4 @@ def test_the_speaker_is_told_by_the_folder_or_zip_that_is_given(tmp_path):
 
 def test_the_folder_follows_the_convention():
     lookalikes.follows_the_convention(Builder, HERE, 'SAVEE')
-    assert sum(Builder.PUBLISHED.utterances['speech'].values()) == 480
+    assert sum(Builder.PUBLISHED_COUNTS.utterances['speech'].values()) == 480

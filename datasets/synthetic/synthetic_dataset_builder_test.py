@@ -11,7 +11,7 @@ import pytest
 from ser_jax import build
 from ser_jax.audio import features, wav
 from ser_jax.contract import InputError
-from ser_jax.corpora import espeak, synthetic_script
+from ser_jax.corpora import espeak, synthetic_script, synthetic_voice
 
 HERE = Path(__file__).parent
 Builder = build.builder_class(HERE / 'synthetic_dataset_builder.py')
@@ -75,7 +75,7 @@ def test_features_are_those_of_the_performance(log_mel):
     line = next(
         line for line in synthetic_script.script(0, SENTENCES) if line.id == example['id'].decode()
     )
-    (expected,) = features.extract([wav.prepare(*synthetic_script.perform(line))])
+    (expected,) = features.extract([wav.prepare(*synthetic_voice.perform(line))])
     assert np.array_equal(example['log_mel'], expected.astype(np.float16))
 
 

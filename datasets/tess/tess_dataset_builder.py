@@ -15,10 +15,10 @@ class Builder(builder.CorpusBuilder):
     LICENSE = 'CC BY-NC-ND 4.0'
     RESEARCH_ONLY = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        'get it from https://doi.org/10.5683/SP2/E8H2MF and give the folder that holds it, zipped or not, as '
-        '--manual_dir=FOLDER'
+        'get it from https://doi.org/10.5683/SP2/E8H2MF and give the folder that holds it, zipped '
+        'or not, as --manual_dir=FOLDER'
     )
-    PUBLISHED = builder.PublishedCounts(
+    PUBLISHED_COUNTS = builder.PublishedCounts(
         utterances={'speech': dict.fromkeys(EMOTIONS, 400)},
         speakers={'speech': {'tess_oaf': 'female', 'tess_yaf': 'female'}},
     )

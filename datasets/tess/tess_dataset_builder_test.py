@@ -59,4 +59,4 @@ def test_names_that_only_look_alike_count_as_bad(tmp_path):
 
 def test_the_folder_follows_the_convention():
     lookalikes.follows_the_convention(Builder, HERE, 'TESS')
-    assert sum(Builder.PUBLISHED.utterances['speech'].values()) == 2800
+    assert sum(Builder.PUBLISHED_COUNTS.utterances['speech'].values()) == 2800

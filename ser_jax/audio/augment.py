@@ -22,23 +22,24 @@ def check(config, layout, window_s: float) -> None:
       InputError: gain or shifts of features that are not in decibels; shifts or masks wider than
         their axis.
     """
-    if wrong := [
-        k for k in ('gain_db', 'band_shift', 'scored_shifts') if config[k] and not layout.decibels
-    ]:
-        raise InputError(
-            f'augment.{wrong[0]} needs features in decibels, which these are not; set it to 0'
-        )
+    for name in ('gain_db', 'band_shift', 'scored_shifts'):
+        if config[name] and not layout.decibels:
+            raise InputError(
+                f'augment.{name} needs features in decibels, which these are not; set it to 0'
+            )
     most = {
         'band_shift': layout.bands - 1,
         'scored_shifts': layout.bands - 1,
         'band_mask': layout.bands,
     }
-    most |= {} if layout.steps else {'time_mask_s': window_s}
-    if wrong := [k for k in most if config[k] > most[k]]:
-        raise InputError(
-            f'augment.{wrong[0]}={config[wrong[0]]} cannot be with {layout.bands} bands and windows of {window_s} s; '
-            f'expected at most {most[wrong[0]]}'
-        )
+    if not layout.steps:
+        most['time_mask_s'] = window_s
+    for name, limit in most.items():
+        if config[name] > limit:
+            raise InputError(
+                f'augment.{name} must be at most {limit} with {layout.bands} bands and windows of '
+                f'{window_s} s, got {config[name]}'
+            )
 
 
 def speed(key, frames, length, window: int, most: float):
@@ -52,11 +53,14 @@ def speed(key, frames, length, window: int, most: float):
     if not most:
         return frames[:, :window], jnp.minimum(length, window)
     rate = jax.random.uniform(key, (frames.shape[0], 1), minval=1 - most, maxval=1 + most)
-    at = rate * jnp.arange(window)
-    low = jnp.floor(at).astype(jnp.int32)
+    position = rate * jnp.arange(window)
+    low = jnp.floor(position).astype(jnp.int32)
     last = jnp.maximum(length - 1, 0)[:, None]
-    take = lambda i: jnp.take_along_axis(frames, jnp.clip(i, 0, last)[..., None], axis=1)
-    share = (at - low)[..., None]
+
+    def take(index):
+        return jnp.take_along_axis(frames, jnp.clip(index, 0, last)[..., None], axis=1)
+
+    share = (position - low)[..., None]
     resampled = take(low) * (1 - share) + take(low + 1) * share
     return resampled, jnp.minimum(jnp.floor(last[:, 0] / rate[:, 0]).astype(jnp.int32) + 1, window)
 
@@ -78,8 +82,8 @@ def band_shift(key, frames, most: int):
 
 def shifted(frames, shift):
     """Return frames [B F M] with bands moved up by `shift` [B 1]; the outermost is repeated."""
-    at = jnp.clip(jnp.arange(frames.shape[2]) - shift, 0, frames.shape[2] - 1)
-    return jnp.take_along_axis(frames, at[:, None, :], axis=2)
+    source = jnp.clip(jnp.arange(frames.shape[2]) - shift, 0, frames.shape[2] - 1)
+    return jnp.take_along_axis(frames, source[:, None, :], axis=2)
 
 
 def mask(key, frames, count: int, widest: int, axis: int):
@@ -91,8 +95,8 @@ def mask(key, frames, count: int, widest: int, axis: int):
     width_key, start_key = jax.random.split(key)
     width = jax.random.randint(width_key, (frames.shape[0], count, 1), 0, widest + 1)
     start = jnp.floor(jax.random.uniform(start_key, width.shape) * (size - width + 1))
-    at = jnp.arange(size)
-    hidden = ((at >= start) & (at < start + width)).any(1)
+    index = jnp.arange(size)
+    hidden = ((index >= start) & (index < start + width)).any(1)
     return jnp.where(hidden[:, :, None] if axis == 1 else hidden[:, None, :], 0, frames)
 
 
@@ -119,9 +123,11 @@ def noise(key, samples, length, snr_db: tuple[float, float], probability: float)
         spectrum * jnp.maximum(jnp.arange(spectrum.shape[1]), 1.0) ** -slope, size
     )
     real = jnp.arange(size) < length[:, None]
-    power = lambda x: (
-        jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True) / jnp.maximum(length, 1)[:, None]
-    )
+
+    def power(x):
+        total = jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True)
+        return total / jnp.maximum(length, 1)[:, None]
+
     snr = jax.random.uniform(keys[2], (batch, 1), minval=snr_db[0], maxval=snr_db[1])
     scale = jnp.sqrt(power(samples) / jnp.maximum(power(shaped), 1e-12) * 10 ** (-snr / 10))
     chosen = jax.random.uniform(keys[3], (batch, 1)) < probability

@@ -15,13 +15,11 @@ def mono(samples: np.ndarray) -> np.ndarray:
     samples = np.asarray(samples)
     if samples.ndim != 1:
         raise InputError(
-            f'samples of shape {samples.shape} came; expected mono [T], as ser_jax.audio.wav.prepare gives'
+            'expected mono samples [T] as from ser_jax.audio.wav.prepare, got shape '
+            f'{samples.shape}'
         )
-    return (
-        samples.astype(np.float32) / 32768
-        if samples.dtype == np.int16
-        else samples.astype(np.float32)
-    )
+    scale = 32768 if samples.dtype == np.int16 else 1
+    return samples.astype(np.float32) / scale
 
 
 def cut(samples: np.ndarray, start: int, most: int) -> np.ndarray:

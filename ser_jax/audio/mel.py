@@ -28,10 +28,8 @@ def hann(window: int) -> np.ndarray:
 
 def _mel_from_hz(hz):
     """Convert Hz to Slaney's mel (Auditory Toolbox, 1998), linear below 1 kHz, log above."""
-    linear, log = (
-        np.asarray(hz, float) * 3 / 200,
-        15 + 27 * np.log(np.maximum(hz, 1e-9) / 1000) / np.log(6.4),
-    )
+    linear = np.asarray(hz, float) * 3 / 200
+    log = 15 + 27 * np.log(np.maximum(hz, 1e-9) / 1000) / np.log(6.4)
     return np.where(np.asarray(hz) < 1000, linear, log)
 
 
@@ -50,7 +48,7 @@ def mel_bank(rate_hz: int, fft: int, bands: int, low_hz: float, high_hz: float) 
     """
     if high_hz > rate_hz / 2:
         raise ValueError(
-            f'high_hz={high_hz} is above the Nyquist frequency {rate_hz / 2} of {rate_hz} Hz'
+            f'high_hz must be at most the Nyquist frequency, {rate_hz / 2}, got {high_hz}'
         )
     edges = _hz_from_mel(np.linspace(_mel_from_hz(low_hz), _mel_from_hz(high_hz), bands + 2))
     bins = np.fft.rfftfreq(fft, 1 / rate_hz)[:, None]
@@ -68,9 +66,8 @@ def frame(samples, window: int, hop: int):
     """
     frames, blocks = frame_count(samples.shape[-1], hop), -(-window // hop)
     lead = [(0, 0)] * (samples.ndim - 1)
-    padded = jnp.pad(samples, [*lead, (window // 2, (blocks + 1) * hop)])[
-        ..., : (frames + blocks - 1) * hop
-    ]
+    padded = jnp.pad(samples, [*lead, (window // 2, (blocks + 1) * hop)])
+    padded = padded[..., : (frames + blocks - 1) * hop]
     rows = padded.reshape(*samples.shape[:-1], frames + blocks - 1, hop)
     shifted = [rows[..., i : i + frames, :] for i in range(blocks)]
     return jnp.concatenate(shifted, axis=-1)[..., :window]

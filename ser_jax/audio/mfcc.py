@@ -87,10 +87,10 @@ class MfccCurve(NamedTuple):
         """Return the part of [T] that is used; variants are made from it."""
         return excerpt.cut(samples, round(self.start_s * self.rate_hz), self.samples)
 
-    def describe(self, heard: np.ndarray) -> np.ndarray:
+    def describe(self, samples: np.ndarray) -> np.ndarray:
         """Return the curve of an excerpt [T]: float32 [216]."""
-        padded = excerpt.fit(heard, self.samples)
-        return np.asarray(_curve(self, padded, min(heard.size, self.samples)))
+        padded = excerpt.fit(samples, self.samples)
+        return np.asarray(_curve(self, padded, min(samples.size, self.samples)))
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return the curve of mono samples [T] at `rate_hz`: float32 [216]."""

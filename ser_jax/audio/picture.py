@@ -72,18 +72,16 @@ class VsrSpectrogram(NamedTuple):
     def spectra(self, samples):
         """Return dB [..., 128, 173] of windows [..., 88200]; traceable by JAX."""
         magnitude = jnp.sqrt(mel.power_spectrogram(samples, self.fft, self.hop, self.fft))
-        magnitude = magnitude @ mel.mel_bank(
-            self.rate_hz, self.fft, self.bands, 0.0, self.rate_hz / 2
-        )
+        bank = mel.mel_bank(self.rate_hz, self.fft, self.bands, 0.0, self.rate_hz / 2)
+        magnitude = magnitude @ bank
         decibels = jnp.clip(mel.decibel(magnitude**2, FLOOR), self.low_db, self.high_db)
         return jnp.swapaxes(decibels, -1, -2)
 
-    def describe(self, heard: np.ndarray) -> np.ndarray:
+    def describe(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 [N, 128, 173] of [T]; N is 1 for a recording of up to 4.000 s."""
         # One window at a time, so that only one shape is compiled.
-        return np.stack(
-            [np.asarray(_spectra(self, window)) for window in excerpt.windows(heard, self.samples)]
-        )
+        windows = excerpt.windows(samples, self.samples)
+        return np.stack([np.asarray(_spectra(self, window)) for window in windows])
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 [N, 128, 173] dB of mono samples [T] at `rate_hz`."""

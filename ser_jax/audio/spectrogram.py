@@ -77,9 +77,9 @@ class Spectrogram(NamedTuple):
         bank = mel.mel_bank(self.rate_hz, self.fft, self.bands, 0.0, self.rate_hz / 2)
         return mel.decibel(power @ bank, self.floor)
 
-    def describe(self, heard: np.ndarray) -> np.ndarray:
+    def describe(self, samples: np.ndarray) -> np.ndarray:
         """Return the spectrogram of an excerpt [T]: float32 [1553, M]."""
-        return np.asarray(_spectra(self, excerpt.fit(heard, self.samples, 'before')))
+        return np.asarray(_spectra(self, excerpt.fit(samples, self.samples, 'before')))
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return the spectrogram of mono samples [T] at `rate_hz`: float32 [1553, M]."""
@@ -154,25 +154,22 @@ class LogMel40(NamedTuple):
         """Return mel bands [..., 1 + T // 200, 40] of [..., T]; traceable by JAX."""
         if not self.published:
             bank = mel.mel_bank(self.rate_hz, self.window, self.bands, 0.0, self.rate_hz / 2)
-            return mel.decibel(
-                mel.power_spectrogram(samples, self.window, self.hop, self.window) @ bank,
-                self.floor,
-            )
+            power = mel.power_spectrogram(samples, self.window, self.hop, self.window)
+            return mel.decibel(power @ bank, self.floor)
         edges = [(0, 0)] * (samples.ndim - 1)
         mirrored = jnp.pad(samples, [*edges, (self.window // 2,) * 2], mode='reflect')
-        return uncentered(mirrored, self.window, self.hop, self.window) @ _bank_as_published(
-            self.window, self.bands
-        )
+        power = uncentered(mirrored, self.window, self.hop, self.window)
+        return power @ _bank_as_published(self.window, self.bands)
 
     def padded(self, samples: np.ndarray) -> tuple[np.ndarray, int]:
         """Return float32 [frames, 40] of mono [T] at `rate_hz`, and the number of real frames."""
-        heard = self.excerpt(samples)
-        frames = np.asarray(_spectra(self, excerpt.fit(heard, self.samples)))
-        return frames, self.frames if self.published else mel.frame_count(heard.size, self.hop)
+        samples = self.excerpt(samples)
+        frames = np.asarray(_spectra(self, excerpt.fit(samples, self.samples)))
+        return frames, self.frames if self.published else mel.frame_count(samples.size, self.hop)
 
-    def describe(self, heard: np.ndarray) -> np.ndarray:
+    def describe(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 [F, 40] of an excerpt [T], without padding unless `published`."""
-        frames, real = self.padded(heard)
+        frames, real = self.padded(samples)
         return frames[:real]
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:

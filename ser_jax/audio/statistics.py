@@ -44,12 +44,8 @@ def chroma(samples: np.ndarray, rate_hz: int, fft: int, hop: int) -> np.ndarray:
     import librosa
 
     whole = np.pad(samples, (0, max(0, fft - samples.size)))
-    power = (
-        np.abs(
-            librosa.stft(whole, n_fft=fft, hop_length=hop)[:, : mel.frame_count(samples.size, hop)]
-        )
-        ** 2
-    )
+    spectrum = librosa.stft(whole, n_fft=fft, hop_length=hop)
+    power = np.abs(spectrum[:, : mel.frame_count(samples.size, hop)]) ** 2
     pitches, strengths = librosa.piptrack(S=power, sr=rate_hz, n_fft=fft)
     strong = pitches > 0
     if found := strong.any():
@@ -107,14 +103,14 @@ class Stats162(NamedTuple):
             samples, round(self.start_s * self.rate_hz), round(self.duration_s * self.rate_hz)
         )
 
-    def describe(self, heard: np.ndarray) -> np.ndarray:
+    def describe(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 [162] of an excerpt [T] of any length; zeros if it is empty."""
-        if not heard.size:
+        if not samples.size:
             return np.zeros(self.shape, np.float32)
         # Padded to one of a few lengths, so that few shapes are compiled.
-        padded = excerpt.fit(heard, features.bucket(heard.size, self.rate_hz))
-        crossings, coefficients, rms, bands = _means(self, padded, heard.size)
-        tones = chroma(heard, self.rate_hz, self.fft, self.hop).mean(0)
+        padded = excerpt.fit(samples, features.bucket(samples.size, self.rate_hz))
+        crossings, coefficients, rms, bands = _means(self, padded, samples.size)
+        tones = chroma(samples, self.rate_hz, self.fft, self.hop).mean(0)
         return np.concatenate([crossings, tones, coefficients, rms, bands]).astype(np.float32)
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
@@ -127,13 +123,15 @@ def _means(front: Stats162, samples, length):
     power = mel.power_spectrogram(samples, front.fft, front.hop, front.fft)
     power = power @ mel.mel_bank(front.rate_hz, front.fft, front.bands, 0.0, front.rate_hz / 2)
     real = jnp.arange(len(power)) < mel.frame_count(length, front.hop)
-    mean = lambda values: (
-        jnp.where(real[:, None], values.reshape(len(values), -1), 0).sum(0) / real.sum()
-    )
+
+    def mean(values):
+        rows = values.reshape(len(values), -1)
+        return jnp.where(real[:, None], rows, 0).sum(0) / real.sum()
+
     # Padding repeats the last sample, as in librosa: zeros could add a crossing.
-    held = jnp.where(jnp.arange(len(samples)) < length, samples, samples[length - 1])
+    extended = jnp.where(jnp.arange(len(samples)) < length, samples, samples[length - 1])
     return (
-        mean(zero_crossing_rate(held, front.fft, front.hop)),
+        mean(zero_crossing_rate(extended, front.fft, front.hop)),
         mean(mfcc(power, real, front.coefficients)),
         mean(loudness(samples, front.fft, front.hop)),
         mean(power),

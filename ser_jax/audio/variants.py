@@ -15,7 +15,7 @@ import numpy as np
 
 from ser_jax.contract import InputError
 
-# (samples [T], rate_hz, rng) -> samples [T']
+# Function of (samples [T], rate_hz, rng); returns samples [T'].
 Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 _WINDOW = 2048  # window of librosa's phase vocoder, in samples
@@ -57,9 +57,11 @@ def pitch(semitones: float) -> Change:
 
 def shift(most: int) -> Change:
     """Roll samples by an integer from -+ `most`: those shifted out enter at the other end."""
-    return lambda samples, rate_hz, rng: np.roll(
-        samples, int(rng.integers(-most, most, endpoint=True))
-    )
+
+    def change(samples, rate_hz, rng):
+        return np.roll(samples, int(rng.integers(-most, most, endpoint=True)))
+
+    return change
 
 
 def in_turn(*changes: Change) -> Change:
@@ -118,19 +120,16 @@ class Variants(NamedTuple):
           InputError: a name is not in CHANGES.
         """
         if unknown := [name for name in self.names if name not in CHANGES]:
-            raise InputError(f'variant {unknown[0]!r} is not known; known are {", ".join(CHANGES)}')
+            known = ', '.join(CHANGES)
+            raise InputError(f'variant {unknown[0]!r} is not known; known are {known}')
         yield source, '', samples
         for name in self.names:
-            yield (
-                f'{source}+{name}',
-                name,
-                CHANGES[name](samples, rate_hz, generator(source, name, self.seed)),
-            )
+            changed = CHANGES[name](samples, rate_hz, generator(source, name, self.seed))
+            yield f'{source}+{name}', name, changed
 
 
-STORED = Variants(
-    ('noise', 'stretch_pitch', 'stretch', 'pitch', 'shift')
-)  # stored by builders with variants, in order
+# Variants that builders store, in order.
+STORED = Variants(('noise', 'stretch_pitch', 'stretch', 'pitch', 'shift'))
 
 
 def generator(source: str, variant: str, seed: int) -> np.random.Generator:

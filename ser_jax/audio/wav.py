@@ -33,12 +33,8 @@ QUIET = 2 / 32768  # a signal that spans no more than two 16-bit steps is silent
 
 _POINTER = b'version https://git-lfs'
 _BLOCK = 1 << 26  # samples per read; an hour at 16 kHz fits, so it needs no concatenation
-_LOGGED = (
-    'SVX',
-    'MAT4',
-    'WVE',
-    'HTK',
-)  # containers for which libsndfile's log reports truncation
+# Containers for which libsndfile's log reports truncation.
+_LOGGED = ('SVX', 'MAT4', 'WVE', 'HTK')
 # Containers in which a truncated file cannot be recognized.
 _UNCHECKED = ('AVR', 'IRCAM', 'MAT5', 'MPC2K', 'PAF', 'PVF', 'SD2', 'SDS', 'VOC', 'XI')
 _FLAC_ERRORS = range(157, 163)  # libsndfile's SFE_FLAC_*: a lost frame, a wrong checksum
@@ -146,9 +142,8 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
             'is a pointer of git LFS, not the sound itself; fetch it with `git lfs pull`',
         )
     if container := boxes.kind(content):
-        return _joined(
-            [media.decode(part, container, name) for part in boxes.parts(content, container)]
-        )
+        parts = boxes.parts(content, container)
+        return _joined([media.decode(part, container, name) for part in parts])
     links = formats.links(content)
     if container := formats.foreign(content):
         return _joined([media.decode(link.content, container, name) for link in links])
@@ -175,7 +170,7 @@ def _samples(link: Link) -> tuple[np.ndarray, int]:
         more, _ = _blocks(link.counted())
         samples = np.concatenate([samples, more[len(samples) - link.lag :]])
     if len(samples) < link.frames:
-        raise truncated(f'{len(samples)} of {link.frames} frames are there')
+        raise truncated(f'{len(samples)} of {link.frames} frames are present')
     if link.md5 and not flac.matches(samples, sound.subtype, link.md5):
         raise damaged('its samples do not match its checksum')
     if samples.dtype == np.int16:
@@ -195,10 +190,8 @@ class _Content(io.BytesIO):
     """Bytes in which seeking to a negative position, as damaged headers cause, goes to 0."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}[
-            whence
-        ]
-        return super().seek(max(0, start + offset))
+        starts = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}
+        return super().seek(max(0, starts[whence] + offset))
 
 
 def _check_rare(sound: soundfile.SoundFile) -> None:
@@ -206,7 +199,7 @@ def _check_rare(sound: soundfile.SoundFile) -> None:
     if sound.format in _UNCHECKED:
         raise Fault(
             'undecodable',
-            f'is {sound.format_info}, in which a cut goes unnoticed; convert it to wav',
+            f'is {sound.format_info}, in which truncation cannot be detected; convert it to wav',
         )
     if sound.format in _LOGGED and re.search(r'should be|truncated', sound.extra_info):
         raise truncated('its header announces more')
@@ -214,7 +207,7 @@ def _check_rare(sound: soundfile.SoundFile) -> None:
 
 def _blocks(content: bytes) -> tuple[np.ndarray, soundfile.SoundFile]:
     """Return samples, int16 for 16-bit files, else float32, and the file they were read from."""
-    blocks = []
+    blocks: list[np.ndarray] = []
     try:
         with _Forward(_Content(content)) as sound:
             _check_rare(sound)

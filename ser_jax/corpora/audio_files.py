@@ -13,7 +13,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 
@@ -55,27 +55,34 @@ def audio_files(root: str | os.PathLike) -> list[Audio]:
     )
 
 
-def strangers(root: str | os.PathLike) -> list[str]:
+def other_files(root: str | os.PathLike) -> list[str]:
     """Return the locations of the files under a folder that are not audio, sorted."""
-    place = lambda at: str(at) if isinstance(at, Path) else at.filename
-    found = (os.path.join(place(at), name) for at, name in walk(Path(root)) if not _is_audio(name))
-    return sorted(readable(name) for name in found)
+    found = [(parent, name) for parent, name in walk(Path(root)) if not _is_audio(name)]
+    paths = (
+        os.path.join(parent if isinstance(parent, Path) else str(parent.filename), name)
+        for parent, name in found
+    )
+    return sorted(map(readable, paths))
 
 
 def nested_zips(root: str | os.PathLike) -> list[str]:
     """Return the locations of zips inside other zips; these are not opened."""
-    inside = ((at, name) for at, name in walk(Path(root)) if not isinstance(at, Path))
-    return [readable(f'{at.filename}:{name}') for at, name in inside if _is_zip(name)]
+    return [
+        readable(f'{parent.filename}:{name}')
+        for parent, name in walk(Path(root))
+        if isinstance(parent, zipfile.ZipFile) and _is_zip(name)
+    ]
 
 
-def seen(root: str | os.PathLike) -> str:
-    """Return the content of a folder for messages: '12 .mp4, 3 .txt', or 'nothing'."""
+def file_kinds(root: str | os.PathLike) -> str:
+    """Return the kinds of files under a folder, for messages: '12 .mp4, 3 .txt', or 'nothing'."""
     kinds = collections.Counter(
         PurePosixPath(name).suffix.lower() or 'without suffix' for _, name in walk(Path(root))
     )
     found = ', '.join(f'{n} {readable(kind)}' for kind, n in kinds.most_common(5)) or 'nothing'
-    nested = nested_zips(root)
-    return found + (f' ({nested[0]} is a zip within a zip: unpack the outer one)' if nested else '')
+    if nested := nested_zips(root):
+        found += f' ({nested[0]} is a zip within a zip: unpack the outer one)'
+    return found
 
 
 def walk(root: Path) -> Iterator[tuple[Path | zipfile.ZipFile, str]]:
@@ -102,7 +109,7 @@ def files(root: Path) -> Iterator[Path]:
         return
     visited = set()
     # Actor folders are often links to another disk.
-    for folder, folders, names in os.walk(root, onerror=_refuse, followlinks=True):
+    for folder, folders, names in os.walk(root, onerror=_raise_unreadable, followlinks=True):
         real = os.path.realpath(folder)
         if real in visited:
             folders.clear()
@@ -147,7 +154,7 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-def _refuse(error: OSError) -> None:
+def _raise_unreadable(error: OSError) -> None:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return  # `root` does not exist: callers check that
     name = readable(error.filename)
@@ -215,19 +222,20 @@ def _member_name(info: zipfile.ZipInfo) -> str:
     return name.replace('\\', '/')
 
 
-def _audio(place: Path | zipfile.ZipFile, name: str, root: Path) -> Audio:
-    if isinstance(place, Path):
-        path = place / name
+def _audio(parent: Path | zipfile.ZipFile, name: str, root: Path) -> Audio:
+    inside: PurePath
+    if isinstance(parent, Path):
+        path = parent / name
         read, source = functools.partial(wav.read, path), str(path)
-        above = place.relative_to(root).parts
+        folders = parent.relative_to(root).parts
         inside = path
     else:
-        inside, outer = PurePosixPath(name), Path(place.filename)
-        read = functools.partial(_read_member, place.filename, name)
-        source = f'{place.filename}:{name}'
-        above = () if outer == root else outer.parent.relative_to(root).parts
-        above = (*above, *inside.parts[:-1])
-    return Audio(_normal(inside.stem), readable(source), read, tuple(map(_normal, above)))
+        inside, outer = PurePosixPath(name), Path(str(parent.filename))
+        read = functools.partial(_read_member, str(parent.filename), name)
+        source = f'{parent.filename}:{name}'
+        folders = () if outer == root else outer.parent.relative_to(root).parts
+        folders = (*folders, *inside.parts[:-1])
+    return Audio(_normal(inside.stem), readable(source), read, tuple(map(_normal, folders)))
 
 
 def _normal(name: str) -> str:

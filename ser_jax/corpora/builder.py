@@ -1,11 +1,11 @@
 """Base class of the TFDS builders: a subclass yields only the recordings and their metadata.
 
-    from ser_jax.data import corpus
+    from ser_jax.corpora import builder
 
-    class Builder(corpus.CorpusBuilder):
+    class Builder(builder.CorpusBuilder):
         def recordings(self, dl_manager):
             for audio in self.audio(dl_manager, NAME, '03-01-06-01-02-01-12.wav'):
-                yield corpus.Recording(id=audio.stem, ..., read=audio.read, source=audio.source)
+                yield builder.Recording(id=audio.stem, ..., read=audio.read, source=audio.source)
 
 Shards are array_record in the order of ids; the functions of `ser_jax.audio` that compute the
 features also run in prediction. Beside the shards are `inspection.json` (files found, missing and
@@ -13,65 +13,68 @@ skipped, with reasons), `fingerprint.json` (a hash of the decoded content, check
 `corpus.json` (`contract.CorpusInfo`). Never imports TensorFlow.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
 import inspect
-import json
+import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
 from etils import epath
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ser_jax import emotions, lock
 from ser_jax.contract import CorpusInfo, InputError, Recording
-from ser_jax.corpora import chunks, download, inspection, origin, soundness, spool
-from ser_jax.corpora.audio_files import Audio, audio_files, nested_zips, readable, seen
+from ser_jax.corpora import chunks, download, inspection, inspection_report, origin, spool, threads
+from ser_jax.corpora.audio_files import Audio, audio_files, file_kinds, nested_zips, readable
 from ser_jax.corpora.download import Archive
-from ser_jax.corpora.inspection import PublishedCounts, Skipped
+from ser_jax.corpora.inspection import Inspected, Skipped
+from ser_jax.corpora.inspection_report import PublishedCounts
 from ser_jax.corpora.schema import (
     FACTS,
     FINGERPRINT,
+    FRONT_ENDS,
     INSPECTION,
     LOG_MEL,
     NATIVE,
-    PUBLISHED,
     TEXT,
     WAVEFORM,
     FeatureConfig,
     fields,
     fingerprint,
-)  # fmt: skip
+    write_json,
+)
 
 __all__ = [
-    'LOG_MEL', 'NATIVE', 'PUBLISHED', 'TEXT', 'WAVEFORM', 'Archive', 'Audio', 'CorpusBuilder', 'FeatureConfig', 'InputError',
-    'PublishedCounts', 'Recording', 'Skipped', 'audio_files', 'fingerprint', 'seen',
+    'FRONT_ENDS', 'LOG_MEL', 'NATIVE', 'TEXT', 'WAVEFORM', 'Archive', 'Audio', 'CorpusBuilder',
+    'FeatureConfig', 'InputError', 'PublishedCounts', 'Recording', 'Skipped', 'audio_files',
+    'file_kinds', 'fingerprint',
 ]  # fmt: skip
 
 CHUNK = 64  # recordings per extraction: enough to fill the usual length buckets
 
 
-class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class CorpusBuilder(
+    tfds.core.GeneratorBasedBuilder,
+    skip_registration=True,  # type: ignore[call-arg]
+):
     """Base of every builder; a subclass defines `recordings` and the constants below."""
 
     VERSION = tfds.core.Version('1.1.0')
     RELEASE_NOTES: ClassVar = {
         '1.1.0': 'Rate, level, peak, clipping and silence of every recording.'
     }
-    BUILDER_CONFIGS: ClassVar = [LOG_MEL, WAVEFORM, NATIVE, *PUBLISHED]
+    BUILDER_CONFIGS: ClassVar = [LOG_MEL, WAVEFORM, NATIVE, *FRONT_ENDS]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         'give the folder that holds the recordings as --manual_dir=FOLDER'
     )
 
     TOLERANCE = 0.02  # maximum share of bad files: all kinds not in inspection.HARMLESS
-    PUBLISHED: PublishedCounts | None = None  # reference for the user's copy
+    PUBLISHED_COUNTS: PublishedCounts | None = None  # reference for the user's copy
     ARCHIVES: tuple[Archive, ...] = ()  # downloaded if the user has no copy
     TITLE = ''  # name and makers; '' = the corpus's name
     HOMEPAGE = ''
@@ -110,8 +113,9 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 return found
             if given:
                 raise InputError(
-                    f'--manual_dir={folder} holds no {self.name} recording: looked for names like {example} (.wav, '
-                    f'.flac, at any depth, in zips too), found {seen(folder)}; give the folder that holds them'
+                    f'--manual_dir={folder} holds no {self.name} recording; expected names like '
+                    f'{example} (.wav, .flac, at any depth, also in zips), found '
+                    f'{file_kinds(folder)}; give the folder that holds them'
                 )
         if not self.ARCHIVES:
             raise InputError(
@@ -122,7 +126,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             download.fetch(archive, target, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
             for archive in self.ARCHIVES
         ]
-        return [a for path in paths for a in audio_files(path)]
+        return list(itertools.chain.from_iterable(map(audio_files, paths)))
 
     def manual_dir(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
         """Return --manual_dir (folder or zip) if given, else TFDS's folder if nonempty, else None.
@@ -140,13 +144,14 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._source = given
         if given.is_file() and given.suffix.lower() == '.zip':
             return given
-        wrong = (
-            'does not exist' if not given.exists() else 'is no folder' if not given.is_dir() else ''
-        )
-        if wrong or not any(given.iterdir()):
-            raise InputError(
-                f'--manual_dir={given} {wrong or "is empty"}; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
-            )
+        if not given.exists():
+            problem = 'does not exist'
+        elif not given.is_dir():
+            problem = 'is no folder'
+        else:
+            problem = '' if any(given.iterdir()) else 'is empty'
+        if problem:
+            raise InputError(f'--manual_dir={given} {problem}; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}')
         return given
 
     def __init_subclass__(cls, **kwargs):
@@ -170,7 +175,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             disable_shuffling=True,  # record order is the order of ids
         )
         # For a corpus that it does not publish, TFDS leaves an empty temporary folder each time.
-        info.initialize_from_bucket = _nothing_published
+        info.initialize_from_bucket = _no_published_metadata
         return info
 
     def download_and_prepare(self, **kwargs):
@@ -196,82 +201,50 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return {'train': self._workers.examples(compute, kept)}
         return {'train': self._generate_examples(kept, finished)}
 
-    def _inspect(self, dl_manager) -> tuple[list[inspection.Inspected], dict]:
+    def _inspect(self, dl_manager) -> tuple[list[Inspected], Mapping[Hashable, bytes]]:
         """Inspect the corpus before any write; return usable recordings, their features by `id`."""
         found = list(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
-        inside = 'a zip within a zip, which is not opened'
-        skipped += [Skipped(name, 'ignored', inside) for name in self._nested]
+        reason = 'a zip within a zip, which is not opened'
+        skipped += [Skipped(name, 'ignored', reason) for name in self._nested]
         recordings = [chunks.normal(f) for f in found if isinstance(f, Recording)]
         recordings.sort(key=lambda r: (r.id, r.source))
         files = len(recordings) + sum(s.kind != 'ignored' for s in skipped)
+        finished: Mapping[Hashable, bytes] = {}
         if self._workers is not None:
-            do = functools.partial(chunks.hear, self.builder_config.rate_hz)
-            heard, finished = self._workers.hear(do, recordings, self.name), {}
+            work = functools.partial(chunks.inspect, self.builder_config.rate_hz)
+            inspected = self._workers.inspect(work, recordings, self.name)
         else:
-            heard, finished = self._hear_all(recordings)
-        audible = [h for h in heard if h.defect is None]
-        kept, duplicates = inspection.without_duplicates(audible)
-        skipped += [*(h.defect for h in heard if h.defect is not None), *duplicates]
-        inspection.check_tolerance(skipped, files, tolerance(self.TOLERANCE), self.NAMESAKES)
+            inspected, finished = threads.inspect(
+                recordings, self.builder_config, self.name, CHUNK, self.THREADS, self.data_dir
+            )
+        usable = [result for result in inspected if result.defect is None]
+        kept, duplicates = inspection.without_duplicates(usable)
+        skipped += [result.defect for result in inspected if result.defect is not None]
+        skipped += duplicates
+        inspection.check_tolerance(
+            skipped, files, inspection.tolerance(self.TOLERANCE), self.NAMESAKES
+        )
         if not kept:
             raise InputError(
                 f'{self.name}: none of {files} files is usable; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
             )
-        self._report = inspection.summary(kept, skipped, audible, self.PUBLISHED)
-        self._found = emotions.ordered([h.recording.emotion for h in kept])
-        if strange := set(self._found) - set(self.EMOTIONS or self._found):
+        self._report = inspection_report.summary(kept, skipped, usable, self.PUBLISHED_COUNTS)
+        self._found = emotions.ordered([result.recording.emotion for result in kept])
+        if undeclared := set(self._found) - set(self.EMOTIONS or self._found):
             raise ValueError(
-                f'{self.name} gives {sorted(strange)}, which its EMOTIONS {self.EMOTIONS} do not name'
+                f'{self.name} yields the emotions {sorted(undeclared)}, which are not in its '
+                f'EMOTIONS {self.EMOTIONS}'
             )
         return kept, finished
 
-    def _hear_all(self, recordings: list[Recording]) -> tuple[list[inspection.Inspected], dict]:
-        """Inspect the recordings on this machine; spool features to disk to bound the memory."""
-        heard, finished = [], spool.Kept(self.data_dir)
-        for chunk in self._hear(recordings):
-            good = [h for h in chunk if h.defect is None]
-            for h, stored in zip(
-                good, self.builder_config.finish([h.prepared for h in good]), strict=True
-            ):
-                h.prepared, finished[id(h)] = None, spool.packed(stored)
-                if flaw := soundness.flaw(stored):
-                    h.defect = Skipped(h.recording.source, *flaw)
-            heard.extend(chunk)
-        return heard, finished
-
-    def _hear(self, recordings: list[Recording]) -> Iterator[list[inspection.Inspected]]:
-        """Yield chunks in order; threads inspect the next while the caller processes the last."""
-        config = self.builder_config
-        columns = (
-            TextColumn('{task.description}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with (
-            concurrent.futures.ThreadPoolExecutor(self.THREADS) as pool,
-            Progress(*columns, console=Console(stderr=True)) as progress,
-        ):
-            task = progress.add_task(f'hearing {self.name}', total=len(recordings))
-            ahead: list[concurrent.futures.Future] = []
-            try:
-                for start in range(0, len(recordings) + CHUNK, CHUNK):
-                    now, chunk = ahead, recordings[start : start + CHUNK]
-                    work = inspection.inspect, config.rate_hz, config.prepare
-                    ahead = [pool.submit(*work, r) for r in chunk]
-                    if now:
-                        yield [f.result() for f in now]
-                        progress.advance(task, len(now))
-            finally:
-                pool.shutdown(cancel_futures=True)
-
     def _generate_examples(
-        self, kept: list[inspection.Inspected], finished
+        self, kept: list[Inspected], finished: Mapping[Hashable, bytes]
     ) -> Iterator[tuple[str, dict]]:
         """Yield (id, example) in order."""
-        for h in kept:
-            yield h.recording.id, chunks.example(h, spool.unpacked(finished[id(h)]))
+        for result in kept:
+            stored = spool.unpacked(finished[id(result)])
+            yield result.recording.id, chunks.example(result, stored)
 
     def _download_and_prepare(self, dl_manager, download_config):
         with spool.in_order(), self._on_beam(download_config) as download_config:
@@ -287,8 +260,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self.RESEARCH_ONLY,
             tuple(self.EMOTIONS or self._found),
         )
-        _write_json(folder / FACTS, dataclasses.asdict(facts))
-        _write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
+        write_json(folder / FACTS, dataclasses.asdict(facts))
+        write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
         if source := self._source or self._given_manifest():
             origin.write(folder, source)
         if self.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:  # others need TensorFlow
@@ -298,8 +271,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 'examples': len(source),
                 'features': name,
             }
-            _write_json(folder / FINGERPRINT, content)
-        print(readable('\n'.join(inspection.lines(self._report))))
+            write_json(folder / FINGERPRINT, content)
+        print(readable('\n'.join(inspection_report.lines(self._report))))
 
     @contextlib.contextmanager
     def _on_beam(self, download_config) -> Iterator:
@@ -307,38 +280,18 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if download_config.beam_options is None and download_config.beam_runner is None:
             yield download_config
             return
-        from ser_jax.corpora import beam  # imports apache_beam
+        from ser_jax.corpora import beam, beam_runner  # these import apache_beam
 
         folder = Path(self.data_dir, 'at_work')
-        options, runner = beam.runner_of(download_config, folder / 'log')
+        options, runner = beam_runner.create(download_config, folder / 'log')
         most = download_config.max_examples_per_split
+        workers = beam.Workers(folder, options, runner, CHUNK, self.THREADS == 1, most)
         try:
-            with beam.Workers(
-                folder, options, runner, CHUNK, self.THREADS == 1, most
-            ).at_work() as self._workers:
+            with workers.running() as self._workers:
                 yield dataclasses.replace(download_config, beam_options=options, beam_runner=runner)
         finally:
             self._workers = None
 
 
-def _nothing_published() -> None:
+def _no_published_metadata() -> None:
     """Do nothing, in place of TFDS's look-up of published metadata."""
-
-
-def tolerance(default: float) -> float:
-    """Return the maximum share of bad files: SER_JAX_TOLERANCE if set, else `default`."""
-    text = os.environ.get('SER_JAX_TOLERANCE', '')
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise InputError(
-            f'tolerance {text!r} is not a share; expected a number from 0 to 1, e.g. 0.02'
-        )
-    return value
-
-
-def _write_json(path: Path, content: dict) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
-    path.write_text(readable(text), encoding='utf-8')

@@ -8,40 +8,49 @@ from ser_jax.contract import InputError, Recording
 from ser_jax.corpora import audio_files, inspection, soundness
 from ser_jax.corpora.schema import FeatureConfig, fields
 
-_OF_RECORDING = [f.name for f in dataclasses.fields(Recording) if f.name in fields()]
+_RECORDING_FIELDS = [f.name for f in dataclasses.fields(Recording) if f.name in fields()]
 
 
 def normal(recording: Recording) -> Recording:
     """Return a recording with printable texts; id, speaker, emotion and label in the form NFC."""
-    texts = {f: audio_files.readable(getattr(recording, f)) for f in ('source', 'text')}
-    for field in ('id', 'speaker', 'emotion', 'label'):
-        texts[field] = unicodedata.normalize('NFC', audio_files.readable(getattr(recording, field)))
-    return dataclasses.replace(recording, **texts)
+    return dataclasses.replace(
+        recording,
+        id=_composed(recording.id),
+        speaker=_composed(recording.speaker),
+        emotion=_composed(recording.emotion),
+        label=_composed(recording.label),
+        source=audio_files.readable(recording.source),
+        text=audio_files.readable(recording.text),
+    )
 
 
-def hear(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Inspected]:
+def _composed(text: str) -> str:
+    return unicodedata.normalize('NFC', audio_files.readable(text))
+
+
+def inspect(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Inspected]:
     """Decode, measure and check recordings; keep no samples."""
     return [inspection.inspect(rate_hz, _nothing, r) for r in recordings]
 
 
-def examples(config: FeatureConfig, heard: Sequence[inspection.Inspected]) -> list[dict]:
+def examples(config: FeatureConfig, inspected: Sequence[inspection.Inspected]) -> list[dict]:
     """Compute the features of inspected recordings and return their examples.
 
     Raises:
       InputError: a recording has changed since its inspection, or its features are not usable.
     """
-    stored = config.finish([_prepared(config, h.recording) for h in heard])
-    for h, values in zip(heard, stored, strict=True):
+    stored = config.finish([_prepared(config, result.recording) for result in inspected])
+    for result, values in zip(inspected, stored, strict=True):
         if flaw := soundness.flaw(values):
-            reason = f'{h.recording.source}: {flaw[1]}'
+            reason = f'{result.recording.source}: {flaw[1]}'
             raise InputError(f'{reason}; remove it, or build without Beam, which leaves it out')
-    return [example(h, values) for h, values in zip(heard, stored, strict=True)]
+    return [example(result, values) for result, values in zip(inspected, stored, strict=True)]
 
 
-def example(heard: inspection.Inspected, stored: dict) -> dict:
+def example(result: inspection.Inspected, stored: dict) -> dict:
     """Return the example of a recording: metadata, hash, measures and the computed fields."""
-    of_recording = {name: getattr(heard.recording, name) for name in _OF_RECORDING}
-    return {**of_recording, 'source_sha256': heard.sha256, **heard.measures, **stored}
+    metadata = {name: getattr(result.recording, name) for name in _RECORDING_FIELDS}
+    return {**metadata, 'source_sha256': result.sha256, **result.measures, **stored}
 
 
 def _nothing(samples, id: str) -> None:

@@ -1,5 +1,6 @@
 """Columns of a manifest: their names, the required ones, and the lines of CSV, TSV or JSONL."""
 
+import collections
 import difflib
 import os
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ OTHER_NAMES = {
 HELP = 'expected the columns path and emotion (speaker, text, sex ... where known)'
 
 
-def lines(manifest: Path) -> Iterator[tables.Line]:
+def lines(manifest: Path) -> Iterator[tables.Line[str]]:
     """Yield the lines of a manifest with the names of COLUMNS as keys.
 
     Raises:
@@ -35,23 +36,23 @@ def lines(manifest: Path) -> Iterator[tables.Line]:
     if manifest.suffix.lower() == '.jsonl':
         if text.lstrip().startswith('['):
             raise InputError(
-                f'{manifest} is a JSON list; write one object a line, '
+                f'{manifest} is a JSON list; write one object per line, '
                 '{"path": ..., "emotion": ...}'
             )
         yield from map(_of_json, tables.json_rows(text))
         return
     header = tables.header(text, str(manifest), _column, ('path', 'emotion'))
     _check_header(manifest, header)
-    at = {name: header.columns.index(name) for name in ('path', 'emotion')}
+    path_column, emotion_column = map(header.columns.index, ('path', 'emotion'))
 
     def like_row(cells: list[str]) -> bool:
-        path = cells[at['path']] if at['path'] < len(cells) else ''
-        known = len(cells) >= len(header.columns) and word(cells[at['emotion']]) in VALENCE
-        return (
-            known
-            or any(c.lower().endswith(wav.SUFFIXES) for c in cells)
-            or os.path.isfile(manifest.parent / path)
-        )
+        """Return True if cells have a known emotion, an audio suffix or an existing file."""
+        if len(cells) >= len(header.columns) and word(cells[emotion_column]) in VALENCE:
+            return True
+        if any(cell.lower().endswith(wav.SUFFIXES) for cell in cells):
+            return True
+        path = cells[path_column] if path_column < len(cells) else ''
+        return os.path.isfile(manifest.parent / path)
 
     yield from tables.rows(text, header, like_row)
 
@@ -60,26 +61,22 @@ def _check_header(manifest: Path, header: tables.Header) -> None:
     if any(name.lower().endswith(wav.SUFFIXES) for name in header.written):
         first = header.delimiter.join(header.written)
         raise InputError(
-            f'{manifest}: line {header.number} is {first[:80]!r}, no header; '
-            f'put {",".join(COLUMNS[:3])} above'
+            f'{manifest}: line {header.number} is {first[:80]!r}, not a header; '
+            f'put {",".join(COLUMNS[:3])} above it'
         )
     for name, column in zip(header.written, header.columns, strict=True):
         if near := _near(column):
             raise InputError(
                 f'{manifest} has a column {name!r}; did you mean {near}? '
-                f'known are {", ".join(COLUMNS)}'
+                f'expected {", ".join(COLUMNS)}'
             )
+    written = collections.defaultdict(list)
+    for name, column in zip(header.written, header.columns, strict=True):
+        written[column].append(name)
     for column in COLUMNS:
-        if (
-            len(
-                same := [
-                    w for w, c in zip(header.written, header.columns, strict=True) if c == column
-                ]
-            )
-            > 1
-        ):
+        if len(names := written[column]) > 1:
             raise InputError(
-                f'{manifest} has {len(same)} columns for the {column}, {" and ".join(same)}; '
+                f'{manifest} has {len(names)} columns for the {column}, {" and ".join(names)}; '
                 'keep one'
             )
     if absent := [c for c in ('path', 'emotion') if c not in header.columns]:
@@ -88,10 +85,12 @@ def _check_header(manifest: Path, header: tables.Header) -> None:
         )
 
 
-def _of_json(line: tables.Line) -> tables.Line:
+def _of_json(line: tables.Line[object]) -> tables.Line[str]:
     """Return a JSON line with the names of COLUMNS as keys and its values as text."""
-    row = {}
-    for name, value in (line.values or {}).items():
+    if line.values is None:
+        return tables.Line(line.number, None, line.fault)
+    row: dict[str, str] = {}
+    for name, value in line.values.items():
         column = _column(name)
         if near := _near(column):
             return tables.Line(line.number, None, f'has {name!r}; did you mean {near}?')
@@ -102,7 +101,7 @@ def _of_json(line: tables.Line) -> tables.Line:
                 row[column] = tables.word(value)
             except ValueError as e:
                 return tables.Line(line.number, None, f'{column}: {e}')
-    return line if line.values is None else line._replace(values={'path': '', 'emotion': '', **row})
+    return tables.Line(line.number, {'path': '', 'emotion': '', **row})
 
 
 def _column(name: str) -> str:

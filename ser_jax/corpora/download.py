@@ -43,7 +43,7 @@ class Archive:
         return self.url.split('?')[0].rsplit('/', 1)[-1]
 
 
-def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> Path:
+def fetch(archive: Archive, folder: str | os.PathLike, fallback: str = '') -> Path:
     """Download an archive unless a valid copy exists; return its path, `folder/archive.name`.
 
     Bytes are written to `<name>.part`, which the next call resumes by an HTTP Range request; it is
@@ -52,7 +52,7 @@ def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> P
     Args:
       archive: the file to download.
       folder: target folder, created if missing.
-      otherwise: advice for working without the download, the end of every error message.
+      fallback: advice for working without the download, the end of every error message.
 
     Raises:
       InputError: no network, an HTTP error (404 ...), no disk space, or a wrong checksum (the file
@@ -60,7 +60,7 @@ def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> P
     """
     path = Path(folder) / archive.name
     part = path.with_name(path.name + '.part')
-    hint = f'; {otherwise}' if otherwise else ''
+    hint = f'; {fallback}' if fallback else ''
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -71,14 +71,15 @@ def fetch(archive: Archive, folder: str | os.PathLike, otherwise: str = '') -> P
         if (found := _md5(part)) != archive.md5:
             part.unlink()
             raise InputError(
-                f'{archive.url}: checksum is md5 {found}, expected {archive.md5}; try again, it was deleted{hint}'
+                f'{archive.url}: checksum is md5 {found}, expected {archive.md5}; the file was '
+                f'deleted, try again{hint}'
             )
         os.replace(part, path)
     except OSError as e:
         reason = f'cannot write {e.filename or part} ({e.strerror or e})'
         full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        do = 'free some space or choose' if full else 'choose'
-        raise InputError(f'{archive.url}: {reason}; {do} another --download_dir{hint}') from e
+        advice = 'free some space or give' if full else 'give'
+        raise InputError(f'{archive.url}: {reason}; {advice} another --download_dir{hint}') from e
     return path
 
 
@@ -126,16 +127,13 @@ def _receive(
     except (urllib.error.URLError, *broken) as e:
         return str(getattr(e, 'reason', e)) or type(e).__name__, False
     with response:
-        resumed = response.status == 206 and response.headers.get('Content-Range', '').startswith(
-            f'bytes {have}-'
-        )
+        span = response.headers.get('Content-Range', '')
+        resumed = response.status == 206 and span.startswith(f'bytes {have}-')
         have = have if resumed else 0  # a server without Range sends the whole file
         length = response.headers.get('Content-Length')
         if length is not None and have + int(length) != archive.size:
-            return (
-                f'the server has {have + int(length):,} bytes where {archive.size:,} were published',
-                True,
-            )
+            reason = f'expected {archive.size:,} bytes, the server has {have + int(length):,}'
+            return reason, True
         with open(part, 'ab' if resumed else 'wb') as f:
             while True:
                 try:

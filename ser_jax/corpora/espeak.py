@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import threading
+from typing import IO
 
 # Names of speak_lib.h: espeak_AUDIO_OUTPUT, espeakINITIALIZE_DONT_EXIT, espeakCHARS_UTF8.
 _SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1
@@ -30,7 +31,7 @@ LIMITS = {
     'word_gap': (0, 50),
 }
 _lock = threading.Lock()
-_worker = None
+_worker: subprocess.Popen | None = None
 
 
 def speak(text: str, voice: str = 'en-us', **settings: int):
@@ -59,44 +60,48 @@ def speak(text: str, voice: str = 'en-us', **settings: int):
         low, high = LIMITS.get(name, (1, 0))
         if not low <= value <= high:
             limits = ', '.join(f'{k} {a} to {b}' for k, (a, b) in LIMITS.items())
-            raise InputError(
-                f'eSpeak NG was given {name}={value}; settings and their limits are: {limits}'
-            )
+            raise InputError(f'eSpeak NG got {name}={value}; expected {limits}')
         values[name] = round(value)
     if not text.strip():
-        raise InputError('eSpeak NG was given an empty text; give it at least a word to say')
+        raise InputError('eSpeak NG got an empty text; expected at least one word')
     request = json.dumps({'text': text, 'voice': voice, **values}).encode() + b'\n'
     with _lock:
         try:
-            rate, said = _ask(request)
+            rate, reply = _ask(request)
         except (OSError, EOFError, struct.error) as e:
             _stop()
             raise InputError(
-                'the eSpeak NG worker stopped before it answered; run the command again, and if it stops again '
-                "reinstall: pip install --force-reinstall 'ser_jax[synthetic]'"
+                'the eSpeak NG worker ended before its reply; run the command again, and if it '
+                "ends again reinstall: pip install --force-reinstall 'ser_jax[synthetic]'"
             ) from e
         except BaseException:  # e.g. Ctrl-C: the next call must not read this one's samples
             _stop()
             raise
     if rate == 0:
-        raise InputError(f'eSpeak NG cannot say {text!r} with voice {voice!r}: {said.decode()}')
-    return np.frombuffer(said, '<i2'), rate
+        reason = reply.decode()
+        raise InputError(f'eSpeak NG cannot speak {text!r} with voice {voice!r}: {reason}')
+    return np.frombuffer(reply, '<i2'), rate
 
 
 def _ask(request: bytes) -> tuple[int, bytes]:
     """Send a request to the worker; return rate and samples, or 0 and an error message."""
-    if _worker is None:
-        _start()
-    _worker.stdin.write(request)
-    _worker.stdin.flush()
-    rate, size = struct.unpack('<II', _worker.stdout.read(8))
-    said = _worker.stdout.read(size)
-    if len(said) < size:
+    requests, replies = _pipes(_worker or _start())
+    requests.write(request)
+    requests.flush()
+    rate, size = struct.unpack('<II', replies.read(8))
+    reply = replies.read(size)
+    if len(reply) < size:
         raise EOFError
-    return rate, said
+    return rate, reply
 
 
-def _start() -> None:
+def _pipes(worker: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    if worker.stdin is None or worker.stdout is None:
+        raise ValueError('the worker was started without pipes')
+    return worker.stdin, worker.stdout
+
+
+def _start() -> subprocess.Popen:
     global _worker
     from ser_jax.contract import InputError
 
@@ -104,8 +109,8 @@ def _start() -> None:
         import espeakng_loader
     except ImportError as e:
         raise InputError(
-            'eSpeak NG is not installed (no module espeakng_loader) and the synthetic corpus is spoken by it; '
-            "install it: pip install 'ser_jax[synthetic]'"
+            'eSpeak NG, which synthesizes the synthetic corpus, is not installed (no module '
+            "espeakng_loader); pip install 'ser_jax[synthetic]'"
         ) from e
     library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
     # In a new session, so that Ctrl-C does not reach it. It ends when its stdin closes, however the
@@ -116,6 +121,7 @@ def _start() -> None:
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
+    return _worker
 
 
 @atexit.register
@@ -125,9 +131,10 @@ def _stop() -> None:
         worker, _worker = _worker, None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)  # and its fork; neither has state to save
+        requests, replies = _pipes(worker)
         with contextlib.suppress(BrokenPipeError):
-            worker.stdin.close()
-        worker.stdout.close()
+            requests.close()
+        replies.close()
         worker.wait()
 
 
@@ -165,31 +172,31 @@ def _write(rate: int, body: bytes) -> None:
 
 
 def _answer(lib: ctypes.CDLL, data: str, request: dict) -> None:
-    said = bytearray()
+    received = bytearray()
 
     @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-    def hear(samples, count, _):
+    def receive(samples, count, _):
         if count > 0:
-            said.extend(ctypes.string_at(samples, 2 * count))
+            received.extend(ctypes.string_at(samples, 2 * count))
         return 0
 
     rate = lib.espeak_Initialize(_SYNCHRONOUS, 0, b'.', _DO_NOT_EXIT)
     if rate <= 0:
         return _write(0, f'it cannot read its data in {os.path.abspath(data)}'.encode())
     lib.espeak_ng_SetRandSeed(ctypes.c_long(1))  # espeak_Initialize seeds with the time of day
-    lib.espeak_SetSynthCallback(hear)
+    lib.espeak_SetSynthCallback(receive)
     # eSpeak NG ignores an unknown variant without an error.
     variant = request['voice'].partition('+')[2]
     missing = variant and not os.path.isfile(os.path.join(data, 'voices', '!v', variant))
     if missing or lib.espeak_SetVoiceByName(request['voice'].encode()) != 0:
-        return _write(0, b'it knows no such voice; voices are written like en-us+f2 or en+m3')
+        return _write(0, b'there is no such voice; expected a voice like en-us+f2 or en+m3')
     for name, number in _PARAMETERS.items():
         lib.espeak_SetParameter(number, request[name], 0)
     text = request['text'].encode()
-    spoken = lib.espeak_Synth(text, ctypes.c_size_t(len(text) + 1), 0, 1, 0, _UTF8, None, None)
-    if spoken != 0 or lib.espeak_Synchronize() != 0 or not said:
+    status = lib.espeak_Synth(text, ctypes.c_size_t(len(text) + 1), 0, 1, 0, _UTF8, None, None)
+    if status != 0 or lib.espeak_Synchronize() != 0 or not received:
         return _write(0, b'it returned no samples')
-    _write(rate, bytes(said))
+    _write(rate, bytes(received))
 
 
 if __name__ == '__main__':

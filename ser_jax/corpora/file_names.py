@@ -36,8 +36,10 @@ class FileName(NamedTuple):
 
 # 03-01-06-01-02-01-12: modality (03 audio only), channel, emotion, intensity, statement,
 # repetition, actor. Songs have neither disgust nor surprise, and neutral is never strong.
-RAVDESS = re.compile(r'03-(?!02-0[78])(?!0[12]-01-02)(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-'
-                     r'(?P<statement>0[12])-0[12]-(?P<actor>0[1-9]|1[0-9]|2[0-4])')  # fmt: skip
+RAVDESS = re.compile(
+    r'03-(?!02-0[78])(?!0[12]-01-02)(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-'
+    r'(?P<statement>0[12])-0[12]-(?P<actor>0[1-9]|1[0-9]|2[0-4])'
+)
 RAVDESS_EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
 _STATEMENTS = {'01': 'Kids are talking by the door', '02': 'Dogs are sitting by the door'}
 
@@ -50,18 +52,28 @@ CREMAD_EMOTIONS = {
     'DIS': 'disgust',
 }
 CREMAD_SENTENCES = {
-    'IEO': "It's eleven o'clock", 'TIE': 'That is exactly what happened', 'IOM': "I'm on my way to the meeting",
-    'IWW': 'I wonder what this is about', 'TAI': 'The airplane is almost full', 'MTI': 'Maybe tomorrow it will be cold',
-    'IWL': 'I would like a new alarm clock', 'ITH': "I think I have a doctor's appointment", 'DFA': "Don't forget a jacket",
-    'ITS': "I think I've seen this before", 'TSI': 'The surface is slick', 'WSI': "We'll stop in a couple of minutes",
-}  # fmt: skip
+    'IEO': "It's eleven o'clock",
+    'TIE': 'That is exactly what happened',
+    'IOM': "I'm on my way to the meeting",
+    'IWW': 'I wonder what this is about',
+    'TAI': 'The airplane is almost full',
+    'MTI': 'Maybe tomorrow it will be cold',
+    'IWL': 'I would like a new alarm clock',
+    'ITH': "I think I have a doctor's appointment",
+    'DFA': "Don't forget a jacket",
+    'ITS': "I think I've seen this before",
+    'TSI': 'The surface is slick',
+    'WSI': "We'll stop in a couple of minutes",
+}
 # 1001_DFA_ANG_XX: actor, sentence, emotion, level.
-CREMAD = re.compile(rf'(?P<actor>10(?:0[1-9]|[1-8][0-9]|9[01]))_(?P<sentence>{"|".join(CREMAD_SENTENCES)})_'
-                    r'(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<level>LO|MD|HI|X|XX)')  # fmt: skip
+CREMAD = re.compile(
+    rf'(?P<actor>10(?:0[1-9]|[1-8][0-9]|9[01]))_(?P<sentence>{"|".join(CREMAD_SENTENCES)})_'
+    r'(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<level>LO|MD|HI|X|XX)'
+)
 # Among the 91 actors, 1001 to 1091, by the corpus's VideoDemographics.csv.
 CREMAD_WOMEN = frozenset(1000 + n for n in (
-    2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 18, 20, 21, 24, 25, 28, 29, 30, 37, 43, 46, 47, 49, 52, 53, 54, 55, 56,
-    58, 60, 61, 63, 72, 73, 74, 75, 76, 78, 79, 82, 84, 89, 91,
+    2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 18, 20, 21, 24, 25, 28, 29, 30, 37, 43, 46, 47, 49, 52, 53,
+    54, 55, 56, 58, 60, 61, 63, 72, 73, 74, 75, 76, 78, 79, 82, 84, 89, 91,
 ))  # fmt: skip
 
 # OAF_back_angry: actress, word, emotion. One file has OA instead of OAF.
@@ -69,16 +81,31 @@ TESS = re.compile(
     r'(?P<actress>OAF?|YAF)_(?P<word>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)',
     re.I | re.A,
 )
-TESS_EMOTIONS = {'neutral': 'neutral', 'happy': 'happy', 'sad': 'sad', 'angry': 'angry', 'fear': 'fearful',
-                 'disgust': 'disgust', 'ps': 'surprised'}  # fmt: skip
+TESS_EMOTIONS = {
+    'neutral': 'neutral',
+    'happy': 'happy',
+    'sad': 'sad',
+    'angry': 'angry',
+    'fear': 'fearful',
+    'disgust': 'disgust',
+    'ps': 'surprised',
+}
 
 # DC_a01, or a01 in a folder DC: speaker, emotion, number, up to 30 if neutral, else up to 15.
 SAVEE = re.compile(
-    r'(?:(?P<speaker>DC|JE|JK|KL)_)?(?P<emotion>(?:sa|su|[adfh])(?=0[1-9]|1[0-5])|n)(?:0[1-9]|[12][0-9]|30)'
+    r'(?:(?P<speaker>DC|JE|JK|KL)_)?(?P<emotion>(?:sa|su|[adfh])(?=0[1-9]|1[0-5])|n)'
+    r'(?:0[1-9]|[12][0-9]|30)'
 )
 SAVEE_SPEAKERS = ('DC', 'JE', 'JK', 'KL')
-SAVEE_EMOTIONS = {'n': 'neutral', 'h': 'happy', 'sa': 'sad', 'a': 'angry', 'f': 'fearful', 'd': 'disgust',
-                  'su': 'surprised'}  # fmt: skip
+SAVEE_EMOTIONS = {
+    'n': 'neutral',
+    'h': 'happy',
+    'sa': 'sad',
+    'a': 'angry',
+    'f': 'fearful',
+    'd': 'disgust',
+    'su': 'surprised',
+}
 
 # Suffixes that file managers append to copies: `f01 (10)`, `DC_a01 - Copy`, `DC_a01 copy 2`.
 COPY = re.compile(r'( \(\d+\)| - Copy| copy( \d+)?)+$', re.I | re.A)
@@ -99,15 +126,17 @@ EMODB_EMOTIONS = {
 EMODB_MEN = ('03', '10', '11', '12', '15')
 EMODB_SPEAKERS = ('03', '08', '09', '10', '11', '12', '13', '14', '15', '16')
 EMODB_TEXTS = {
-    'a01': 'Der Lappen liegt auf dem Eisschrank.', 'a02': 'Das will sie am Mittwoch abgeben.',
-    'a04': 'Heute abend könnte ich es ihm sagen.', 'a05': 'Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.',
+    'a01': 'Der Lappen liegt auf dem Eisschrank.',
+    'a02': 'Das will sie am Mittwoch abgeben.',
+    'a04': 'Heute abend könnte ich es ihm sagen.',
+    'a05': 'Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.',
     'a07': 'In sieben Stunden wird es soweit sein.',
     'b01': 'Was sind denn das für Tüten, die da unter dem Tisch stehen?',
     'b02': 'Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.',
     'b03': 'An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.',
     'b09': 'Ich will das eben wegbringen und dann mit Karl was trinken gehen.',
     'b10': 'Die wird auf dem Platz sein, wo wir sie immer hinlegen.',
-}  # fmt: skip
+}
 
 
 def ravdess(stem: str) -> FileName | None:
@@ -115,10 +144,15 @@ def ravdess(stem: str) -> FileName | None:
     if not (m := RAVDESS.fullmatch(stem)):
         return None
     return FileName(
-        'ravdess', f'ravdess_{m["actor"]}', ravdess_sex(int(m['actor'])), RAVDESS_EMOTIONS[int(m['emotion']) - 1],
-        m['emotion'], _STATEMENTS[m['statement']], ('normal', 'strong')[m['intensity'] == '02'],
-        ('speech', 'song')[m['channel'] == '02'],
-    )  # fmt: skip
+        corpus='ravdess',
+        speaker=f'ravdess_{m["actor"]}',
+        sex=ravdess_sex(int(m['actor'])),
+        emotion=RAVDESS_EMOTIONS[int(m['emotion']) - 1],
+        label=m['emotion'],
+        text=_STATEMENTS[m['statement']],
+        intensity='strong' if m['intensity'] == '02' else 'normal',
+        channel='song' if m['channel'] == '02' else 'speech',
+    )
 
 
 def ravdess_sex(actor: int) -> str:
@@ -130,11 +164,16 @@ def cremad(stem: str) -> FileName | None:
     """Parse a CREMA-D name, e.g. `1001_DFA_ANG_XX`; return None for other names."""
     if not (m := CREMAD.fullmatch(stem)):
         return None
-    intensity = {'HI': 'strong', 'LO': 'normal', 'MD': 'normal'}.get(m['level'], 'unknown')
+    intensities = {'HI': 'strong', 'LO': 'normal', 'MD': 'normal'}
     return FileName(
-        'cremad', f'cremad_{m["actor"]}', cremad_sex(int(m['actor'])), CREMAD_EMOTIONS[m['emotion']], m['emotion'],
-        CREMAD_SENTENCES.get(m['sentence'], ''), intensity,
-    )  # fmt: skip
+        corpus='cremad',
+        speaker=f'cremad_{m["actor"]}',
+        sex=cremad_sex(int(m['actor'])),
+        emotion=CREMAD_EMOTIONS[m['emotion']],
+        label=m['emotion'],
+        text=CREMAD_SENTENCES[m['sentence']],
+        intensity=intensities.get(m['level'], 'unknown'),
+    )
 
 
 def cremad_sex(actor: int) -> str:
@@ -147,9 +186,13 @@ def tess(stem: str) -> FileName | None:
     if not (m := TESS.fullmatch(stem)):
         return None
     code = m['emotion'].lower()
-    speaker = f'tess_{m["actress"][:2].lower()}f'
     return FileName(
-        'tess', speaker, 'female', TESS_EMOTIONS[code], code, f'Say the word {m["word"].lower()}'
+        corpus='tess',
+        speaker=f'tess_{m["actress"][:2].lower()}f',
+        sex='female',
+        emotion=TESS_EMOTIONS[code],
+        label=code,
+        text=f'Say the word {m["word"].lower()}',
     )
 
 
@@ -159,11 +202,11 @@ def savee(stem: str, folder: str = '') -> FileName | None:
         return None
     speaker = m['speaker'] or (folder.upper() if folder.upper() in SAVEE_SPEAKERS else '')
     return FileName(
-        'savee',
-        speaker and f'savee_{speaker.lower()}',
-        'male',
-        SAVEE_EMOTIONS[m['emotion']],
-        m['emotion'],
+        corpus='savee',
+        speaker=speaker and f'savee_{speaker.lower()}',
+        sex='male',
+        emotion=SAVEE_EMOTIONS[m['emotion']],
+        label=m['emotion'],
     )
 
 
@@ -172,9 +215,14 @@ def emodb(stem: str) -> FileName | None:
     if not (m := EMODB.fullmatch(stem)):
         return None
     return FileName(
-        'emodb', f'emodb_{m["speaker"]}', emodb_sex(m['speaker']), EMODB_EMOTIONS[m['emotion']], m['emotion'],
-        EMODB_TEXTS.get(m['text'], ''), language='de',
-    )  # fmt: skip
+        corpus='emodb',
+        speaker=f'emodb_{m["speaker"]}',
+        sex=emodb_sex(m['speaker']),
+        emotion=EMODB_EMOTIONS[m['emotion']],
+        label=m['emotion'],
+        text=EMODB_TEXTS[m['text']],
+        language='de',
+    )
 
 
 def emodb_sex(speaker: str) -> str:
@@ -189,43 +237,41 @@ def parse(name: str) -> FileName | None:
       name: a stem, or a path whose last folder may be the speaker.
     """
     path = PurePath(COPY.sub('', name))
-    for read in (ravdess, cremad, tess, emodb):
-        if named := read(path.name):
-            return named
+    for parser in (ravdess, cremad, tess, emodb):
+        if parsed := parser(path.name):
+            return parsed
     return savee(path.name, path.parent.name)
 
 
 def voices(ids: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
     """Return the speaker of each utterance: from a published corpus's file name, else as given."""
-    named = [parse(variants.source_of(str(i))) for i in ids]
-    found = [n.speaker if n and n.speaker else s for n, s in zip(named, speakers, strict=True)]
+    parsed = [parse(variants.source_of(str(i))) for i in ids]
+    found = [p.speaker if p and p.speaker else s for p, s in zip(parsed, speakers, strict=True)]
     return np.array(found, object)
 
 
 def recordings(
-    files: Iterable[Audio], read: Callable[[Audio], FileName | None], alike: str, title: str
+    files: Iterable[Audio], parser: Callable[[Audio], FileName | None], alike: str, title: str
 ) -> Iterator[Recording | Skipped]:
-    """Yield a Recording for each file whose name `read` can parse, a Skipped for each other file.
+    """Yield a Recording for each file whose name `parser` accepts, a Skipped for each other file.
 
     Args:
       files: the audio files of the corpus.
-      read: parser of a file's name.
+      parser: returns the fields of a file's name, None for other names.
       alike: regular expression; unparsed names that begin with a match count as bad files, the
         others as files that do not belong to the corpus.
       title: name of the corpus in messages.
     """
     for audio in files:
-        if (named := read(audio)) is None or not named.speaker:
+        if (parsed := parser(audio)) is None or not parsed.speaker:
             kind = 'unknown name' if re.match(alike, audio.stem) else 'ignored'
-            why = (
-                'whose voice it is, neither name nor folder tells' if named else f'no {title} name'
-            )
-            yield Skipped(audio.source, kind, why)
+            reason = 'no speaker in its name or folder' if parsed else f'no {title} name'
+            yield Skipped(audio.source, kind, reason)
             continue
-        fields = {name: value for name, value in named._asdict().items() if name != 'corpus'}
+        fields = {name: value for name, value in parsed._asdict().items() if name != 'corpus'}
         # If the speaker is the folder, the stem alone is not unique.
         alone = parse(audio.stem)
-        prefix = '' if alone and alone.speaker else f'{named.speaker.rpartition("_")[2].upper()}_'
+        prefix = '' if alone and alone.speaker else f'{parsed.speaker.rpartition("_")[2].upper()}_'
         yield Recording(
             id=prefix + audio.stem,
             read=audio.read,

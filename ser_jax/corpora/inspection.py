@@ -1,9 +1,10 @@
-"""Inspection of a corpus before training: each file is read once, checked, counted and reported."""
+"""Inspection of a corpus before training: each file is read once, checked and compared."""
 
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,8 @@ from ser_jax.audio import wav
 from ser_jax.contract import InputError, Recording
 from ser_jax.corpora import soundness
 
-LISTED = 8  # maximum number of skipped files listed on screen per kind
 # Kinds of skipped files that are no fault of the user's copy: not counted toward the tolerance.
 HARMLESS = ('duplicate', 'label conflict', 'ignored')
-
-
-@dataclasses.dataclass(frozen=True)
-class PublishedCounts:
-    """Counts of the published corpus, the reference for a copy.
-
-    Attributes:
-      utterances: channel -> emotion -> number of utterances.
-      speakers: channel -> speaker -> sex.
-    """
-
-    utterances: Mapping[str, Mapping[str, int]]
-    speakers: Mapping[str, Mapping[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +50,8 @@ def sha256(samples: np.ndarray) -> str:
     scaled = samples * np.float32(32768)
     exact = scaled.astype('<i2') if samples.size and np.abs(scaled).max() <= 32768 else None
     if exact is None or not np.array_equal(exact, scaled):
-        return hashlib.sha256(np.ascontiguousarray(samples, '<f4')).hexdigest()
-    return hashlib.sha256(np.ascontiguousarray(exact)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(samples, '<f4').data).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(exact).data).hexdigest()
 
 
 def clipped(samples: np.ndarray) -> bool:
@@ -132,34 +119,35 @@ def inspect(
     return Inspected(recording, sha256(samples), measures(samples, from_hz), kept)
 
 
-def without_duplicates(heard: Sequence[Inspected]) -> tuple[list[Inspected], list[Skipped]]:
+def without_duplicates(inspected: Sequence[Inspected]) -> tuple[list[Inspected], list[Skipped]]:
     """Return the recordings to keep, in order, and the others with reasons.
 
     Of recordings with equal samples the first is kept, or none if their labels disagree, since the
     right label is unknown. Of recordings with one id and different samples none is kept.
     """
     by_content, by_id = collections.defaultdict(list), collections.defaultdict(list)
-    for h in heard:
-        by_content[h.sha256].append(h)
-        by_id[h.recording.id].append(h)
-    kept, skipped, first = [], [], {}
-    for h in heard:
-        r = h.recording
-        others = [g.recording for g in by_content[h.sha256] if g.recording.emotion != r.emotion]
-        namesakes = [g.recording for g in by_id[r.id] if g.sha256 != h.sha256]
-        if others:
-            other = others[0]
-            detail = f'labeled {r.emotion}, the same content is {other.emotion} in {other.source}'
-            skipped.append(Skipped(r.source, 'label conflict', detail))
+    for result in inspected:
+        by_content[result.sha256].append(result)
+        by_id[result.recording.id].append(result)
+    kept, skipped, first = [], [], dict[str, Recording]()
+    for result in inspected:
+        recording = result.recording
+        copies = [r.recording for r in by_content[result.sha256]]
+        contrary = [c for c in copies if c.emotion != recording.emotion]
+        namesakes = [r.recording for r in by_id[recording.id] if r.sha256 != result.sha256]
+        if contrary:
+            other = contrary[0]
+            detail = f'labeled {recording.emotion}; the same content is {other.emotion} in '
+            skipped.append(Skipped(recording.source, 'label conflict', detail + other.source))
         elif namesakes:
-            detail = f'another content than {namesakes[0].source}, which has the same name, {r.id}'
-            skipped.append(Skipped(r.source, 'name conflict', detail))
-        elif h.sha256 in first:
-            detail = f'the same content as {first[h.sha256].source}'
-            skipped.append(Skipped(r.source, 'duplicate', detail))
+            detail = f'another content than {namesakes[0].source}, which has the same name, '
+            skipped.append(Skipped(recording.source, 'name conflict', detail + recording.id))
+        elif result.sha256 in first:
+            detail = f'the same content as {first[result.sha256].source}'
+            skipped.append(Skipped(recording.source, 'duplicate', detail))
         else:
-            first[h.sha256] = r
-            kept.append(h)
+            first[result.sha256] = recording
+            kept.append(result)
     return kept, skipped
 
 
@@ -201,126 +189,13 @@ def check_tolerance(
     raise InputError(f'{bad} of {files} files are bad{share} ({"; ".join(found)}); {advice}')
 
 
-def summary(
-    kept: Sequence[Inspected],
-    skipped: Sequence[Skipped],
-    audible: Sequence[Inspected],
-    published: PublishedCounts | None,
-) -> dict:
-    """Return a JSON-ready report: counts, differences from the published corpus, skipped files.
-
-    Args:
-      kept: the recordings of the corpus.
-      skipped: the other files, with reasons.
-      audible: `kept` and its duplicates, since a corpus may publish a recording under two names.
-      published: counts to compare `audible` with, None if there are none.
-    """
-
-    def of(field, items=kept):
-        return dict(sorted(collections.Counter(getattr(h.recording, field) for h in items).items()))
-
-    channels = {}
-    for channel in of('channel'):
-        here = [h for h in kept if h.recording.channel == channel]
-        channels[channel] = {
-            'utterances': len(here),
-            'emotions': of('emotion', here),
-            'speakers': of('speaker', here),
-        }
-    loud = collections.Counter(h.recording.speaker for h in kept if h.measures['clipped'])
-    here = {h.recording.id: h.recording for h in audible}.values()
-    return {
-        'files': len(kept) + sum(s.kind != 'ignored' for s in skipped),
-        'utterances': len(kept),
-        'hours': round(sum(h.measures['seconds'] for h in kept) / 3600, 4),
-        'speakers': of('speaker'),
-        'sexes': of('sex'),
-        'emotions': of('emotion'),
-        'channels': channels,
-        'published': None if published is None else _against(published, here),
-        'clipped': {'utterances': sum(loud.values()), 'speakers': dict(sorted(loud.items()))},
-        'skipped': [dataclasses.asdict(s) for s in skipped if s.kind != 'ignored'],
-        'ignored': dict(collections.Counter(s.detail for s in skipped if s.kind == 'ignored')),
-    }
-
-
-def _against(published: PublishedCounts, recordings: Iterable[Recording]) -> dict[str, dict]:
-    """Return by channel the number of utterances here and published, and the other differences."""
-    out = {}
-    for channel, emotions in published.utterances.items():
-        here = [r for r in recordings if r.channel == channel]
-        counts, speakers = (
-            collections.Counter(r.emotion for r in here),
-            {r.speaker: r.sex for r in here},
-        )
-        expected = published.speakers[channel]
-        differences = {
-            'missing speakers': sorted(set(expected) - set(speakers)),
-            'unknown speakers': sorted(set(speakers) - set(expected)),
-            'other sex': sorted(s for s, sex in speakers.items() if expected.get(s, sex) != sex),
-            'unknown emotions': sorted(set(counts) - set(emotions)),
-            'emotions': [f'{e} {counts[e]} of {n}' for e, n in emotions.items() if counts[e] != n],
-        }
-        found = {what: names for what, names in differences.items() if names}
-        out[channel] = {'here': len(here), 'published': sum(emotions.values()), **found}
-    return out
-
-
-def lines(report: dict) -> list[str]:
-    """Return about a dozen lines for the screen; `inspection.json` lists every skipped file."""
-    sexes = ', '.join(f'{n:,} {s}' for s, n in report['sexes'].items())
-    speakers = len(report['speakers'])
-    out = [
-        f'{report["utterances"]:,} utterances ({sexes}), {report["hours"]:.2f} hours, {speakers} speakers'
-    ]
-    if speakers == 1:
-        out.append(
-            f'  one speaker ({next(iter(report["speakers"]))}): no score can be independent of the speaker'
-        )
-    for channel, counts in report['channels'].items():
-        emotions = ', '.join(f'{e} {n}' for e, n in counts['emotions'].items())
-        out.append(
-            f'  {channel}: {counts["utterances"]:,} of {len(counts["speakers"])} speakers: {emotions}'
-        )
-    published = report['published'] or {}
-    for channel, found in published.items():
-        if set(found) == {'here', 'published'} and found['here'] == found['published']:
-            out.append(f'  {channel}: complete, {found["published"]:,} files as published')
-            continue
-        words = [f'{found["here"]:,} of the {found["published"]:,} published files']
-        if found['here']:
-            # Missing speakers explain missing emotions, so these are listed only without them.
-            unsaid = 'emotions' if 'missing speakers' in found else ''
-            words += [
-                f'{what}: {_few(v)}'
-                for what, v in found.items()
-                if isinstance(v, list) and what != unsaid
-            ]
-        out.append(f'  {channel}: ' + '; '.join(words))
-    if any(found['here'] < found['published'] for found in published.values()):
-        out.append(
-            '  a partial corpus is fine to work with; its scores do not compare with published ones'
-        )
-    if n := report['clipped']['utterances']:
-        out.append(
-            f'  clipped (three samples or more in a row at full scale): {n:,}, {n / report["utterances"]:.1%}'
-        )
-    by_kind = collections.defaultdict(list)
-    for s in report['skipped']:
-        by_kind[s['kind']].append(s['source'] + (f' ({s["detail"]})' if s['detail'] else ''))
-    for kind, items in sorted(by_kind.items()):
-        out.append(f'  skipped, {kind}: {len(items):,}')
-        out += [f'    {item}' for item in items[:LISTED]]
-        out += (
-            [f'    and {len(items) - LISTED:,} more, all in inspection.json']
-            if len(items) > LISTED
-            else []
-        )
-    out += [f'  ignored, {why}: {n:,} files' for why, n in report['ignored'].items()]
-    return out
-
-
-def _few(names: list[str], most: int = 8) -> str:
-    return ', '.join(names[:most]) + (
-        f' and {len(names) - most:,} more' if len(names) > most else ''
-    )
+def tolerance(default: float) -> float:
+    """Return the maximum share of bad files: SER_JAX_TOLERANCE if set, else `default`."""
+    text = os.environ.get('SER_JAX_TOLERANCE', '')
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InputError(f'tolerance must be a number from 0 to 1, e.g. 0.02, got {text!r}')
+    return value

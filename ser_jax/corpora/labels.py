@@ -57,19 +57,20 @@ class Labels:
         Raises:
           InputError: such a key probably misspells a label that has no key.
         """
-        seen = set(map(key, labels))
-        for name in self.meaning.keys() - seen:
-            if near := difflib.get_close_matches(name, sorted(seen - self.meaning.keys()), 1, 0.8):
+        present = set(map(key, labels))
+        unmapped = sorted(present - self.meaning.keys())
+        for name in self.meaning.keys() - present:
+            if near := difflib.get_close_matches(name, unmapped, 1, 0.8):
                 raise InputError(
-                    f'{self.path} names {name!r}, which no label is; did you mean {near[0]!r}?'
+                    f'{self.path} names {name!r}, which is no label; did you mean {near[0]!r}?'
                 )
             yield Skipped(
-                str(self.path), 'ignored', f'{name!r} in {self.path.name}, which no label is'
+                str(self.path), 'ignored', f'{name!r} in {self.path.name}, which is no label'
             )
 
 
-def of(folder: Path) -> Labels:
-    """Return the mapping in the emotions.json of a folder; the case of its name is ignored.
+def load(folder: Path) -> Labels:
+    """Load the mapping in the emotions.json of a folder; the case of its name is ignored.
 
     Raises:
       InputError: the file cannot be read, or does not map each label to one word or null.
@@ -83,17 +84,17 @@ def of(folder: Path) -> Labels:
         return Labels(folder / NAME)
     if len(paths) > 1:
         raise InputError(f'{folder} holds {paths[0].name} and {paths[1].name}; keep one')
-    path, meaning = paths[0], {}
+    path, meaning = paths[0], dict[str, str | None]()
     try:
         pairs = json.loads(tables.decode(path.read_bytes(), str(path)), object_pairs_hook=list)
         if not isinstance(pairs, list) or not all(isinstance(p, tuple) for p in pairs):
-            raise ValueError('no JSON object')
+            raise ValueError('not a JSON object')
         for name, value in pairs:
             meant = None if value is None else _word(name, value)
             if not (plain := key(name)):
                 raise ValueError(f'{name!r} is no label')
             if plain in meaning:
-                raise ValueError(f'{name!r} is there twice')
+                raise ValueError(f'{name!r} occurs twice')
             meaning[plain] = meant
     except (OSError, ValueError, RecursionError) as e:
         raise InputError(f'{path} cannot be read ({e}); {_EXAMPLE}') from e

@@ -23,12 +23,11 @@ _KNOWN = {
     'sex': _SEXES,
     'intensity': {
         **{i: i for i in INTENSITIES},
-        'nan': 'unknown',
-        'n/a': 'unknown',
-        '-': 'unknown',
+        **dict.fromkeys(('nan', 'n/a', '-'), 'unknown'),
     },
     'channel': {c: c for c in ('speech', 'song', 'sound')},
 }
+_NO_FILE = 'no such file: '
 _DEFAULT = {'sex': 'unknown', 'intensity': 'unknown', 'channel': 'speech'}
 
 
@@ -57,11 +56,12 @@ def recordings(manifest: Path, corpus: str, meaning: labels.Labels) -> list[Reco
         raise InputError(f'{manifest} has no line below its header; {columns.HELP}')
     entries, problems = _entries(manifest, lines, meaning)
     entries = _without_repeats(manifest, _with_speakers(manifest, entries, problems), problems)
-    used = [_recording(e, manifest, corpus) for e in entries]
-    if not any(isinstance(u, Recording) for u in used):
-        raise InputError(f'{manifest}: {_nothing([*problems, *used])}')
-    seen = [line.values['emotion'] for line in lines if line.values]
-    return [*used, *problems, *meaning.unused(filter(None, seen))]
+    found = [_recording(entry, manifest, corpus) for entry in entries]
+    unused = [f for f in found if isinstance(f, Skipped)]
+    if len(unused) == len(found):
+        raise InputError(f'{manifest}: {_nothing([*problems, *unused])}')
+    present = [line.values['emotion'] for line in lines if line.values]
+    return [*found, *problems, *meaning.unused(filter(None, present))]
 
 
 def paths(manifest: Path) -> set[str]:
@@ -71,23 +71,23 @@ def paths(manifest: Path) -> set[str]:
 
 
 def _entries(
-    manifest: Path, lines: list[tables.Line], meaning: labels.Labels
+    manifest: Path, lines: list[tables.Line[str]], meaning: labels.Labels
 ) -> tuple[list[_Entry], list[Skipped]]:
     """Return the lines whose file exists, and the problems of the others."""
     near = near_paths.NearPaths(manifest.parent)
     entries, problems = [], []
     for line in lines:
-        where, row = _where(manifest, line), line.values
+        source, row = _source(manifest, line), line.values
         if row is None:
-            problems.append(Skipped(where, 'bad line', line.fault))
+            problems.append(Skipped(source, 'bad line', line.fault))
         elif not any(row.values()):
-            problems.append(Skipped(where, 'ignored', 'a line without values'))
+            problems.append(Skipped(source, 'ignored', 'a line without values'))
         elif problem := _problem(row):
-            problems.append(Skipped(where, *problem))
+            problems.append(Skipped(source, *problem))
         elif not os.path.isfile(audio := manifest.parent / row['path']):
             hint = near.hint(row['path'])
-            why = f'no such file: {" ".join(row["path"].split())}' + (f'; {hint}' if hint else '')
-            problems.append(Skipped(where, 'missing', why))
+            reason = f'{_NO_FILE}{" ".join(row["path"].split())}' + (f'; {hint}' if hint else '')
+            problems.append(Skipped(source, 'missing', reason))
         else:
             entries.append(_Entry(line.number, row, audio, meaning.emotion(row['emotion'])))
     return entries, problems
@@ -97,17 +97,15 @@ def _problem(row: dict[str, str]) -> tuple[str, str] | None:
     """Return (kind, detail) of the first problem that rules a line out, or None."""
     for name, value in row.items():
         if name in columns.COLUMNS and (not labels.utf8(value) or '\0' in value):
-            return 'bad line', f'{name} {labels.printable(value)!r} holds what is no character'
+            return 'bad line', f'{name} {labels.printable(value)!r} has an invalid character'
     if not row.get('path') or not labels.given(row.get('emotion', '')):
         return 'unknown name', f'no {"emotion" if row.get("path") else "path"}'
     if any(c == '"' or unicodedata.category(c) in ('Cc', 'Zl', 'Zp') for c in row['emotion']):
         return 'bad line', f'emotion {row["emotion"]!r} is no word'
     for name, known in _KNOWN.items():
         if (value := row.get(name, '')) and labels.normal(value).lower() not in known:
-            return (
-                'bad line',
-                f'{name} {value!r} is not known; expected {", ".join(sorted(set(known.values())))}',
-            )
+            expected = ', '.join(sorted(set(known.values())))
+            return 'bad line', f'{name} {value!r} is not known; expected {expected}'
     return None
 
 
@@ -117,21 +115,21 @@ def _with_speakers(manifest: Path, entries: list[_Entry], problems: list[Skipped
     Raises:
       InputError: all speakers are names of splits or the like.
     """
-    named = [e for e in entries if labels.speaker(e.row.get('speaker', ''))]
-    names = sorted({' '.join(e.row['speaker'].split()) for e in named})
+    with_speaker = [e for e in entries if labels.speaker(e.row.get('speaker', ''))]
+    names = sorted({' '.join(e.row['speaker'].split()) for e in with_speaker})
     if names and all(map(labels.no_speaker, names)):
         raise InputError(
             f'{manifest}: the speakers are {", ".join(names[:4])}, which are no persons, so no '
-            'score could be independent of the speaker; name who speaks, or leave the column out'
+            'score could be independent of the speaker; name the speakers, or leave the column out'
         )
-    if not named:
+    if not with_speaker:
         return entries
-    known = {e.number for e in named}
-    why = 'no speaker, where other lines have one: it may be one of those'
+    kept = {e.number for e in with_speaker}
+    reason = 'no speaker, while other lines have one: it may be one of those'
     problems += [
-        Skipped(_where(manifest, e), 'bad line', why) for e in entries if e.number not in known
+        Skipped(_source(manifest, e), 'bad line', reason) for e in entries if e.number not in kept
     ]
-    return named
+    return with_speaker
 
 
 def _without_repeats(
@@ -153,15 +151,15 @@ def _without_repeats(
             ]
             if len(set(values)) > 1:
                 for e, value in zip(group, values, strict=True):
-                    at = next(i for i, v in enumerate(values) if v != value)
-                    there = f'{values[at]} for the same file in line {group[at].number}'
-                    why = f'{name} {value}, but {there}'
-                    problems.append(Skipped(_where(manifest, e), kind, why))
+                    other = next(i for i, v in enumerate(values) if v != value)
+                    contrary = f'{values[other]} for the same file in line {group[other].number}'
+                    reason = f'{name} {value}, but {contrary}'
+                    problems.append(Skipped(_source(manifest, e), kind, reason))
                 break
         else:
             kept.append(first)
-            why = f'the same file as in line {first.number}'
-            problems += [Skipped(_where(manifest, e), 'duplicate', why) for e in group[1:]]
+            reason = f'the same file as in line {first.number}'
+            problems += [Skipped(_source(manifest, e), 'duplicate', reason) for e in group[1:]]
     return kept
 
 
@@ -172,8 +170,8 @@ def _recording(entry: _Entry, manifest: Path, corpus: str) -> Recording | Skippe
         if name in columns.COLUMNS
     }
     if entry.emotion is None:
-        why = f'label {row["emotion"]!r}, which {labels.NAME} leaves out'
-        return Skipped(_where(manifest, entry), 'ignored', why)
+        reason = f'label {row["emotion"]!r}, which {labels.NAME} leaves out'
+        return Skipped(_source(manifest, entry), 'ignored', reason)
     chosen = {
         n: known[labels.normal(row[n]).lower()] if row.get(n) else _DEFAULT[n]
         for n, known in _KNOWN.items()
@@ -193,31 +191,29 @@ def _recording(entry: _Entry, manifest: Path, corpus: str) -> Recording | Skippe
 
 def _nothing(problems: list[Skipped]) -> str:
     """Return the message for a manifest none of whose lines can be used."""
-    kinds = collections.defaultdict(list)
-    for p in problems:
-        kinds[
-            'ignored' if p.kind == 'ignored' else 'missing' if p.kind == 'missing' else 'other'
-        ].append(p)
-    total = len(problems) - len(kinds['ignored'])
-    words = []
-    if missing := kinds['missing']:
-        path = missing[0].detail.removeprefix('no such file: ')
+    used = [p for p in problems if p.kind != 'ignored']
+    missing = [p for p in used if p.kind == 'missing']
+    other = [p for p in used if p.kind != 'missing']
+    total = len(used)
+    parts = []
+    if missing:
+        path = missing[0].detail.removeprefix(_NO_FILE)
         rule = '' if near_paths.RULE in path else f'; {near_paths.RULE}'
-        words.append(f'{len(missing)} of {total} lines name no file, e.g. {path}{rule}')
-    if other := kinds['other']:
-        words.append(
+        parts.append(f'{len(missing)} of {total} lines name no file, e.g. {path}{rule}')
+    if other:
+        parts.append(
             f'{len(other)} of {total} lines are bad, e.g. line {_number(other[0])}: '
             f'{other[0].detail}'
         )
     if not total:
-        words.append(
+        parts.append(
             f'no line of it is used, e.g. line {_number(problems[0])}: {problems[0].detail}; '
             f'{columns.HELP}'
         )
-    return '; '.join(words)
+    return '; '.join(parts)
 
 
-def _where(manifest: Path, line: tables.Line | _Entry) -> str:
+def _source(manifest: Path, line: tables.Line[str] | _Entry) -> str:
     return f'{labels.printable(str(manifest))}:{line.number}'
 
 

@@ -4,6 +4,7 @@ import collections
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 from ser_jax.audio import wav
@@ -23,20 +24,20 @@ class NearPaths:
         """Return the likely reason why no file has this path, '' if there is none."""
         parts = [p for p in re.split(r'[\\/]+', path) if p not in ('', '.')]
         found = self._found(parts)
-        there = f'there is {found}' if found else ''
+        suggestion = f'there is {found}' if found else ''
         if os.path.isdir(self.folder / path):
             return 'it is a folder'
-        ends = '/'.join(parts)
+        given = '/'.join(parts)
         if '\\' in path or path.startswith(('/', '~')) or re.match('[A-Za-z]:', path):
-            return f'{RULE} ({there})' if found else RULE
+            return f'{RULE} ({suggestion})' if found else RULE
         if not found:
             return ''
-        if ends.count('/') != found.count('/'):
-            return f'{RULE} ({there})'
-        if _composed(ends) == _composed(found):
-            return f'{there} (the same characters in another Unicode form)'
-        why = 'upper and lower case count' if _plain(ends) == _plain(found) else 'with its suffix'
-        return f'{there} ({why})'
+        if given.count('/') != found.count('/'):
+            return f'{RULE} ({suggestion})'
+        if _composed(given) == _composed(found):
+            return f'{suggestion} (the same characters in another Unicode form)'
+        same = _plain(given) == _plain(found)
+        return f'{suggestion} ({"upper and lower case differ" if same else "with its suffix"})'
 
     def _found(self, parts: list[str]) -> str:
         """Return the path with the longest common end with `parts`, '' if none or a tie."""
@@ -53,12 +54,12 @@ class NearPaths:
         return '/'.join(best[0]) if len(best) == 1 else ''
 
 
-def _files(folder: Path):
+def _files(folder: Path) -> Iterator[tuple[str, ...]]:
     """Iterate over the relative paths, split into parts, of the files below a folder."""
     count = 0
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith('.'))
-        above = Path(place).relative_to(folder).parts
+        above = Path(parent).relative_to(folder).parts
         for name in sorted(names):
             yield (*above, name)
         count += len(names)

@@ -1,20 +1,19 @@
 """Source of a build, stored beside its shards, so that a build from another source is refused."""
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 from ser_jax.contract import InputError
 from ser_jax.corpora import audio_files
-from ser_jax.corpora.schema import ORIGIN, read_json
+from ser_jax.corpora.schema import ORIGIN, read_json, write_json
 
 _WHOLE_BYTES = 1 << 16  # of larger files only the size and two samples are hashed
 _TABLES = ('.csv', '.tsv', '.json', '.jsonl', '.txt')
 _NOISE = ('Thumbs.db', 'desktop.ini')  # added by Windows to folders on display
 
 
-def describe(place: Path) -> dict:
+def describe(source: Path) -> dict:
     """Return the path, number of files and hash of a source (folder, zip or manifest).
 
     The hash covers relative names, sizes, the whole content of tables and small files, and the
@@ -24,9 +23,9 @@ def describe(place: Path) -> dict:
       InputError: a folder or a file cannot be read (the message names it).
     """
     total, count = hashlib.sha256(), 0
-    found = [p for p in audio_files.files(place) if p.name not in _NOISE]
+    found = [p for p in audio_files.files(source) if p.name not in _NOISE]
     for path in sorted(found, key=os.fsencode):
-        name = b'' if path == place else os.fsencode(path.relative_to(place))
+        name = b'' if path == source else os.fsencode(path.relative_to(source))
         try:
             total.update(name + b'\0' + _sampled(path))
         except FileNotFoundError:
@@ -36,8 +35,8 @@ def describe(place: Path) -> dict:
                 f'{audio_files.readable(str(path))}: cannot be read ({e.strerror})'
             ) from e
         count += 1
-    where = audio_files.readable(os.path.realpath(place))
-    return {'source': where, 'files': count, 'listing': total.hexdigest()}
+    shown = audio_files.readable(os.path.realpath(source))
+    return {'source': shown, 'files': count, 'listing': total.hexdigest()}
 
 
 def _sampled(path: Path) -> bytes:
@@ -54,16 +53,16 @@ def _sampled(path: Path) -> bytes:
     return total.digest()
 
 
-def compared(folder: Path, given: str | os.PathLike | None, otherwise: str) -> str:
+def compared(folder: Path, given: str | os.PathLike | None, advice: str) -> str:
     """Compare the source of a build with the given one.
 
     Args:
       folder: folder of the build.
       given: --manual_dir of the command; None: no comparison.
-      otherwise: instruction for building another source, for messages.
+      advice: instruction for building another source, for messages.
 
     Returns:
-      '' if the sources are the same or none is given, else a note why they cannot be compared.
+      '' if the sources are the same or none is given, else the reason why they were not compared.
 
     Raises:
       InputError: the build was made from another source, or from this one when it held other files.
@@ -73,14 +72,17 @@ def compared(folder: Path, given: str | os.PathLike | None, otherwise: str) -> s
     given = Path(given).expanduser()
     shown = audio_files.readable(str(given))
     if not (folder / ORIGIN).exists():
-        return f'an earlier version kept no note of its source; not compared with {shown}'
+        return (
+            f'built by an earlier version, without {ORIGIN}; its source is not compared with '
+            f'{shown}'
+        )
     built = read_json(folder / ORIGIN, ('source', 'files', 'listing'))
     same_place = audio_files.readable(os.path.realpath(given)) == built['source']
     if not given.exists():
         if same_place:
-            return f'{shown}, its source, is not there any more; not compared'
+            return f'{shown}, its source, does not exist any more; not compared'
         raise InputError(
-            f'{folder} was built from {built["source"]}, and --manual_dir={shown} does not exist'
+            f'{folder} was built from {built["source"]}, but --manual_dir={shown} does not exist'
         )
     now = describe(given)
     if now['listing'] == built['listing']:
@@ -88,15 +90,14 @@ def compared(folder: Path, given: str | os.PathLike | None, otherwise: str) -> s
     if same_place:
         raise InputError(
             f'{folder} was built from {shown} when it held other files ({built["files"]:,} then, '
-            f'{now["files"]:,} now); {otherwise}'
+            f'{now["files"]:,} now); {advice}'
         )
     raise InputError(
         f'{folder} was built from {built["source"]} ({built["files"]:,} files), not from {shown} '
-        f'({now["files"]:,} files); {otherwise}'
+        f'({now["files"]:,} files); {advice}'
     )
 
 
-def write(folder: Path, place: Path) -> None:
+def write(folder: Path, source: Path) -> None:
     """Write the description of a source beside the shards built from it."""
-    text = json.dumps(describe(place), indent=1, ensure_ascii=False) + '\n'
-    (folder / ORIGIN).write_text(text, encoding='utf-8')
+    write_json(folder / ORIGIN, describe(source))

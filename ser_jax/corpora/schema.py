@@ -12,11 +12,16 @@ import tensorflow_datasets as tfds
 
 from ser_jax.audio import features, front_ends, variants, wav
 from ser_jax.contract import InputError
+from ser_jax.corpora import audio_files
 
 # Files beside the shards: the hash of their content, the inspection (recordings used and left out),
 # the facts (contract.CorpusInfo), the source of the build, and TFDS's own description of it.
 FINGERPRINT, INSPECTION, FACTS = 'fingerprint.json', 'inspection.json', 'corpus.json'
 ORIGIN, INFO = 'origin.json', 'dataset_info.json'
+
+
+def _nothing(samples: np.ndarray, id: str) -> dict:
+    return {}
 
 
 @dataclasses.dataclass(eq=False)
@@ -34,7 +39,7 @@ class FeatureConfig(tfds.core.BuilderConfig):
 
     spec: Callable[[], dict] = dict
     rate_hz: int | None = features.RATE_HZ
-    prepare: Callable[[np.ndarray, str], Any] = lambda samples, id: {}
+    prepare: Callable[[np.ndarray, str], Any] = _nothing
     finish: Callable[[list], list[dict]] = list
 
 
@@ -49,7 +54,9 @@ def _log_mel(prepared: list[np.ndarray]) -> list[dict]:
 
 LOG_MEL = FeatureConfig(
     name='log_mel',
-    description='log-mel spectrogram at 16 kHz, float16 [F, 64], dB: `ser_jax.audio.features.LOG_MEL`',
+    description=(
+        'log-mel spectrogram at 16 kHz, float16 [F, 64], dB: `ser_jax.audio.features.LOG_MEL`'
+    ),
     spec=lambda: {'log_mel': _tensor((None, features.LOG_MEL.bands), np.float16)},
     prepare=lambda samples, id: samples,
     finish=_log_mel,
@@ -69,33 +76,35 @@ NATIVE = FeatureConfig(
 )
 
 
-def _published(front) -> FeatureConfig:
-    of = front.layout
+def _front_end(front) -> FeatureConfig:
+    layout = front.layout
+    summary = (type(front).__doc__ or '').splitlines()[0]
     dtype = np.float32 if len(front.shape) == 1 else np.float16
     return FeatureConfig(
         name=front.name,
-        description=f'{type(front).__doc__.splitlines()[0]} [{of.steps or "F"}, {of.bands}], {front.rate_hz} Hz',
-        spec=lambda: {front.name: _tensor((None, of.bands), dtype)},
+        description=f'{summary} [{layout.steps or "F"}, {layout.bands}], {front.rate_hz} Hz',
+        spec=lambda: {front.name: _tensor((None, layout.bands), dtype)},
         rate_hz=front.rate_hz,
         prepare=lambda samples, id: {front.name: front.stored(samples)},
     )
 
 
-def _varied(name: str) -> FeatureConfig:
+def _with_variants(name: str) -> FeatureConfig:
     front = front_ends.by_name(name)
-    of = front.layout
+    layout = front.layout
+    names = ', '.join(variants.STORED.names)
     return FeatureConfig(
         name=f'{name}_variants',
-        description=f'as {name}, each recording followed by its variants ({", ".join(variants.STORED.names)})',
-        spec=lambda: {name: _tensor((None, of.bands), np.float32)},
+        description=f'as {name}, each recording followed by its variants ({names})',
+        spec=lambda: {name: _tensor((None, layout.bands), np.float32)},
         rate_hz=front.rate_hz,
         prepare=lambda samples, id: {name: front_ends.versions(name, id, samples)},
     )
 
 
-PUBLISHED = [
-    *(_published(front) for front in front_ends.PUBLISHED),
-    *(_varied(name) for name in front_ends.VARIED),
+FRONT_ENDS = [
+    *(_front_end(front) for front in front_ends.PUBLISHED),
+    *(_with_variants(name) for name in front_ends.VARIED),
 ]
 TEXT = FeatureConfig(name='text', description='nothing but the fields: a corpus of texts')
 
@@ -143,18 +152,26 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
     """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
-        lacking = 'holds no object' if not isinstance(content, dict) else ''
-        lacking = lacking or next((f'holds no {k}' for k in keys if k not in content), '')
+        if not isinstance(content, dict):
+            problem = 'holds no object'
+        else:
+            problem = next((f'holds no {k}' for k in keys if k not in content), '')
     except FileNotFoundError:
-        lacking = 'is missing'
+        problem = 'is missing'
     except OSError as e:
         reason = f'{path} cannot be read ({e.strerror})'
         raise InputError(f'{reason}; check its permissions and the disk') from e
     except ValueError as e:  # not JSON, or not UTF-8
-        lacking = f'is damaged ({e})'
-    if lacking:
-        raise InputError(f'{path} {lacking}; build the corpus again with --overwrite')
+        problem = f'is damaged ({e})'
+    if problem:
+        raise InputError(f'{path} {problem}; build the corpus again with --overwrite')
     return content
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON object to a file of a build."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
+    path.write_text(audio_files.readable(text), encoding='utf-8')
 
 
 def fingerprint(examples: Iterable[dict]) -> str:

@@ -13,7 +13,7 @@ from ser_jax.corpora import schema
 
 # Builders of a checkout, i.e. the corpora that can be built.
 DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
-_CONFIGS = (schema.LOG_MEL, schema.WAVEFORM, schema.NATIVE, schema.TEXT, *schema.PUBLISHED)
+_CONFIGS = (schema.LOG_MEL, schema.WAVEFORM, schema.NATIVE, schema.TEXT, *schema.FRONT_ENDS)
 _USUAL = {c.name for c in _CONFIGS}  # every builder of recordings has these
 AGAIN = 'build it again with --overwrite'
 _FACTS = [f.name for f in dataclasses.fields(CorpusInfo)]
@@ -73,7 +73,7 @@ def opened(name: str, root: pathlib.Path, source: str, built: str = '') -> Opene
     return Opened(
         title=f'corpus {name!r} in {folder}',
         data=data,
-        values=lambda at: alone.deserialize_example_np(data.data_source[at])[source],
+        values=lambda index: alone.deserialize_example_np(data.data_source[index])[source],
         bytes=builder.info.dataset_size,
         fingerprint=str(fingerprint),
         facts=CorpusInfo(**{**{k: facts[k] for k in _FACTS}, 'emotions': tuple(facts['emotions'])}),
@@ -105,22 +105,30 @@ def examples(opened: Opened) -> Iterator[dict]:
     Raises:
       InputError: a record is damaged.
     """
-    for at in range(len(opened.data)):
+    yield from _examples(opened.data, opened.title)
+
+
+def _examples(data: Sequence[dict], title: str) -> Iterator[dict]:
+    for index in range(len(data)):
         try:
-            example = opened.data[at]
+            example = data[index]
         except MemoryError:
             raise
         except Exception as e:  # each decoder raises another type for a damaged record
-            raise InputError(f'{opened.title} is damaged ({type(e).__name__}: {e}); {AGAIN}') from e
+            raise InputError(f'{title} is damaged ({type(e).__name__}: {e}); {AGAIN}') from e
         yield example
 
 
 def compare(fingerprint: str, opened: Opened) -> None:
     """Raise InputError if the fingerprint of the content read differs from the stored one."""
-    if fingerprint != opened.fingerprint:
+    _compare(fingerprint, opened.fingerprint, opened.title)
+
+
+def _compare(fingerprint: str, stored: str, title: str) -> None:
+    if fingerprint != stored:
         raise InputError(
-            f'{opened.title} is not what was built (fingerprint {fingerprint[:12]}, stored '
-            f'{opened.fingerprint[:12]}); {AGAIN}'
+            f'{title} is not what was built (fingerprint {fingerprint[:12]}, stored '
+            f'{stored[:12]}); {AGAIN}'
         )
 
 
@@ -134,8 +142,8 @@ def verify(folder: pathlib.Path) -> int:
         schema.read_json(folder / name)
     expected = schema.read_json(folder / schema.FINGERPRINT, ['fingerprint'])['fingerprint']
     data = whole(folder)[1]
-    build = Opened(str(folder), data, data.__getitem__, 0, str(expected), None)
-    compare(schema.fingerprint(examples(build)), build)
+    fingerprint = schema.fingerprint(_examples(data, str(folder)))
+    _compare(fingerprint, str(expected), str(folder))
     return len(data)
 
 
@@ -143,12 +151,13 @@ def _not_built(name: str, root: pathlib.Path, source: str, config: str) -> str:
     """Return the message for a corpus that is not built, with the command that builds it."""
     corpus = name.partition('/')[0]
     known = {p.parent.name for p in DATASETS.glob('*/*_dataset_builder.py')}
-    there = sorted({p.name for p in root.glob('*') if p.is_dir()} | known - {corpus})
-    near = [] if corpus in known else difflib.get_close_matches(corpus, there, 1)
+    names = sorted({p.name for p in root.glob('*') if p.is_dir()} | known - {corpus})
+    near = [] if corpus in known else difflib.get_close_matches(corpus, names, 1)
     hint = ''.join(f'; did you mean {n}?' for n in near)
     configs = sorted({p.parents[1].name for p in root.glob(f'{corpus}/*/*/{schema.FACTS}')})
     if source == 'text' and configs:
-        hint = f'; there is {", ".join(f"{corpus}/{c}" for c in configs)} to name instead'
+        built = ', '.join(f'{corpus}/{c}' for c in configs)
+        hint = f'; {built} is built and can be named instead'
     target = next((n for n in (corpus, *near) if n in known), None)
     flags = '' if target == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
     if target is None and config in _USUAL:  # the user's own recordings, under a name

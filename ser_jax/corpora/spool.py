@@ -10,19 +10,19 @@ import io
 import os
 import tempfile
 import weakref
-from collections.abc import Hashable, Iterator
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 from tensorflow_datasets.core import shuffle
 
 
-class Kept:
+class Spool(Mapping[Hashable, bytes]):
     """Mapping from keys to bytes in an unnamed file of `folder`, deleted with the object."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         os.makedirs(folder, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the finalizer closes it
+        self._file = tempfile.TemporaryFile(dir=os.fspath(folder))  # noqa: SIM115 - the finalizer closes it
         weakref.finalize(self, _close, self._file)
         self._places: dict[Hashable, tuple[int, int]] = {}
         self.size = 0
@@ -45,7 +45,7 @@ class Kept:
         return iter(self._places)
 
 
-def _close(file) -> None:
+def _close(file: IO[bytes]) -> None:
     with contextlib.suppress(OSError):  # a full disk has already raised on write
         file.close()
 
@@ -76,30 +76,30 @@ class Queue:
     ):
         if not disable_shuffling or ignore_duplicates:
             raise ValueError('examples are kept in order, and all of them')
-        self._kept = Kept(dirpath)
+        self._spool = Spool(dirpath)
 
     @property
     def size(self) -> int:
         """Total size of the examples in bytes."""
-        return self._kept.size
+        return self._spool.size
 
     @property
     def num_examples(self) -> int:
         """Number of examples."""
-        return len(self._kept)
+        return len(self._spool)
 
     @property
     def bucket_lengths(self) -> list[int]:
         """Number of examples in each bucket; there is one bucket."""
-        return [len(self._kept)]
+        return [len(self._spool)]
 
     def add(self, key, data: bytes) -> None:
         """Append a serialized example."""
-        self._kept[key] = data
+        self._spool[key] = data
 
     def __iter__(self) -> Iterator[tuple[Any, bytes]]:
         """Iterate over (key, example) in order."""
-        return ((key, self._kept[key]) for key in self._kept)
+        return ((key, self._spool[key]) for key in self._spool)
 
 
 @contextlib.contextmanager

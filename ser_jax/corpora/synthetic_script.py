@@ -1,8 +1,9 @@
-"""Script and synthesis of the embedded synthetic corpus: speakers, sentences, emotions, prosody.
+"""Script of the embedded synthetic corpus: speakers, sentences, emotions, prosody.
 
-`script` draws lines (sentence, condition of the words, prosody) from one seed; `perform`
-synthesizes a line with eSpeak NG. A line depends on (seed, speaker, emotion, number) only, so any
-part of the corpus can be generated without the rest, with the same result.
+`script` draws lines (sentence, condition of the words, prosody) from one seed;
+`synthetic_voice.perform` synthesizes a line with eSpeak NG. A line depends on (seed, speaker,
+emotion, number) only, so any part of the corpus can be generated without the rest, with the same
+result.
 
 Prosody deviates from a speaker's neutral in the directions found in acted emotion by perception
 and acoustic studies: anger, happiness, sadness, fear and tenderness (our calm) after Juslin &
@@ -13,13 +14,12 @@ I/O Society 8, 1-19). The directions are theirs; the sizes, and the spread that 
 overlap, are ours.
 """
 
+import itertools
 import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-
-from ser_jax.corpora import espeak
 
 EMOTIONS = ('neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised')
 # Emotion of the words in every 12 sentences: that of the prosody, none, another one.
@@ -147,38 +147,17 @@ CARRIERS = {
         *('our doctor', 'the tall girl', 'my brother', 'Helen', 'the old man', 'a friend'),
     ),
     'thing': (
-        *(
-            'the letter',
-            'the blue box',
-            'the gate',
-            'the train',
-            'the piano',
-            'the window',
-            'the red car',
-        ),
-        *(
-            'the map',
-            'the concert',
-            'the meeting',
-            'the exam',
-            'the picture',
-            'the dinner',
-            'the call',
-        ),
+        *('the letter', 'the blue box', 'the gate', 'the train', 'the piano', 'the window'),
+        *('the red car', 'the map', 'the concert', 'the meeting', 'the exam', 'the picture'),
+        *('the dinner', 'the call'),
     ),
     'place': (
         *('at the station', 'in the office', 'by the river', 'near the school'),
         *('behind the house', 'at the market', 'on the stairs', 'in the hall'),
     ),
     'time': (
-        'this morning',
-        'last night',
-        'on Monday',
-        'after lunch',
-        'before noon',
-        'in April',
-        'today',
-        'yesterday',
+        *('this morning', 'last night', 'on Monday', 'after lunch'),
+        *('before noon', 'in April', 'today', 'yesterday'),
     ),
 }
 
@@ -202,51 +181,40 @@ def script(
 
     No sentence occurs twice. Line n of a speaker and emotion does not depend on `sentences`.
     """
-    return [line for s in speakers for line in _part(seed, s, sentences)]
+    parts = (_part(seed, speaker, sentences) for speaker in speakers)
+    return list(itertools.chain.from_iterable(parts))
 
 
 def _part(seed: int, speaker: Speaker, sentences: int) -> list[Line]:
-    lines, said = [], set()
+    lines, texts = [], set()
     for number in range(sentences):
         for emotion in EMOTIONS:
-            rng = _rng(seed, 'line', speaker.id, emotion, number)
-            block, place = divmod(number, len(CONDITIONS))
-            condition = str(
-                _rng(seed, 'words', speaker.id, emotion, block).permutation(CONDITIONS)[place]
-            )
+            rng = generator(seed, 'line', speaker.id, emotion, number)
+            block, position = divmod(number, len(CONDITIONS))
+            order = generator(seed, 'words', speaker.id, emotion, block)
+            condition = str(order.permutation(CONDITIONS)[position])
             others = [e for e in EMOTIONS if e != emotion]
-            words_of = {
-                'match': emotion,
-                'neutral': None,
-                'contradict': others[rng.integers(len(others))],
-            }[condition]
-            text = _sentence(rng, words_of)
+            contrary = others[rng.integers(len(others))]
+            choices = {'match': emotion, 'neutral': None, 'contradict': contrary}
+            text = _sentence(rng, choices[condition])
             # The checksum of a sentence selects its speaker, so no two share one under any seed.
-            while SPEAKERS[zlib.crc32(text.encode()) % len(SPEAKERS)] != speaker or text in said:
-                text = _sentence(rng, words_of)
-            said.add(text)
+            while SPEAKERS[zlib.crc32(text.encode()) % len(SPEAKERS)] != speaker or text in texts:
+                text = _sentence(rng, choices[condition])
+            texts.add(text)
             prosody = _draw(seed, speaker, emotion, rng)
-            lines.append(
-                Line(
-                    f'{speaker.id}_{emotion}_{number:02d}',
-                    speaker,
-                    emotion,
-                    condition,
-                    text,
-                    prosody,
-                    seed,
-                )
-            )
+            id = f'{speaker.id}_{emotion}_{number:02d}'
+            lines.append(Line(id, speaker, emotion, condition, text, prosody, seed))
     return sorted(lines, key=lambda line: EMOTIONS.index(line.emotion))
 
 
-def _rng(*key: int | str) -> np.random.Generator:
+def generator(*key: int | str) -> np.random.Generator:
+    """Return a random generator seeded by integers and by the checksums of names."""
     return np.random.default_rng([k if isinstance(k, int) else zlib.crc32(k.encode()) for k in key])
 
 
 def _sentence(rng: np.random.Generator, emotion: str | None) -> str:
-    def choose(words):
-        return words[rng.integers(len(words))]
+    def choose(words: Sequence[str]) -> str:
+        return words[int(rng.integers(len(words)))]
 
     slots = CARRIERS if emotion is None else CARRIERS | LEXICON[emotion]
     text = choose(PLAIN_FRAMES if emotion is None else FRAMES).format(
@@ -258,80 +226,7 @@ def _sentence(rng: np.random.Generator, emotion: str | None) -> str:
 def _draw(seed: int, speaker: Speaker, emotion: str, rng: np.random.Generator) -> Prosody:
     """Draw prosody: the emotion's mean + the speaker's deviations + the sentence's deviation."""
     spread = np.array(SPREAD)
-    own = 0.5 * _rng(seed, 'voice', speaker.id).normal(size=spread.size)
-    habit = HABIT * _rng(seed, 'habit', speaker.id, emotion).normal(size=spread.size)
-    drawn = np.array(MEANS[emotion]) + spread * (own + habit + rng.normal(size=spread.size))
+    voice = 0.5 * generator(seed, 'voice', speaker.id).normal(size=spread.size)
+    habit = HABIT * generator(seed, 'habit', speaker.id, emotion).normal(size=spread.size)
+    drawn = np.array(MEANS[emotion]) + spread * (voice + habit + rng.normal(size=spread.size))
     return Prosody(*(float(x) for x in drawn))
-
-
-def perform(line: Line) -> tuple[np.ndarray, int]:
-    """Synthesize a line: samples of 16 bits as float32 [T] in (-1, 1), about 1 to 4 s; rate in Hz.
-
-    Raises:
-      InputError: eSpeak NG is not installed.
-    """
-    p, speaker = line.prosody, line.speaker
-    rng = _rng(line.seed, 'performance', line.id)
-    rising, exclaimed = rng.random(2) < 1 / (1 + np.exp([-p.rise, -p.stress]))
-    said, rate_hz = espeak.speak(
-        line.text[:-1] + ('?' if rising else '!' if exclaimed else '.'),
-        speaker.voice,
-        rate=_within('rate', speaker.rate * 2**p.rate),
-        # eSpeak's pitch doubles over 50 units.
-        pitch=_within('pitch', 50 + 50 / 12 * (speaker.pitch + p.pitch)),
-        range=_within('range', 50 * 2**p.range),
-        word_gap=_within('word_gap', p.pause),
-    )
-    voice = _trim(said / 32768, rate_hz)
-    voice = _tremble(
-        voice, rate_hz, np.clip(p.tremor, 0, 0.6), rng.uniform(5, 8), rng.uniform(0, 2 * np.pi)
-    )
-    voice = _tilt(voice, rate_hz, p.tilt)
-    voice = voice + 10 ** (p.breath / 20) * _envelope(voice, rate_hz) * _hiss(rng, voice.size)
-    voice *= 10 ** ((-30 + p.level) / 20) / np.sqrt(np.mean(voice**2))
-    before, after = (round(rate_hz * s) for s in rng.uniform(0.05, 0.25, 2))
-    heard = np.pad(voice, (before, after))
-    # Microphone noise, so that a pause is not digital silence.
-    heard += 10 ** (rng.uniform(-75, -65) / 20) * rng.standard_normal(heard.size)
-    heard *= min(1, 0.99 / np.abs(heard).max())
-    return (np.rint(heard * 32768) / 32768).astype(np.float32), rate_hz
-
-
-def _within(setting: str, value: float) -> int:
-    return round(float(np.clip(value, *espeak.LIMITS[setting])))
-
-
-def _trim(voice: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Trim leading and trailing silence, which eSpeak NG lengthens at low rates."""
-    loud = np.flatnonzero(_envelope(voice, rate_hz) > 1e-3)
-    return voice[loud[0] : loud[-1] + 1]
-
-
-def _tremble(
-    voice: np.ndarray, rate_hz: int, depth: float, trembles_hz: float, phase: float
-) -> np.ndarray:
-    """Modulate loudness by `depth` and pitch by up to a sixth of it."""
-    t = np.arange(voice.size)
-    turn = 2 * np.pi * trembles_hz / rate_hz
-    shift = depth / 6 / turn * (np.sin(turn * t + phase) - np.sin(phase))
-    return np.interp(t + shift, t, voice) * (1 + depth * np.cos(turn * t + phase))
-
-
-def _tilt(voice: np.ndarray, rate_hz: int, db_per_octave: float) -> np.ndarray:
-    """Tilt the spectrum about 500 Hz, up to three octaves from it."""
-    size = 1 << (voice.size - 1).bit_length()  # an FFT of any other length can be 50 times slower
-    octaves = np.clip(np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 1) / 500), -3, 3)
-    turned = np.fft.rfft(voice, size) * np.exp(np.log(10) / 20 * db_per_octave * octaves)
-    return np.fft.irfft(turned, size)[: voice.size]
-
-
-def _envelope(voice: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Return the RMS over 20 ms around each sample."""
-    half = rate_hz // 100
-    power = np.cumsum(np.pad(voice**2, (half + 1, half)))
-    return np.sqrt(np.maximum(power[2 * half + 1 :] - power[: -2 * half - 1], 0) / (2 * half + 1))
-
-
-def _hiss(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Draw noise of unit power whose density rises with frequency, like that of breath."""
-    return np.diff(rng.standard_normal(samples + 1)) / np.sqrt(2)

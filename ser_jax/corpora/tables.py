@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from ser_jax.contract import InputError
 
@@ -24,14 +24,17 @@ _QUOTED = re.compile(r' *"((?:[^"]++|"")*+)" *')
 _OPENS = re.compile(r' *"')
 
 
-class Line(NamedTuple):
+Value = TypeVar('Value')  # str, or object in JSON lines
+
+
+class Line(NamedTuple, Generic[Value]):
     """One row of a table: `values` by column, or the `fault` that rules it out.
 
     A row with line breaks within quotes ends in line `last`; 0: it ends in line `number`.
     """
 
     number: int
-    values: dict[str, object] | None
+    values: dict[str, Value] | None
     fault: str = ''
     last: int = 0
 
@@ -88,25 +91,25 @@ def header(text: str, name: str, column: Callable[[str], str], required: Sequenc
         first = next(_records(text, delimiter, 0, 1, _never), None)
         if first is None:
             raise InputError(f'{name} is empty')
-        number, last, written, end = first
-        if last > number:  # a heading with a line break has probably absorbed a row
-            written = 'a quote is never closed'
-        if isinstance(written, str):
-            fault = written  # a tab is tried first, a comma last
-            continue
-        written = tuple(v.strip() for v in written)
-        columns = tuple(map(column, written))
-        hits = sum(c in columns for c in required)
-        candidates.append(((hits, len(written)), Header(delimiter, written, columns, number, end)))
-    best = max(candidates, key=_first, default=None)
-    if fault and (best is None or best[0][0] < len(required)):
-        raise InputError(f'{name}: line {number}: {fault}')
-    return best[1]
+        if first.last > first.number:  # a heading with a line break has probably absorbed a row
+            fault = f'line {first.number}: a quote is never closed'
+        elif first.fault:
+            fault = f'line {first.number}: {first.fault}'  # a tab is tried first, a comma last
+        else:
+            written = tuple(map(str.strip, first.values))
+            columns = tuple(map(column, written))
+            hits = sum(c in columns for c in required)
+            found = Header(delimiter, written, columns, first.number, first.end)
+            candidates.append((hits, len(written), found))
+    best = max(candidates, key=_rank, default=None)
+    if best is None or (fault and best[0] < len(required)):
+        raise InputError(f'{name}: {fault}')
+    return best[2]
 
 
 def rows(
     text: str, found: Header, like_row: Callable[[list[str]], bool] | None = None
-) -> Iterator[Line]:
+) -> Iterator[Line[str]]:
     """Iterate over the rows below the header.
 
     Args:
@@ -117,24 +120,20 @@ def rows(
         header has, and more than one.
     """
     width = len(found.columns)
-    if like_row is None:
 
-        def like_row(cells):
-            return len(cells) >= width > 1
+    def absorbed(line: str) -> bool:
+        cells = [cell.strip(' "') for cell in line.split(found.delimiter)]
+        return like_row(cells) if like_row else len(cells) >= width > 1
 
-    swallows = lambda line: like_row([c.strip(' "') for c in line.split(found.delimiter)])
-    for number, last, values, _ in _records(
-        text, found.delimiter, found.end, found.number + 1, swallows, width
-    ):
-        if isinstance(values, str):
-            yield Line(number, None, values, last)
-        else:
-            yield Line(
-                number, dict(zip(found.columns, (v.strip() for v in values), strict=True)), '', last
-            )
+    first = found.end, found.number + 1
+    for record in _records(text, found.delimiter, *first, absorbed, width):
+        row = None
+        if not record.fault:
+            row = dict(zip(found.columns, map(str.strip, record.values), strict=True))
+        yield Line(record.number, row, record.fault, record.last)
 
 
-def json_rows(text: str) -> Iterator[Line]:
+def json_rows(text: str) -> Iterator[Line[object]]:
     """Iterate over JSON lines: each is an object or a fault."""
     for number, line in enumerate(_END.split(text), 1):
         if not line.strip():
@@ -142,9 +141,11 @@ def json_rows(text: str) -> Iterator[Line]:
         try:
             row = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as e:
-            yield Line(number, None, f'no JSON object ({e})')
+            yield Line(number, None, f'not a JSON object ({e})')
             continue
-        yield Line(number, row) if isinstance(row, dict) else Line(number, None, 'no JSON object')
+        yield (
+            Line(number, row) if isinstance(row, dict) else Line(number, None, 'not a JSON object')
+        )
 
 
 def word(value: object) -> str:
@@ -164,13 +165,13 @@ def _once(pairs: list[tuple[str, object]]) -> dict:
     row = {}
     for name, value in pairs:
         if name in row:
-            raise ValueError(f'{name!r} is there twice')
+            raise ValueError(f'{name!r} occurs twice')
         row[name] = value
     return row
 
 
-def _first(pair: tuple):
-    return pair[0]
+def _rank(candidate: tuple[int, int, Header]) -> tuple[int, int]:
+    return candidate[:2]
 
 
 def _count(n: int, what: str) -> str:
@@ -181,65 +182,77 @@ def _never(line: str) -> bool:
     return False
 
 
+class _Record(NamedTuple):
+    """One row of a delimited table, in lines `number` to `last` of the text, up to offset `end`."""
+
+    number: int
+    last: int
+    values: list[str]
+    fault: str
+    end: int
+
+
 def _records(
-    text: str, delimiter: str, at: int, number: int, swallows: Callable[[str], bool], width: int = 0
-) -> Iterator[tuple[int, int, list[str] | str, int]]:
-    """Yield (first line, last line, values or fault, end) of every record that is not blank."""
+    text: str,
+    delimiter: str,
+    start: int,
+    number: int,
+    absorbed: Callable[[str], bool],
+    width: int = 0,
+) -> Iterator[_Record]:
+    """Yield every record from `start` on, which is line `number`, that is not blank."""
     plain = re.compile(f'[^{delimiter}\r\n]*')
-    while at < len(text):
-        stop = _END.search(text, at)
+    while start < len(text):
+        stop = _END.search(text, start)
         end, after = stop.span() if stop else (len(text), len(text))
-        line, lines = text[at:end], 1
-        values = line.split(delimiter)
+        line, last = text[start:end], number
+        values, fault = line.split(delimiter), ''
         if '"' in line:
-            values, end = _values(text, at, delimiter, plain)
-            if not isinstance(values, str):
-                inside = _END.split(text[at:end])
-                whole = _END.match(text, end)
-                if any(map(swallows, inside[1:])):
-                    closed = number + len(inside) - 1
-                    values = (
-                        f'a quote is never closed: the next one, in line {closed}, ends other lines'
-                    )
+            values, fault, end = _values(text, start, delimiter, plain)
+            if not fault:
+                lines = _END.split(text[start:end])
+                if any(map(absorbed, lines[1:])):
+                    closed = number + len(lines) - 1
+                    fault = 'a quote is never closed; the next one, in '
+                    fault += f'line {closed}, is in another row'
                 else:
-                    after, lines = whole.end() if whole else end, len(inside)
-        if not isinstance(values, str):
-            if '\0' in text[at:after]:
-                values = 'holds a NUL character'
-            elif width and not line.strip(f'{delimiter} \t'):
-                values = [''] * width  # nothing but delimiters, as spreadsheets end tables
-            elif width and len(values) != width:
-                values = f'{_count(len(values), "value")} for {_count(width, "column")}'
-                values += f' (lines {number} to {number + lines - 1})' * (lines > 1)
+                    stop = _END.match(text, end)
+                    after, last = stop.end() if stop else end, number + len(lines) - 1
+        if not fault and '\0' in text[start:after]:
+            fault = 'holds a NUL character'
+        elif not fault and width and not line.strip(f'{delimiter} \t'):
+            values = [''] * width  # nothing but delimiters, as spreadsheets end tables
+        elif not fault and width and len(values) != width:
+            fault = f'{_count(len(values), "value")} for {_count(width, "column")}'
+            fault += f' (lines {number} to {last})' * (last > number)
         if line.strip():
-            yield number, number + lines - 1, values, after
-        at, number = after, number + lines
+            yield _Record(number, last, values, fault, after)
+        start, number = after, last + 1
 
 
-def _values(
-    text: str, start: int, delimiter: str, plain: re.Pattern
-) -> tuple[list[str] | str, int]:
-    """(values, end) of the record that begins at `start`, or (fault, start)."""
-    values, at = [], start
+def _values(text: str, start: int, delimiter: str, plain: re.Pattern) -> tuple[list[str], str, int]:
+    """Return (values, fault, end) of the record that begins at `start`; with a fault: no values."""
+    values, position = [], start
     while True:
-        if quoted := _QUOTED.match(text, at):
+        if quoted := _QUOTED.match(text, position):
             values.append(quoted[1].replace('""', '"'))
-            at, before = quoted.end(), at
-            if at < len(text) and text[at] not in f'{delimiter}\r\n':
+            opened, position = position, quoted.end()
+            if position < len(text) and text[position] not in f'{delimiter}\r\n':
                 across = _END.search(quoted[0])
-                return (_unclosed(text, start, before) if across else _AFTER), start
-        elif _OPENS.match(text, at):
-            return _unclosed(text, start, at), start
+                return [], _unclosed(text, start, opened) if across else _AFTER, start
+        elif _OPENS.match(text, position):
+            return [], _unclosed(text, start, position), start
         else:
-            found = plain.match(text, at)
+            found = plain.match(text, position)  # it may be empty
+            end = found.end() if found else position
             # In a table with tabs no value needs quotes, and most writers keep them as characters.
-            if '"' in found[0] and delimiter != '\t':
-                return _INSIDE, start
-            values.append(found[0])
-            at = found.end()
-        if at == len(text) or text[at] != delimiter:
-            return values, at
-        at += 1
+            if '"' in text[position:end] and delimiter != '\t':
+                return [], _INSIDE, start
+            values.append(text[position:end])
+            position = end
+        if position == len(text) or text[position] != delimiter:
+            return values, '', position
+        position += 1
 
 
 _AFTER = 'characters after a closing quote; write a quote within quotes twice: ""'

@@ -61,8 +61,10 @@ def decode(content: bytes) -> str:
     return content.decode('utf-8-sig', 'ser_jax_latin_1').translate(_CURLY)
 
 
-def _latin_1(error: UnicodeDecodeError) -> tuple[str, int]:
+def _latin_1(error: UnicodeError) -> tuple[str, int]:
     """Decode bytes that are not UTF-8 as cp1252; `decode` then replaces the control characters."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
     return error.object[error.start : error.end].decode('latin-1'), error.end
 
 
@@ -78,24 +80,28 @@ def documents(root: str | os.PathLike, name: re.Pattern) -> Iterator[Document]:
     Raises:
       InputError: a file or an archive cannot be read (the message names it).
     """
-    for place, inside in audio_files.walk(Path(root).absolute()):
-        path = place / inside if isinstance(place, Path) else None
+    for parent, file_name in audio_files.walk(Path(root).absolute()):
+        archive = parent if isinstance(parent, zipfile.ZipFile) else None
+        folder = Path(str(archive.filename)).as_posix() if archive else str(parent)
         source = labels.printable(
-            path.as_posix() if path else f'{Path(place.filename).as_posix()}:{inside}'
+            f'{folder}:{file_name}' if archive else Path(folder, file_name).as_posix()
         )
         try:
-            if path and inside.lower().endswith(TARS):
-                yield from _of_tar(path, name)
+            if not archive and file_name.lower().endswith(TARS):
+                yield from _tar_documents(Path(folder, file_name), name)
             elif match := name.search(source):
-                yield Document(
-                    source, match, path.read_bytes() if path else audio_files.content(place, inside)
+                content = (
+                    audio_files.content(archive, file_name)
+                    if archive
+                    else Path(folder, file_name).read_bytes()
                 )
+                yield Document(source, match, content)
         except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as e:
             raise InputError(f'{source}: cannot be read ({e}); copy or download it again') from e
 
 
 def collect(
-    builder: builder.CorpusBuilder, dl_manager, name: re.Pattern, example: str, otherwise: str = ''
+    builder: builder.CorpusBuilder, dl_manager, name: re.Pattern, example: str, layout: str = ''
 ) -> list[Document]:
     """Return the documents of the user's folder, else of the builder's downloaded archives.
 
@@ -104,7 +110,7 @@ def collect(
     Args:
       name: pattern of the sources, see `documents`.
       example: a source that matches, for messages.
-      otherwise: another layout that the builder reads, for messages.
+      layout: another layout that the builder reads, for messages.
 
     Raises:
       InputError: the given folder is missing, empty, or holds no such file; or no folder is given
@@ -115,8 +121,9 @@ def collect(
         return found
     if folder is not None and builder._given_manual_dir is not None:
         raise InputError(
-            f'--manual_dir={folder} holds no {builder.name} text: looked for files like {example}{otherwise} (at any '
-            f'depth, in zips and tars too), found {audio_files.seen(folder)}; give the folder that holds them'
+            f'--manual_dir={folder} holds no {builder.name} text; expected files like '
+            f'{example}{layout} (at any depth, also in zips and tars), found '
+            f'{audio_files.file_kinds(folder)}; give the folder that holds them'
         )
     if not builder.ARCHIVES:
         raise InputError(
@@ -128,14 +135,16 @@ def collect(
     return list(documents(target, name))
 
 
-def _of_tar(path: Path, name: re.Pattern) -> Iterator[Document]:
+def _tar_documents(path: Path, name: re.Pattern) -> Iterator[Document]:
     try:
         # As a stream, because every seek in a compressed file reads it from the start again.
         with tarfile.open(path, 'r|*') as archive:
             for member in archive:
                 source = labels.printable(f'{path.as_posix()}:{member.name}')
                 hidden = any(part.startswith('._') for part in member.name.split('/'))
-                if member.isfile() and not hidden and (match := name.search(source)):
-                    yield Document(source, match, archive.extractfile(member).read())
+                if not member.isfile() or hidden or not (match := name.search(source)):
+                    continue
+                if file := archive.extractfile(member):
+                    yield Document(source, match, file.read())
     except (lzma.LZMAError, TypeError, ValueError) as e:  # bugs of tarfile on damaged headers
         raise tarfile.ReadError(str(e)) from e

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ser_jax.audio import wav
 from ser_jax.contract import InputError
@@ -13,24 +14,14 @@ from ser_jax.corpora import audio_files, labels
 from ser_jax.emotions import VALENCE, word
 
 TEXTS = (
-    '.csv',
-    '.tsv',
-    '.tab',
-    '.txt',
-    '.jsonl',
-    '.ndjson',
-    '.json',
-    '.psv',
-    '.dat',
-    '.lst',
-    '.list',
-    '.scp',
+    *('.csv', '.tsv', '.tab', '.txt', '.jsonl', '.ndjson', '.json'),
+    *('.psv', '.dat', '.lst', '.list', '.scp'),
 )
 SHEETS = ('.xlsx', '.xls', '.xlsm', '.ods', '.numbers', '.parquet', '.feather', '.arrow')
 _PATHS = {
-    'path', 'file', 'files', 'filename', 'file name', 'filepath', 'file path', 'audio', 'audio path',
-    'audio file', 'wav', 'wav path', 'wav file', 'wavfile', 'clip', 'recording', 'name', 'fname', 'id',
-    'utterance id', 'utt id', 'key', 'src',
+    'path', 'file', 'files', 'filename', 'file name', 'filepath', 'file path', 'audio',
+    'audio path', 'audio file', 'wav', 'wav path', 'wav file', 'wavfile', 'clip', 'recording',
+    'name', 'fname', 'id', 'utterance id', 'utt id', 'key', 'src',
 }  # fmt: skip
 _EMOTIONS = {
     'emotion', 'emotions', 'label', 'labels', 'emo', 'class', 'category', 'target', 'emotion label',
@@ -40,7 +31,7 @@ _HEAD = 'the columns path, emotion, speaker'
 _SAMPLE = 20_000  # bytes of a table that are inspected
 
 
-def refuse(place: Path) -> None:
+def refuse(root: Path) -> None:
     """Refuse a folder or zip with a table of recordings and their emotions that is not read.
 
     Labels would have two sources, and the table may have the speakers that folders lack.
@@ -48,62 +39,59 @@ def refuse(place: Path) -> None:
     Raises:
       InputError: there is such a table (the message names it).
     """
-    for source, suffix, stem, sample in _tables(place):
-        what = ''
+    for source, suffix, stem, sample in _tables(root):
         if suffix in SHEETS:
-            what = (
-                f'is a table that cannot be read here; save it as manifest.csv (UTF-8) with {_HEAD}'
+            problem = (
+                f'is a table of an unsupported format; save it as manifest.csv (UTF-8) with {_HEAD}'
             )
-        elif stem == 'manifest' or _tells(sample, suffix):
-            what = (
+        elif stem == 'manifest' or _lists_emotions(sample, suffix):
+            problem = (
                 'looks like a manifest and is not read; make it manifest.csv, .tsv or .jsonl with '
+                f'{_HEAD}, in the folder that is given (unpacked)'
             )
-            what += f'{_HEAD}, in the folder that is given (unpacked)'
-        if what:
-            raise InputError(f'{labels.printable(source)} {what}, to use it, or move it away')
+        else:
+            continue
+        raise InputError(f'{labels.printable(source)} {problem}, to use it, or move it away')
 
 
-def _tables(place: Path) -> Iterator[tuple[str, str, str, str]]:
+def _tables(root: Path) -> Iterator[tuple[str, str, str, str]]:
     """Iterate over (source, suffix, stem, beginning) of the tables."""
-    for at, name in audio_files.walk(place):
+    for parent, name in audio_files.walk(root):
         path = Path(name)
         suffix = path.suffix.lower()
         if suffix not in (*TEXTS, *SHEETS) or path.name.lower() == labels.NAME:
             continue
-        inside = isinstance(at, zipfile.ZipFile)
-        source = f'{at.filename}:{name}' if inside else str(at / name)
+        source = str(parent / name) if isinstance(parent, Path) else f'{parent.filename}:{name}'
         try:
-            with at.open(name) if inside else open(at / name, 'rb') as f:
+            with _open(parent, name) as f:
                 sample = b'' if suffix in SHEETS else f.read(_SAMPLE)
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
             continue  # cannot be inspected; reading the recordings of a damaged archive raises
-        utf16 = sample.startswith((b'\xff\xfe', b'\xfe\xff'))
-        yield (
-            source,
-            suffix,
-            path.stem.lower(),
-            sample.decode('utf-16' if utf16 else 'utf-8-sig', 'replace'),
-        )
+        coding = 'utf-16' if sample.startswith((b'\xff\xfe', b'\xfe\xff')) else 'utf-8-sig'
+        yield source, suffix, path.stem.lower(), sample.decode(coding, 'replace')
 
 
-def _tells(sample: str, suffix: str) -> bool:
+def _open(parent: Path | zipfile.ZipFile, name: str) -> IO[bytes]:
+    return open(parent / name, 'rb') if isinstance(parent, Path) else parent.open(name)
+
+
+def _lists_emotions(sample: str, suffix: str) -> bool:
     """Return True if a table begins with columns, or values, of audio paths and of emotions."""
     if suffix in ('.json', '.jsonl', '.ndjson'):
         words = [_unquoted(w) for w in re.findall(r'"(?:[^"\\]|\\.)*"', sample)]
-        return _both({w for w in words if len(w) < 30}, words)
+        return _has_paths_and_emotions({w for w in words if len(w) < 30}, words)
     lines = [line for line in re.split(r'[\r\n]+', sample) if line.strip()][:3]
     heads = {c.strip(' "\'') for c in re.split(r'[\t;,|]', lines[0])} if lines else set()
-    cells = [c.strip(' "\'') for line in lines for c in re.split(r'[\t;,| ]', line)]
-    return _both(heads if len(heads) > 1 else set(), cells)
+    cells = [c.strip(' "\'') for c in re.split(r'[\t;,| ]', '\t'.join(lines))]
+    return _has_paths_and_emotions(heads if len(heads) > 1 else set(), cells)
 
 
-def _both(heads: set[str], cells: list[str]) -> bool:
+def _has_paths_and_emotions(heads: set[str], cells: list[str]) -> bool:
     keys = set(map(labels.key, heads))
-    named = keys & _PATHS and keys & _EMOTIONS
-    return bool(named) or (
-        any(c.lower().endswith(wav.SUFFIXES) for c in cells)
-        and any(word(c) in VALENCE for c in cells)
-    )
+    if keys & _PATHS and keys & _EMOTIONS:
+        return True
+    has_path = any(cell.lower().endswith(wav.SUFFIXES) for cell in cells)
+    return has_path and any(word(cell) in VALENCE for cell in cells)
 
 
 def _unquoted(text: str) -> str:

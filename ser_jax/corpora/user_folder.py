@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ser_jax.contract import InputError, Recording
 from ser_jax.corpora import columns, labels, manifest, unread
-from ser_jax.corpora.audio_files import Audio, audio_files, strangers
+from ser_jax.corpora.audio_files import Audio, audio_files, other_files
 from ser_jax.corpora.inspection import Skipped
 from ser_jax.emotions import VALENCE, word
 
@@ -37,11 +37,11 @@ def recordings(place: Path, corpus: str) -> Iterator[Recording | Skipped]:
     """
     given = place.is_file() and place.suffix.lower() in MANIFESTS
     table = place if given else _manifest(place)
-    meaning = labels.of(place if place.is_dir() else place.parent)
+    meaning = labels.load(place if place.is_dir() else place.parent)
     if table is None:
         unread.refuse(place)
     if not given:
-        yield from _strangers(place, table, meaning)
+        yield from _other_files(place, table, meaning)
     if table is None:
         yield from _sorted(audio_files(place), place, corpus, meaning)
         return
@@ -55,26 +55,26 @@ def _manifest(place: Path) -> Path | None:
     if not place.is_dir():
         return None
     names = {f'manifest{suffix}' for suffix in MANIFESTS}
-    there = sorted(p for p in place.iterdir() if p.name.lower() in names and p.is_file())
-    if len(there) > 1:
-        raise InputError(f'{place} holds {there[0].name} and {there[1].name}; keep one')
-    return there[0] if there else None
+    found = sorted(p for p in place.iterdir() if p.name.lower() in names and p.is_file())
+    if len(found) > 1:
+        raise InputError(f'{place} holds {found[0].name} and {found[1].name}; keep one')
+    return found[0] if found else None
 
 
-def _strangers(place: Path, table: Path | None, meaning: labels.Labels) -> Iterator[Skipped]:
+def _other_files(place: Path, table: Path | None, meaning: labels.Labels) -> Iterator[Skipped]:
     """Iterate over the files that are not audio."""
-    for name in strangers(place):
+    for name in other_files(place):
         path = Path(name)
         if path in (table, meaning.path):
             continue
         if path.name.lower() == labels.NAME:
-            raise InputError(
-                f'{labels.printable(name)} is not read; put it at {meaning.path}, or move it away'
-            )
-        suffix = labels.printable(path.suffix.lower()) or 'without suffix'
-        known = table and suffix in (*unread.TEXTS, *unread.SHEETS)
-        why = f'not read beside {table.name} ({suffix})' if known else f'no sound ({suffix})'
-        yield Skipped(labels.printable(name), 'ignored', why)
+            raise InputError(f'{name} is not read; put it at {meaning.path}, or move it away')
+        suffix = path.suffix.lower() or 'without suffix'
+        if table and suffix in (*unread.TEXTS, *unread.SHEETS):
+            reason = f'not read beside {table.name} ({suffix})'
+        else:
+            reason = f'no sound ({suffix})'
+        yield Skipped(name, 'ignored', reason)
 
 
 def _unlisted(place: Path, table: Path) -> Iterator[Skipped]:
@@ -82,9 +82,7 @@ def _unlisted(place: Path, table: Path) -> Iterator[Skipped]:
     listed = manifest.paths(table)
     for audio in audio_files(place):
         if os.path.normpath(audio.source) not in listed:
-            yield Skipped(
-                labels.printable(audio.source), 'ignored', f'no line of {table.name} names it'
-            )
+            yield Skipped(audio.source, 'ignored', f'no line of {table.name} names it')
 
 
 def _sorted(
@@ -92,21 +90,21 @@ def _sorted(
 ) -> Iterator[Recording | Skipped]:
     """Iterate over the recordings, with labels and speakers from the names of folders."""
     level = _emotion_level(files, place, meaning)
-    nobody = 'lies in no folder of a speaker, where others do: it may be of one of those'
+    no_speaker = 'is in no folder of a speaker, while others are: it may be of one of those'
     speakers = _speakers(files, level, place)
     for audio in files:
         names = (*audio.folders, audio.stem)
-        source = labels.printable(audio.source)
+        source = audio.source
         if not all(map(labels.utf8, names)):
             yield Skipped(source, 'unknown name', 'its name is not UTF-8; rename it')
         elif len(audio.folders) < -level:
-            yield Skipped(source, 'unknown name', 'lies in no folder that tells an emotion')
+            yield Skipped(source, 'unknown name', 'is in no folder of an emotion')
         elif (label := audio.folders[level]) not in meaning and labels.no_emotion(label):
             yield Skipped(source, 'unknown name', f'{label}/ is no emotion')
         elif (emotion := meaning.emotion(label)) is None:
             yield Skipped(source, 'ignored', f'label {label!r}, which {labels.NAME} leaves out')
         elif speakers and not (speaker := _speaker(audio, level)):
-            yield Skipped(source, 'unknown name', nobody)
+            yield Skipped(source, 'unknown name', no_speaker)
         else:
             yield Recording(
                 id=unicodedata.normalize('NFC', '/'.join(names)),
@@ -137,39 +135,42 @@ def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
         several of them, and so on both sides of a fold.
     """
     folders = {_folder(a, level) for a in files if len(a.folders) >= -level} - {''}
-    strange = sorted(f for f in folders if labels.no_speaker(f))
-    if strange and len(folders) > 1:
+    impersonal = sorted(f for f in folders if labels.no_speaker(f))
+    if impersonal and len(folders) > 1:
         raise InputError(
-            f'{place}: the folders {labels.printable(", ".join(strange[:4]))} are where speakers '
-            'are expected, and are no speakers, so no score could be independent of the speaker; sort '
-            'by <speaker>/<emotion>/, name the speakers in a manifest.csv (path, emotion, speaker), or '
-            'leave them unknown with nothing but <emotion>/ (a person of that name: rename the folder)'
+            f'{place}: the folders {", ".join(impersonal[:4])} are at the level of the speakers '
+            'and are no speakers, so no score could be independent of the speaker; sort by '
+            '<speaker>/<emotion>/, name the speakers in a manifest.csv (path, emotion, speaker), '
+            'or leave them unknown with only <emotion>/ (a person of that name: rename the folder)'
         )
-    return set() if strange else {labels.speaker(f) for f in folders} - {''}
+    return set() if impersonal else {labels.speaker(f) for f in folders} - {''}
 
 
 def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> int:
     """Return the level of the emotion folders: -1 is the nearest to a file, -2 the one above."""
     if not files:
         raise InputError(f'{place} holds no recording; {HELP}')
-    names = {
-        level: {a.folders[level] for a in files if len(a.folders) >= -level} for level in (-1, -2)
-    }
-    said = {}
-    for level, of in names.items():
-        said[level] = {n for n in of if n in meaning or word(labels.normal(n)) in VALENCE}
-    telling = [level for level in names if said[level]]
-    if len(telling) == 1:
-        return telling[0]
-    if not telling and names[-1] and not names[-2] and not all(map(labels.no_emotion, names[-1])):
+    names, emotions = {}, {}
+    for level in (-1, -2):
+        found = {a.folders[level] for a in files if len(a.folders) >= -level}
+        names[level] = found
+        emotions[level] = {n for n in found if n in meaning or word(labels.normal(n)) in VALENCE}
+    candidates = [level for level in names if emotions[level]]
+    if len(candidates) == 1:
+        return candidates[0]
+    if (
+        not candidates
+        and names[-1]
+        and not names[-2]
+        and not all(map(labels.no_emotion, names[-1]))
+    ):
         return -1  # one level of folders: their names are the user's own labels
-    seen = ', '.join(sorted(names[-1] | names[-2])[:6]) or 'files in no folder'
-    why = (
-        f'{", ".join(sorted(said[-1])[:2])} and {", ".join(sorted(said[-2])[:2])} could both be'
-        if telling
-        else 'none is'
-    )
+    shown = ', '.join(sorted(names[-1] | names[-2])[:6]) or 'files in no folder'
+    problem = 'no folder is an emotion'
+    if candidates:
+        inner, outer = (', '.join(sorted(emotions[level])[:2]) for level in (-1, -2))
+        problem = f'the folders of emotions are ambiguous: {inner} or {outer}'
     raise InputError(
-        f'{place}: which folders are emotions? {why} (seen: {labels.printable(seen)}); {HELP}; '
-        f'{labels.NAME} names others'
+        f'{place}: {problem} (found {shown}); {HELP}; other names of emotions are given in '
+        f'{labels.NAME}'
     )

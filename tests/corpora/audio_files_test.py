@@ -42,8 +42,8 @@ def test_all_sound_files_of_a_folder_are_found(folder):
         str(folder / name) for name in ('a.flac', 'b/deep/er/x.wav', 'c/Y.WAV')
     ]
     assert [a.stem for a in found] == ['a', 'x', 'Y']
-    assert audio_files.seen(folder) == '2 .wav, 1 .flac, 1 .txt'
-    assert audio_files.seen(folder / 'c' / 'none') == 'nothing'
+    assert audio_files.file_kinds(folder) == '2 .wav, 1 .flac, 1 .txt'
+    assert audio_files.file_kinds(folder / 'c' / 'none') == 'nothing'
 
 
 def test_zips_hold_the_same_sounds_without_unpacking(folder, tmp_path_factory):
@@ -168,7 +168,7 @@ def test_names_that_are_no_utf_8_are_readable_text(tmp_path):
     open(f'{folder}/notes', 'w').close()
     [audio] = audio_files.audio_files(tmp_path)
     assert audio.folders == ('müde',) and audio.source == f'{tmp_path}/müde/x.wav'
-    assert audio_files.strangers(tmp_path) == [f'{tmp_path}/müde/notes']
+    assert audio_files.other_files(tmp_path) == [f'{tmp_path}/müde/notes']
     assert len(audio.read()[0]) == 400
 
 
@@ -179,7 +179,7 @@ def test_zips_in_zips_are_not_passed_over_in_silence(tmp_path):
     inner.unlink()
     assert audio_files.audio_files(tmp_path) == []
     assert audio_files.nested_zips(tmp_path) == [f'{tmp_path}/outer.zip:inner.zip']
-    assert 'outer.zip:inner.zip is a zip within a zip: unpack' in audio_files.seen(tmp_path)
+    assert 'outer.zip:inner.zip is a zip within a zip: unpack' in audio_files.file_kinds(tmp_path)
 
 
 def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):

@@ -135,7 +135,7 @@ def test_the_shards_are_those_of_one_machine(options, config, flawed, tmp_path, 
     now = capfd.readouterr()
     assert now.out.replace(str(on_beam), '') == said.replace(str(plain), '')
     assert all(
-        line.startswith('hearing ravdess') for line in now.err.splitlines() if line.strip()
+        line.startswith('inspecting ravdess') for line in now.err.splitlines() if line.strip()
     ), now.err
 
 
@@ -234,11 +234,11 @@ def test_what_workers_do_not_see_is_named(tmp_path):
     elsewhere = Recording(
         id='u', read=functools.partial(wav.read, tmp_path / 'not_mounted' / path.name), **there
     )
-    with pytest.raises(InputError, match=rf'Beam workers do not see {path}; .* launch/README'):
+    with pytest.raises(InputError, match=rf'Beam workers do not find {path}; .* launch/README'):
         given(tmp_path / '1', [elsewhere], ALONE)
     lost = Recording(id='u', read=functools.partial(lose, tmp_path / '2', path), **there)
     with pytest.raises(
-        InputError, match=rf'Beam workers do not see {tmp_path / "2"}.*at_work; .* launch/README'
+        InputError, match=rf'Beam workers do not find {tmp_path / "2"}.*at_work; .* launch/README'
     ) as e:
         given(tmp_path / '2', [lost], ALONE)
     assert '\n' not in str(e.value)
@@ -304,8 +304,8 @@ def test_reads_that_workers_cannot_import_are_refused(tmp_path):
     'options, message',
     [
         ('direct_num_workers=two', "direct_num_workers: invalid int value: 'two'"),
-        ('direct_num_worker=2', 'has direct_num_worker, which Beam does not know'),
-        ('runner=DirctRunner', 'runner=DirctRunner, which cannot be had'),
+        ('direct_num_worker=2', 'has direct_num_worker, which is not an option of Beam'),
+        ('runner=DirctRunner', 'runner=DirctRunner, which is not available'),
     ],
 )
 def test_options_that_cannot_be_are_named(options, message, tmp_path):

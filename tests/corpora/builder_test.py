@@ -259,7 +259,7 @@ def test_the_environment_sets_the_tolerance(tmp_path, monkeypatch):
     for wrong in ('much', '-1', '2', 'nan'):
         monkeypatch.setenv('SER_JAX_TOLERANCE', wrong)
         with pytest.raises(InputError, match='is not a share'):
-            builder.tolerance(0.02)
+            inspection.tolerance(0.02)
 
 
 @pytest.mark.parametrize('recordings', [[], bad_recordings()])
@@ -341,7 +341,7 @@ def test_arrays_are_packed_as_they_are():
 
 @given(st.lists(st.binary(max_size=50)))
 def test_what_waits_on_disk_comes_back_in_any_order(tmp_path_factory, values):
-    kept = spool.Kept(tmp_path_factory.getbasetemp())
+    kept = spool.Spool(tmp_path_factory.getbasetemp())
     for i, data in enumerate(values):
         kept[i] = data
         assert kept[i // 2] == values[i // 2]  # read between writes

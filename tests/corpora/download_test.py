@@ -176,7 +176,7 @@ def test_a_part_of_another_version_does_not_poison_the_file(server, tmp_path, le
 
 
 def test_another_file_on_the_server_is_refused_before_it_is_downloaded(server, tmp_path):
-    with pytest.raises(InputError, match='the server has 1,000,003 bytes where 77 were published'):
+    with pytest.raises(InputError, match='expected 77 bytes, the server has 1,000,003'):
         download.fetch(archive(server, size=77), tmp_path)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ser_jax.audio import wav
 from ser_jax.contract import InputError, Recording
-from ser_jax.corpora import inspection
+from ser_jax.corpora import inspection, inspection_report
 
 
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=300))
@@ -47,7 +47,7 @@ def test_a_plateau_is_clipping_a_peak_is_not():
     assert inspection.clipped(np.stack([samples * 0, samples], 1))
 
 
-def heard(
+def inspected(
     name: str, emotion='happy', speaker='s1', sex='male', channel='speech', sha256='', **fields
 ) -> inspection.Inspected:
     recording = Recording(
@@ -57,15 +57,19 @@ def heard(
     return inspection.Inspected(recording, sha256 or name, measures)
 
 
-PUBLISHED = inspection.PublishedCounts(
+PUBLISHED = inspection_report.PublishedCounts(
     utterances={'speech': {'happy': 2, 'sad': 2}, 'song': {'sad': 1}},
     speakers={'speech': {'s1': 'male', 's2': 'female'}, 'song': {'s1': 'male'}},
 )
 
 
 def test_a_partial_corpus_is_compared_with_the_published_one():
-    kept = [heard('a'), heard('b', 'angry', sex='female'), heard('c', speaker='s9', clipped=1)]
-    report = inspection.summary(kept, [], kept, PUBLISHED)
+    kept = [
+        inspected('a'),
+        inspected('b', 'angry', sex='female'),
+        inspected('c', speaker='s9', clipped=1),
+    ]
+    report = inspection_report.summary(kept, [], kept, PUBLISHED)
     assert report['published']['speech'] == {
         'here': 3, 'published': 4, 'missing speakers': ['s2'], 'unknown speakers': ['s9'], 'other sex': ['s1'],
         'unknown emotions': ['angry'], 'emotions': ['sad 0 of 2'],
@@ -76,30 +80,30 @@ def test_a_partial_corpus_is_compared_with_the_published_one():
         'missing speakers': ['s1'],
         'emotions': ['sad 0 of 1'],
     }
-    text = '\n'.join(inspection.lines(report))
+    text = '\n'.join(inspection_report.lines(report))
     assert '3 of the 4 published files; missing speakers: s2; unknown speakers: s9' in text
     assert 'song: 0 of the 1 published files\n' in text
-    assert 'a partial corpus is fine' in text
+    assert 'a partial corpus can be used' in text
     assert '1, 33.3%' in text
 
 
 def test_a_complete_corpus_is_called_so_with_its_duplicates():
-    audible = [
-        heard('a'),
-        heard('b', sha256='a'),
-        heard('c', 'sad', 's2', 'female'),
-        heard('d', 'sad'),
+    usable = [
+        inspected('a'),
+        inspected('b', sha256='a'),
+        inspected('c', 'sad', 's2', 'female'),
+        inspected('d', 'sad'),
     ]
-    audible.append(heard('e', 'sad', channel='song'))
-    kept, duplicates = inspection.without_duplicates(audible)
+    usable.append(inspected('e', 'sad', channel='song'))
+    kept, duplicates = inspection.without_duplicates(usable)
     assert [s.source for s in duplicates] == ['b.wav']
-    report = inspection.summary(kept, duplicates, audible, PUBLISHED)
+    report = inspection_report.summary(kept, duplicates, usable, PUBLISHED)
     assert (report['utterances'], report['sexes'], report['hours']) == (
         4,
         {'female': 1, 'male': 3},
         round(8 / 3600, 4),
     )
-    text = '\n'.join(inspection.lines(report))
+    text = '\n'.join(inspection_report.lines(report))
     assert (
         'speech: complete, 4 files as published' in text
         and 'song: complete, 1 files as published' in text
@@ -115,7 +119,7 @@ def test_a_complete_corpus_is_called_so_with_its_duplicates():
 def test_no_recording_is_chosen_by_its_place(rows, random):
     """Rows of (id, content, copy, emotion): whatever the order, the same contents are kept."""
     recordings = [
-        heard(f'u{i}', emotion, sha256=f'content {content}') for i, content, _, emotion in rows
+        inspected(f'u{i}', emotion, sha256=f'content {content}') for i, content, _, emotion in rows
     ]
     kept, skipped = inspection.without_duplicates(recordings)
     assert len(kept) + len(skipped) == len(recordings)
@@ -135,7 +139,7 @@ def test_no_recording_is_chosen_by_its_place(rows, random):
 
 
 def test_different_contents_of_one_name_are_a_conflict_that_counts():
-    copies = [heard('x', sha256='speech'), heard('x', sha256='laryngogram'), heard('y')]
+    copies = [inspected('x', sha256='speech'), inspected('x', sha256='laryngogram'), inspected('y')]
     kept, skipped = inspection.without_duplicates(copies)
     assert [h.recording.id for h in kept] == ['y']
     assert {s.kind for s in skipped} == {'name conflict'}
@@ -177,9 +181,14 @@ def test_half_may_be_missing_where_half_is_tolerated():
 
 
 def test_a_report_accounts_for_every_file():
-    audible = [heard('a'), heard('b', sha256='a'), heard('c'), heard('c', sha256='d')]
-    kept, rest = inspection.without_duplicates(audible)
+    usable = [
+        inspected('a'),
+        inspected('b', sha256='a'),
+        inspected('c'),
+        inspected('c', sha256='d'),
+    ]
+    kept, rest = inspection.without_duplicates(usable)
     skipped = bad(3) + bad(2, 'missing') + rest + bad(4, 'ignored', 'no sound')
-    report = inspection.summary(kept, skipped, audible, None)
+    report = inspection_report.summary(kept, skipped, usable, None)
     assert report['files'] == 9 == report['utterances'] + len(report['skipped'])
     assert report['ignored'] == {'no sound': 4}

@@ -67,11 +67,11 @@ HEAD = 'path,emotion,speaker,sex,intensity,channel,text\n'
         ('wav/sad_01.wav,"sa\nd",b,,,,', ('bad line', "emotion 'sa\\nd' is no word")),
         (
             'wav/sad_01.wav,sad,,,,,',
-            ('bad line', 'no speaker, where other lines have one: it may be one of those'),
+            ('bad line', 'no speaker, while other lines have one: it may be one of those'),
         ),
         (
             'wav/sad_01.wav,sad,Unknown,,,,',
-            ('bad line', 'no speaker, where other lines have one: it may be one of those'),
+            ('bad line', 'no speaker, while other lines have one: it may be one of those'),
         ),
         ('wav/sad_01.wav,sad,b', ('bad line', '3 values for 7 columns')),
         ('wav/sad_01.wav,sad,b,,,,Oh, really', ('bad line', '8 values for 7 columns')),
@@ -142,7 +142,7 @@ def test_paths_that_are_all_wrong_are_one_line(place, bad):
         ),
         (
             'wav/happy_01.wav,happy\nwav/sad_01.wav,sad\n',
-            "line 1 is 'wav/happy_01.wav,happy', no header; put path,emotion",
+            "line 1 is 'wav/happy_01.wav,happy', not a header; put path,emotion",
         ),
         (
             'path,emotion,speaker\nwav/sad_01.wav,sad,train\nwav/happy_01.wav,sad,Test\n',
@@ -167,7 +167,7 @@ def test_a_manifest_that_cannot_be_used_is_one_line(place, text, says):
 @pytest.mark.parametrize(
     'line, detail',
     [
-        ('not json', 'no JSON object (Expecting value: line 1 column 1 (char 0))'),
+        ('not json', 'not a JSON object (Expecting value: line 1 column 1 (char 0))'),
         (
             '{"path": "wav/happy_01.wav", "emotion": ["happy"]}',
             "emotion: list ['happy'] is neither text nor a number",
@@ -182,7 +182,7 @@ def test_a_manifest_that_cannot_be_used_is_one_line(place, text, says):
         ),
         (
             '{"path": "wav/happy_01.wav", "emotion": "sad", "path": "b"}',
-            "no JSON object ('path' is there twice)",
+            "not a JSON object ('path' occurs twice)",
         ),
         (
             '{"path": "wav/happy_01.wav", "label": "sad", "emotion": "b"}',
@@ -200,7 +200,7 @@ def test_a_line_of_json_that_is_wrong_is_named(place, line, detail):
 
 def test_a_json_list_is_no_jsonl(place):
     said = refusal(place, '[{"path": "wav/sad_01.wav", "emotion": "sad"}]', 'manifest.jsonl')
-    assert 'is a JSON list; write one object a line' in said
+    assert 'is a JSON list; write one object per line' in said
 
 
 @pytest.mark.parametrize('mark', ODD := '\n\u2028\u2029\x85\x0b\x0c\x1c')

@@ -109,10 +109,10 @@ def test_features_are_judged_wherever_their_chunk_is_computed(monkeypatch):
     from ser_jax.corpora import chunks
 
     config = next(c for c in CorpusBuilder.BUILDER_CONFIGS if c.name == 'log_mel')
-    [h] = chunks.hear(config.rate_hz, [recording('u0', sound(0))])
-    assert h.defect is None and len(chunks.examples(config, [h])) == 1
+    [result] = chunks.inspect(config.rate_hz, [recording('u0', sound(0))])
+    assert result.defect is None and len(chunks.examples(config, [result])) == 1
     monkeypatch.setattr(config, 'finish', lambda p: [{'log_mel': np.full((2, 64), np.inf)}])
     with pytest.raises(InputError, match=r'^u0\.wav: log_mel is not finite'):
-        chunks.examples(config, [h])
-    [h] = chunks.hear(config.rate_hz, [recording('u1', opposite(0))])
-    assert h.defect == inspection.Skipped('u1.wav', 'silent', 'silent after mixing down')
+        chunks.examples(config, [result])
+    [result] = chunks.inspect(config.rate_hz, [recording('u1', opposite(0))])
+    assert result.defect == inspection.Skipped('u1.wav', 'silent', 'silent after mixing down')

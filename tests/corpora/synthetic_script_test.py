@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ser_jax.audio import features, wav
 from ser_jax.contract import InputError
-from ser_jax.corpora import espeak, synthetic_script
+from ser_jax.corpora import espeak, synthetic_script, synthetic_voice
 
 SCRIPT = synthetic_script.script()
 OWNERS = {
@@ -128,7 +128,7 @@ def heard():
 
 
 def _measure(line):
-    samples, rate_hz = synthetic_script.perform(line)
+    samples, rate_hz = synthetic_voice.perform(line)
     power = np.abs(librosa.stft(samples, n_fft=1024, hop_length=256)) ** 2
     level = 10 * np.log10(power.sum(0) + 1e-12)
     voiced = level > level.max() - 15
@@ -200,14 +200,14 @@ def test_a_performance_is_the_same_in_any_order_and_process(heard):
     lines = [line for line, _ in heard[::37]]
     expected = {line.id: hashlib.sha256(m['samples']).hexdigest() for line, m in heard[::37]}
     assert {
-        line.id: hashlib.sha256(synthetic_script.perform(line)[0]).hexdigest()
+        line.id: hashlib.sha256(synthetic_voice.perform(line)[0]).hexdigest()
         for line in reversed(lines)
     } == expected
     script = (
         'import hashlib, sys\n'
-        'from ser_jax.corpora import synthetic_script\n'
+        'from ser_jax.corpora import synthetic_script, synthetic_voice\n'
         'for line in synthetic_script.script():\n'
-        '    if line.id in sys.argv: print(line.id, hashlib.sha256(synthetic_script.perform(line)[0]).hexdigest())\n'
+        '    if line.id in sys.argv: print(line.id, hashlib.sha256(synthetic_voice.perform(line)[0]).hexdigest())\n'
     )
     command = [sys.executable, '-c', script, *expected]
     out = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -218,7 +218,7 @@ def test_without_espeak_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(espeak, '_worker', None)
     monkeypatch.setitem(sys.modules, 'espeakng_loader', None)
     with pytest.raises(InputError, match=r'ser_jax\[synthetic\]'):
-        synthetic_script.perform(SCRIPT[0])
+        synthetic_voice.perform(SCRIPT[0])
 
 
 def _unseen_speakers(inputs, pipeline) -> np.ndarray:
@@ -251,7 +251,7 @@ def test_words_alone_tell_some_emotions_of_unseen_speakers():
 
 @pytest.mark.slow
 def test_voice_alone_tells_some_emotions_and_both_tell_more():
-    samples = [wav.prepare(*synthetic_script.perform(line)) for line in SCRIPT]
+    samples = [wav.prepare(*synthetic_voice.perform(line)) for line in SCRIPT]
     rows = []
     for y, bands in zip(samples, features.extract(samples), strict=True):
         f0 = librosa.yin(

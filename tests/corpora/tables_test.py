@@ -189,7 +189,7 @@ def test_every_line_of_json_comes_back(rows):
         if isinstance(row, dict):
             assert json.dumps(line.values) == json.dumps(row)
         else:
-            assert line.values is None and line.fault.startswith('no JSON object')
+            assert line.values is None and line.fault.startswith('not a JSON object')
 
 
 @pytest.mark.parametrize(
@@ -197,4 +197,4 @@ def test_every_line_of_json_comes_back(rows):
 )
 def test_json_that_is_no_row_is_named(line):
     first, second = tables.json_rows(f'{line}\n{{"b": 1}}')
-    assert first.fault.startswith('no JSON object') and second.values == {'b': 1}
+    assert first.fault.startswith('not a JSON object') and second.values == {'b': 1}

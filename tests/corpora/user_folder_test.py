@@ -60,9 +60,9 @@ def test_a_zip_is_read_in_place(tmp_path):
     'files, says',
     [
         ({}, 'holds no recording; expected sub-folders'),
-        ({'x/y/a.wav': 16000, 'x/z/b.wav': 16000}, r'none is \(seen: x, y, z\)'),
-        ({'happy/sad/a.wav': 16000}, 'sad and happy could both be'),
-        ({'a.wav': 16000}, r'none is \(seen: files in no folder\)'),
+        ({'x/y/a.wav': 16000, 'x/z/b.wav': 16000}, r'no folder is an emotion \(found x, y, z\)'),
+        ({'happy/sad/a.wav': 16000}, 'emotions are ambiguous: sad or happy'),
+        ({'a.wav': 16000}, r'no folder is an emotion \(found files in no folder\)'),
     ],
 )
 def test_folders_that_tell_nothing_are_one_line_with_the_way_out(tmp_path, files, says):
@@ -79,7 +79,7 @@ def test_strangers_and_loose_files_are_named(tmp_path):
     assert set(used) == {'happy/a', 'sad/b'}
     assert skipped == [
         ('ignored', 'no sound (.txt)'),
-        ('unknown name', 'lies in no folder that tells an emotion'),
+        ('unknown name', 'is in no folder of an emotion'),
     ]
 
 
@@ -94,18 +94,18 @@ def test_labels_mean_what_emotions_json_says(tmp_path):
 @pytest.mark.parametrize(
     'text, says',
     [
-        ('["Wut"]', 'no JSON object'),
+        ('["Wut"]', 'not a JSON object'),
         ('{"Wut": 3}', "'Wut' means '3', which is no word"),
         ('{"Wut": ["angry"]}', 'which is no word'),
         ('{"Wut": {"a": "b"}}', 'which is no word'),
         ('{"Wut": true}', 'which is no word'),
         ('{"Wut": ""}', 'which is no word'),
         ('{"": "sad"}', "'' is no label"),
-        ('{"Wut": "angry", "wut": "sad"}', "'wut' is there twice"),
-        ('{"Wut": "angry", "Wut": null}', "'Wut' is there twice"),
+        ('{"Wut": "angry", "wut": "sad"}', "'wut' occurs twice"),
+        ('{"Wut": "angry", "Wut": null}', "'Wut' occurs twice"),
         ('{"Wut": "angry"', 'cannot be read'),
         ('[' * 100_000, 'cannot be read'),
-        ('{"Wuut": "angry"}', "names 'wuut', which no label is; did you mean 'wut'"),
+        ('{"Wuut": "angry"}', "names 'wuut', which is no label; did you mean 'wut'"),
     ],
 )
 def test_an_emotions_json_that_is_none_is_one_line(tmp_path, text, says):
@@ -123,7 +123,7 @@ def test_keys_of_emotions_json_that_no_label_is_are_named(tmp_path):
     )
     used, skipped = read(tmp_path)
     assert {r.emotion for r in used.values()} == {'angry', 'happy'}
-    assert skipped == [('ignored', "'staunen' in Emotions.json, which no label is")]
+    assert skipped == [('ignored', "'staunen' in Emotions.json, which is no label")]
     (tmp_path / 'Wut' / 'emotions.json').write_text('{}')
     with pytest.raises(
         InputError, match=r'Wut/emotions\.json is not read; put it at .*Emotions\.json'
@@ -211,7 +211,7 @@ def test_people_are_speakers():
 
 def test_one_side_among_people_is_refused_too(tmp_path):
     files = [f'{s}/{e}/x.wav' for s in ('anna', 'bob', 'test') for e in ('happy', 'sad')]
-    with pytest.raises(InputError, match='the folders test are where speakers are expected'):
+    with pytest.raises(InputError, match='the folders test are at the level of the speakers'):
         read(lookalikes.write(tmp_path, dict.fromkeys(files, 16000)))
 
 
@@ -238,7 +238,7 @@ def test_speakers_below_a_split_are_themselves(tmp_path, layout):
 
 def test_sides_of_a_split_are_no_emotions(tmp_path):
     lookalikes.write(tmp_path, {'train/a.wav': 16000, 'test/b.wav': 16000})
-    with pytest.raises(InputError, match=r'none is \(seen: test, train\)'):
+    with pytest.raises(InputError, match=r'no folder is an emotion \(found test, train\)'):
         read(tmp_path)
     lookalikes.write(tmp_path, {'happy/a.wav': 16000})
     used, skipped = read(tmp_path)
@@ -257,7 +257,7 @@ def test_recordings_of_nobody_are_no_speaker_beside_others(tmp_path):
     assert skipped == [
         (
             'unknown name',
-            'lies in no folder of a speaker, where others do: it may be of one of those',
+            'is in no folder of a speaker, while others are: it may be of one of those',
         )
     ]
 

@@ -11,20 +11,10 @@ from ser_jax.audio.containers.streams import Fault, after_tags, damaged, truncat
 _EBML = b'\x1a\x45\xdf\xa3'
 _ASF = bytes.fromhex('3026b2758e66cf11a6d900aa0062ce6c')
 _MP4 = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'pnot')
-_ANYWHERE = (
-    *_MP4,
-    b'moof',
-    b'mfra',
-    b'sidx',
-    b'ssix',
-    b'styp',
-    b'uuid',
-    b'meta',
-    b'udta',
-    b'emsg',
-    b'prft',
+_ALL_BOXES = (
+    *_MP4, b'moof', b'mfra', b'sidx', b'ssix', b'styp', b'uuid', b'meta', b'udta', b'emsg', b'prft',
     b'pdin',
-)
+)  # fmt: skip
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _ELEMENTS = {  # children of a Segment and of a Cluster
     _SEGMENT, _CLUSTER, 0x1A45DFA3, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1254C367,
@@ -56,16 +46,16 @@ def parts(content: bytes, container: str) -> list[bytes]:
     Raises:
       Fault: the file ends within an element, lacks one, or has bytes outside of elements.
     """
-    starts = {'mp4': _boxes, 'webm': _elements, 'wma': _objects, 'amr': _speech, 'aac': _adts}[
-        container
-    ](content)
+    readers = {'mp4': _boxes, 'webm': _elements, 'wma': _objects, 'amr': _frames, 'aac': _adts}
+    starts = readers[container](content)
     if len(starts) == 1:
         return [content]
     return [content[a:b] for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
 
 
 def _boxes(content: bytes) -> list[int]:
-    starts, seen, at = [0], [], 0
+    starts, at = [0], 0
+    names: list[bytes] = []
     while at < len(content):
         if after_tags(content, at) == len(content):
             break
@@ -73,12 +63,12 @@ def _boxes(content: bytes) -> list[int]:
         if len(head) < 8:
             raise truncated('its last box is cut')
         size, name = struct.unpack_from('>I4s', head)
-        if name not in _ANYWHERE:
+        if name not in _ALL_BOXES:
             raise damaged(f'no box begins at byte {at}')
-        if name == b'ftyp' and seen:
-            _complete(seen)
+        if name == b'ftyp' and names:
+            _check_complete(names)
             starts.append(at)
-            seen = []
+            names = []
         if size == 1:
             size = int.from_bytes(head[8:16], 'big')
         elif not size:
@@ -89,13 +79,13 @@ def _boxes(content: bytes) -> list[int]:
             )
         if size < 8:
             raise damaged(f'no box begins at byte {at}')
-        seen.append(name)
+        names.append(name)
         at += size
-    _complete(seen)
+    _check_complete(names)
     return starts
 
 
-def _complete(names: list[bytes]) -> None:
+def _check_complete(names: list[bytes]) -> None:
     order = [n for n in names if n in (b'moov', b'moof', b'mdat')]
     if b'moov' not in order:
         raise truncated('its index (moov) is missing')
@@ -163,8 +153,9 @@ def _objects(content: bytes) -> list[int]:
     return starts
 
 
-def _speech(content: bytes) -> list[int]:
-    starts, at, sizes = [], 0, ()
+def _frames(content: bytes) -> list[int]:
+    starts, at = [], 0
+    sizes: tuple[int, ...] = ()
     while at < len(content):
         magic = next((m for m in _AMR if content[at : at + len(m)] == m), None)
         if magic:
@@ -180,26 +171,20 @@ def _speech(content: bytes) -> list[int]:
 
 
 def _is_adts(content: bytes, at: int) -> bool:
-    return (
-        content[at : at + 1] == b'\xff' and at + 1 < len(content) and content[at + 1] & 0xF6 == 0xF0
-    )
+    head = content[at : at + 2]
+    return len(head) == 2 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
 
 
 def _adts(content: bytes) -> list[int]:
     at = after_tags(content, 0)
     while (at := after_tags(content, at)) < len(content):
         if not _is_adts(content, at):
-            cut = len(content) - at < 2
-            raise (
-                truncated('its last frame is cut')
-                if cut
-                else damaged(f'no frame begins at byte {at}')
-            )
-        size = (
-            (content[at + 3] & 3) << 11 | content[at + 4] << 3 | content[at + 5] >> 5
-            if at + 6 <= len(content)
-            else 7
-        )
+            if len(content) - at < 2:
+                raise truncated('its last frame is cut')
+            raise damaged(f'no frame begins at byte {at}')
+        size = 7
+        if at + 6 <= len(content):
+            size = (content[at + 3] & 3) << 11 | content[at + 4] << 3 | content[at + 5] >> 5
         if size < 7:
             raise damaged(f'no frame begins at byte {at}')
         if at + size > len(content):

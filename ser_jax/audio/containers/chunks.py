@@ -25,8 +25,8 @@ _STARTS = re.compile(
 )
 _METADATA = re.compile(
     rb'LIST|bext|_PMX|iXML|fact|cue |smpl|junk|JUNK|PAD |FLLR|inst|plst|acid|afsp|DISP|axml|'
-    rb'chna|cart|umid|PEAK|[iI][dD]3 |minf|elm1|regn|levl|strc|r64m|NAME|AUTH|\(c\) |ANNO|COMT|APPL|'
-    rb'MARK|INST|MIDI|AESD|info|strg|free|mark|uuid|pakt|kuki|chan'
+    rb'chna|cart|umid|PEAK|[iI][dD]3 |minf|elm1|regn|levl|strc|r64m|NAME|AUTH|\(c\) |ANNO|COMT|'
+    rb'APPL|MARK|INST|MIDI|AESD|info|strg|free|mark|uuid|pakt|kuki|chan'
 )
 
 
@@ -41,7 +41,8 @@ def links(content: bytes) -> list[Link]:
     Raises:
       Fault: samples are missing, or the header contradicts itself.
     """
-    found, at = [], 0
+    found: list[Link] = []
+    at = 0
     while at < len(content):
         part = content[at:] if at else content
         if not is_chunked(part):
@@ -64,17 +65,17 @@ def _extent(
     content: bytes, sound: headers.Header, form: headers.Format | None
 ) -> tuple[int, int, int]:
     """Return the ends of the samples, of the chunks after them and of the tags after these."""
-    held = len(content)
-    if sound.size is None or (form and not sound.size and held - sound.start > 8):
+    length = len(content)
+    if sound.size is None or (form and not sound.size and length - sound.start > 8):
         if form and sound.size == 0 and (tail := _tail(content, sound.start, form)):
             return sound.start, *tail
         return _up_to_next(content, sound.start)
     end = sound.start + sound.size
-    if end > held:
+    if end > length:
         # Some writers include the header in the size of the data; then the outer size is right.
-        if sound.whole and end - held <= SLACK_BYTES:
-            return held, held, held
-        raise truncated(f'{end - held} bytes of sound are missing')
+        if sound.whole and end - length <= SLACK_BYTES:
+            return length, length, length
+        raise truncated(f'{end - length} bytes of sound are missing')
     for at in dict.fromkeys((end + sound.size % 2, end)) if form else (end,):
         if tail := _tail(content, at, form):
             return end, *tail
@@ -102,8 +103,9 @@ def _tail(content: bytes, at: int, form: headers.Format | None) -> tuple[int, in
             return last, at
         if len(content) - at <= SLACK_BYTES:
             return (len(content) if at == last else last), len(content)
-        chunk = next(headers.chunks(content, at, form), None) if form else None
-        if chunk is None or not chunk.id[:4].isascii() or not chunk.id[:4].decode().isprintable():
+        if form is None or (chunk := next(headers.chunks(content, at, form), None)) is None:
+            return None
+        if not chunk.id[:4].isascii() or not chunk.id[:4].decode().isprintable():
             return None
         if chunk.end > len(content):  # metadata that was cut
             return (len(content), len(content)) if _METADATA.match(chunk.id) else None

@@ -7,9 +7,8 @@ import numpy as np
 
 from ser_jax.audio.containers.streams import Link, id3v2_bytes
 
-_START = re.compile(
-    rb'fLaC[\x00\x80]\x00\x00\x22'
-)  # the marker and the head of STREAMINFO, always 34 bytes
+# The marker and the head of STREAMINFO, always 34 bytes.
+_START = re.compile(rb'fLaC[\x00\x80]\x00\x00\x22')
 _TOTAL = 21  # offset of the byte whose lower half begins the 36-bit number of samples
 
 
@@ -18,10 +17,10 @@ def links(content: bytes) -> list[Link]:
     starts = [m.start() for m in _START.finditer(content, id3v2_bytes(content, 0))]
     if not starts:
         return [Link(content)]
-    parts = [content] if len(starts) == 1 else [
-        content[a:b] for a, b in zip(starts, [*starts[1:], len(content)], strict=True)
-    ]  # fmt: skip
-    return [_link(part, _START.search(part).start()) for part in parts]
+    if len(starts) == 1:
+        return [_link(content, starts[0])]
+    ends = [*starts[1:], len(content)]
+    return [_link(content[start:end], 0) for start, end in zip(starts, ends, strict=True)]
 
 
 def _link(content: bytes, at: int) -> Link:
@@ -34,14 +33,8 @@ def _link(content: bytes, at: int) -> Link:
 
 def _without_total(content: bytes, at: int) -> bytes:
     """Return the stream with its length set to unknown, so that a decoder reads to its end."""
-    return b''.join(
-        (
-            content[: at + _TOTAL],
-            bytes([content[at + _TOTAL] & 0xF0]),
-            bytes(4),
-            content[at + _TOTAL + 5 :],
-        )
-    )
+    total = bytes([content[at + _TOTAL] & 0xF0, 0, 0, 0, 0])
+    return content[: at + _TOTAL] + total + content[at + _TOTAL + 5 :]
 
 
 def matches(samples: np.ndarray, subtype: str, md5: bytes) -> bool:
@@ -50,9 +43,8 @@ def matches(samples: np.ndarray, subtype: str, md5: bytes) -> bool:
     if not bits:
         return True
     if samples.dtype == np.int16:
-        return (
-            hashlib.md5(np.ascontiguousarray(samples, '<i2'), usedforsecurity=False).digest() == md5
-        )
-    whole = np.ascontiguousarray(samples * np.float32(1 << (bits - 1))).astype('<i4')
-    packed = whole.view(np.uint8).reshape(-1, 4)[:, : bits // 8]
-    return hashlib.md5(np.ascontiguousarray(packed), usedforsecurity=False).digest() == md5
+        packed = np.ascontiguousarray(samples, '<i2')
+    else:
+        whole = np.ascontiguousarray(samples * np.float32(1 << (bits - 1))).astype('<i4')
+        packed = np.ascontiguousarray(whole.view(np.uint8).reshape(-1, 4)[:, : bits // 8])
+    return hashlib.md5(packed.data, usedforsecurity=False).digest() == md5

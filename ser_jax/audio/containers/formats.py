@@ -3,6 +3,8 @@
 from ser_jax.audio.containers import chunks, flac, headers, mpeg, ogg
 from ser_jax.audio.containers.streams import Link, id3v2_bytes
 
+_CAF_CODECS = (b'lpcm', b'ulaw', b'alaw', b'alac')  # decoded by libsndfile
+
 
 def links(content: bytes) -> list[Link]:
     """Return the streams of a file that libsndfile decodes, in order.
@@ -25,12 +27,7 @@ def links(content: bytes) -> list[Link]:
 
 def foreign(content: bytes) -> str:
     """Return the container's name if FFmpeg decodes its codec and libsndfile does not, else ''."""
-    if content[:4] == b'caff' and headers.codec(content) not in (
-        b'lpcm',
-        b'ulaw',
-        b'alaw',
-        b'alac',
-    ):
+    if content[:4] == b'caff' and headers.codec(content) not in _CAF_CODECS:
         return 'caf'
     if content[:4] == b'OggS' and ogg.codec(content).startswith(b'Speex'):
         return 'ogg'

@@ -7,22 +7,12 @@ from typing import NamedTuple
 
 from ser_jax.audio.containers.streams import SLACK_BYTES, damaged, truncated
 
-_STREAMED_BYTES = (
-    0x7FFFF000  # 32-bit sizes from this on, and 0, mean unknown length, as written to a pipe
-)
+# 32-bit sizes from this on, and 0, mean unknown length, as written to a pipe.
+_STREAMED_BYTES = 0x7FFFF000
 _LONG = 1 << 62  # 64-bit sizes from this on mean unknown length
 _AIFF_PLAIN = (
-    b'NONE',
-    b'sowt',
-    b'twos',
-    b'raw ',
-    b'fl32',
-    b'FL32',
-    b'fl64',
-    b'FL64',
-    b'in24',
-    b'in32',
-)
+    b'NONE', b'sowt', b'twos', b'raw ', b'fl32', b'FL32', b'fl64', b'FL64', b'in24', b'in32',
+)  # fmt: skip
 _AIFF_BLOCKS = {b'GSM ': (33, 160), b'ima4': (34, 64)}  # bytes and frames
 
 
@@ -120,20 +110,20 @@ def _riff(content: bytes, form: Format, order: str) -> Header | None:
             break
     else:
         return None
-    outer, start, size = struct.unpack_from(f'{order}I', content, 4)[0], chunk.start, chunk.size
+    outer, start = struct.unpack_from(f'{order}I', content, 4)[0], chunk.start
+    size: int | None = chunk.size
     fields = [(4, f'{order}I', start - 8), (start - 4, f'{order}I', 0)]
-    counts, held = [], len(content) - start
+    counts, available = [], len(content) - start
     if long_size and content[:4] == b'RF64':
         fields = [(long_size, '<Q', start - 8), (long_size + 8, '<Q', 0)]
         counts = [(long_size + 16, '<Q')]
         if size == 0xFFFFFFFF:
             outer, size = struct.unpack_from('<QQ', content, long_size)
-            size = (
-                None if not size or size >= _LONG or (size >= 0xFFFFFFFF and size > held) else size
-            )
+            if not size or size >= _LONG or (size >= 0xFFFFFFFF and size > available):
+                size = None
         else:
             fields.append((start - 4, '<I', 0))
-    if size is not None and size >= _STREAMED_BYTES and size > held:
+    if size is not None and size >= _STREAMED_BYTES and size > available:
         size = None
     return Header(start, size, fields, *(layout or (0, 1)), counts, outer + 8 <= len(content))
 
@@ -169,29 +159,21 @@ def _aiff(content: bytes) -> Header | None:
     for chunk in chunks(content, 12, _BIG):
         if chunk.id == b'COMM' and chunk.size >= 18:
             channels, count, width = struct.unpack_from('>hIh', content, chunk.start)
-            packed = content[8:12] == b'AIFC' and content[chunk.start + 18 : chunk.start + 22]
+            packed = b''
+            if content[8:12] == b'AIFC':
+                packed = bytes(content[chunk.start + 18 : chunk.start + 22])
             narrow = packed in (b'ulaw', b'alaw', b'ULAW', b'ALAW')
             plain = not packed or packed in _AIFF_PLAIN
             block = channels * (1 if narrow else -(-width // 8) if plain else 0)
             packing = _AIFF_BLOCKS.get(packed, (0, 1))
             count_at = chunk.start + 2
         elif chunk.id == b'SSND':
-            start = (
-                chunk.start
-                + 8
-                + (struct.unpack_from('>I', content, chunk.start)[0] if chunk.size >= 8 else 0)
-            )
-            size = (
-                None
-                if chunk.size >= _STREAMED_BYTES or not chunk.size
-                else max(0, chunk.end - start)
-            )
-            if (
-                block
-                and size is not None
-                and count * block > size
-                and chunk.end >= len(content) - SLACK_BYTES
-            ):
+            offset = struct.unpack_from('>I', content, chunk.start)[0] if chunk.size >= 8 else 0
+            start = chunk.start + 8 + offset
+            streamed = chunk.size >= _STREAMED_BYTES or not chunk.size
+            size = None if streamed else max(0, chunk.end - start)
+            is_last = chunk.end >= len(content) - SLACK_BYTES
+            if block and size is not None and count * block > size and is_last:
                 raise truncated(f'{count * block - size} bytes of sound are missing')
             fields = [(4, '>I', start - 8), (chunk.start - 4, '>I', start - chunk.start)]
             layout = (block, 1) if block else packing

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from typing import Any
 
 import numpy as np
 
@@ -29,21 +30,21 @@ def decode(content: bytes, container: str, name: str) -> tuple[np.ndarray, int]:
             f"is {container}, which PyAV decodes; install it with: pip install 'ser_jax[media]'",
         ) from e
     try:
-        with av.open(io.BytesIO(content), **_lenient(av.__version__)) as opened:
+        with av.open(io.BytesIO(content), mode='r', **_lenient(av.__version__)) as opened:
             stream = opened.streams.best('audio')
             if stream is None:
                 raise boxes.unsupported(f'{container} without an audio stream')
             if (streams := len(opened.streams.audio)) > 1:
-                which = opened.streams.audio.index(stream) + 1
+                number = opened.streams.audio.index(stream) + 1
                 logging.getLogger(__name__).warning(
-                    '%s: audio stream %d of %d is read', name, which, streams
+                    '%s: audio stream %d of %d is read', name, number, streams
                 )
             return _whole(*_frames(opened, stream), _announced_s(opened, stream, container), stream)
     except (av.error.FFmpegError, EOFError) as e:
-        raise damaged(f'FFmpeg: {e.strerror or e}') from e
+        raise damaged(f'FFmpeg: {getattr(e, "strerror", None) or e}') from e
 
 
-def _lenient(version: str) -> dict[str, str]:
+def _lenient(version: str) -> dict[str, Any]:
     """Return arguments to open files with tags that are not UTF-8; PyAV 19 needs and takes none."""
     return {} if int(version.split('.')[0]) >= 19 else {'metadata_errors': 'ignore'}
 
@@ -52,9 +53,8 @@ def _announced_s(opened, stream, container: str) -> float:
     """Return the seconds announced in the header; 0 if there are none or FFmpeg estimates them."""
     if container == 'mp4':
         return float(stream.duration * stream.time_base) if stream.duration else 0.0
-    if (
-        container in ('webm', 'wma') and len(opened.streams) == 1
-    ):  # else it may be that of a longer video
+    # With several streams it may be the duration of a longer video.
+    if container in ('webm', 'wma') and len(opened.streams) == 1:
         return (opened.duration or 0) / 1e6
     return 0.0
 
@@ -63,18 +63,18 @@ def _whole(samples: np.ndarray, rate_hz: int, announced_s: float, stream) -> tup
     """Return samples without the encoder's padding at the end; raise if samples are missing."""
     if announced_s:
         length = round(announced_s * rate_hz)
-        padding = 3 * max(
-            stream.codec_context.frame_size or 0, 1024
-        )  # encoder padding, before and after the audio
+        # Encoder padding, before and after the audio.
+        padding = 3 * max(stream.codec_context.frame_size or 0, 1024)
         if len(samples) < length - padding:
-            raise truncated(f'{len(samples) / rate_hz:.2f} of {announced_s:.2f} s are there')
+            raise truncated(f'{len(samples) / rate_hz:.2f} of {announced_s:.2f} s are present')
         samples = samples[:length] if len(samples) < length + padding else samples
     return (samples[:, 0] if samples.shape[1] == 1 else samples), rate_hz
 
 
 def _frames(opened, stream) -> tuple[np.ndarray, int]:
     """Return all samples of a stream, [T, channels], and their rate."""
-    blocks, rate_hz, count, expected_s = [], 0, 0, None
+    blocks: list[np.ndarray] = []
+    rate_hz, count, expected_s = 0, 0, None
     for frame in opened.decode(stream):
         values = _values(frame)
         if blocks and (frame.sample_rate, values.shape[1]) != (rate_hz, blocks[0].shape[1]):

@@ -7,11 +7,8 @@ from typing import NamedTuple
 from ser_jax.audio.containers.streams import Link, after_tags, damaged, truncated
 
 _DECODER_DELAY = 529  # samples of a decoder's delay; gapless decoding removes as many at the end
-_RATES = {
-    3: (44100, 48000, 32000),
-    2: (22050, 24000, 16000),
-    0: (11025, 12000, 8000),
-}  # by version bits
+# Rates by version bits.
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _HIGH = {  # kbit/s of MPEG-1 by layer bits (3 = layer I)
     3: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     2: (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -41,7 +38,7 @@ class _Run(NamedTuple):
     kind: Kind
     start: int
     end: int
-    count: int
+    frame_count: int
     info: bytes
 
 
@@ -83,7 +80,8 @@ def links(content: bytes) -> list[Link]:
 
 def _runs(content: bytes) -> list[_Run] | None:
     """Return the runs of frames of a file; None if they cannot be counted (free format)."""
-    runs, at = [], after_tags(content, 0)
+    runs: list[_Run] = []
+    at = after_tags(content, 0)
     while at < len(content):
         found = frame(bytes(content[at : at + 4]))
         if found is None:
@@ -99,12 +97,9 @@ def _runs(content: bytes) -> list[_Run] | None:
         runs.append(run)
         at = after_tags(content, run.end)
         if at == run.end and at < len(content) and frame(bytes(content[at : at + 4])) is None:
-            cut = 0 < len(content) - at < 4
-            raise (
-                truncated('its last frame is cut')
-                if cut
-                else damaged(f'no frame begins at byte {at}')
-            )
+            if len(content) - at < 4:
+                raise truncated('its last frame is cut')
+            raise damaged(f'no frame begins at byte {at}')
     return runs
 
 
@@ -156,9 +151,9 @@ def _link(content: bytes, run: _Run) -> Link:
     count, size, removed = _announced(run) if run.info else (0, 0, 0)
     cut_bytes = size - (run.end - run.start)
     # Some writers include the announcing frame in the count.
-    if run.count < count - 1 or (run.count == count - 1 and cut_bytes > 0):
-        raise truncated(f'{run.count} of {count} frames are there')
-    frames = max(0, run.count * run.kind.frames - removed)
+    if run.frame_count < count - 1 or (run.frame_count == count - 1 and cut_bytes > 0):
+        raise truncated(f'{run.frame_count} of {count} frames are present')
+    frames = max(0, run.frame_count * run.kind.frames - removed)
     lag = 0 if _patchable(run) else _DECODER_DELAY
     return Link(content, frames, functools.partial(_counted, content, run), lag)
 
@@ -174,14 +169,15 @@ def _counted(content: bytes, run: _Run) -> bytes:
     at = _tag_offset(run.kind)
     if _patchable(run):
         info = bytearray(run.info)
-        struct.pack_into('>I', info, at + 8, run.count)
+        struct.pack_into('>I', info, at + 8, run.frame_count)
         if info[at + 7] & 2:
             struct.pack_into('>I', info, at + 12, run.end - run.start)
     else:
         head = bytearray(content[run.start : run.start + 4])
         head[1] |= 1  # no checksum follows
         head[2] = head[2] & 0x0C | 0xE0  # the largest frame has room for the tag
-        info = bytearray(frame(bytes(head))[1])
+        largest = frame(bytes(head))
+        info = bytearray(largest[1] if largest else 0)
         info[:4] = head
-        info[at : at + 12] = struct.pack('>4sII', b'Xing', 1, run.count)
+        info[at : at + 12] = struct.pack('>4sII', b'Xing', 1, run.frame_count)
     return bytes(info) + content[run.start + len(run.info) : run.end]

@@ -2,14 +2,14 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ser_jax.audio.containers.streams import Link, after_tags, damaged, truncated
 
 _REVERSED = bytes(int(f'{i:08b}'[::-1], 2) for i in range(256))
-_HEAD = struct.Struct(
-    '<4sBBqIIIB'
-)  # capture pattern, version, flags, granule, serial, sequence, checksum, segments
+# Capture pattern, version, flags, granule, serial, sequence, checksum, segments.
+_HEAD = struct.Struct('<4sBBqIIIB')
 _BEGINS, _ENDS = 2, 4
 
 
@@ -27,7 +27,8 @@ def links(content: bytes) -> list[Link]:
     Raises:
       Fault: a page is cut, changed, missing or out of order, or a stream has no last page.
     """
-    starts, end, last = [0], 0, {}  # last: latest page of each stream of this link
+    starts, end = [0], 0
+    last: dict[int, _Page] = {}  # latest page of each stream of this link
     for page in _pages(content):
         if page.flags & _BEGINS:
             if last and all(p.flags & _ENDS for p in last.values()):
@@ -52,7 +53,7 @@ def codec(content: bytes) -> bytes:
     return content[28:36]
 
 
-def _pages(content: bytes):
+def _pages(content: bytes) -> Iterator[_Page]:
     at = 0
     while at < len(content):
         head = content[at : at + _HEAD.size]

@@ -61,9 +61,8 @@ def tag_bytes(content: bytes, at: int) -> int:
         return min(227 if head[3:4] == b'+' else 128, len(content) - at)
     if head[:8] == b'APETAGEX' and len(head) >= 24:
         is_header = head[23] & 0x20
-        return min(
-            32 + (int.from_bytes(head[12:16], 'little') if is_header else 0), len(content) - at
-        )
+        size = int.from_bytes(head[12:16], 'little') if is_header else 0
+        return min(32 + size, len(content) - at)
     if head[:11] == b'LYRICSBEGIN':
         end = max(content.find(b'LYRICS200', at), content.find(b'LYRICSEND', at))
         return end + 9 - at if end >= 0 else 0
