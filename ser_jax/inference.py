@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ser_jax import assemble
-from ser_jax.audio import front_ends, wav
+from ser_jax.audio import front_ends, soundness, wav
 from ser_jax.contract import Answer, InputError, Window
-from ser_jax.corpora import soundness
 from ser_jax.data import batches
 from ser_jax.emotions import supported
 from ser_jax.learn import prediction

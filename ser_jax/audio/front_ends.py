@@ -49,6 +49,7 @@ ENCODERS = (WHISPER_MEL, WHISPER_MEL_128)  # of pretrained encoders, computed fr
 PUBLISHED = (
     MFCC_CURVE, STATS_162, LINEAR_SPECTROGRAM, LOG_MEL_100, VSR_SPECTROGRAM, LOG_MEL_40, LOG_MEL_40_PUBLISHED,
 )  # fmt: skip
+STORED = tuple(f.name for f in (LOG_MEL, WAVEFORM, *PUBLISHED))  # builder configs
 FRONT_ENDS: dict[str, FrontEnd] = {f.name: f for f in (LOG_MEL, WAVEFORM, *PUBLISHED, *ENCODERS)}
 VARIED = (STATS_162.name,)  # their builders can store variants beside a recording
 TRIMMED = (LOG_MEL.name, WAVEFORM.name)  # their silence can be trimmed when shards are read

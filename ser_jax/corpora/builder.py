@@ -32,22 +32,18 @@ from ser_jax.contract import CorpusInfo, InputError, Recording
 from ser_jax.corpora import chunks, download, inspection, inspection_report, origin, spool, threads
 from ser_jax.corpora.audio_files import Audio, audio_files, file_kinds, nested_zips, readable
 from ser_jax.corpora.download import Archive
-from ser_jax.corpora.inspection import Inspected, Skipped
-from ser_jax.corpora.inspection_report import PublishedCounts
-from ser_jax.corpora.schema import (
-    FACTS,
-    FINGERPRINT,
+from ser_jax.corpora.feature_configs import (
     FRONT_ENDS,
-    INSPECTION,
     LOG_MEL,
     NATIVE,
     TEXT,
     WAVEFORM,
     FeatureConfig,
     fields,
-    fingerprint,
-    write_json,
 )
+from ser_jax.corpora.inspection import Inspected, Skipped
+from ser_jax.corpora.inspection_report import PublishedCounts
+from ser_jax.corpora.schema import FACTS, FINGERPRINT, INSPECTION, fingerprint, write_json
 
 __all__ = [
     'FRONT_ENDS', 'LOG_MEL', 'NATIVE', 'TEXT', 'WAVEFORM', 'Archive', 'Audio', 'CorpusBuilder',

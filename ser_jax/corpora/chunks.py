@@ -4,9 +4,10 @@ import dataclasses
 import unicodedata
 from collections.abc import Sequence
 
+from ser_jax.audio import soundness
 from ser_jax.contract import InputError, Recording
-from ser_jax.corpora import audio_files, inspection, soundness
-from ser_jax.corpora.schema import FeatureConfig, fields
+from ser_jax.corpora import audio_files, inspection
+from ser_jax.corpora.feature_configs import FeatureConfig, fields
 
 _RECORDING_FIELDS = [f.name for f in dataclasses.fields(Recording) if f.name in fields()]
 

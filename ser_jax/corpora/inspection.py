@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ser_jax.audio import wav
+from ser_jax.audio import soundness, wav
 from ser_jax.contract import InputError, Recording
-from ser_jax.corpora import soundness
 
 # Kinds of skipped files that are no fault of the user's copy: not counted toward the tolerance.
 HARMLESS = ('duplicate', 'label conflict', 'ignored')

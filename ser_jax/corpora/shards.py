@@ -8,13 +8,19 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from ser_jax.audio import front_ends
 from ser_jax.contract import CorpusInfo, InputError
 from ser_jax.corpora import schema
 
 # Builders of a checkout, i.e. the corpora that can be built.
 DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
-_CONFIGS = (schema.LOG_MEL, schema.WAVEFORM, schema.NATIVE, schema.TEXT, *schema.FRONT_ENDS)
-_USUAL = {c.name for c in _CONFIGS}  # every builder of recordings has these
+# Builder configs of every corpus of recordings.
+_USUAL = {
+    'native',
+    'text',
+    *front_ends.STORED,
+    *(f'{name}_variants' for name in front_ends.VARIED),
+}
 AGAIN = 'build it again with --overwrite'
 _FACTS = [f.name for f in dataclasses.fields(CorpusInfo)]
 

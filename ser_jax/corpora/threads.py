@@ -8,10 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ser_jax.audio import soundness
 from ser_jax.contract import Recording
-from ser_jax.corpora import inspection, soundness, spool
+from ser_jax.corpora import inspection, spool
+from ser_jax.corpora.feature_configs import FeatureConfig
 from ser_jax.corpora.inspection import Inspected, Skipped
-from ser_jax.corpora.schema import FeatureConfig
 
 
 def inspect(

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_jax.audio import wav
-from ser_jax.corpora import inspection, soundness
+from ser_jax.audio import soundness, wav
+from ser_jax.corpora import inspection
 from ser_jax.corpora.builder import CorpusBuilder
 from tests.corpora.builder_test import build, recording, skipped, sound
 
