@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ser_jax.audio import augment, front_ends
 from ser_jax.config import check_ranges
 from ser_jax.contract import FrontEnd, InputError
-from ser_jax.data import derived, protocols, selection, text, utterances
+from ser_jax.data import derived, folds, protocols, selection, text, utterances
 from ser_jax.data.batches import Member, steps_per_epoch
 from ser_jax.emotions import answerable
 from ser_jax.learn import arrays, optim
@@ -93,10 +93,10 @@ def _members(config: ConfigDict, opened: utterances.Utterances) -> list[Member]:
       InputError: there is none, or some or all lack the validation speakers that they need.
     """
     variants, train_only = tuple(config.data.variants), tuple(config.data.train_only_channels)
-    folds = protocols.make_folds(opened, config.members, train_only, variants)
+    made = protocols.make_folds(opened, config.members, train_only, variants)
     members = [
         Member(f'{fold.name}_seed{seed}', index, int(seed), *_sides(config, opened, fold))
-        for seed, (index, fold) in itertools.product(config.members.seeds, enumerate(folds))
+        for seed, (index, fold) in itertools.product(config.members.seeds, enumerate(made))
     ]
     if not members:
         raise InputError(
@@ -162,7 +162,7 @@ def through_frozen(
     return derived.frozen_activations(opened, steps, name, learner.frozen, config.data.resident_gb)
 
 
-def _sides(config: ConfigDict, opened: utterances.Utterances, fold: protocols.Fold) -> tuple:
+def _sides(config: ConfigDict, opened: utterances.Utterances, fold: folds.Fold) -> tuple:
     """Return a fold's sides and its versions: None, or rows [R 1+V] of which an epoch draws one."""
     if not config.data.variants or config.data.variants_heard == 'all':
         return fold.train, fold.valid, fold.test, None
