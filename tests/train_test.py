@@ -398,38 +398,44 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
             r"corpus 'ravdess'.*python -m ser_jax\.build datasets/ravdess",
         ),
         ({'data.corpora': ('ravdes',)}, "corpus 'ravdes'.*is not built .*did you mean ravdess"),
-        ({'train.batch_size': 0}, r'train\.batch_size=0 cannot be; expected at least 1'),
-        ({'train.eval_window_s': 0.01}, 'expected at least 0.1'),
-        ({'members.seeds': (-1,)}, r'members\.seeds=\(-1,\) cannot be; expected at least 0'),
-        ({'model.kernels': (3,)}, 'expected one of each per block'),
-        ({'model.kernels': (4, 3)}, r'model\.kernels names 4; expected odd numbers'),
-        ({'model.channels': (0, 8)}, r'model\.channels=\(0, 8\) cannot be; expected at least 1'),
-        ({'model.strides': ((2, 2), (2,))}, r'model\.strides has \(2,\); expected two numbers'),
-        ({'model.strides': ((0, 2), (2, 2))}, 'expected at least 1'),
-        ({'model.hidden': 0}, r'model\.hidden=0 cannot be'),
-        ({'model.dropout': 1.5}, 'expected at least 0 and at most 0.99'),
+        ({'train.batch_size': 0}, r'train\.batch_size must be at least 1, got 0'),
+        ({'train.eval_window_s': 0.01}, 'must be at least 0.1, got 0.01'),
+        ({'members.seeds': (-1,)}, r'members\.seeds must be at least 0, got \(-1,\)'),
+        ({'model.kernels': (3,)}, 'must have one entry per block each, got 2 channels, 1 kernels'),
+        ({'model.kernels': (4, 3)}, r'model\.kernels must be odd, .*, got 4'),
+        ({'model.channels': (0, 8)}, r'model\.channels must be at least 1, got \(0, 8\)'),
+        (
+            {'model.strides': ((2, 2), (2,))},
+            r'model\.strides must have two numbers per block, got \(2,\)',
+        ),
+        ({'model.strides': ((0, 2), (2, 2))}, 'must be at least 1, got'),
+        ({'model.hidden': 0}, r'model\.hidden must be at least 1, got 0'),
+        ({'model.dropout': 1.5}, 'must be at least 0 and at most 0.99, got 1.5'),
         (
             {'features.source': 'waveform', 'augment.noise_snr_db': (10.0,)},
-            r'noise_snr_db has \(10\.0,\); expected two numbers',
+            r'noise_snr_db must have two numbers, got \(10\.0,\)',
         ),
-        ({'members.protocol': 'leaky_random', 'members.folds': 1000}, 'expected 2 to 72'),
+        (
+            {'members.protocol': 'leaky_random', 'members.folds': 1000},
+            'must be 2 to 72 with 72 utterances, got 1000',
+        ),
         ({'data.corpora': ()}, 'data.corpora is empty'),
         (
             {'data.emotions': ('happy', 'boredom')},
             'data.emotions names boredom, of which synthetic hold no example; they hold neutral, happy, sad, angry',
         ),
         ({'data.emotions': ('happy', 'hapy')}, 'names hapy, of which'),
-        ({'model.name': 'conv_lstm'}, "model.name='conv_lstm' is no file"),
-        ({'members.folds': 9}, 'expected 2 to 6'),
+        ({'model.name': 'conv_lstm'}, "model.name must be one of .*conv_bilstm.*, got 'conv_lstm'"),
+        ({'members.folds': 9}, 'must be 2 to 6 with 6 speakers, got 9'),
         ({'members.only': (7,)}, 'members 0 to 2'),
         ({'members.seeds': ()}, 'give at least one seed'),
         ({'members.valid_speakers': 0}, 'needs validation speakers'),
-        ({'optim.name': 'adamax'}, 'known are adamw, adam, rmsprop, sgd'),
+        ({'optim.name': 'adamax'}, "must be one of adamw, adam, rmsprop, sgd, got 'adamax'"),
         (
             {'features.source': 'mfcc'},
-            "'mfcc' is no front end; known are log_mel, waveform, mfcc_curve",
+            "must be one of log_mel, waveform, mfcc_curve.*, got 'mfcc'",
         ),
-        ({'features.normalize': 'speaker'}, 'known are train, window, none'),
+        ({'features.normalize': 'speaker'}, "must be one of train, window, none, got 'speaker'"),
         ({'augment.noise_snr_db': (0.0, 10.0)}, "set features.source='waveform'"),
     ],
 )
@@ -449,7 +455,9 @@ def test_all_members_are_validated_or_none(config, tmp_path):
     (tmp_path / 'folds.json').write_text(json.dumps(dealt))
     config.members.protocol, config.members.folds_file = 'from_file', str(tmp_path / 'folds.json')
     config.members.only, config.train.select = (), 'last'
-    with pytest.raises(InputError, match='fold1_seed0 has no validation speakers and others have'):
+    with pytest.raises(
+        InputError, match='fold1_seed0 has no validation speakers, but other members have'
+    ):
         train.train(config, tmp_path / 'run')
 
 

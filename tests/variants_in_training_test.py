@@ -109,9 +109,9 @@ def test_the_published_split_is_a_leak_by_name_and_the_audit_says_so(varied, tmp
 def test_what_has_no_variants_is_refused(varied):
     varied.data.variants = ('echo',)
     with pytest.raises(
-        InputError, match=r"data.variants names 'echo'; stored are noise, stretch_pitch"
+        InputError, match=r"data.variants must be one of noise, stretch_pitch, .*, got 'echo'"
     ):
         assemble.open_run(varied)
     varied.data.variants, varied.features.source = ('noise',), 'log_mel'
-    with pytest.raises(InputError, match='variants are stored of stats162 only'):
+    with pytest.raises(InputError, match='variants are stored for stats162 only'):
         assemble.open_run(varied)

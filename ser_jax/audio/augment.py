@@ -22,23 +22,23 @@ def check(config, layout, window_s: float) -> None:
       InputError: gain or shifts of features that are not in decibels; shifts or masks wider than
         their axis.
     """
-    if wrong := [
-        k for k in ('gain_db', 'band_shift', 'scored_shifts') if config[k] and not layout.decibels
-    ]:
-        raise InputError(
-            f'augment.{wrong[0]} needs features in decibels, which these are not; set it to 0'
-        )
+    for knob in ('gain_db', 'band_shift', 'scored_shifts'):
+        if config[knob] and not layout.decibels:
+            raise InputError(
+                f'augment.{knob} needs features in decibels, which these are not; set it to 0'
+            )
     most = {
         'band_shift': layout.bands - 1,
         'scored_shifts': layout.bands - 1,
         'band_mask': layout.bands,
     }
     most |= {} if layout.steps else {'time_mask_s': window_s}
-    if wrong := [k for k in most if config[k] > most[k]]:
-        raise InputError(
-            f'augment.{wrong[0]}={config[wrong[0]]} cannot be with {layout.bands} bands and windows of {window_s} s; '
-            f'expected at most {most[wrong[0]]}'
-        )
+    for knob, limit in most.items():
+        if config[knob] > limit:
+            raise InputError(
+                f'augment.{knob} must be at most {limit} with {layout.bands} bands and windows of '
+                f'{window_s} s, got {config[knob]}'
+            )
 
 
 def speed(key, frames, length, window: int, most: float):
@@ -55,7 +55,10 @@ def speed(key, frames, length, window: int, most: float):
     at = rate * jnp.arange(window)
     low = jnp.floor(at).astype(jnp.int32)
     last = jnp.maximum(length - 1, 0)[:, None]
-    take = lambda i: jnp.take_along_axis(frames, jnp.clip(i, 0, last)[..., None], axis=1)
+
+    def take(index):
+        return jnp.take_along_axis(frames, jnp.clip(index, 0, last)[..., None], axis=1)
+
     share = (at - low)[..., None]
     resampled = take(low) * (1 - share) + take(low + 1) * share
     return resampled, jnp.minimum(jnp.floor(last[:, 0] / rate[:, 0]).astype(jnp.int32) + 1, window)
@@ -119,9 +122,11 @@ def noise(key, samples, length, snr_db: tuple[float, float], probability: float)
         spectrum * jnp.maximum(jnp.arange(spectrum.shape[1]), 1.0) ** -slope, size
     )
     real = jnp.arange(size) < length[:, None]
-    power = lambda x: (
-        jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True) / jnp.maximum(length, 1)[:, None]
-    )
+
+    def power(x):
+        energy = jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True)
+        return energy / jnp.maximum(length, 1)[:, None]
+
     snr = jax.random.uniform(keys[2], (batch, 1), minval=snr_db[0], maxval=snr_db[1])
     scale = jnp.sqrt(power(samples) / jnp.maximum(power(shaped), 1e-12) * 10 ** (-snr / 10))
     chosen = jax.random.uniform(keys[3], (batch, 1)) < probability

@@ -190,11 +190,11 @@ def _check(names: Sequence[str], source: str, trim_db: float, versions: Sequence
     if versions and source not in front_ends.VARIED:
         raise InputError(
             f'data.variants={tuple(versions)} with features.source={source!r}: variants are stored '
-            f'of {", ".join(front_ends.VARIED)} only'
+            f'for {", ".join(front_ends.VARIED)} only'
         )
     if unknown := sorted(set(versions) - {*variants.STORED.names}):
         raise InputError(
-            f'data.variants names {unknown[0]!r}; stored are {", ".join(variants.STORED.names)}'
+            f'data.variants must be one of {", ".join(variants.STORED.names)}, got {unknown[0]!r}'
         )
 
 

@@ -107,9 +107,7 @@ class Model(nnx.Module):
     ):
         readers = {'mlp': Perceptron, 'rnn': Recurrent}
         if reader not in readers:
-            raise InputError(
-                f'model.reader={reader!r} is not known; known are {", ".join(readers)}'
-            )
+            raise InputError(f'model.reader must be one of {", ".join(readers)}, got {reader!r}')
         self.audio = Audio(classes, bands, steps, dtype=dtype, rngs=rngs)
         self.text = readers[reader](most_words, classes, rngs=rngs)
         self.meet = nnx.Linear(self.text.outputs + classes, classes, rngs=rngs)

@@ -115,7 +115,8 @@ class Model(nnx.Module):
         """
         if self.view == 'adapter':
             raise InputError(
-                "view='adapter' trains what stands before the trunk; nothing can be computed once for all"
+                "model.view='adapter' trains a layer before the trunk, so the outputs of the frozen "
+                'units change and cannot be cached'
             )
         x = self.trunk(self._pixels(features), 0, self.frozen_units)
         return x.reshape(len(x), -1)
@@ -136,9 +137,9 @@ class Model(nnx.Module):
 
     def _pixels(self, features):
         """Convert decibels [B F M] to the trunk's input [B S S 3]."""
-        of = VSR_SPECTROGRAM
+        low_db, high_db = VSR_SPECTROGRAM.low_db, VSR_SPECTROGRAM.high_db
         decibels = jnp.swapaxes(features, 1, 2)
-        return self.trunk.preprocess(picture(decibels, of.low_db, of.high_db, self.trunk.size))
+        return self.trunk.preprocess(picture(decibels, low_db, high_db, self.trunk.size))
 
     def _square(self, flat):
         """Reshape flattened activations [B 1 A] to [B s s C]."""
@@ -146,25 +147,26 @@ class Model(nnx.Module):
         side = math.isqrt(flat.shape[-1] // channels)
         if side * side * channels != flat.shape[-1]:
             raise InputError(
-                f'{flat.shape[-1]} activations are no square of {channels} channels, which unit {self.frozen_units} of '
-                f'{self.name} gives; compute them again'
+                f'{flat.shape[-1]} activations are no square of {channels} channels, the output of '
+                f'unit {self.frozen_units} of {self.name}; compute them again'
             )
         return flat.reshape(len(flat), side, side, channels)
 
 
 def _check(view: str, weights: str, width: float) -> None:
     if view not in VIEWS:
-        raise InputError(f'view={view!r} is not known; known are {", ".join(VIEWS)}')
+        raise InputError(f'model.view must be one of {", ".join(VIEWS)}, got {view!r}')
     if weights not in WEIGHTS:
-        raise InputError(f'weights={weights!r} is not known; known are {", ".join(WEIGHTS)}')
+        raise InputError(f'model.weights must be one of {", ".join(WEIGHTS)}, got {weights!r}')
     if weights in ('imagenet', 'timm') and width != 1:
         raise InputError(
-            f"weights={weights!r} with width={width} does not exist; set width=1.0 or weights='none'"
+            f'model.weights={weights!r} exist for model.width=1.0 only, got {width}; set it to 1.0 '
+            "or model.weights='none'"
         )
     if not 0 < width <= 1:
-        raise InputError(f'width={width} cannot be; expected more than 0 and at most 1')
+        raise InputError(f'model.width must be more than 0 and at most 1, got {width}')
     if weights == 'none' and width == 1:
         raise InputError(
-            "weights='none' with width=1.0 would train 20 million parameters from scratch; set width below 1, e.g. 0.25, "
-            "or weights='imagenet'"
+            "model.weights='none' with model.width=1.0 would train 20 million parameters from "
+            "scratch; set model.width below 1, e.g. 0.25, or model.weights='imagenet'"
         )

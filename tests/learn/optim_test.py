@@ -78,12 +78,12 @@ def test_members_together_are_members_apart(name, schedule):
 
 def test_what_is_not_known_is_named():
     with pytest.raises(
-        InputError, match=r"optim.name='adamax' is not known; known are adamw, adam, rmsprop, sgd"
+        InputError, match=r"optim.name must be one of adamw, adam, rmsprop, sgd, got 'adamax'"
     ):
         optim.build(knobs(name='adamax'), 10)
     with pytest.raises(
         InputError,
-        match=r"optim.schedule='linear' is not known; known are cosine, constant, plateau",
+        match=r"optim.schedule must be one of cosine, constant, plateau, got 'linear'",
     ):
         optim.build(knobs(schedule='linear'), 10)
 
