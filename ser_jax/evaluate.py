@@ -23,7 +23,8 @@ from ser_jax.data.utterances import Utterances
 from ser_jax.emotions import answerable
 from ser_jax.explore import split_checks
 from ser_jax.learn import arrays
-from ser_jax.learn.members import Group, device_mesh, scored_at_once
+from ser_jax.learn.devices import device_mesh, scored_at_once
+from ser_jax.learn.members import Group
 from ser_jax.learn.prediction import Prediction
 from ser_jax.report import table as score_table
 from ser_jax.runs import merge, predictions, results

@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 
 from ser_jax import assemble, distributed, lock
 from ser_jax.contract import InputError
-from ser_jax.learn.members import Group, device_mesh
+from ser_jax.learn.devices import device_mesh
+from ser_jax.learn.members import Group
 from ser_jax.runs import checkpoint, logbook, training_epoch
 from ser_jax.runs import workdir as directory
 
@@ -164,7 +165,7 @@ def _warn(run: assemble.Run, say: Callable[[str], None]) -> None:
             f'members.at_once={at_once} is more than the {len(run.members)} members of this run: '
             'all share a step'
         )
-    largest = max(len(m.train if m.versions is None else m.versions) for m in run.members)
+    largest = max(m.epoch_size for m in run.members)
     if batch > largest:
         say(
             f'train.batch_size={batch} is more than the {largest} utterances of the largest '

@@ -12,7 +12,7 @@ import pathlib
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -49,23 +49,19 @@ def frozen_activations(
     Raises:
       InputError: an activation is not finite in float16.
     """
-    heard = list(zip(utterances.corpus.tolist(), utterances.id.tolist(), strict=True))
-    content = repr(
-        (utterances.names, sorted(utterances.fingerprints.items()), utterances.source, heard, name)
-    )
-    path = folder() / f'{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy'
+    path = folder() / f'{_key(utterances, name)}.npy'
     length = utterances.length // steps
     if not _whole(path):
         with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path.parent)
-            own = f'{path.stem}.{socket.gethostname()}.{os.getpid()}.'  # unique to this process
-            with tempfile.TemporaryDirectory(_WRITING, own, path.parent) as fresh:
-                _write(pathlib.Path(fresh, path.name), utterances, steps, length, build())
-                digest = _sha256(pathlib.Path(fresh, path.name))
-                os.replace(pathlib.Path(fresh, path.name), path)
-                pathlib.Path(fresh, 'sha256').write_text(digest)
-                os.replace(pathlib.Path(fresh, 'sha256'), path.with_suffix('.sha256'))
+            prefix = f'{path.stem}.{socket.gethostname()}.{os.getpid()}.'  # of this process alone
+            with tempfile.TemporaryDirectory(_WRITING, prefix, path.parent) as temporary:
+                fresh, checksum = pathlib.Path(temporary, path.name), pathlib.Path(temporary, 'sha')
+                _write(fresh, utterances, steps, length, build())
+                checksum.write_text(_sha256(fresh))
+                os.replace(fresh, path)
+                os.replace(checksum, path.with_suffix('.sha256'))
     rows = np.load(path, mmap_mode='r')
     offset = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
     nothing = np.zeros((len(utterances), 1))
@@ -82,9 +78,17 @@ def frozen_activations(
     )
 
 
-def _remove_leftovers(where: pathlib.Path) -> None:
+def _key(utterances: Utterances, name: str) -> str:
+    """Return the cache key of the activations of utterances."""
+    ids = list(zip(utterances.corpus.tolist(), utterances.id.tolist(), strict=True))
+    fingerprints = sorted(utterances.fingerprints.items())
+    content = repr((utterances.names, fingerprints, utterances.source, ids, name))
+    return hashlib.sha256(content.encode()).hexdigest()[:24]
+
+
+def _remove_leftovers(cache: pathlib.Path) -> None:
     """Remove the temporary folders of processes of this host that were killed while writing."""
-    for left in where.glob(f'*.{glob.escape(socket.gethostname())}.*.*{_WRITING}'):
+    for left in cache.glob(f'*.{glob.escape(socket.gethostname())}.*.*{_WRITING}'):
         process = left.name.removesuffix(_WRITING).split('.')[-2]
         try:
             os.kill(int(process), 0)
@@ -108,36 +112,50 @@ def _sha256(path: pathlib.Path) -> str:
 def _write(
     path: pathlib.Path, utterances: Utterances, steps: int, length: np.ndarray, function: Callable
 ) -> None:
-    total, function = int(length.sum()), jax.jit(function)
-    places = [(i, w * steps) for i in range(len(utterances)) for w in range(length[i])]
-    rows = None
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    """Write the activations of all windows as one .npy file [windows, A]."""
+    total, rows = int(length.sum()), None
+    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task('windows through the frozen layers', total=total)
-        for start in range(0, total, _BATCH):
-            chosen = places[start : start + _BATCH]
-            windows = np.stack([utterances.read(i)[at : at + steps] for i, at in chosen]).astype(
-                np.float32
-            )
-            # Padding keeps one shape to compile.
-            windows = np.pad(windows, ((0, _BATCH - len(chosen)), (0, 0), (0, 0)))
-            with np.errstate(over='ignore'):  # reported below as an InputError
-                given = np.asarray(function(windows))[: len(chosen)].astype(np.float16)
-            if not np.isfinite(given).all():
-                where = utterances.id[chosen[0][0]]
-                raise InputError(
-                    f'the frozen layers give no finite float16 numbers at {where}; check their weights'
-                )
+        start = 0
+        for activations in _activations(utterances, steps, length, jax.jit(function)):
             if rows is None:
-                rows = np.lib.format.open_memmap(path, 'w+', np.float16, (total, given.shape[1]))
-                with open(path, 'r+b') as f:  # else a full disk kills the process by SIGBUS
-                    if hasattr(os, 'posix_fallocate'):
-                        os.posix_fallocate(f.fileno(), 0, path.stat().st_size)
-            rows[start : start + len(chosen)] = given
-            progress.advance(task, len(chosen))
-    rows.flush()
+                rows = _allocated(path, (total, activations.shape[1]))
+            rows[start : start + len(activations)] = activations
+            start += len(activations)
+            progress.advance(task, len(activations))
+    if rows is not None:
+        rows.flush()
+
+
+def _activations(
+    utterances: Utterances, steps: int, length: np.ndarray, function: Callable
+) -> Iterator[np.ndarray]:
+    """Yield the float16 activations [n, A] of windows, batch by batch."""
+    starts = [np.arange(n) * steps for n in length]
+    utterance, start = np.repeat(np.arange(len(utterances)), length), np.concatenate(starts)
+    for first in range(0, len(start), _BATCH):
+        batch = slice(first, first + _BATCH)
+        pieces = zip(utterance[batch].tolist(), start[batch].tolist(), strict=True)
+        windows = np.stack([utterances.read(i)[at : at + steps] for i, at in pieces])
+        count = len(windows)
+        # Padding keeps one shape to compile.
+        padding = ((0, _BATCH - count), (0, 0), (0, 0))
+        windows = np.pad(windows.astype(np.float32), padding)
+        with np.errstate(over='ignore'):  # reported below as an InputError
+            activations = np.asarray(function(windows))[:count].astype(np.float16)
+        if not np.isfinite(activations).all():
+            raise InputError(
+                'the frozen layers give no finite float16 numbers at '
+                f'{utterances.id[utterance[first]]}; check their weights'
+            )
+        yield activations
+
+
+def _allocated(path: pathlib.Path, shape: tuple[int, int]) -> np.memmap:
+    """Return a new float16 .npy file whose blocks exist: on a full disk, writing raises here."""
+    rows = np.lib.format.open_memmap(path, 'w+', np.float16, shape)
+    with open(path, 'r+b') as f:  # else a full disk kills the process by SIGBUS
+        if hasattr(os, 'posix_fallocate'):
+            os.posix_fallocate(f.fileno(), 0, path.stat().st_size)
+    return rows

@@ -85,20 +85,20 @@ class Learner:
     def init(self, key) -> State:
         """Return the initial state of a member."""
         variables = self._flatten(self._begin(key))
-        copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated state must not alias itself
-        zero = lambda dtype: jnp.zeros((), dtype)
+        optimizer = self.optimizer.init(variables.params)
+        # Each field has arrays of its own: donated state must not alias itself.
         return State(
-            zero(jnp.int32),
-            variables,
-            self.optimizer.init(variables.params),
-            copy(variables) if self.ema else (),
-            copy(variables),
-            jnp.float32(-jnp.inf),
-            zero(jnp.int32),
-            jnp.float32(jnp.nan),
-            zero(jnp.float32),
-            zero(jnp.float32),
-            jnp.int32(-1),
+            step=jnp.zeros((), jnp.int32),
+            variables=variables,
+            optimizer=optimizer,
+            average=jax.tree.map(jnp.copy, variables) if self.ema else (),
+            best=jax.tree.map(jnp.copy, variables),
+            best_score=jnp.float32(-jnp.inf),
+            best_epoch=jnp.zeros((), jnp.int32),
+            recent=jnp.float32(jnp.nan),
+            loss_sum=jnp.zeros((), jnp.float32),
+            loss_weight=jnp.zeros((), jnp.float32),
+            bad_step=jnp.int32(-1),
         )
 
     def frozen(self) -> Callable:
@@ -176,10 +176,10 @@ class Learner:
         ]
         if not most:
             return each[0]
-        probabilities = {
-            name: jax.nn.softmax(sum(jnp.log(p.probabilities[name]) for p in each) / len(each))
-            for name in each[0].probabilities
-        }
+        probabilities = {}
+        for name in each[0].probabilities:
+            total = sum(jnp.log(p.probabilities[name]) for p in each)
+            probabilities[name] = jax.nn.softmax(total / len(each))
         return Predicted(probabilities, sum(p.embedding for p in each) / len(each))
 
     def apply(self, variables: Variables, inputs: Inputs) -> Predicted:
@@ -199,10 +199,9 @@ class Learner:
         return losses.cross_entropy(logits, targets.emotion, inputs.supported, self.smoothing)
 
     def _model(self, variables: Variables):
-        states = [
-            jax.tree.unflatten(tree, [flat[n] for n in names])
-            for tree, names, flat in zip(self._trees, self._names, variables, strict=True)
-        ]
+        states = []
+        for tree, names, flat in zip(self._trees, self._names, variables, strict=True):
+            states.append(jax.tree.unflatten(tree, [flat[n] for n in names]))
         return nnx.merge(self.graph, *states, copy=True)
 
     def _flatten(self, model) -> Variables:
@@ -215,8 +214,8 @@ class Learner:
 
 def _paths(state) -> list[str]:
     """Return the paths, e.g. 'trunk/blocks/0/conv/kernel', in the order of `jax.tree.leaves`."""
-    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    names = [
-        '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path) for path, _ in leaves
-    ]
-    return [n.removesuffix('/value') for n in names]
+    names = []
+    for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]:
+        keys = [str(getattr(k, 'key', getattr(k, 'name', k))) for k in path]
+        names.append('/'.join(keys).removesuffix('/value'))
+    return names

@@ -12,7 +12,8 @@ import pytest
 
 from ser_jax import assemble
 from ser_jax.contract import InputError
-from ser_jax.learn.members import Group, device_mesh, scored_at_once
+from ser_jax.learn.devices import device_mesh, scored_at_once
+from ser_jax.learn.members import Group
 from tests.conftest import small_config
 
 STEPS = 5
