@@ -49,8 +49,8 @@ DATA = {
     # unknown origin, or of the utterance's own 'corpus', as if its origin were known; the protocol
     # column of the scores then has 'corpus known'.
     'supported': Knob('run', choices=('run', 'corpus')),
-    # Training only, of corpora built as stats162_variants: noise | stretch_pitch | stretch | pitch |
-    # shift (`audio.variants.STORED`).
+    # Training only, of corpora built as stats162_variants: noise | stretch_pitch | stretch | pitch
+    # | shift (`audio.variants.STORED`).
     'variants': Knob(()),
     'variants_heard': Knob('all', choices=('all', 'one')),  # per epoch; one = drawn by seed
     'texts': Knob(''),  # built corpus of texts, for protocol='leaky_label_pairing'
@@ -155,24 +155,23 @@ MODEL = {
 
 def base() -> ConfigDict:
     """Return the defaults, on the synthetic corpus; config files add the knobs of `model`."""
-    sections = {
-        s: ConfigDict({name: k.default for name, k in knobs.items()})
-        for s, knobs in SECTIONS.items()
-    }
+    sections = {}
+    for section, knobs in SECTIONS.items():
+        sections[section] = ConfigDict({name: knob.default for name, knob in knobs.items()})
     return ConfigDict(sections)
 
 
-def published(which: str) -> tuple[bool, bool]:
+def published(variant: str) -> tuple[bool, bool]:
     """Return the variant of a config of configs/seeds/: (under its own protocol, published budget).
 
     Args:
-      which: 'own' or 'speakers_k', with '-full' appended for the published epochs, where they are
+      variant: 'own' or 'speakers_k', with '-full' appended for the published epochs, where they are
         known, and three seeds of speakers_k.
     """
-    protocol, _, budget = which.partition('-')
+    protocol, _, budget = variant.partition('-')
     if protocol not in ('own', 'speakers_k') or budget not in ('', 'full'):
         raise ValueError(
-            f'{which!r} is no variant of this config; known are own, own-full, speakers_k, '
+            f'{variant!r} is no variant of this config; known are own, own-full, speakers_k, '
             'speakers_k-full'
         )
     return protocol == 'own', bool(budget)
@@ -289,7 +288,6 @@ def with_lists_split(config: ConfigDict) -> ConfigDict:
         if isinstance(section, ConfigDict):
             for key, value in section.items():
                 if isinstance(value, tuple) and value and all(isinstance(v, str) for v in value):
-                    section[key] = tuple(
-                        word.strip() for v in value for word in v.split(',') if word.strip()
-                    )
+                    words = (word.strip() for word in ','.join(value).split(','))
+                    section[key] = tuple(word for word in words if word)
     return config

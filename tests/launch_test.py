@@ -280,7 +280,7 @@ def test_a_lost_process_is_said_in_one_line_and_nothing_else_is_swallowed(lines,
             ('--coordinator=node1', '--num_processes=2', '--process_id=0'),
             '--coordinator=node1 names no port.*',
         ),
-        (('--num_processes=2', '--process_id=1'), '--coordinator is not.*'),
+        (('--num_processes=2', '--process_id=1'), '--num_processes and --process_id need --coordinator.*'),
     ],
 )
 def test_processes_that_cannot_be_numbered_so_are_refused(data_dir, tmp_path, flags, says):

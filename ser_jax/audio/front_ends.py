@@ -139,6 +139,28 @@ def trimmed(source: FrontEnd, values, length, below_db: float):
     return jnp.take_along_axis(values, index, 1), last - first
 
 
+def stored_and_trimmed(source: FrontEnd, dtype: np.dtype, samples, length, below_db: float):
+    """Return values as shards hold them, without silence at both ends; traceable by JAX.
+
+    Args:
+      source: the stored front end.
+      dtype: dtype of its `stored` values.
+      samples: [B T] in [-1, 1], zero from `length` [B] on.
+      length: number of samples of each row.
+      below_db: see `trimmed`.
+
+    Returns:
+      Values [B T' ...], rounded as in storage, and their lengths [B].
+    """
+    if dtype == np.int16:
+        samples = jnp.clip(jnp.rint(samples * 32768), -32768, 32767)
+        values, count = trimmed(source, samples / 32768, length, below_db)
+        return values * 32768, count
+    values, count = source.traced(samples, length)
+    values = values.astype(dtype).astype(jnp.float32)
+    return trimmed(source, values, count, below_db)
+
+
 def versions(source: str, id: str, samples: np.ndarray) -> np.ndarray:
     """Return the statistics of a recording and its `variants.STORED`, one row each: [1 + V, M]."""
     if source not in VARIED:

@@ -83,8 +83,7 @@ def speakers_k(utterances, scored: np.ndarray, members) -> list[Fold]:
         )
     # Sorting by sex before dealing keeps fold sizes and sexes balanced to within one speaker.
     order = sorted(speakers, key=lambda s: (speakers[s], s))
-    fold_of = {s: i % k for i, s in enumerate(order)}
-    tests = [[s for s in order if fold_of[s] == i] for i in range(k)]
+    tests = [order[i::k] for i in range(k)]
     return [_fold(f'fold{i}', utterances, scored, test, i, members) for i, test in enumerate(tests)]
 
 

@@ -11,7 +11,8 @@ from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
 from ser_jax.contract import Inputs, Output
-from ser_jax.models.layers import AttentiveStatistics, BiLSTM, Conv
+from ser_jax.models.layers import AttentiveStatistics, Conv
+from ser_jax.models.lstm import BiLSTM
 
 
 class Trunk(nnx.Module):

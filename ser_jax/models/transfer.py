@@ -115,8 +115,8 @@ class Model(nnx.Module):
         """
         if self.view == 'adapter':
             raise InputError(
-                "model.view='adapter' trains a layer before the trunk, so the outputs of the frozen "
-                'units change and cannot be cached'
+                "model.view='adapter' trains a layer before the trunk, so the outputs of the "
+                'frozen units change and cannot be cached'
             )
         x = self.trunk(self._pixels(features), 0, self.frozen_units)
         return x.reshape(len(x), -1)

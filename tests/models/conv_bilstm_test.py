@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from ser_jax.contract import Inputs
-from ser_jax.models import conv_bilstm, fusion, layers
+from ser_jax.models import conv_bilstm, fusion, layers, lstm
 
 SMALL = {
     'channels': (4, 6, 8, 8),
@@ -111,7 +111,7 @@ def test_empty_text_is_answered():
 
 def test_lstm_equals_flax_cells():
     """Our stacked masked scan against flax's LSTM cell run by hand in both directions."""
-    from ser_jax.models.layers import BiLSTM
+    from ser_jax.models.lstm import BiLSTM
 
     hidden, inputs, frames = 6, 5, 9
     ours = BiLSTM(inputs, hidden, dtype=jnp.float32, rngs=nnx.Rngs(3))
@@ -187,7 +187,7 @@ def test_the_written_gradient_of_the_recurrence_is_the_automatic_one():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
         scored(automatic),
-        scored(layers.recur),
+        scored(lstm.recur),
     )
 
 

@@ -133,8 +133,8 @@ def test_what_stsam_hears_alone_is_what_it_answers_beside_a_text_that_says_nothi
 
 def test_unknown_variants_are_named():
     with pytest.raises(
-        InputError, match="model.variant must be one of notebook, saved, got 'best'"
+        InputError, match=r"model\.variant must be one of notebook, saved, got 'best'"
     ):
         model('speech_emotion_analyzer', 10, variant='best')
-    with pytest.raises(InputError, match="model.reader must be one of mlp, rnn, got 'lstm'"):
+    with pytest.raises(InputError, match=r"model\.reader must be one of mlp, rnn, got 'lstm'"):
         model('stsam', 2, reader='lstm')

@@ -129,7 +129,7 @@ def test_the_adapter_is_reached_through_a_frozen_trunk():
     loss = lambda params: (nnx.merge(graph, params, rest, copy=True)(data).logits ** 2).sum()
     gradient = jax.jit(jax.grad(loss))(params)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
-    with pytest.raises(InputError, match="model.view='adapter' trains a layer before the trunk"):
+    with pytest.raises(InputError, match=r"model\.view='adapter' trains a layer before the trunk"):
         model.activations(data.features)
 
 
