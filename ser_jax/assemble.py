@@ -158,7 +158,13 @@ def through_frozen(
         )
     decisive = [_arguments(config), config.train.bfloat16, learner.begins_with()]
     name = json.dumps(decisive, sort_keys=True, default=str)  # a stored config has lists for tuples
-    steps = front_ends.by_name(config.features.source).layout.steps
+    source = config.features.source
+    steps = front_ends.by_name(source).layout.steps
+    if steps is None:
+        raise InputError(
+            f'model {config.model.name} has frozen layers, whose outputs are cached for windows of '
+            f'one length; features.source={source!r} has none'
+        )
     return derived.frozen_activations(opened, steps, name, learner.frozen, config.data.resident_gb)
 
 

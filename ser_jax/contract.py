@@ -38,33 +38,6 @@ _ERRNOS = {
     'end what else uses it': 'EBUSY ETXTBSY EAGAIN EDEADLK ENOLCK',
     'check the disk': 'EIO ESTALE ENXIO ENODEV',
 }
-REMEDIES = {
-    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): 'make room on the disk or give another place',
-    (
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-    ): 'mend its permissions or give a place that can be written',
-    (errno.ENAMETOOLONG,): 'give a shorter path',
-    (errno.ENOENT,): 'check the path',
-    (
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.EEXIST,
-        errno.ENOTEMPTY,
-        errno.ELOOP,
-    ): 'check what is there, or give another place',
-    (errno.EMFILE, errno.ENFILE): 'raise the limit of open files (ulimit -n)',
-    (errno.ENOMEM,): 'free some memory',
-    (
-        errno.EBUSY,
-        errno.ETXTBSY,
-        errno.EAGAIN,
-        errno.EDEADLK,
-        errno.ENOLCK,
-    ): 'end what else uses it',
-    (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV): 'check the disk',
-}
 REMEDIES: dict[int, str] = {}
 for _remedy, _names in _ERRNOS.items():
     REMEDIES |= {getattr(errno, name): _remedy for name in _names.split()}

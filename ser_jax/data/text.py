@@ -25,7 +25,7 @@ def vocabulary(texts: Iterable[str], most: int = 20_000, at_least: int = 2) -> l
     return [w for w, _ in sorted(frequent, key=lambda wn: (-wn[1], wn[0]))[:most]]
 
 
-def encode(texts: Sequence[str], vocabulary: Sequence[str], width: int) -> np.ndarray:
+def encode(texts: Sequence[str] | np.ndarray, vocabulary: Sequence[str], width: int) -> np.ndarray:
     """Return token ids, int32 [B, width], truncated at `width`.
 
     PADDING follows the last word; UNKNOWN stands for words outside the vocabulary.

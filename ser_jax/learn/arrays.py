@@ -99,7 +99,10 @@ def member_data(
 
 
 def tokens(
-    texts: Sequence[str], vocabularies: Sequence[list[str]], most_words: int, read: bool
+    texts: Sequence[str] | np.ndarray,
+    vocabularies: Sequence[list[str]],
+    most_words: int,
+    read: bool,
 ) -> np.ndarray:
     """Return each member's token ids of N texts, int32 [K N W]; zeros [K N 1] unless `read`.
 

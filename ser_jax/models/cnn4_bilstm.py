@@ -56,7 +56,7 @@ class Model(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.blocks = nnx.List()
+        self.blocks: nnx.List[Conv] = nnx.List()
         inputs = 1
         for outputs in channels:
             self.blocks.append(Conv(inputs, outputs, 3, (1, 1), dtype=dtype, rngs=rngs))

@@ -30,7 +30,7 @@ class Trunk(nnx.Module):
         dtype,
         rngs: nnx.Rngs,
     ):
-        self.blocks = nnx.List()
+        self.blocks: nnx.List[Conv] = nnx.List()
         inputs = 1
         for outputs, kernel, stride in zip(channels, kernels, strides, strict=True):
             self.blocks.append(Conv(inputs, outputs, kernel, stride, dtype=dtype, rngs=rngs))

@@ -13,6 +13,7 @@ which can be cached per utterance.
 
 import hashlib
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -72,12 +73,13 @@ class Model(nnx.Module):
         style = 'torch' if weights == 'timm' else 'keras'
         # Weights to be loaded from a file are not drawn; random ones are the same in every member.
         drawn = {'none': rngs, 'random': nnx.Rngs(0)}.get(weights)
-        self.trunk = backbones.by_name(trunk)(width, style, dtype=dtype, rngs=drawn)
+        build: Callable[..., backbones.Backbone] = backbones.by_name(trunk)
+        self.trunk = build(width, style, dtype=dtype, rngs=drawn)
         frozen = 0 if weights == 'none' else backbones.freeze(self.trunk, tuple(trainable))
         self.frozen_units = 0 if view == 'adapter' else frozen
         if view == 'adapter':
             self.adapter = nnx.Conv(1, 3, (3, 3), padding='SAME', dtype=dtype, rngs=rngs)
-        self.dense = nnx.List()
+        self.dense: nnx.List[nnx.Linear] = nnx.List()
         inputs = self.trunk.outputs
         for outputs in dense:
             self.dense.append(nnx.Linear(inputs, outputs, rngs=rngs))
