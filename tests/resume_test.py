@@ -55,7 +55,10 @@ def test_a_removed_kept_model_is_trained_again_to_the_same_bits(
     assert {
         k: v for k, v in content(begun / 'best').items() if k in before
     } == before  # the others were not touched
-    order = lambda r: (r['member'], r['kind'], r['epoch'])
+
+    def order(r):
+        return (r['member'], r['kind'], r['epoch'])
+
     records = [sorted(logbook.read(d / 'metrics.jsonl'), key=order) for d in (whole, begun)]
     assert records[0] == records[1]
     assert not list(begun.glob('checkpoints_*'))

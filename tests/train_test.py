@@ -31,7 +31,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def command(data_dir, workdir, *flags) -> list[str]:
-    """The command line that trains the fixture's config (tests/tone_config.py) in a process of its own."""
+    """The command line that trains the fixture's config (tests/tone_config.py)."""
     return [
         sys.executable,
         '-m',
@@ -116,7 +116,7 @@ def test_same_command_again_changes_nothing(finished, data_dir):
 
 @pytest.mark.parametrize('moment', [0.2, pytest.param(0.5, marks=pytest.mark.slow), 0.8])
 def test_resume_after_kill_is_bitwise_the_uninterrupted_run(finished, data_dir, tmp_path, moment):
-    """kill -9 once a share `moment` of all epochs is logged, that is during or right before a background save."""
+    """kill -9 once a share `moment` of all epochs is logged: during or before a background save."""
     process = start(command(data_dir, tmp_path / 'killed'))
     log = tmp_path / 'killed' / 'metrics.jsonl'
     while process.poll() is None and (
@@ -186,7 +186,7 @@ def test_every_device_of_a_cpu_has_a_member_unless_the_run_was_begun_otherwise(
         workdir.decide_at_once(run)
         return run.config
 
-    # On an accelerator as many on every device: what does not divide would be divided by its batch, which is exchanged.
+    # On an accelerator as many on every device: else the batch is divided, which costs exchange.
     accelerated = {(8, 25): 24, (4, 15): 12, (1, 25): 25, (8, 5): 5, (8, 200): 64, (3, 200): 63}
     for (devices, members), at_once in accelerated.items():
         assert decided(devices, members, 'gpu').members.at_once == at_once
@@ -241,8 +241,8 @@ def test_two_processes_equal_one(finished, data_dir, tmp_path):
         )
         for i in range(2)
     ]
-    said = [p.communicate(timeout=240) for p in both]
-    assert [p.returncode for p in both] == [0, 0], said
+    outputs = [p.communicate(timeout=240) for p in both]
+    assert [p.returncode for p in both] == [0, 0], outputs
     assert json.loads((tmp_path / 'two' / 'environment.json').read_text())['processes'] == 2
     a, b = kept(tmp_path / 'one'), kept(tmp_path / 'two')
     assert a.keys() == b.keys() and a
@@ -254,7 +254,7 @@ def test_two_processes_equal_one(finished, data_dir, tmp_path):
 
 @pytest.mark.parametrize('blocks', [1, 8])  # of 1 KiB: not even folds.json fits, or no checkpoint
 def test_full_disk_is_one_line_and_keeps_what_was_saved(finished, data_dir, tmp_path, blocks):
-    """The largest file this process may write is smaller than a checkpoint: every write beyond fails, as on a full disk."""
+    """The process may write no file as large as a checkpoint: writes fail as on a full disk."""
     limited = [
         'bash',
         '-c',
@@ -287,7 +287,7 @@ def test_loss_that_is_not_finite_names_member_step_and_checkpoint(config, tmp_pa
 
 
 def test_shuffled_labels_score_chance_and_true_ones_do_not(config, tmp_path):
-    """The whole pipeline finds nothing where there is nothing to find: labels are shuffled before the corpus is built."""
+    """The pipeline scores chance if labels are shuffled before the corpus is built."""
 
     class ShuffledBuilder(ToneBuilder, skip_registration=True):
         name = 'synthetic'
@@ -342,7 +342,7 @@ def test_the_epoch_is_chosen_by_the_fused_answer(config):
 
 @pytest.mark.slow
 def test_members_in_groups_resume_bitwise_too(data_dir, tmp_path):
-    """Groups of two and one: killed in the second epoch of the first group and again in the second group."""
+    """Groups of two and one: killed in the second epoch of the first group and in the second group."""
     flags = ('--config.members.at_once=2', '--config.train.checkpoint_every=2')
     whole = run(command(data_dir, tmp_path / 'whole', *flags))
     assert whole.returncode == 0, whole.stderr
@@ -391,7 +391,7 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'changes, says',
+    'changes, message',
     [
         (
             {'data.corpora': ('ravdess',)},
@@ -422,7 +422,8 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
         ({'data.corpora': ()}, 'data.corpora is empty'),
         (
             {'data.emotions': ('happy', 'boredom')},
-            'data.emotions names boredom, of which synthetic hold no example; they hold neutral, happy, sad, angry',
+            'data.emotions names boredom, of which synthetic hold no example; '
+            'they hold neutral, happy, sad, angry',
         ),
         ({'data.emotions': ('happy', 'hapy')}, 'names hapy, of which'),
         ({'model.name': 'conv_lstm'}, "model.name must be one of .*conv_bilstm.*, got 'conv_lstm'"),
@@ -439,12 +440,12 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
         ({'augment.noise_snr_db': (0.0, 10.0)}, "set features.source='waveform'"),
     ],
 )
-def test_what_cannot_be_trained_is_said(config, tmp_path, changes, says):
+def test_configs_that_cannot_be_trained_are_refused(config, tmp_path, changes, message):
     for key, value in changes.items():
         section, knob = key.split('.')
         with config.unlocked():
             config[section][knob] = value
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         train.train(config, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()  # so the corrected command may use the same folder
 
@@ -470,7 +471,7 @@ def test_a_workdir_of_another_config_is_refused(finished, data_dir):
 
 
 @pytest.mark.parametrize(
-    'flags, says',
+    'flags, message',
     [
         (('--config.optim.lerning_rate=1',), 'learning_rate'),
         (('--confg=x',), 'config'),
@@ -485,12 +486,12 @@ def test_a_workdir_of_another_config_is_refused(finished, data_dir):
         (('--config.data.corpora=synthetic,nothere',), "corpus 'nothere'"),
     ],
 )
-def test_typos_are_one_line_with_the_way_out(data_dir, tmp_path, flags, says):
+def test_typos_are_one_line_with_the_way_out(data_dir, tmp_path, flags, message):
     done = run(command(data_dir, tmp_path / 'run', *flags))
     assert done.returncode == 2
     assert 'Traceback' not in done.stderr
     error = [line for line in done.stderr.splitlines() if line]
-    assert len(error) == 1 and error[0].startswith('error: ') and says in error[0], done.stderr
+    assert len(error) == 1 and error[0].startswith('error: ') and message in error[0], done.stderr
 
 
 def test_epochs_are_compared_by_the_averaged_score_and_resume_keeps_the_average(

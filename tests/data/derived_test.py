@@ -1,4 +1,4 @@
-"""What frozen layers give is computed once, read again by what decides it, and stands where its window stood."""
+"""Cached activations: computed once, keyed by all that they depend on, one row per window."""
 
 import dataclasses
 import errno
@@ -33,7 +33,10 @@ def opened(data_dir):
 def windows(opened, tmp_path, monkeypatch):
     """Those utterances, readable, with a place of their own for activations."""
     monkeypatch.setenv('SER_JAX_ACTIVATIONS', str(tmp_path))
-    read = lambda i: opened.flat[opened.offset[i] : opened.offset[i] + opened.length[i]]
+
+    def read(i):
+        return opened.flat[opened.offset[i] : opened.offset[i] + opened.length[i]]
+
     return dataclasses.replace(opened, read=read)
 
 
@@ -104,12 +107,12 @@ def test_windows_side_by_side_are_heard_where_they_stand(windows):
     plans = [
         batches.epoch_plan(member, e, 2, 1, windows.length, STEPS, aligned=True) for e in range(40)
     ]
-    heard = {
+    used = {
         (int(i), int(s))
         for p in plans
         for i, s in zip(p.utterance.ravel(), p.start.ravel(), strict=True)
     }
-    assert heard == {(1, 0), (2, 0), (2, 173)}
+    assert used == {(1, 0), (2, 0), (2, 173)}
 
 
 def test_two_processes_that_compute_the_same_do_not_write_into_each_other(windows, tmp_path):
@@ -140,7 +143,10 @@ def test_what_a_killed_process_was_writing_goes_and_what_a_living_one_writes_sta
     windows, tmp_path
 ):
     (gone := subprocess.Popen(['true'])).wait()
-    name = lambda process: f'abc.{socket.gethostname()}.{process}.x1_y.writing'
+
+    def name(process):
+        return f'abc.{socket.gethostname()}.{process}.x1_y.writing'
+
     for left in (name(gone.pid), name(os.getpid()), f'abc.elsewhere.{gone.pid}.x.writing'):
         (tmp_path / left).mkdir()
     derived.frozen_activations(windows, STEPS, 'edges', edges([]), 4.0)

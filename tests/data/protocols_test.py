@@ -37,9 +37,12 @@ def knobs(**given):
 def test_a_recording_named_like_a_variant_is_none_where_no_variants_were_asked_for():
     u = people(6)
     u.id[3] = f'{u.id[2]}+noise'
-    tested = lambda *given: np.concatenate(
-        [f.test for f in protocols.make_folds(u, knobs(folds=2, valid_speakers=1), (), *given)]
-    )
+
+    def tested(*given):
+        return np.concatenate(
+            [f.test for f in protocols.make_folds(u, knobs(folds=2, valid_speakers=1), (), *given)]
+        )
+
     assert 3 in tested() and 3 not in tested(('noise',))
 
 
@@ -161,7 +164,7 @@ def test_a_holdout_is_random_by_utterance_with_the_shares_asked_for():
     n = len(u.speaker)
     assert len(fold.test) == round(n / 4) and len(fold.valid) == round(n / 10)
     assert sorted([*fold.train, *fold.valid, *fold.test]) == list(range(n))
-    assert set(u.speaker[fold.test]) & set(u.speaker[fold.train])  # what its name says
+    assert set(u.speaker[fold.test]) & set(u.speaker[fold.train])  # the leak
     with pytest.raises(InputError, match='leave nothing to test or to train'):
         protocols.make_folds(u, knobs(protocol='leaky_holdout', test_share=0.6, valid_share=0.5))
 
@@ -171,8 +174,11 @@ def test_a_split_by_position_tests_what_it_never_trained():
     emotions = np.repeat(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'], [4, 8, 8, 8, 8, 8, 8, 8])
     n = 3 * 60
     u = types.SimpleNamespace(
-        speaker=np.repeat(['x_1', 'x_2', 'x_3'], 60).astype(object), sex=np.full(n, 'male', object),
-        corpus=np.zeros(n, int), emotion=np.tile(emotions, 3).astype(object), channel=np.full(n, 'speech', object),
+        speaker=np.repeat(['x_1', 'x_2', 'x_3'], 60).astype(object),
+        sex=np.full(n, 'male', object),
+        corpus=np.zeros(n, int),
+        emotion=np.tile(emotions, 3).astype(object),
+        channel=np.full(n, 'speech', object),
         source_sha256=np.arange(n).astype(str).astype(object),
         id=np.array([f'{i % 60:02d}' for i in range(n)], object),
     )  # fmt: skip

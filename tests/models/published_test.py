@@ -1,4 +1,4 @@
-"""The published networks have the parameters they print, the shapes they describe, and can be learnt from."""
+"""The published networks have their published parameters and shapes, and a gradient."""
 
 import importlib
 
@@ -61,7 +61,7 @@ def batch(shape, classes: int, n: int = 6, length: int | None = None) -> Inputs:
 
 @pytest.mark.parametrize('name, classes, shape, arguments', SHAPES, ids=str)
 def test_every_parameter_but_an_idle_one_learns(name, classes, shape, arguments):
-    """Shapes of the answer, and a gradient for every weight (STSaM's recurrent ones see a single step, so none)."""
+    """Shapes of the output; a gradient for every weight (none for STSaM's recurrent ones)."""
     network, data = model(name, classes, **arguments), batch(shape, classes)
     network.eval()
     out = network(data)
@@ -74,8 +74,8 @@ def test_every_parameter_but_an_idle_one_learns(name, classes, shape, arguments)
     emotion = jax.nn.one_hot(jnp.arange(6) % classes, classes)
 
     def loss(params):
-        said = nnx.merge(graph, params, rest, copy=True)(data)
-        return -sum((emotion * jax.nn.log_softmax(m)).sum() for m in said.modalities.values())
+        output = nnx.merge(graph, params, rest, copy=True)(data)
+        return -sum((emotion * jax.nn.log_softmax(m)).sum() for m in output.modalities.values())
 
     still = [
         jax.tree_util.keystr(path)

@@ -1,4 +1,4 @@
-"""The transfer networks train what their authors trained, freeze the rest, and can start from cached activations."""
+"""The transfer networks: published trained layers, frozen others, cached activations."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def decibels(n: int = 2, frames: int = 173, bands: int = 128) -> np.ndarray:
 
 
 def filled(model: Model, seed: int = 0) -> Model:
-    """Moving statistics and shifts away from 0 and 1, so that nothing passes by accident; signals keep their size."""
+    """Return the model with moving statistics and shifts that are not 0 and 1."""
     random = np.random.default_rng(seed)
     for _, _, weight, variable in model.trunk.weights():
         if not weight.endswith('kernel'):
@@ -70,7 +70,7 @@ def test_a_narrow_trunk_is_trained_from_scratch_as_a_whole():
     'trunk, trainable, units', [('resnet50', ('conv5_block3',), 16), ('inception_v3', (), 12)]
 )
 def test_cached_activations_give_the_same_answer(trunk, trainable, units):
-    """From half precision within 1e-3; through the jitted call, features and activations told apart by their shape."""
+    """Within 1e-3 in half precision; features and activations are distinguished by shape."""
     model = filled(
         Model(2, trunk=trunk, width=0.125, weights='random', trainable=trainable, rngs=nnx.Rngs(0))
     )
@@ -126,7 +126,10 @@ def test_the_adapter_is_reached_through_a_frozen_trunk():
     model.eval()
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     data = batch(decibels(2, 120, 90) / 100)
-    loss = lambda params: (nnx.merge(graph, params, rest, copy=True)(data).logits ** 2).sum()
+
+    def loss(params):
+        return (nnx.merge(graph, params, rest, copy=True)(data).logits ** 2).sum()
+
     gradient = jax.jit(jax.grad(loss))(params)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
     with pytest.raises(InputError, match=r"model\.view='adapter' trains a layer before the trunk"):
