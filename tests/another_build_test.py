@@ -189,7 +189,7 @@ def test_answers_that_are_no_numbers_are_no_answers(run, monkeypatch):
     )
     variables = trained.variables(trained.finished[:1])
     monkeypatch.setattr(type(trained), 'variables', spoilt)
-    with pytest.raises(InputError, match='predictions of .*fold0_seed0 are not finite'):
+    with pytest.raises(InputError, match=r'predictions of .*fold0_seed0 are not finite'):
         evaluate([trained])
 
 

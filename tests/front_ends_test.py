@@ -109,7 +109,7 @@ def test_names_without_data_stay_on_the_head_and_are_never_an_answer(config, bui
     config.data.emotions = ('neutral', 'sad', 'boredom', 'happy', 'angry', 'trusting')
     with pytest.raises(
         InputError,
-        match=r'data.emotions names boredom, trusting, of which synthetic hold no example',
+        match=r'data.emotions names boredom, trusting, of which synthetic have no example',
     ):
         assemble.open_run(config)
     config.data.unsupported = ('boredom', 'trusting')

@@ -342,7 +342,7 @@ def test_the_epoch_is_chosen_by_the_fused_answer(config):
 
 @pytest.mark.slow
 def test_members_in_groups_resume_bitwise_too(data_dir, tmp_path):
-    """Groups of two and one: killed in the second epoch of the first group and in the second group."""
+    """Groups of two and one: killed in the first group's second epoch and in the second group."""
     flags = ('--config.members.at_once=2', '--config.train.checkpoint_every=2')
     whole = run(command(data_dir, tmp_path / 'whole', *flags))
     assert whole.returncode == 0, whole.stderr
@@ -422,8 +422,8 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
         ({'data.corpora': ()}, 'data.corpora is empty'),
         (
             {'data.emotions': ('happy', 'boredom')},
-            'data.emotions names boredom, of which synthetic hold no example; '
-            'they hold neutral, happy, sad, angry',
+            'data.emotions names boredom, of which synthetic have no example; '
+            'they have neutral, happy, sad, angry',
         ),
         ({'data.emotions': ('happy', 'hapy')}, 'names hapy, of which'),
         ({'model.name': 'conv_lstm'}, "model.name must be one of .*conv_bilstm.*, got 'conv_lstm'"),

@@ -15,7 +15,7 @@ def check(config, layout, window_s: float) -> None:
 
     Args:
       config: the knobs of `augment`.
-      layout: `front_ends.Layout` of the frames.
+      layout: `contract.Layout` of the frames.
       window_s: length of a window.
 
     Raises:

@@ -146,8 +146,8 @@ def _activations(
             activations = np.asarray(function(windows))[:count].astype(np.float16)
         if not np.isfinite(activations).all():
             raise InputError(
-                'the frozen layers give no finite float16 numbers at '
-                f'{utterances.id[utterance[first]]}; check their weights'
+                f'the outputs of the frozen layers at {utterances.id[utterance[first]]} are not '
+                'finite in float16; check their weights'
             )
         yield activations
 

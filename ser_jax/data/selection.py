@@ -48,8 +48,8 @@ def open_utterances(config: ConfigDict) -> tuple[Utterances, tuple[str, ...]]:
     missing = [e for e in asked if e not in present and e not in config.data.unsupported]
     if missing:
         raise InputError(
-            f'data.emotions names {", ".join(missing)}, of which {", ".join(names)} hold no '
-            f'example; they hold {", ".join(present)}'
+            f'data.emotions names {", ".join(missing)}, of which {", ".join(names)} have no '
+            f'example; they have {", ".join(present)}'
         )
     # By default, a class without examples (in a partial corpus) is not presented as detectable.
     emotions = asked or present

@@ -42,7 +42,7 @@ class Utterances:
       id, speaker, sex, emotion, label, text, language, intensity, channel, source_sha256: str
         arrays [N].
       seconds, rate_hz, level_db, peak, clipped, silence: [N], measured on the recordings as
-        published, see `stored.fields`.
+        published, see `corpora.schema`.
       length: int64 [N], frames (log_mel) or samples (waveform); 0 for texts.
       frames: int64 [N], number of frames that the model reads.
       sums, squares: float64 [N, M], sums of the model's features and of their squares over

@@ -74,7 +74,9 @@ def test_they_are_computed_once_for_all_that_decides_them(windows):
 
 
 def test_numbers_that_float16_cannot_hold_are_refused_and_nothing_is_kept(windows, tmp_path):
-    with pytest.raises(InputError, match='no finite float16 numbers at s0_angry_0'):
+    with pytest.raises(
+        InputError, match='outputs of the frozen layers at s0_angry_0 are not finite'
+    ):
         derived.frozen_activations(
             windows, STEPS, 'large', lambda: lambda x: x[:, 0, :3] * 1e6, 4.0
         )
