@@ -99,7 +99,7 @@ def test_merges_and_valence_reach_labels_and_support(of_both):
 def test_an_emotion_nobody_holds_cannot_be_asked_for(of_both):
     of_both.data.emotions = ('happy', 'trusting')
     with pytest.raises(
-        Exception, match=r'data.emotions names trusting, of which synthetic, other hold no example'
+        Exception, match=r'data.emotions names trusting, of which synthetic, other have no example'
     ):
         assemble.open_run(of_both)
     of_both.data.corpora = ('synthetic', 'synthetic')

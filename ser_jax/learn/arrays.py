@@ -62,8 +62,8 @@ def corpus_data(
         flat = np.concatenate([flat, np.zeros((span, *flat.shape[1:]), flat.dtype)])
         if len(flat) >= 2**31:
             raise InputError(
-                f'{len(flat):,} resident frames or samples are more than an int32 index allows; lower '
-                'data.resident_gb'
+                f'{len(flat):,} resident frames or samples are more than an int32 index allows; '
+                'lower data.resident_gb'
             )
     offset = np.zeros(count) if flat is None else utterances.offset
     position = {e: c for c, e in enumerate(emotions)}
