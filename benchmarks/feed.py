@@ -73,7 +73,8 @@ def _group(config):
     import jax
 
     from ser_jax import assemble
-    from ser_jax.learn.members import Group, device_mesh
+    from ser_jax.learn.devices import device_mesh
+    from ser_jax.learn.members import Group
 
     class Timed(Group):
         waited = asked = 0.0

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import itertools
 import json
+import pkgutil
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from ml_collections import ConfigDict
 from ser_jax.audio import augment, front_ends
 from ser_jax.config import check_ranges
 from ser_jax.contract import FrontEnd, InputError, Layout
-from ser_jax.data import derived, protocols, selection, text, utterances
+from ser_jax.data import derived, folds, protocols, selection, text, utterances
 from ser_jax.data.batches import Member, steps_per_epoch
 from ser_jax.emotions import answerable
 from ser_jax.learn import arrays, optim
@@ -23,6 +24,7 @@ from ser_jax.learn.inputs import Preprocessing
 from ser_jax.learn.learner import Learner
 
 # Arguments of a network that follow from the data; the others are knobs.
+_MODELS = 'ser_jax.models.'
 _GIVEN = {'self', 'classes', 'bands', 'words', 'dtype', 'rngs'}
 
 
@@ -94,10 +96,10 @@ def _members(config: ConfigDict, opened: utterances.Utterances) -> list[Member]:
       InputError: there is none, or some or all lack the validation speakers that they need.
     """
     variants, train_only = tuple(config.data.variants), tuple(config.data.train_only_channels)
-    folds = protocols.make_folds(opened, config.members, train_only, variants)
+    made = protocols.make_folds(opened, config.members, train_only, variants)
     members = [
         Member(f'{fold.name}_seed{seed}', index, int(seed), *_sides(config, opened, fold))
-        for seed, (index, fold) in itertools.product(config.members.seeds, enumerate(folds))
+        for seed, (index, fold) in itertools.product(config.members.seeds, enumerate(made))
     ]
     if not members:
         raise InputError(
@@ -111,8 +113,8 @@ def _members(config: ConfigDict, opened: utterances.Utterances) -> list[Member]:
     if len({len(m.valid) > 0 for m in members}) > 1:
         without = next(m.name for m in members if not len(m.valid))
         raise InputError(
-            f'{without} has no validation speakers and others have; give them to all members or to '
-            'none'
+            f'{without} has no validation speakers, but other members have; give them to all '
+            'members or to none'
         )
     return members
 
@@ -126,14 +128,11 @@ def _normalization(config: ConfigDict, opened: utterances.Utterances, member: Me
 
 def title(config: ConfigDict) -> str:
     """Return the network's name for tables: the trunk's, if any, marked if not as published."""
-    m = _arguments(config)
-    if 'trunk' not in m:
-        return m['name']
-    return (
-        m['trunk']
-        + (f'_x{m["width"]:g}' if m['width'] != 1 else '')
-        + '_random' * (m['weights'] == 'random')
-    )
+    arguments = _arguments(config)
+    if 'trunk' not in arguments:
+        return arguments['name']
+    width = f'_x{arguments["width"]:g}' if arguments['width'] != 1 else ''
+    return arguments['trunk'] + width + '_random' * (arguments['weights'] == 'random')
 
 
 def _arguments(config: ConfigDict) -> dict:
@@ -171,14 +170,14 @@ def derived_for(
     return derived.derived_features(opened, name, learner.deriver, most, layout, limit_gb)
 
 
-def _sides(config: ConfigDict, opened: utterances.Utterances, fold: protocols.Fold) -> tuple:
+def _sides(config: ConfigDict, opened: utterances.Utterances, fold: folds.Fold) -> tuple:
     """Return a fold's sides and its versions: None, or rows [R 1+V] of which an epoch draws one."""
     if not config.data.variants or config.data.variants_heard == 'all':
         return fold.train, fold.valid, fold.test, None
     if protocols.splits_variants(config.members.protocol):
         raise InputError(
             f"data.variants_heard='one' with members.protocol={config.members.protocol!r}, which "
-            "splits variants as utterances of their own; set it to 'all'"
+            "splits variants as independent utterances; set it to 'all'"
         )
     # In opened corpora, variants directly follow their source.
     versions = np.sort(fold.train).reshape(-1, 1 + len(config.data.variants))
@@ -189,11 +188,18 @@ def model_class(config: ConfigDict):
     """Return the network class of `config.model.name`: `Model` of ser_jax/models/<name>.py."""
     name = config.model.get('name', '')
     try:
-        return importlib.import_module(f'ser_jax.models.{name}').Model
+        return importlib.import_module(_MODELS + name).Model
     except (ImportError, AttributeError) as e:
         raise InputError(
-            f'model.name={name!r} is no file of ser_jax/models with a Model ({e})'
+            f'model.name must be one of {", ".join(_model_names())}, got {name!r}'
         ) from e
+
+
+def _model_names() -> list[str]:
+    """Return the names of the files of ser_jax/models that have a `Model`."""
+    folder = importlib.import_module('ser_jax.models').__path__
+    modules = (importlib.import_module(m.name) for m in pkgutil.iter_modules(folder, _MODELS))
+    return [m.__name__.removeprefix(_MODELS) for m in modules if hasattr(m, 'Model')]
 
 
 def reads_text(config: ConfigDict) -> bool:

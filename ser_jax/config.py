@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from ser_jax.contract import InputError
+from ser_jax.contract import CHANNELS, InputError
 
 
 class Knob(NamedTuple):
@@ -21,7 +21,7 @@ class Knob(NamedTuple):
       default: the value unless a config file or the command line sets another.
       least, most: inclusive range; for a tuple, of each entry.
       above: exclusive lower bound.
-      choices: the allowed words.
+      choices: the allowed words; for a tuple, of each entry.
       entries: number of entries of a tuple that is not empty.
       whole: the entries of a tuple are whole numbers.
     """
@@ -38,8 +38,8 @@ class Knob(NamedTuple):
 DATA = {
     'corpora': Knob(('synthetic',)),  # built corpora, by name
     'dir': Knob(''),  # directory of the built corpora; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
-    'channels': Knob(('speech',)),  # vocal channels for training and scoring
-    'train_only_channels': Knob(()),  # for training only, of the training speakers, e.g. ('song',)
+    'channels': Knob(('speech',), choices=CHANNELS),  # for training and scoring
+    'train_only_channels': Knob((), choices=CHANNELS),  # for training only, of training speakers
     # The classes: emotions, negative against positive (sadness is negative), or sex x emotion.
     'labels': Knob('emotion', choices=('emotion', 'valence', 'sex_emotion')),
     'merge': Knob(()),  # emotions counted as others, e.g. ('calm:neutral',)
@@ -49,7 +49,9 @@ DATA = {
     # unknown origin, or of the utterance's own 'corpus', as if its origin were known; the protocol
     # column of the scores then has 'corpus known'.
     'supported': Knob('run', choices=('run', 'corpus')),
-    'variants': Knob(()),  # training only: noise | stretch | pitch | shift | stretch_pitch
+    # Training only, of corpora built as stats162_variants: noise | stretch_pitch | stretch | pitch
+    # | shift (`audio.variants.STORED`).
+    'variants': Knob(()),
     'variants_heard': Knob('all', choices=('all', 'one')),  # per epoch; one = drawn by seed
     'texts': Knob(''),  # built corpus of texts, for protocol='leaky_label_pairing'
     'resident_gb': Knob(4.0, least=0),  # larger features stream from disk through Grain, same order
@@ -138,11 +140,14 @@ SECTIONS = {
 # Ranges of the networks' arguments, by their common names; the defaults are in ser_jax/models.
 MODEL = {
     'channels': Knob((), least=1, whole=True),
+    'dense': Knob((), least=1, whole=True),
     'kernels': Knob((), least=1, whole=True),
     'strides': Knob((), least=1, whole=True),
     'hidden': Knob(0, least=1),
     'embedding': Knob(0, least=1),
     'fused': Knob(0, least=1),
+    'most_words': Knob(0, least=1),
+    'steps': Knob(0, least=1),
     'dropout': Knob(0.0, least=0, most=0.99),
     'modality_dropout': Knob(0.0, least=0, most=0.99),
 }
@@ -150,24 +155,24 @@ MODEL = {
 
 def base() -> ConfigDict:
     """Return the defaults, on the synthetic corpus; config files add the knobs of `model`."""
-    sections = {
-        s: ConfigDict({name: k.default for name, k in knobs.items()})
-        for s, knobs in SECTIONS.items()
-    }
+    sections = {}
+    for section, knobs in SECTIONS.items():
+        sections[section] = ConfigDict({name: knob.default for name, knob in knobs.items()})
     return ConfigDict(sections)
 
 
-def published(which: str) -> tuple[bool, bool]:
+def published(variant: str) -> tuple[bool, bool]:
     """Return the variant of a config of configs/seeds/: (under its own protocol, published budget).
 
     Args:
-      which: 'own' or 'speakers_k', with '-full' appended for the published epochs, where they are
+      variant: 'own' or 'speakers_k', with '-full' appended for the published epochs, where they are
         known, and three seeds of speakers_k.
     """
-    protocol, _, budget = which.partition('-')
+    protocol, _, budget = variant.partition('-')
     if protocol not in ('own', 'speakers_k') or budget not in ('', 'full'):
         raise ValueError(
-            f'{which!r} is no variant of this config; known are own, own-full, speakers_k, speakers_k-full'
+            f'{variant!r} is no variant of this config; known are own, own-full, speakers_k, '
+            'speakers_k-full'
         )
     return protocol == 'own', bool(budget)
 
@@ -211,53 +216,54 @@ def check_ranges(config: ConfigDict) -> None:
         for name, knob in (MODEL if section == 'model' else knobs).items():
             if name in config[section]:
                 _check(f'{section}.{name}', config[section][name], knob)
-    lengths = {
-        k: len(config.model[k]) for k in ('channels', 'kernels', 'strides') if k in config.model
-    }
-    if len(set(lengths.values())) > 1:
-        raise InputError(
-            f'model.channels, kernels and strides have {lengths} entries; expected one of each per block'
-        )
-    if wrong := [stride for stride in config.model.get('strides', ()) if np.shape(stride) != (2,)]:
-        raise InputError(f'model.strides has {wrong[0]}; expected two numbers')
-    if even := [k for k in config.model.get('kernels', ()) if k % 2 == 0]:
-        raise InputError(
-            f'model.kernels names {even[0]}; expected odd numbers, which have a middle'
-        )
-    for knob in ('noise_snr_db', 'reverb_s'):
-        if (pair := config.augment[knob]) and pair[0] > pair[1]:
-            raise InputError(
-                f'augment.{knob}={tuple(pair)} is in the wrong order; expected (lowest, highest)'
-            )
+    _check_blocks(config.model)
+    for name in ('noise_snr_db', 'reverb_s'):
+        if (pair := config.augment[name]) and pair[0] > pair[1]:
+            raise InputError(f'augment.{name} must be (lowest, highest), got {tuple(pair)}')
     optim = config.optim
     if optim.plateau[0] >= 1:
         raise InputError(
-            f'optim.plateau={tuple(optim.plateau)} never lowers the rate; expected a factor below 1'
+            f'the factor of optim.plateau must be below 1, got {tuple(optim.plateau)}, which never '
+            'lowers the rate'
         )
     if optim.weight_decay and optim.name != 'adamw':
         raise InputError(
-            f'optim.weight_decay={optim.weight_decay} has no effect with optim.name={optim.name!r}; '
-            "set it to 0, or optim.name='adamw'"
+            f'optim.weight_decay={optim.weight_decay} has no effect with optim.name='
+            f"{optim.name!r}; set it to 0, or optim.name='adamw'"
         )
 
 
+def _check_blocks(model: ConfigDict) -> None:
+    """Refuse channels, kernels and strides that describe no convolution blocks."""
+    lengths = {k: len(model[k]) for k in ('channels', 'kernels', 'strides') if k in model}
+    if len(set(lengths.values())) > 1:
+        raise InputError(
+            'model.channels, kernels and strides must have one entry per block each, got '
+            f'{", ".join(f"{n} {name}" for name, n in lengths.items())}'
+        )
+    if wrong := [stride for stride in model.get('strides', ()) if np.shape(stride) != (2,)]:
+        raise InputError(f'model.strides must have two numbers per block, got {wrong[0]}')
+    if even := [k for k in model.get('kernels', ()) if k % 2 == 0]:
+        raise InputError(f'model.kernels must be odd, so that they have a middle, got {even[0]}')
+
+
 def _check(name: str, value: Any, knob: Knob) -> None:
-    if knob.choices and value not in knob.choices:
-        raise InputError(f'{name}={value!r} is not known; known are {", ".join(knob.choices)}')
+    if knob.choices:
+        words = value if isinstance(value, (tuple, list)) else (value,)
+        if wrong := [word for word in words if word not in knob.choices]:
+            raise InputError(f'{name} must be one of {", ".join(knob.choices)}, got {wrong[0]!r}')
     if knob.entries and len(value) not in (
         {0, knob.entries} if knob.default == () else {knob.entries}
     ):
-        raise InputError(f'{name} has {tuple(value)}; expected {_NUMBERS[knob.entries]} numbers')
+        raise InputError(f'{name} must have {_NUMBERS[knob.entries]} numbers, got {tuple(value)}')
     limits = [(knob.least, 'at least'), (knob.above, 'more than'), (knob.most, 'at most')]
-    words = ' and '.join(f'{word} {limit}' for limit, word in limits if limit is not None)
-    if not words and not knob.entries:
+    expected = ' and '.join(f'{word} {limit}' for limit, word in limits if limit is not None)
+    if not expected and not knob.entries:
         return
-    kinds, kind = (
-        ((int, np.integer), 'whole numbers') if knob.whole else ((int, float, np.number), 'numbers')
-    )
+    kinds = (int, np.integer) if knob.whole else (int, float, np.number)
     numbers = list(_leaves(value))
     if not all(isinstance(x, kinds) and not isinstance(x, bool) for x in numbers):
-        raise InputError(f'{name}={value} cannot be; expected {kind}')
+        raise InputError(f'{name} must be {"whole " if knob.whole else ""}numbers, got {value!r}')
     low = -math.inf if knob.least is None else knob.least
     high = math.inf if knob.most is None else knob.most
     inside = [
@@ -265,7 +271,7 @@ def _check(name: str, value: Any, knob: Knob) -> None:
         for x in numbers
     ]
     if not all(inside):
-        raise InputError(f'{name}={value} cannot be; expected {words or "finite numbers"}')
+        raise InputError(f'{name} must be {expected or "finite"}, got {value}')
 
 
 def _leaves(value: Any) -> Iterator:
@@ -282,7 +288,6 @@ def with_lists_split(config: ConfigDict) -> ConfigDict:
         if isinstance(section, ConfigDict):
             for key, value in section.items():
                 if isinstance(value, tuple) and value and all(isinstance(v, str) for v in value):
-                    section[key] = tuple(
-                        word.strip() for v in value for word in v.split(',') if word.strip()
-                    )
+                    words = (word.strip() for word in ','.join(value).split(','))
+                    section[key] = tuple(word for word in words if word)
     return config

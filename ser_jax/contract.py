@@ -1,4 +1,4 @@
-"""Types shared by all packages: recordings, front ends, inputs, outputs, answers, and the only error shown to users.
+"""Types shared by all packages: recordings, front ends, inputs, outputs, answers, and InputError.
 
 Axis letters, the same everywhere: B utterances, T samples, F frames, M bands, W words, D embedding,
 C emotions, K members (folds x seeds).
@@ -26,20 +26,21 @@ class InputError(Exception):
     """
 
 
-# Remedy of an operating system error, by errno.
-_REMEDIES = {
-    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): 'make room on the disk or give another place',
-    (errno.EROFS, errno.EACCES, errno.EPERM): 'mend its permissions or give a place that can be written',
-    (errno.ENAMETOOLONG,): 'give a shorter path',
-    (errno.ENOENT,): 'check the path',
-    (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP):
-        'check what is there, or give another place',
-    (errno.EMFILE, errno.ENFILE): 'raise the limit of open files (ulimit -n)',
-    (errno.ENOMEM,): 'free some memory',
-    (errno.EBUSY, errno.ETXTBSY, errno.EAGAIN, errno.EDEADLK, errno.ENOLCK): 'end what else uses it',
-    (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV): 'check the disk',
-}  # fmt: skip
-REMEDIES = {code: remedy for codes, remedy in _REMEDIES.items() for code in codes}
+# Errnos of operating system errors, by remedy.
+_ERRNOS = {
+    'make room on the disk or give another place': 'ENOSPC EDQUOT EFBIG',
+    'mend its permissions or give a place that can be written': 'EROFS EACCES EPERM',
+    'give a shorter path': 'ENAMETOOLONG',
+    'check the path': 'ENOENT',
+    'check what is there, or give another place': 'ENOTDIR EISDIR EEXIST ENOTEMPTY ELOOP',
+    'raise the limit of open files (ulimit -n)': 'EMFILE ENFILE',
+    'free some memory': 'ENOMEM',
+    'end what else uses it': 'EBUSY ETXTBSY EAGAIN EDEADLK ENOLCK',
+    'check the disk': 'EIO ESTALE ENXIO ENODEV',
+}
+REMEDIES: dict[int, str] = {}
+for _remedy, _names in _ERRNOS.items():
+    REMEDIES |= {getattr(errno, name): _remedy for name in _names.split()}
 
 
 def os_error_code(error: BaseException | None) -> int | None:
@@ -51,15 +52,17 @@ def os_error_code(error: BaseException | None) -> int | None:
         # The form of tensorstore, then that of Python.
         if found := re.search(r"os_error_code='(\d+)'|\[Errno (\d+)\]", text):
             return int(found[1] or found[2])
-        if found := next((code for code in REMEDIES if os.strerror(code) in text), None):
-            return found
+        for code in REMEDIES:
+            if os.strerror(code) in text:
+                return code
         error = error.__cause__ or error.__context__
     return None
 
 
 def remedy(code: int | None) -> str:
     """Return the advice for an errno: an imperative clause."""
-    return REMEDIES.get(code, 'mend that or give another place')
+    default = 'mend that or give another place'
+    return default if code is None else REMEDIES.get(code, default)
 
 
 @contextlib.contextmanager
@@ -69,7 +72,8 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as e:
         raise InputError(
-            f'{path} cannot be written ({e.strerror or e}); {remedy(e.errno)}, then give the same command again'
+            f'{path} cannot be written ({e.strerror or e}); {remedy(e.errno)}, then give the same '
+            'command again'
         ) from e
 
 

@@ -17,16 +17,18 @@ from absl import flags
 
 from ser_jax import assemble, cli
 from ser_jax.contract import InputError
-from ser_jax.data import derived, protocols, selection
+from ser_jax.data import derived, selection
 from ser_jax.data.batches import Member
 from ser_jax.data.utterances import Utterances
 from ser_jax.emotions import answerable
 from ser_jax.explore import split_checks
 from ser_jax.learn import arrays
-from ser_jax.learn.members import Group, device_mesh, scored_at_once
+from ser_jax.learn.devices import device_mesh, scored_at_once
+from ser_jax.learn.members import Group
 from ser_jax.learn.prediction import Prediction
-from ser_jax.report import table
-from ser_jax.runs import merge, results
+from ser_jax.report import table as score_table
+from ser_jax.runs import merge, predictions, results
+from ser_jax.runs.tested_members import tested_members
 from ser_jax.runs.trained import Trained, find_runs, open_trained
 from ser_jax.scoring import scores as scoring
 
@@ -54,42 +56,42 @@ def evaluate_run(
     config.data.dir = data_dir or config.data.dir
     if waiting := [m for m in trained.folds if m not in trained.finished]:
         say(
-            f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members were not trained; scored without them'
+            f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members were not '
+            'trained; scored without them'
         )
 
     built = selection.open_for(config, opened=opened)
     trained.check_build(built.fingerprints, config.data.dir)
-    own = selection.labeled(config, built)
-    trained.check_build(own.fingerprints, config.data.dir)  # including texts
-    if len(own.facts) == len(trained.corpora):  # same answer classes as in training
-        own = dataclasses.replace(own, facts=tuple(trained.corpora))
+    training = selection.labeled(config, built)
+    trained.check_build(training.fingerprints, config.data.dir)  # including texts
+    if len(training.facts) == len(trained.corpora):  # same answer classes as in training
+        training = dataclasses.replace(training, facts=tuple(trained.corpora))
     if config.data.texts and config.data.texts not in trained.environment['fingerprints']:
         say(
-            f'{trained.directory} keeps no fingerprint of {config.data.texts}: its texts may be others '
-            'than those trained on'
+            f'{trained.directory} has no fingerprint of {config.data.texts}: its texts may differ '
+            'from those of the training'
         )
-    parts = list(_run(trained, config, _derived(trained, config, own), False, say))
+    parts = list(_run(trained, config, _derived(trained, config, training), False, say))
     for corpus in corpora:
         if corpus in config.data.corpora:
             continue
         other = selection.open_for(config, (corpus,), opened)
         other = other.relabel(config.data.labels, config.data.merge)
-        other = _unknown(trained, own, other, say)
+        other = _disjoint(trained, training, other, say)
         parts.extend(_run(trained, config, _derived(trained, config, other), True, say))
     return pa.concat_tables(parts, promote_options='default')
 
 
-def _unknown(trained: Trained, own: Utterances, other: Utterances, say) -> Utterances:
-    """Drop the utterances of another corpus that share a recording or a speaker with `own`."""
-    known, heard = split_checks.shared(own, other)
-    name, others = other.names[0], int((heard & ~known).sum())
-    run = trained.directory
-    if known.any():
-        say(f'{run} may have learnt {known.sum()} recordings of {name}; scored without them')
-    if others:
-        what = f'the speakers of {others} recordings of {name}'
-        say(f'{run} may have learnt {what}; scored without them')
-    return other.select(~(known | heard))
+def _disjoint(trained: Trained, training: Utterances, other: Utterances, say) -> Utterances:
+    """Drop the utterances of another corpus that share a recording or a speaker with `training`."""
+    recordings, speakers = split_checks.shared(training, other)
+    name, more = other.names[0], int((speakers & ~recordings).sum())
+    start = f'{trained.directory} may be trained on'
+    if recordings.any():
+        say(f'{start} {recordings.sum()} recordings of {name}; scored without them')
+    if more:
+        say(f'{start} the speakers of {more} recordings of {name}; scored without them')
+    return other.select(~(recordings | speakers))
 
 
 def _derived(trained: Trained, config, utterances: Utterances) -> Utterances:
@@ -119,20 +121,19 @@ def _run(
     trained: Trained, config, utterances: Utterances, crossed: bool, say
 ) -> Iterator[pa.Table]:
     """Yield the rows of one run on its own test sides, or (`crossed`) on a whole other corpus."""
-    known = np.isin(utterances.emotion, trained.emotions)
+    is_class = np.isin(utterances.emotion, trained.emotions)
+    scored = is_class
     if crossed:
-        spoken = known & np.isin(utterances.channel, list(config.data.channels))
-        if not spoken.any():
-            say(f'{trained.directory}: {utterances.names[0]} shows none of its emotions; left out')
+        scored = is_class & np.isin(utterances.channel, list(config.data.channels))
+        if not scored.any():
+            say(f'{trained.directory}: {utterances.names[0]} has none of its classes; left out')
             return
-        if left := sorted(set(utterances.emotion[~known])):
+        if others := sorted(set(utterances.emotion[~is_class])):
             say(
-                f'{trained.directory} does not know {", ".join(left)}: {int((~known).sum())} utterances of '
-                f'{utterances.names[0]} left out'
+                f'{trained.directory} has no class {", ".join(others)}: '
+                f'{int((~is_class).sum())} utterances of {utterances.names[0]} left out'
             )
-    else:
-        spoken = known
-    utterances = utterances.select(spoken)
+    utterances = utterances.select(scored)
     protocol = 'cross_corpus' if crossed else trained.protocol
     chosen, everything = (
         answerable(by, utterances.facts, trained.emotions, trained.corpora)
@@ -140,68 +141,19 @@ def _run(
     )
     if (chosen != everything).any():  # the score assumes that the corpus is known
         protocol += ', corpus known'
-    members = _members(trained, utterances, crossed)
+    members = tested_members(trained, utterances, crossed)
     at_once = scored_at_once(len(members))
     made: dict[int, Group] = {}  # compiled programs and shared arrays serve all members
     for i in range(0, len(members), at_once):
-        some = members[i : i + at_once]
-        for member, prediction in zip(
-            some, _predict(trained, config, utterances, some, made), strict=True
-        ):
+        part = members[i : i + at_once]
+        predicted = _predict(trained, config, utterances, part, made)
+        for member, prediction in zip(part, predicted, strict=True):
             if not all(np.isfinite(p).all() for p in prediction.probabilities.values()):
                 raise InputError(
-                    f'{trained.directory / "best" / member.name} gives answers that are no '
-                    'numbers: it is damaged; train that member again'
+                    f'the predictions of {trained.directory / "best" / member.name} are not '
+                    'finite: it is damaged; train that member again'
                 )
-            yield _rows(trained, utterances, member, prediction, protocol)
-
-
-def _members(trained: Trained, utterances: Utterances, crossed: bool) -> list[Member]:
-    """Return the finished members, each with its test side or, `crossed`, all utterances as test.
-
-    Raises:
-      InputError: an utterance is missing, or a member was trained on a speaker it is tested on.
-    """
-    place = {
-        f'{utterances.names[c]}/{i}': n
-        for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))
-    }
-    members = []
-    for name in trained.finished:
-        ids = list(place) if crossed else trained.folds[name]['test']
-        if missing := [i for i in ids if i not in place]:
-            raise InputError(
-                f'{trained.directory} tests {missing[0]} and {len(missing) - 1} more that the built corpus lacks; '
-                'build the corpus the run was trained on, or give its --data_dir'
-            )
-        fold, seed = name.rsplit('_seed', 1)
-        test = np.array([place[i] for i in ids], np.int32)
-        if not crossed:
-            _check_sides(trained, name, utterances.speaker[test], place, utterances.speaker)
-        members.append(
-            Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test)
-        )
-    return members
-
-
-def _check_sides(
-    trained: Trained, member: str, tested: np.ndarray, place: dict[str, int], speaker: np.ndarray
-) -> None:
-    """Refuse a member trained on a speaker it is tested on, unless its protocol names the leak."""
-    if protocols.is_leaky(trained.protocol):
-        return
-    learnt = {
-        speaker[place[i]]
-        for side in ('train', 'valid')
-        for i in trained.folds[member][side]
-        if i in place
-    }
-    if both := sorted(learnt & set(tested)):
-        raise InputError(
-            f'{trained.directory / "folds.json"}: {member} was trained on {both[0]} and is '
-            f'tested on the same speaker, though its protocol {trained.protocol} is none that leaks; '
-            'train it again'
-        )
+            yield predictions.rows(trained, utterances, member, prediction, protocol)
 
 
 def _predict(
@@ -223,44 +175,12 @@ def _predict(
     return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
 
 
-def _rows(
-    trained: Trained, utterances: Utterances, member: Member, said: Prediction, protocol: str
-) -> pa.Table:
-    """Return one member's predictions as rows of the table."""
-    at, parts = said.utterance, []
-    for modality, probabilities in said.probabilities.items():
-        same = lambda value: np.full(len(at), value)
-        answer = np.array(trained.emotions, object)[probabilities.argmax(1)]
-        columns = {
-            'run': same(str(trained.directory)),
-            'config': same(assemble.title(trained.config)),
-            'protocol': same(protocol),
-            'member': same(member.name),
-            'fold': same(np.int32(member.fold)),
-            'seed': same(np.int32(member.seed)),
-            'planned': same(np.int32(len(trained.folds))),
-            'modality': same(modality),
-            'corpus': np.array(utterances.names, object)[utterances.corpus[at]],
-            'id': utterances.id[at],
-            'speaker': utterances.speaker[at],
-            'sex': utterances.sex[at],
-            'emotion': utterances.emotion[at],
-            'predicted': answer,
-            'seconds': utterances.seconds[at].astype(np.float32),
-        }
-        columns |= {f'p_{e}': probabilities[:, c] for c, e in enumerate(trained.emotions)}
-        parts.append(pa.table(columns))
-    return pa.concat_tables(parts)
-
-
 def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
     """Merge the pieces in `directories`; return the merged run, by default beside them."""
-    given = flags.FLAGS.output
-    whole = (
-        pathlib.Path(given)
-        if given
-        else results.common_folder([d.absolute().parent for d in directories]) / 'merged'
-    )
+    if flags.FLAGS.output:
+        whole = pathlib.Path(flags.FLAGS.output)
+    else:
+        whole = results.common_folder([d.absolute().parent for d in directories]) / 'merged'
     merge.merge([d for d in directories if d.resolve() != whole.resolve()], whole)
     print(f'merged: {whole}')
     return whole
@@ -275,7 +195,8 @@ def main(argv: list[str]) -> None:
         directories = [_whole(directories)]
     output = results.folder(flags.FLAGS.output, directories)
     cli.prepare_jax()
-    runs, parts, broken, opened = [], [], [], {}
+    runs, parts, broken = [], [], 0
+    opened: dict[tuple, Utterances] = {}
     for directory in directories:
         try:
             trained = open_trained(directory)
@@ -284,19 +205,20 @@ def main(argv: list[str]) -> None:
         except InputError as e:
             if len(directories) == 1:
                 raise
-            broken.append(str(e))
+            broken += 1
             print(f'left out: {e}', file=sys.stderr)
     if not runs:
         raise InputError(f'none of the {len(directories)} runs can be scored')
-    predictions = pa.concat_tables(parts, promote_options='default')
-    scores = scoring.scores_by(predictions)
+    table = pa.concat_tables(parts, promote_options='default')
+    scores = scoring.scores_by(table)
     console = rich.console.Console()
-    console.print(table.table(scores))
-    for line in table.margins(scores):
+    console.print(score_table.table(scores))
+    for line in score_table.margins(scores):
         console.print(line, markup=False, highlight=False)
-    results.write(output, runs, predictions, scores)
+    results.write(output, runs, table, scores)
     print(
-        f'report: {output / "report.html"}   scores: {output / "scores.csv"}   predictions: {output / "predictions.parquet"}'
+        f'report: {output / "report.html"}   scores: {output / "scores.csv"}   '
+        f'predictions: {output / "predictions.parquet"}'
     )
     print(f'next:   python -m ser_jax.predict --run={runs[0].directory} RECORDING.wav')
     if broken:

@@ -7,7 +7,6 @@ predictor = Predictor.open('runs/conv_bilstm')
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ import numpy as np
 
 from ser_jax import assemble
 from ser_jax.audio import front_ends, soundness, wav
+from ser_jax.audio.clips import Clip, checked_samples, stream_resampler
 from ser_jax.contract import Answer, InputError, Window
 from ser_jax.data import batches
 from ser_jax.emotions import supported
@@ -24,25 +24,7 @@ from ser_jax.learn.learner import Predicted
 from ser_jax.runs.trained import Trained, open_trained
 
 WINDOWS_S = (0.1, 3600.0)  # range of window_s
-LONGEST_S = 12 * 3600.0
-RATES_HZ = (1000, 768_000)
 _BATCH = 16
-
-
-class Clip(NamedTuple):
-    """Recording to predict, in memory.
-
-    Attributes:
-      samples: [T] or [T, channels], floats in [-1, 1] or int16.
-      rate_hz: their rate.
-      text: transcript, used by models that read text.
-      source: name of the recording in messages.
-    """
-
-    samples: np.ndarray
-    rate_hz: int
-    text: str = ''
-    source: str = 'the recording'
 
 
 class Predictor:
@@ -80,8 +62,7 @@ class Predictor:
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
         if trained.learner.has_frozen:
             trained.check_weights()
-        frozen = trained.learner.frozen_variables()
-        self._known = jax.device_put((*stored, frozen))
+        self._stored = jax.device_put((*stored, trained.learner.frozen_variables()))
         # Classes that no training corpus holds are masked: the model cannot have learned them.
         of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
         self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
@@ -125,8 +106,8 @@ class Predictor:
             raw = np.zeros((len(utterance), span, *values[0].shape[1:]), values[0].dtype)
             for row, (i, first, n) in enumerate(zip(utterance, start, size, strict=True)):
                 raw[row, :n] = values[i][first : first + n]
-            given = self._apply(self._known, tokens[:, utterance], raw, size)
-            by_name = {**given.probabilities, 'embedding': given.embedding}
+            predicted = self._apply(self._stored, tokens[:, utterance], raw, size)
+            by_name = {**predicted.probabilities, 'embedding': predicted.embedding}
             # [K B X] -> [1 B K X], as rows of one pass.
             return {name: jnp.swapaxes(v, 0, 1)[None] for name, v in by_name.items()}
 
@@ -140,7 +121,7 @@ class Predictor:
 
     def _values(self, clip: Clip) -> tuple[np.ndarray, int]:
         """Return the stored form of a clip without silence at its ends, and its start in it."""
-        samples = soundness.checked(_samples(clip), clip.rate_hz, self.rate_hz, clip.source)
+        samples = soundness.checked(checked_samples(clip), clip.rate_hz, self.rate_hz, clip.source)
         values = self.source.stored(samples)
         first, last = front_ends.audible_span(self.source, values, self._trim_db)
         return values[first:last], first
@@ -166,13 +147,17 @@ class Predictor:
         spread = mean[headline][index].std(0)
         return Answer(self.emotions, modalities[headline], modalities, cut, embedding, spread)
 
-    def _each_member(self, known, tokens, raw, length) -> Predicted:
+    def _each_member(self, stored, tokens, raw, length) -> Predicted:
         """Return the predictions of each member [K B X] for windows.
 
-        `raw` holds windows [B span ...], of which the first `length` [B] values are not padding.
+        Args:
+          stored: variables and data of the members, stacked [K ...].
+          tokens: [K B W].
+          raw: windows [B span ...], of which the first `length` [B] values are not padding.
+          length: [B].
         """
         zeros = jnp.zeros_like(length)
-        *stacked, frozen = known
+        variables, data, frozen = stored
         corpus = CorpusData(None, zeros, length, zeros, zeros, self._supported, frozen)
         batch = Batch(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
 
@@ -180,7 +165,7 @@ class Predictor:
             data = data._replace(tokens=tokens)
             return self.trained.learner.predict(variables, data, corpus, batch, raw.shape[1])
 
-        return jax.vmap(member)(*stacked, tokens)
+        return jax.vmap(member)(variables, data, tokens)
 
     def warm_up(self, seconds: Sequence[float] = (), rows: Sequence[int] = (1,)) -> None:
         """Compile the network for recordings of some lengths, so that the first answer is fast.
@@ -208,28 +193,22 @@ class Predictor:
           InputError: the front end cannot be traced.
         """
         tokens = self.trained.tokens(self.members, [''])
-        dtype = self.source.stored(np.zeros(self.rate_hz, np.float32)).dtype
-        steps = self.source.layout.steps
+        source, steps = self.source, self.source.layout.steps
+        dtype = source.stored(np.zeros(self.rate_hz, np.float32)).dtype
 
         def apply(samples, length) -> Predicted:
-            if dtype == np.int16:  # as stored
-                samples = jnp.clip(jnp.rint(samples * 32768), -32768, 32767)
-                values = front_ends.trimmed(self.source, samples / 32768, length, self._trim_db)
-                values, count = values[0] * 32768, values[1]
-            else:
-                values, count = self.source.traced(samples, length)
-                values = values.astype(dtype).astype(jnp.float32)
-                values, count = front_ends.trimmed(self.source, values, count, self._trim_db)
+            values, count = front_ends.stored_and_trimmed(
+                source, dtype, samples, length, self._trim_db
+            )
             windows = 1
             if steps:
                 windows = values.shape[1] // steps
                 values = values.reshape(-1, steps, values.shape[2])
                 count = jnp.clip(count[:, None] - steps * jnp.arange(windows), 0, steps).reshape(-1)
             all_tokens = jnp.repeat(tokens, len(count), 1)
-            each = self._each_member(self._known, all_tokens, values, count)
-            weight = (
-                count.reshape(-1, windows, 1) / count.reshape(-1, windows).sum(1)[:, None, None]
-            )
+            each = self._each_member(self._stored, all_tokens, values, count)
+            count = count.reshape(-1, windows)
+            weight = count[:, :, None] / count.sum(1)[:, None, None]
 
             def average(x):
                 return (x.mean(0).reshape(-1, windows, x.shape[-1]) * weight).sum(1)
@@ -263,7 +242,7 @@ class Stream:
             raise InputError(f'hop_s must be 0.02 to window_s={window_s:g}, got {hop_s:g}')
         self.predictor, self.rate_hz = predictor, rate_hz or predictor.rate_hz
         self._window, self._hop = (round(x * predictor.rate_hz) for x in (window_s, hop_s))
-        self._resample = _resampler(self.rate_hz, predictor.rate_hz)
+        self._resample = stream_resampler(self.rate_hz, predictor.rate_hz)
         self._buffer = np.zeros(0, np.float32)  # the end of the signal
         self._received, self._next = 0, self._hop  # samples at the predictor's rate
 
@@ -286,7 +265,7 @@ class Stream:
         return windows
 
     def _push(self, samples: np.ndarray, last: bool) -> list[Window]:
-        samples = _samples(Clip(samples, self.rate_hz, source='the stream'))
+        samples = checked_samples(Clip(samples, self.rate_hz, source='the stream'))
         samples = self._resample(wav.mono(samples) if samples.ndim > 1 else samples, last)
         self._buffer = np.concatenate([self._buffer, samples])
         self._received += len(samples)
@@ -310,53 +289,6 @@ class Stream:
             nothing = np.full(len(self.predictor.emotions), np.nan, np.float32)
             return Window(*times, nothing, e.kind)
         return Window(*times, answer.probabilities)
-
-
-def _resampler(from_hz: int, to_hz: int) -> Callable[[np.ndarray, bool], np.ndarray]:
-    """Return a function (samples, last) that resamples a signal piece by piece."""
-    if from_hz == to_hz:
-        return _unchanged
-    import soxr
-
-    return soxr.ResampleStream(from_hz, to_hz, 1, dtype='float32', quality='HQ').resample_chunk
-
-
-def _unchanged(samples: np.ndarray, last: bool) -> np.ndarray:
-    return samples
-
-
-def _samples(clip: Clip) -> np.ndarray:
-    """Return the samples of a clip as float32 [T] or [T, channels].
-
-    Raises:
-      InputError: they are no such array, or the rate or length is out of range.
-    """
-    samples = np.asarray(clip.samples)
-    if samples.ndim not in (1, 2) or samples.dtype.kind not in 'fi':
-        raise InputError(
-            f'{clip.source}: samples must be numbers of shape [T] or [T, channels], got '
-            f'{samples.dtype} {list(samples.shape)}'
-        )
-    if samples.dtype.kind == 'i' and samples.dtype != np.int16:
-        raise InputError(
-            f'{clip.source}: samples must be floats in [-1, 1] or int16, got {samples.dtype}'
-        )
-    if not RATES_HZ[0] <= clip.rate_hz <= RATES_HZ[1]:
-        raise InputError(
-            f'{clip.source}: rate_hz must be {RATES_HZ[0]} to {RATES_HZ[1]}, got {clip.rate_hz}'
-        )
-    if samples.ndim == 2 and samples.shape[1] > max(64, samples.shape[0]):
-        raise InputError(
-            f'{clip.source}: samples of shape {list(samples.shape)} have more channels than '
-            'samples; expected [T, channels]'
-        )
-    if len(samples) > LONGEST_S * clip.rate_hz:
-        raise InputError(
-            f'{clip.source}: the recording lasts {len(samples) / clip.rate_hz:.0f} s; expected at '
-            f'most {LONGEST_S:.0f} s: cut it'
-        )
-    scale = 32768 if samples.dtype == np.int16 else 1
-    return np.divide(samples, scale, dtype=np.float32)
 
 
 def check_window(window_s: float) -> None:

@@ -15,13 +15,15 @@ config_flags.DEFINE_config_file(
 )
 config_file.guard(flags.FLAGS['config'])
 _WORKDIR = flags.DEFINE_string(
-    'workdir', '', "Where the run is kept; '' = runs/<config's name>. Begun ones go on."
+    'workdir',
+    '',
+    "Directory of the run; '' = runs/<config's name>. Training in an existing one is resumed.",
 )
 _COORDINATOR = flags.DEFINE_string(
-    'coordinator', '', 'host:port of process 0, where several processes train together.'
+    'coordinator', '', 'host:port of process 0, if several processes train together.'
 )
-_PROCESSES = flags.DEFINE_integer('num_processes', 0, 'How many processes train together.')
-_PROCESS = flags.DEFINE_integer('process_id', -1, 'Which of them this one is.')
+_PROCESSES = flags.DEFINE_integer('num_processes', 0, 'Number of processes that train together.')
+_PROCESS = flags.DEFINE_integer('process_id', -1, 'Index of this process among them.')
 _CLUSTER = flags.DEFINE_bool(
     'cluster', False, 'Find the other processes by the cluster (SLURM, GKE, TPU).'
 )
@@ -41,7 +43,8 @@ def main(argv: list[str]) -> None:
     cli.prepare_jax()
     if (_PROCESSES.value or _PROCESS.value >= 0) and not _COORDINATOR.value:
         raise InputError(
-            '--num_processes and --process_id are given and --coordinator is not; give its host:port, or none'
+            '--num_processes and --process_id need --coordinator; give its host:port, or none of '
+            'the three'
         )
     if _COORDINATOR.value or _CLUSTER.value:
         distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)

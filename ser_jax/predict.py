@@ -20,7 +20,7 @@ from ser_jax.inference import Clip, Predictor, check_window
 from ser_jax.report.answers import printable, ranked, write
 
 
-def sound_files(given: Sequence[str]) -> list[audio_files.Audio]:
+def sound_files(paths: Sequence[str]) -> list[audio_files.Audio]:
     """Return the given recordings, and those in folders and zips by the builders' rules, sorted.
 
     Print the number of non-audio files of each folder or zip on stderr.
@@ -28,10 +28,10 @@ def sound_files(given: Sequence[str]) -> list[audio_files.Audio]:
     Raises:
       InputError: nothing is given, a path does not exist, or a folder holds no recording.
     """
-    if not given:
+    if not paths:
         raise InputError('no recording is given; name files or folders after the flags')
     files: dict[str, audio_files.Audio] = {}
-    for path in map(pathlib.Path, given):
+    for path in map(pathlib.Path, paths):
         if not os.path.exists(path):
             raise InputError(f'{path} does not exist; give a recording or a folder of recordings')
         found = (
@@ -49,9 +49,8 @@ def sound_file(path: pathlib.Path) -> audio_files.Audio:
 def _inside(folder: pathlib.Path) -> list[audio_files.Audio]:
     found = audio_files.audio_files(folder)
     if not found:
-        seen = audio_files.file_kinds(folder)
         raise InputError(
-            f'{folder} holds no recording (found {seen}); '
+            f'{folder} holds no recording (found {audio_files.file_kinds(folder)}); '
             f'expected files ending in {" ".join(wav.SUFFIXES)}'
         )
     others = audio_files.other_files(folder)
@@ -59,8 +58,8 @@ def _inside(folder: pathlib.Path) -> list[audio_files.Audio]:
         pathlib.PurePath(name).suffix.lower() or 'without suffix' for name in others
     )
     if others:
-        what = ', '.join(f'{n} {kind}' for kind, n in kinds.most_common())
-        print(printable(f'{folder}: {len(others)} files passed over: {what}'), file=sys.stderr)
+        counts = ', '.join(f'{n} {kind}' for kind, n in kinds.most_common())
+        print(printable(f'{folder}: {len(others)} files passed over: {counts}'), file=sys.stderr)
     return found
 
 
@@ -96,30 +95,22 @@ def check_output(path: pathlib.Path) -> None:
 
 def main(argv: list[str]) -> None:
     """Print the answers for all recordings; report those that failed and then exit with code 1."""
-    given = flags.FLAGS
-    if not given.run:
+    values = flags.FLAGS
+    if not values.run:
         raise InputError('--run is missing; e.g. --run=runs/fusion')
-    check_window(given.window_s)
-    output = pathlib.Path(given.output) if given.output else None
+    check_window(values.window_s)
+    output = pathlib.Path(values.output) if values.output else None
     if output:
         check_output(output)
     files = sound_files(argv[1:])
     cli.prepare_jax()
-    predictor = Predictor.open(given.run, [given.member] if given.member else (), given.window_s)
-    if given.text and not predictor.reads_text:
-        raise InputError(
-            f'--text is given and the model of {given.run} reads no text; leave --text out, or use '
-            'a model that reads text'
-        )
-    if given.text and len(files) > 1:
-        raise InputError(
-            f'--text is the transcript of one recording and {len(files)} are given; give them one '
-            'at a time'
-        )
+    members = [values.member] if values.member else ()
+    predictor = Predictor.open(values.run, members, values.window_s)
+    _check_text(values.text, values.run, predictor, len(files))
     answers, failed = {}, 0
     for sound in files:
         try:
-            answer = predict_file(predictor, sound, given.text)
+            answer = predict_file(predictor, sound, values.text)
         except InputError as e:
             failed += 1
             print(printable(f'error: {e}'), file=sys.stderr)
@@ -131,6 +122,20 @@ def main(argv: list[str]) -> None:
     if failed:
         print(f'error: {failed} of {len(files)} recordings have no answer', file=sys.stderr)
         sys.exit(1)
+
+
+def _check_text(text: str, run: str, predictor: Predictor, files: int) -> None:
+    """Refuse a transcript that the model does not use, or that belongs to one of many files."""
+    if text and not predictor.reads_text:
+        raise InputError(
+            f'--text is given, but the model of {run} reads no text; leave --text out, or use a '
+            'model that reads text'
+        )
+    if text and files > 1:
+        raise InputError(
+            f'--text is the transcript of one recording, got {files} recordings; give them one at '
+            'a time'
+        )
 
 
 def _print(source: str, answer: Answer) -> None:

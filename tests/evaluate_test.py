@@ -1,4 +1,4 @@
-"""Scores over runs and recordings heard, as their users meet them."""
+"""Scores over runs and predictions of recordings, through the commands."""
 
 import csv
 import json
@@ -103,7 +103,7 @@ def test_no_voice_is_scored_by_a_member_that_learnt_it(runs):
 
 @pytest.mark.parametrize('name', ['conv_bilstm', 'fusion'])
 def test_prediction_of_a_file_equals_its_evaluation(runs, tmp_path, name):
-    """Train and serve see the same features, trimmed and normalized alike, from log-mel and from waveform shards."""
+    """Training and prediction compute the same features, from log-mel and from waveform shards."""
     trained = open_trained(runs / name)
     rows = [
         r
@@ -146,7 +146,7 @@ def test_fusion_reads_a_text_when_there_is_one(runs):
 
 @pytest.fixture(scope='module')
 def recordings(tmp_path_factory) -> pathlib.Path:
-    """What users have: stereo 48 kHz, mp3, ogg, 8-bit, minutes long, a blink, silence, nothing, no sound at all."""
+    """Stereo 48 kHz, mp3, ogg, 8-bit, minutes, milliseconds, silence, empty, no sound at all."""
     root = tmp_path_factory.mktemp('recordings')
     long = np.concatenate([tone(1, 2, i) for i in range(4)] * 60)
     wide = np.repeat(tone(0, 1, 0), 3)
@@ -171,7 +171,7 @@ def test_whatever_users_have_is_heard_or_named(runs, recordings, tmp_path):
         f'--output={tmp_path / "answers.json"}',
         recordings,
     )
-    assert done.returncode == 1  # three cannot be heard, and that is said
+    assert done.returncode == 1  # three have no answer, each with a line
     errors = [line for line in done.stderr.splitlines() if line.startswith('error:')]
     assert len(errors) == 4 and '3 of 10' in errors[-1]
     for name in ('silence.wav', 'empty.wav', 'letter.wav'):
@@ -212,7 +212,7 @@ def test_csv_has_a_line_per_recording_and_window(runs, recordings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'flags, says',
+    'flags, message',
     [
         (('--run=nowhere', 'x.wav'), 'does not exist'),
         ((), '--run is missing'),
@@ -225,16 +225,16 @@ def test_csv_has_a_line_per_recording_and_window(runs, recordings, tmp_path):
         (('--rum={run}',), 'run'),
     ],
 )
-def test_predict_says_what_is_wrong_in_one_line(runs, recordings, tmp_path, flags, says):
+def test_a_mistake_for_predict_is_one_line(runs, recordings, tmp_path, flags, message):
     names = {'run': runs / 'conv_bilstm', 'empty': tmp_path, 'sound': recordings / 'voice.flac'}
     done = verb('predict', *(f.format(**names) for f in flags))
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith('error: ') and says in lines[0], done.stderr
+    assert len(lines) == 1 and lines[0].startswith('error: ') and message in lines[0], done.stderr
 
 
-def test_evaluate_says_what_is_wrong_in_one_line(runs, tmp_path):
-    for flags, says in [
+def test_a_mistake_for_evaluate_is_one_line(runs, tmp_path):
+    for flags, message in [
         ((), 'no --runs given'),
         ((f'--runs={tmp_path}/*',), 'no trained run'),
         ((f'--runs={runs}/conv_bilstm', '--corpora=ravdess'), "corpus 'ravdess'"),
@@ -243,17 +243,17 @@ def test_evaluate_says_what_is_wrong_in_one_line(runs, tmp_path):
         done = verb('evaluate', *flags, f'--output={tmp_path}')
         assert done.returncode == 2
         lines = done.stderr.strip().splitlines()
-        assert len(lines) == 1 and says in lines[0], done.stderr
+        assert len(lines) == 1 and message in lines[0], done.stderr
 
 
-def test_unfinished_members_are_left_out_and_said(runs, tmp_path):
+def test_unfinished_members_are_left_out_and_reported(runs, tmp_path):
     copy = shutil.copytree(runs / 'conv_bilstm', tmp_path / 'half')
     for seed in (0, 1):  # a whole fold
         shutil.rmtree(copy / 'best' / f'fold1_seed{seed}')
-    said = []
-    score = scores_by(evaluate([open_trained(copy)], say=said.append))[0]
+    lines = []
+    score = scores_by(evaluate([open_trained(copy)], say=lines.append))[0]
     assert score.incomplete and score.members == 4 and 'incomplete' in score.note
-    assert any('2 of 6 members were not trained' in s for s in said)
+    assert any('2 of 6 members were not trained' in s for s in lines)
 
 
 def test_one_broken_run_does_not_stop_the_others(runs, tmp_path):

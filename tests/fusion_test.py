@@ -1,4 +1,4 @@
-"""The quickstart's claim, trained for real: on the synthetic corpus fusion beats audio alone and text alone."""
+"""The quickstart's claim: on the synthetic corpus, fusion beats audio alone and text alone."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from ser_jax.scoring.scores import scores_by
 
 
 @pytest.mark.slow
-def test_fusion_beats_both_modalities_on_unheard_voices_and_sentences(tmp_path):
+def test_fusion_beats_both_modalities_on_new_voices_and_sentences(tmp_path):
     subprocess.run(
         [sys.executable, '-m', 'ser_jax.build', 'datasets/synthetic', f'--data_dir={tmp_path}'],
         check=True,
@@ -28,5 +28,8 @@ def test_fusion_beats_both_modalities_on_unheard_voices_and_sentences(tmp_path):
     for modality, margin in scores['fused'].margins.items():
         assert margin.low > 0, (modality, margin)
     fold = trained.folds[trained.finished[0]]
-    voice = lambda ids: {i.split('/')[1].split('_')[0] for i in ids}
+
+    def voice(ids):
+        return {i.split('/')[1].split('_')[0] for i in ids}
+
     assert not voice(fold['test']) & voice(fold['train'] + fold['valid'])

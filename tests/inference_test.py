@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ser_jax import train
 from ser_jax.audio import front_ends, wav
+from ser_jax.audio.clips import LONGEST_S
 from ser_jax.contract import InputError
-from ser_jax.inference import LONGEST_S, Clip, Predictor, Stream
+from ser_jax.inference import Clip, Predictor, Stream
 from tests.conftest import small_config, tone
 
 RATE = 16000

@@ -294,7 +294,10 @@ def test_a_lost_process_is_one_line_and_all_other_lines_are_kept(lines, shown):
             ('--coordinator=node1', '--num_processes=2', '--process_id=0'),
             '--coordinator=node1 has no port.*',
         ),
-        (('--num_processes=2', '--process_id=1'), '--coordinator is not.*'),
+        (
+            ('--num_processes=2', '--process_id=1'),
+            '--num_processes and --process_id need --coordinator.*',
+        ),
     ],
 )
 def test_processes_that_cannot_be_numbered_so_are_refused(data_dir, tmp_path, flags, expected):

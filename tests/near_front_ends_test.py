@@ -1,4 +1,4 @@
-"""An audit of a run on any front end: no false leak, near duplicates searched or said not to be."""
+"""An audit of a run on any front end: no false leak, near duplicates searched, or a note."""
 
 import json
 import shutil
@@ -38,7 +38,11 @@ class Melodies(builder.CorpusBuilder, skip_registration=True):
                 samples = 0.5 * melody(0) if copied else melody(10 * s + take)
                 emotion = ('happy', 'sad')[take % 2]
                 yield Recording(
-                    id=f's{s}_{take}', speaker=f'melodies_{s}', emotion=emotion, label=emotion, source=f'{s} {take}',
+                    id=f's{s}_{take}',
+                    speaker=f'melodies_{s}',
+                    emotion=emotion,
+                    label=emotion,
+                    source=f'{s} {take}',
                     read=lambda samples=samples: (samples, 16000), text=f'verse {take}',
                 )  # fmt: skip
 

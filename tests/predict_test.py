@@ -39,7 +39,7 @@ class Constant(Predictor):
 
         self.trained, self.members, self.emotions = Trained(), ['a'], ('sad', 'happy')
         self.source, self.rate_hz, self.reads_text = LOG_MEL, 16000, False
-        self._trim_db, self._most, self._known = 0.0, 1000, None
+        self._trim_db, self._most, self._stored = 0.0, 1000, None
         self._given = np.asarray(probabilities, np.float32)
 
     def _apply(self, known, tokens, raw, length):
@@ -112,7 +112,7 @@ def test_every_suffix_that_is_searched_for_is_named_in_the_refusal(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'samples, says',
+    'samples, message',
     [
         (np.stack([tone(0, 0, 0), -tone(0, 0, 0)], 1), 'silent after mixing down'),
         (np.where(np.arange(16000) == 500, 1e30, 0.1), 'not finite'),
@@ -123,9 +123,9 @@ def test_every_suffix_that_is_searched_for_is_named_in_the_refusal(tmp_path):
         (np.zeros(0), 'empty'),
     ],
 )
-def test_samples_without_a_usable_sound_are_named(tmp_path, samples, says):
+def test_samples_without_a_usable_sound_are_named(tmp_path, samples, message):
     soundfile.write(tmp_path / 'x.wav', samples.astype(np.float32), 16000, subtype='FLOAT')
-    with pytest.raises(InputError, match=says) as e:
+    with pytest.raises(InputError, match=message) as e:
         predict.predict_file(Constant(), tmp_path / 'x.wav')
     assert str(e.value).startswith(f'{tmp_path / "x.wav"}: ')
 

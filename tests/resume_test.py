@@ -9,7 +9,7 @@ import pytest
 
 from ser_jax import lock, train
 from ser_jax.contract import InputError
-from ser_jax.runs import checkpoint, logbook
+from ser_jax.runs import checkpoint, logbook, training_epoch
 from tests.conftest import small_config
 from tests.runs.checkpoint_test import content
 from tests.train_test import assert_bitwise, command, kept, run
@@ -36,14 +36,14 @@ def test_a_removed_kept_model_is_trained_again_to_the_same_bits(
     shutil.copytree(begun / 'checkpoints', begun / 'checkpoints_2')
     before, epochs = content(begun / 'best'), []
 
-    def interrupted(*arguments, after=train._epoch):
+    def interrupted(*arguments, after=training_epoch.train_epoch):
         if len(epochs) == 2:
             raise KeyboardInterrupt
         epochs.append(1)
         return after(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, '_epoch', interrupted)
+        patch.setattr(training_epoch, 'train_epoch', interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.train(config, begun)
     assert 'group 1 of 3 has lost a kept model' in capsys.readouterr().out
@@ -55,7 +55,10 @@ def test_a_removed_kept_model_is_trained_again_to_the_same_bits(
     assert {
         k: v for k, v in content(begun / 'best').items() if k in before
     } == before  # the others were not touched
-    order = lambda r: (r['member'], r['kind'], r['epoch'])
+
+    def order(r):
+        return (r['member'], r['kind'], r['epoch'])
+
     records = [sorted(logbook.read(d / 'metrics.jsonl'), key=order) for d in (whole, begun)]
     assert records[0] == records[1]
     assert not list(begun.glob('checkpoints_*'))
@@ -128,32 +131,32 @@ def test_a_damaged_kept_model_is_as_its_message_says(config, whole, begun):
 
 
 @pytest.mark.parametrize(
-    'changes, says',
+    'changes, message',
     [
         ({'members.seeds': (3, 4, 3)}, r'members\.seeds names 3 2 times; name each once'),
         ({'members.only': (1, 1, 1)}, r'members\.only names 1 3 times'),
-        ({'members.only': (-1,)}, r'members\.only=.*-1.*at least 0'),
-        ({'members.only': (0, 3)}, r'members\.only names 3; this run has members 0 to 2'),
+        ({'members.only': (-1,)}, r'members\.only must be at least 0, got \(-1,\)'),
+        ({'members.only': (0, 3)}, r'members\.only must be within 0 to 2, .*, got 3'),
     ],
 )
-def test_members_that_cannot_be_are_said(config, tmp_path, changes, says):
+def test_impossible_members_are_refused(config, tmp_path, changes, message):
     for key, value in changes.items():
         config[key.partition('.')[0]][key.partition('.')[2]] = value
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         train.train(config, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
 
 
-def test_numbers_beyond_what_there_is_are_said_and_train(config, tmp_path, capsys):
-    """A batch larger than the data is one step an epoch; more members at once than there are share that step."""
+def test_numbers_beyond_the_data_are_reported_and_train(config, tmp_path, capsys):
+    """A batch larger than the data is one step an epoch; all members share it."""
     config.members.at_once, config.train.batch_size, config.train.epochs = 7, 100, 1
     config.members.only = (0,)
     train.train(config, tmp_path / 'run')
-    said = capsys.readouterr().out
-    assert 'members.at_once=7 is more than the 3 members' in said
+    output = capsys.readouterr().out
+    assert 'members.at_once=7 is more than the 3 members' in output
     assert re.search(
-        r'train\.batch_size=100 is more than the \d+ utterances .* at least \d+ places stay empty',
-        said,
+        r'train\.batch_size=100 is more than the \d+ utterances .* at least \d+ empty slots',
+        output,
     )
     records = logbook.read(tmp_path / 'run' / 'metrics.jsonl')
     assert [r['step'] for r in records if r['kind'] == 'epoch'] == [1] and len(

@@ -20,8 +20,8 @@ from ml_collections import ConfigDict
 from ser_jax import assemble, distributed, train
 from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate
-from ser_jax.learn.members import Prediction
-from ser_jax.runs import checkpoint, environment, logbook, workdir
+from ser_jax.learn.prediction import Prediction
+from ser_jax.runs import checkpoint, environment, logbook, training_epoch, workdir
 from ser_jax.runs.trained import open_trained
 from ser_jax.scoring.scores import scores_by
 from tests.conftest import ToneBuilder
@@ -31,7 +31,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def command(data_dir, workdir, *flags) -> list[str]:
-    """The command line that trains the fixture's config (tests/tone_config.py) in a process of its own."""
+    """The command line that trains the fixture's config (tests/tone_config.py)."""
     return [
         sys.executable,
         '-m',
@@ -116,7 +116,7 @@ def test_same_command_again_changes_nothing(finished, data_dir):
 
 @pytest.mark.parametrize('moment', [0.2, pytest.param(0.5, marks=pytest.mark.slow), 0.8])
 def test_resume_after_kill_is_bitwise_the_uninterrupted_run(finished, data_dir, tmp_path, moment):
-    """kill -9 once a share `moment` of all epochs is logged, that is during or right before a background save."""
+    """kill -9 once a share `moment` of all epochs is logged: during or before a background save."""
     process = start(command(data_dir, tmp_path / 'killed'))
     log = tmp_path / 'killed' / 'metrics.jsonl'
     while process.poll() is None and (
@@ -186,7 +186,7 @@ def test_every_device_of_a_cpu_has_a_member_unless_the_run_was_begun_otherwise(
         workdir.decide_at_once(run)
         return run.config
 
-    # On an accelerator as many on every device: what does not divide would be divided by its batch, which is exchanged.
+    # On an accelerator as many on every device: else the batch is divided, which costs exchange.
     accelerated = {(8, 25): 24, (4, 15): 12, (1, 25): 25, (8, 5): 5, (8, 200): 64, (3, 200): 63}
     for (devices, members), at_once in accelerated.items():
         assert decided(devices, members, 'gpu').members.at_once == at_once
@@ -246,8 +246,8 @@ def test_two_processes_equal_one(finished, data_dir, tmp_path):
         )
         for i in range(2)
     ]
-    said = [p.communicate(timeout=240) for p in both]
-    assert [p.returncode for p in both] == [0, 0], said
+    outputs = [p.communicate(timeout=240) for p in both]
+    assert [p.returncode for p in both] == [0, 0], outputs
     assert json.loads((tmp_path / 'two' / 'environment.json').read_text())['processes'] == 2
     a, b = kept(tmp_path / 'one'), kept(tmp_path / 'two')
     assert a.keys() == b.keys() and a
@@ -258,8 +258,8 @@ def test_two_processes_equal_one(finished, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize('blocks', [1, 8])  # of 1 KiB: not even folds.json fits, or no checkpoint
-def test_full_disk_is_one_line_and_keeps_what_was_saved(data_dir, tmp_path, blocks):
-    """The largest file this process may write is smaller than a checkpoint: every write beyond fails, as on a full disk."""
+def test_full_disk_is_one_line_and_keeps_what_was_saved(finished, data_dir, tmp_path, blocks):
+    """The process may write no file as large as a checkpoint: writes fail as on a full disk."""
     limited = [
         'bash',
         '-c',
@@ -267,7 +267,7 @@ def test_full_disk_is_one_line_and_keeps_what_was_saved(data_dir, tmp_path, bloc
         '_',
         *command(data_dir, tmp_path / 'run'),
     ]
-    env = {**os.environ, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
+    env = {**os.environ, 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '1e9'}  # read, not written
     done = run(limited, env=env)
     assert done.returncode == 2
     error = [line for line in done.stderr.splitlines() if line.startswith('error:')]
@@ -292,7 +292,7 @@ def test_loss_that_is_not_finite_names_member_step_and_checkpoint(config, tmp_pa
 
 
 def test_shuffled_labels_score_chance_and_true_ones_do_not(config, tmp_path):
-    """The whole pipeline finds nothing where there is nothing to find: labels are shuffled before the corpus is built."""
+    """The pipeline scores chance if labels are shuffled before the corpus is built."""
 
     class ShuffledBuilder(ToneBuilder, skip_registration=True):
         name = 'synthetic'
@@ -340,14 +340,14 @@ def test_the_epoch_is_chosen_by_the_fused_answer(config):
         np.eye(4, dtype=np.float32)[truth],
         np.eye(4, dtype=np.float32)[[(t + 1) % 4 for t in truth]],
     )
-    said = Prediction(some, {'audio': wrong, 'fused': right, 'text': wrong})
-    assert train.score(run, said)[0] == 1
-    assert train.score(run, Prediction(some, {'audio': right}))[0] == 1
+    prediction = Prediction(some, {'audio': wrong, 'fused': right, 'text': wrong})
+    assert training_epoch.score(run, prediction)[0] == 1
+    assert training_epoch.score(run, Prediction(some, {'audio': right}))[0] == 1
 
 
 @pytest.mark.slow
 def test_members_in_groups_resume_bitwise_too(data_dir, tmp_path):
-    """Groups of two and one: killed in the second epoch of the first group and again in the second group."""
+    """Groups of two and one: killed in the first group's second epoch and in the second group."""
     flags = ('--config.members.at_once=2', '--config.train.checkpoint_every=2')
     whole = run(command(data_dir, tmp_path / 'whole', *flags))
     assert whole.returncode == 0, whole.stderr
@@ -396,54 +396,61 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'changes, says',
+    'changes, message',
     [
         (
             {'data.corpora': ('ravdess',)},
             r"corpus 'ravdess'.*python -m ser_jax\.build datasets/ravdess",
         ),
         ({'data.corpora': ('ravdes',)}, "corpus 'ravdes'.*is not built .*did you mean ravdess"),
-        ({'train.batch_size': 0}, r'train\.batch_size=0 cannot be; expected at least 1'),
-        ({'train.eval_window_s': 0.01}, 'expected at least 0.1'),
-        ({'members.seeds': (-1,)}, r'members\.seeds=\(-1,\) cannot be; expected at least 0'),
-        ({'model.kernels': (3,)}, 'expected one of each per block'),
-        ({'model.kernels': (4, 3)}, r'model\.kernels names 4; expected odd numbers'),
-        ({'model.channels': (0, 8)}, r'model\.channels=\(0, 8\) cannot be; expected at least 1'),
-        ({'model.strides': ((2, 2), (2,))}, r'model\.strides has \(2,\); expected two numbers'),
-        ({'model.strides': ((0, 2), (2, 2))}, 'expected at least 1'),
-        ({'model.hidden': 0}, r'model\.hidden=0 cannot be'),
-        ({'model.dropout': 1.5}, 'expected at least 0 and at most 0.99'),
+        ({'train.batch_size': 0}, r'train\.batch_size must be at least 1, got 0'),
+        ({'train.eval_window_s': 0.01}, 'must be at least 0.1, got 0.01'),
+        ({'members.seeds': (-1,)}, r'members\.seeds must be at least 0, got \(-1,\)'),
+        ({'model.kernels': (3,)}, 'must have one entry per block each, got 2 channels, 1 kernels'),
+        ({'model.kernels': (4, 3)}, r'model\.kernels must be odd, .*, got 4'),
+        ({'model.channels': (0, 8)}, r'model\.channels must be at least 1, got \(0, 8\)'),
+        (
+            {'model.strides': ((2, 2), (2,))},
+            r'model\.strides must have two numbers per block, got \(2,\)',
+        ),
+        ({'model.strides': ((0, 2), (2, 2))}, 'must be at least 1, got'),
+        ({'model.hidden': 0}, r'model\.hidden must be at least 1, got 0'),
+        ({'model.dropout': 1.5}, 'must be at least 0 and at most 0.99, got 1.5'),
         (
             {'features.source': 'waveform', 'augment.noise_snr_db': (10.0,)},
-            r'noise_snr_db has \(10\.0,\); expected two numbers',
+            r'noise_snr_db must have two numbers, got \(10\.0,\)',
         ),
-        ({'members.protocol': 'leaky_random', 'members.folds': 1000}, 'expected 2 to 72'),
+        (
+            {'members.protocol': 'leaky_random', 'members.folds': 1000},
+            'must be 2 to 72 with 72 utterances, got 1000',
+        ),
         ({'data.corpora': ()}, 'data.corpora is empty'),
         (
             {'data.emotions': ('happy', 'boredom')},
-            'data.emotions names boredom, of which synthetic hold no example; they hold neutral, happy, sad, angry',
+            'data.emotions names boredom, of which synthetic have no example; '
+            'they have neutral, happy, sad, angry',
         ),
         ({'data.emotions': ('happy', 'hapy')}, 'names hapy, of which'),
-        ({'model.name': 'conv_lstm'}, "model.name='conv_lstm' is no file"),
-        ({'members.folds': 9}, 'expected 2 to 6'),
-        ({'members.only': (7,)}, 'members 0 to 2'),
+        ({'model.name': 'conv_lstm'}, "model.name must be one of .*conv_bilstm.*, got 'conv_lstm'"),
+        ({'members.folds': 9}, 'must be 2 to 6 with 6 speakers, got 9'),
+        ({'members.only': (7,)}, 'members.only must be within 0 to 2, .*, got 7'),
         ({'members.seeds': ()}, 'give at least one seed'),
         ({'members.valid_speakers': 0}, 'needs validation speakers'),
-        ({'optim.name': 'adamax'}, 'known are adamw, adam, rmsprop, sgd'),
+        ({'optim.name': 'adamax'}, "must be one of adamw, adam, rmsprop, sgd, got 'adamax'"),
         (
             {'features.source': 'mfcc'},
-            "'mfcc' is no front end; known are log_mel, waveform, mfcc_curve",
+            "must be one of log_mel, waveform, mfcc_curve.*, got 'mfcc'",
         ),
-        ({'features.normalize': 'speaker'}, 'known are train, window, none'),
+        ({'features.normalize': 'speaker'}, "must be one of train, window, none, got 'speaker'"),
         ({'augment.noise_snr_db': (0.0, 10.0)}, "set features.source='waveform'"),
     ],
 )
-def test_what_cannot_be_trained_is_said(config, tmp_path, changes, says):
+def test_configs_that_cannot_be_trained_are_refused(config, tmp_path, changes, message):
     for key, value in changes.items():
         section, knob = key.split('.')
         with config.unlocked():
             config[section][knob] = value
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         train.train(config, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()  # so the corrected command may use the same folder
 
@@ -454,7 +461,9 @@ def test_all_members_are_validated_or_none(config, tmp_path):
     (tmp_path / 'folds.json').write_text(json.dumps(dealt))
     config.members.protocol, config.members.folds_file = 'from_file', str(tmp_path / 'folds.json')
     config.members.only, config.train.select = (), 'last'
-    with pytest.raises(InputError, match='fold1_seed0 has no validation speakers and others have'):
+    with pytest.raises(
+        InputError, match='fold1_seed0 has no validation speakers, but other members have'
+    ):
         train.train(config, tmp_path / 'run')
 
 
@@ -467,7 +476,7 @@ def test_a_workdir_of_another_config_is_refused(finished, data_dir):
 
 
 @pytest.mark.parametrize(
-    'flags, says',
+    'flags, message',
     [
         (('--config.optim.lerning_rate=1',), 'learning_rate'),
         (('--confg=x',), 'config'),
@@ -482,12 +491,12 @@ def test_a_workdir_of_another_config_is_refused(finished, data_dir):
         (('--config.data.corpora=synthetic,nothere',), "corpus 'nothere'"),
     ],
 )
-def test_typos_are_one_line_with_the_way_out(data_dir, tmp_path, flags, says):
+def test_typos_are_one_line_with_the_way_out(data_dir, tmp_path, flags, message):
     done = run(command(data_dir, tmp_path / 'run', *flags))
     assert done.returncode == 2
     assert 'Traceback' not in done.stderr
     error = [line for line in done.stderr.splitlines() if line]
-    assert len(error) == 1 and error[0].startswith('error: ') and says in error[0], done.stderr
+    assert len(error) == 1 and error[0].startswith('error: ') and message in error[0], done.stderr
 
 
 def test_epochs_are_compared_by_the_averaged_score_and_resume_keeps_the_average(

@@ -1,4 +1,4 @@
-"""Stored variants of recordings: heard in training beside their source, never scored, split only by a leak's name."""
+"""Stored variants: trained on beside their source, never scored, split only by a leaky protocol."""
 
 import numpy as np
 import pytest
@@ -37,8 +37,10 @@ def test_each_variant_is_an_utterance_after_its_source(built):
     assert len(opened) == 3 * 96
     assert list(opened.id[:3]) == ['s0_angry_0', 's0_angry_0+stretch_pitch', 's0_angry_0+noise']
     front, at = front_ends.by_name('stats162'), list(opened.id).index('s2_sad_1+noise')
-    heard = front.excerpt(wav.prepare(tone(2, 2, 1), 16000, front.rate_hz))
-    of = {variant: front.describe(x) for _, variant, x in STORED('s2_sad_1', heard, front.rate_hz)}
+    excerpt = front.excerpt(wav.prepare(tone(2, 2, 1), 16000, front.rate_hz))
+    of = {
+        variant: front.describe(x) for _, variant, x in STORED('s2_sad_1', excerpt, front.rate_hz)
+    }
     np.testing.assert_array_equal(opened.read(at), of['noise'][None])
     np.testing.assert_array_equal(opened.read(at - 1), of['stretch_pitch'][None])
     np.testing.assert_array_equal(opened.read(at - 2), of[''][None])
@@ -52,16 +54,16 @@ def test_variants_follow_their_source_into_training_and_nowhere_else(varied):
     for member in run.members:
         held = np.concatenate([member.valid, member.test])
         assert not [i for i in name[held] if variant_of(i)]
-        own = {i for i in name[member.train] if not variant_of(i)}
+        sources = {i for i in name[member.train] if not variant_of(i)}
         assert {i for i in name[member.train] if variant_of(i)} == {
-            f'{i}+{v}' for i in own for v in CHOSEN
+            f'{i}+{v}' for i in sources for v in CHOSEN
         }
         assert not {source_of(i) for i in name[member.train]} & set(name[held])
-        used += len(own)
+        used += len(sources)
     assert used
 
 
-def test_one_of_a_recording_s_versions_is_heard_an_epoch_each_equally_often(varied):
+def test_an_epoch_trains_on_one_version_of_a_recording_each_equally_often(varied):
     varied.data.variants_heard = 'one'
     run = assemble.open_run(varied)
     member = run.members[0]
@@ -69,9 +71,9 @@ def test_one_of_a_recording_s_versions_is_heard_an_epoch_each_equally_often(vari
     counts = dict.fromkeys(('', *CHOSEN), 0)
     for epoch in range(60):
         plan = batches.epoch_plan(member, epoch, 8, run.steps, run.utterances.length, 1)
-        heard = run.utterances.id[plan.utterance[plan.weight > 0]]
-        assert len({source_of(i) for i in heard}) == len(heard) == len(member.versions)
-        for i in heard:
+        trained = run.utterances.id[plan.utterance[plan.weight > 0]]
+        assert len({source_of(i) for i in trained}) == len(trained) == len(member.versions)
+        for i in trained:
             counts[variant_of(i)] += 1
     share = np.array(list(counts.values())) / sum(counts.values())
     np.testing.assert_allclose(share, 1 / 3, atol=0.03)
@@ -109,9 +111,9 @@ def test_the_published_split_is_a_leak_by_name_and_the_audit_says_so(varied, tmp
 def test_what_has_no_variants_is_refused(varied):
     varied.data.variants = ('echo',)
     with pytest.raises(
-        InputError, match=r"data.variants names 'echo'; stored are noise, stretch_pitch"
+        InputError, match=r"data.variants must be one of noise, stretch_pitch, .*, got 'echo'"
     ):
         assemble.open_run(varied)
     varied.data.variants, varied.features.source = ('noise',), 'log_mel'
-    with pytest.raises(InputError, match='variants are stored of stats162 only'):
+    with pytest.raises(InputError, match='variants are stored for stats162 only'):
         assemble.open_run(varied)

@@ -15,30 +15,29 @@ def check(config, layout, window_s: float) -> None:
 
     Args:
       config: the knobs of `augment`.
-      layout: `front_ends.Layout` of the frames.
+      layout: `contract.Layout` of the frames.
       window_s: length of a window.
 
     Raises:
       InputError: gain or shifts of features that are not in decibels; shifts or masks wider than
         their axis.
     """
-    for name in ('gain_db', 'band_shift', 'scored_shifts'):
-        if config[name] and not layout.decibels:
+    for knob in ('gain_db', 'band_shift', 'scored_shifts'):
+        if config[knob] and not layout.decibels:
             raise InputError(
-                f'augment.{name} needs features in decibels, which these are not; set it to 0'
+                f'augment.{knob} needs features in decibels, which these are not; set it to 0'
             )
     most = {
         'band_shift': layout.bands - 1,
         'scored_shifts': layout.bands - 1,
         'band_mask': layout.bands,
     }
-    if not layout.steps:
-        most['time_mask_s'] = window_s
-    for name, limit in most.items():
-        if config[name] > limit:
+    most |= {} if layout.steps else {'time_mask_s': window_s}
+    for knob, limit in most.items():
+        if config[knob] > limit:
             raise InputError(
-                f'augment.{name} must be at most {limit} with {layout.bands} bands and windows of '
-                f'{window_s} s, got {config[name]}'
+                f'augment.{knob} must be at most {limit} with {layout.bands} bands and windows of '
+                f'{window_s} s, got {config[knob]}'
             )
 
 
@@ -125,8 +124,8 @@ def noise(key, samples, length, snr_db: tuple[float, float], probability: float)
     real = jnp.arange(size) < length[:, None]
 
     def power(x):
-        total = jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True)
-        return total / jnp.maximum(length, 1)[:, None]
+        energy = jnp.sum(jnp.where(real, x, 0) ** 2, 1, keepdims=True)
+        return energy / jnp.maximum(length, 1)[:, None]
 
     snr = jax.random.uniform(keys[2], (batch, 1), minval=snr_db[0], maxval=snr_db[1])
     scale = jnp.sqrt(power(samples) / jnp.maximum(power(shaped), 1e-12) * 10 ** (-snr / 10))

@@ -1,7 +1,7 @@
 """Registry of front ends by the name used in builders, configs and runs.
 
-`log_mel` is this project's; the others are those of published systems. `waveform` keeps the samples,
-from which the compiled step computes the features that a model reads.
+`log_mel` is this project's; the others are those of published systems. `waveform` keeps the
+samples, from which the compiled step computes the features that a model reads.
 """
 
 from typing import NamedTuple
@@ -47,23 +47,32 @@ class Waveform(NamedTuple):
 WAVEFORM = Waveform()
 ENCODERS = (WHISPER_MEL, WHISPER_MEL_128)  # of pretrained encoders, computed from samples
 PUBLISHED = (
-    MFCC_CURVE, STATS_162, LINEAR_SPECTROGRAM, LOG_MEL_100, VSR_SPECTROGRAM, LOG_MEL_40, LOG_MEL_40_PUBLISHED,
-)  # fmt: skip
+    MFCC_CURVE,
+    STATS_162,
+    LINEAR_SPECTROGRAM,
+    LOG_MEL_100,
+    VSR_SPECTROGRAM,
+    LOG_MEL_40,
+    LOG_MEL_40_PUBLISHED,
+)
 STORED = tuple(f.name for f in (LOG_MEL, WAVEFORM, *PUBLISHED))  # builder configs
 FRONT_ENDS: dict[str, FrontEnd] = {f.name: f for f in (LOG_MEL, WAVEFORM, *PUBLISHED, *ENCODERS)}
 VARIED = (STATS_162.name,)  # their builders can store variants beside a recording
 TRIMMED = (LOG_MEL.name, WAVEFORM.name)  # their silence can be trimmed when shards are read
 
 
-def by_name(name: str) -> FrontEnd:
+def by_name(name: str, knob: str = 'features.source') -> FrontEnd:
     """Return a front end by its name.
+
+    Args:
+      name: a key of `FRONT_ENDS`.
+      knob: the setting that holds `name`, for the message.
 
     Raises:
       InputError: no front end has that name.
     """
     if name not in FRONT_ENDS:
-        known = ', '.join(FRONT_ENDS)
-        raise InputError(f'features.source={name!r} is no front end; known are {known}')
+        raise InputError(f'{knob} must be one of {", ".join(FRONT_ENDS)}, got {name!r}')
     return FRONT_ENDS[name]
 
 
@@ -79,10 +88,12 @@ def model_input(source: str, name: str = '') -> FrontEnd:
       InputError: the features cannot be computed from those of `source`.
     """
     stored = by_name(source)
-    wanted = by_name(name or (LOG_MEL.name if stored is WAVEFORM else source))
+    default = LOG_MEL.name if stored is WAVEFORM else source
+    wanted = by_name(name or default, 'features.input')
     if wanted is not stored and stored is not WAVEFORM:
         raise InputError(
-            f'features.input={name!r} is computed from samples; set features.source={WAVEFORM.name!r}'
+            f'features.input={name!r} is computed from samples; set features.source='
+            f'{WAVEFORM.name!r}'
         )
     if wanted.rate_hz != stored.rate_hz:
         raise InputError(
@@ -126,14 +137,36 @@ def trimmed(source: FrontEnd, values, length, below_db: float):
     first, last = features.audible_spans(frames, count, below_db)
     hop = 1 if source is LOG_MEL else LOG_MEL.hop
     first, last = first * hop, jnp.minimum(last * hop, length)
-    at = jnp.minimum(first[:, None] + jnp.arange(values.shape[1]), values.shape[1] - 1)
-    at = at.reshape(*at.shape, *[1] * (values.ndim - 2))
-    return jnp.take_along_axis(values, at, 1), last - first
+    index = jnp.minimum(first[:, None] + jnp.arange(values.shape[1]), values.shape[1] - 1)
+    index = index.reshape(*index.shape, *[1] * (values.ndim - 2))
+    return jnp.take_along_axis(values, index, 1), last - first
+
+
+def stored_and_trimmed(source: FrontEnd, dtype: np.dtype, samples, length, below_db: float):
+    """Return values as shards hold them, without silence at both ends; traceable by JAX.
+
+    Args:
+      source: the stored front end.
+      dtype: dtype of its `stored` values.
+      samples: [B T] in [-1, 1], zero from `length` [B] on.
+      length: number of samples of each row.
+      below_db: see `trimmed`.
+
+    Returns:
+      Values [B T' ...], rounded as in storage, and their lengths [B].
+    """
+    if dtype == np.int16:
+        samples = jnp.clip(jnp.rint(samples * 32768), -32768, 32767)
+        values, count = trimmed(source, samples / 32768, length, below_db)
+        return values * 32768, count
+    values, count = source.traced(samples, length)
+    values = values.astype(dtype).astype(jnp.float32)
+    return trimmed(source, values, count, below_db)
 
 
 def versions(source: str, id: str, samples: np.ndarray) -> np.ndarray:
     """Return the statistics of a recording and its `variants.STORED`, one row each: [1 + V, M]."""
     if source not in VARIED:
-        raise InputError(f'variants are stored of {", ".join(VARIED)} only, got {source!r}')
+        raise InputError(f'variants are stored for {", ".join(VARIED)} only, got {source!r}')
     excerpts = variants.STORED(id, STATS_162.excerpt(samples), STATS_162.rate_hz)
     return np.stack([STATS_162.describe(e) for _, _, e in excerpts]).astype(np.float32)

@@ -32,11 +32,15 @@ class Member(NamedTuple):
     # [n, V] instead of `train`: an epoch trains on one version of each row, drawn by seed.
     versions: np.ndarray | None = None
 
+    @property
+    def epoch_size(self) -> int:
+        """Number of utterances that an epoch trains on."""
+        return len(self.train if self.versions is None else self.versions)
+
 
 def steps_per_epoch(members: Sequence[Member], batch_size: int) -> int:
     """Return the steps per epoch of every member: enough for the largest training side."""
-    heard = lambda m: len(m.train if m.versions is None else m.versions)
-    return max(-(-heard(m) // batch_size) for m in members)
+    return max(-(-m.epoch_size // batch_size) for m in members)
 
 
 def epoch_plan(
@@ -59,20 +63,19 @@ def epoch_plan(
       aligned: utterances are stored as adjacent windows of `span`, of which one is drawn.
     """
     random = np.random.default_rng([member.seed, member.fold, epoch])
-    heard = member.train
+    selected = member.train
     if member.versions is not None:
-        heard = random.permuted(member.versions, axis=1)[:, 0]
-    order = random.permutation(heard)
+        selected = random.permuted(member.versions, axis=1)[:, 0]
+    order = random.permutation(selected)
     slots = np.resize(order, steps * batch_size)
     weight = (np.arange(steps * batch_size) < len(order)).astype(np.float32)
-    places = (
-        np.maximum(length[slots] // span, 1) if aligned else np.maximum(length[slots] - span, 0) + 1
-    )
-    start = (
-        np.floor(random.random(steps * batch_size) * places) * (span if aligned else 1)
-    ).astype(np.int32)
-    deal = lambda x: np.ascontiguousarray(x.reshape(batch_size, steps).T)
-    return Plan(deal(slots.astype(np.int32)), deal(start), deal(weight))
+    if aligned:
+        choices, unit = np.maximum(length[slots] // span, 1), span
+    else:
+        choices, unit = np.maximum(length[slots] - span, 0) + 1, 1
+    start = np.floor(random.random(steps * batch_size) * choices) * unit
+    columns = slots.astype(np.int32), start.astype(np.int32), weight
+    return Plan(*(np.ascontiguousarray(x.reshape(batch_size, steps).T) for x in columns))
 
 
 class Windows(NamedTuple):

@@ -37,29 +37,22 @@ def by_label(utterances: Utterances, texts: Utterances, seed: int = 0) -> Uttera
     chosen = train[: len(utterances)]
     if len(chosen) < len(utterances):
         raise InputError(
-            f'{len(utterances)} utterances need as many training texts, {", ".join(texts.names)} has {len(chosen)}; '
-            'build more of it, or choose fewer emotions with data.emotions'
+            f'{len(utterances)} utterances need as many training texts, {", ".join(texts.names)} '
+            f'has {len(chosen)}; build more of it, or choose fewer emotions with data.emotions'
         )
-    rows = [
-        _by_polarity(x, e)
-        for x, e in (
-            (np.arange(len(utterances)), utterances.emotion),
-            (chosen, texts.emotion[chosen]),
-        )
-    ]
+    sorted_utterances = _by_polarity(np.arange(len(utterances)), utterances.emotion)
+    sorted_texts = _by_polarity(chosen, texts.emotion[chosen])
     order = np.random.default_rng(seed).permutation(len(utterances))
     paired = np.empty(len(utterances), object)
-    paired[rows[0][order]] = texts.text[rows[1][order]]
-    fingerprints = {
-        **utterances.fingerprints,
-        **texts.fingerprints,
-    }  # of all data that a score depends on
+    paired[sorted_utterances[order]] = texts.text[sorted_texts[order]]
+    fingerprints = utterances.fingerprints | texts.fingerprints  # all data of a score
     return dataclasses.replace(utterances, text=paired, fingerprints=fingerprints)
 
 
 def _by_polarity(indices: np.ndarray, emotions: np.ndarray) -> np.ndarray:
     if unknown := sorted({e for e in emotions if e not in VALENCE}):
         raise InputError(
-            f'{unknown[0]!r} is neither negative nor positive; pairing by label needs emotions with a valence'
+            f'{unknown[0]!r} is neither negative nor positive; pairing by label needs emotions '
+            'with a valence'
         )
     return indices[np.argsort([VALENCE[e] for e in emotions], kind='stable')]

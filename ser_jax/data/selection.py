@@ -25,8 +25,8 @@ def open_for(
     data, features = config.data, config.features
     names = tuple(corpora or data.corpora)
     versions = () if corpora else tuple(data.variants)
-    key = (names, data.dir, features.source, data.resident_gb, features.trim_db, versions)
-    key += (features.input,)
+    place = names, data.dir, features.source, data.resident_gb
+    key = (*place, features.trim_db, versions, features.input)
     cache = {} if opened is None else opened
     if key not in cache:
         cache[key] = open_corpora(*key)
@@ -44,25 +44,26 @@ def open_utterances(config: ConfigDict) -> tuple[Utterances, tuple[str, ...]]:
     opened = labeled(config, open_for(config))
     used = np.isin(opened.channel, [*config.data.channels, *config.data.train_only_channels])
     asked = tuple(config.data.emotions)
-    present = ordered(opened.emotion[used])
+    present = ordered(opened.emotion[used].tolist())
     missing = [e for e in asked if e not in present and e not in config.data.unsupported]
     if missing:
         raise InputError(
-            f'data.emotions names {", ".join(missing)}, of which {", ".join(names)} hold no '
-            f'example; they hold {", ".join(present)}'
+            f'data.emotions names {", ".join(missing)}, of which {", ".join(names)} have no '
+            f'example; they have {", ".join(present)}'
         )
     # By default, a class without examples (in a partial corpus) is not presented as detectable.
     emotions = asked or present
     if len(emotions) < 2:
         raise InputError(
-            f'{", ".join(names)} leave {len(emotions)} emotion to tell apart; expected at least 2'
+            f'at least 2 emotions are needed, {", ".join(names)} have {len(emotions)} here; change '
+            'data.emotions, data.channels or data.merge'
         )
     # Emotions of data.unsupported have no examples here, even if a corpus is documented with them.
-    shown = [tuple(e for e in f.emotions if e in present) for f in opened.facts]
-    facts = tuple(
-        dataclasses.replace(f, emotions=e) for f, e in zip(opened.facts, shown, strict=True)
-    )
-    opened = dataclasses.replace(opened, facts=facts)
+    facts = []
+    for corpus in opened.facts:
+        shown = tuple(e for e in corpus.emotions if e in present)
+        facts.append(dataclasses.replace(corpus, emotions=shown))
+    opened = dataclasses.replace(opened, facts=tuple(facts))
     return opened.select(used & np.isin(opened.emotion, emotions)), emotions
 
 

@@ -1,6 +1,7 @@
 """Tokenization by a word vocabulary, fitted on the training side and saved with the run."""
 
 import collections
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -19,12 +20,12 @@ def vocabulary(texts: Iterable[str], most: int = 20_000, at_least: int = 2) -> l
 
     The id of a word is its index + 2.
     """
-    counts = collections.Counter(w for t in texts for w in words(t))
+    counts = collections.Counter(itertools.chain.from_iterable(map(words, texts)))
     frequent = [(w, n) for w, n in counts.items() if n >= at_least]
     return [w for w, _ in sorted(frequent, key=lambda wn: (-wn[1], wn[0]))[:most]]
 
 
-def encode(texts: Sequence[str], vocabulary: Sequence[str], width: int) -> np.ndarray:
+def encode(texts: Sequence[str] | np.ndarray, vocabulary: Sequence[str], width: int) -> np.ndarray:
     """Return token ids, int32 [B, width], truncated at `width`.
 
     PADDING follows the last word; UNKNOWN stands for words outside the vocabulary.

@@ -5,9 +5,11 @@ disk and are read by index.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,11 +42,11 @@ class Utterances:
       id, speaker, sex, emotion, label, text, language, intensity, channel, source_sha256: str
         arrays [N].
       seconds, rate_hz, level_db, peak, clipped, silence: [N], measured on the recordings as
-        published, see `stored.fields`.
+        published, see `corpora.schema`.
       length: int64 [N], frames (log_mel) or samples (waveform); 0 for texts.
       frames: int64 [N], number of frames that the model reads.
-      sums, squares: float64 [N, M], sums of the model's features and of their squares over `frames`,
-        for normalization.
+      sums, squares: float64 [N, M], sums of the model's features and of their squares over
+        `frames`, for normalization.
       flat: concatenated features, float16 [sum of length, M] or int16 [sum of length]; None if they
         stay on disk.
       offset: int64 [N], start of each utterance in `flat`.
@@ -94,33 +96,26 @@ class Utterances:
 
     def select(self, keep: np.ndarray) -> 'Utterances':
         """Return the utterances where `keep` [N] is True; the features are shared, not copied."""
-        at = np.flatnonzero(keep)
-        chosen = {
-            f.name: getattr(self, f.name)[at]
-            for f in dataclasses.fields(self)
-            if f.name in _PER_UTTERANCE
-        }
-        return dataclasses.replace(self, read=lambda i: self.read(at[i]), **chosen)
+        kept = np.flatnonzero(keep)
+        arrays = {name: getattr(self, name)[kept] for name in _PER_UTTERANCE}
+        return dataclasses.replace(self, read=lambda i: self.read(kept[i]), **arrays)
 
     def relabel(self, labels: str, merge: Sequence[str]) -> 'Utterances':
         """Return the utterances relabeled by `emotions.relabeling`, without those it omits."""
-        new = relabeling(
-            labels, merge, sorted({*self.emotion, *(e for f in self.facts for e in f.emotions)})
-        )
+        present = set(self.emotion).union(*(f.emotions for f in self.facts))
+        new = relabeling(labels, merge, sorted(present))
         kept = self.select(np.isin(self.emotion, list(new)))
-        words = [ordered([new[e] for e in f.emotions if e in new]) for f in self.facts]
         emotion = [new[e] for e in kept.emotion]
         if labels == 'sex_emotion':
             emotion = [f'{s}_{e}' for s, e in zip(kept.sex, emotion, strict=True)]
-            sexes = [sorted({*kept.sex[kept.corpus == c]}) for c in range(len(self.names))]
-            words = [
-                ordered([f'{s}_{e}' for s in ss for e in es])
-                for ss, es in zip(sexes, words, strict=True)
-            ]
-        facts = tuple(
-            dataclasses.replace(f, emotions=w) for f, w in zip(self.facts, words, strict=True)
-        )
-        return dataclasses.replace(kept, emotion=np.array(emotion, object), facts=facts)
+        facts = []
+        for index, corpus in enumerate(self.facts):
+            words = ordered([new[e] for e in corpus.emotions if e in new])
+            if labels == 'sex_emotion':
+                sexes = sorted({*kept.sex[kept.corpus == index]})
+                words = ordered([f'{s}_{e}' for s, e in itertools.product(sexes, words)])
+            facts.append(dataclasses.replace(corpus, emotions=words))
+        return dataclasses.replace(kept, emotion=np.array(emotion, object), facts=tuple(facts))
 
 
 _NOTHING = np.zeros((0, features.LOG_MEL.bands), np.float16)  # the features of a text
@@ -192,11 +187,11 @@ def _check(names: Sequence[str], source: str, trim_db: float, versions: Sequence
     if versions and source not in front_ends.VARIED:
         raise InputError(
             f'data.variants={tuple(versions)} with features.source={source!r}: variants are stored '
-            f'of {", ".join(front_ends.VARIED)} only'
+            f'for {", ".join(front_ends.VARIED)} only'
         )
     if unknown := sorted(set(versions) - {*variants.STORED.names}):
         raise InputError(
-            f'data.variants names {unknown[0]!r}; stored are {", ".join(variants.STORED.names)}'
+            f'data.variants must be one of {", ".join(variants.STORED.names)}, got {unknown[0]!r}'
         )
 
 
@@ -213,17 +208,11 @@ class _Rows:
     def __init__(
         self, source: str, wanted: str, resident: bool, trim_db: float, versions: list[str]
     ):
-        self.source, self.resident, self.trim_db, self.versions = (
-            source,
-            resident,
-            trim_db,
-            versions,
-        )
+        self.source, self.resident = source, resident
+        self.trim_db, self.versions = trim_db, versions
         if source != 'text':
-            self.front, self.wanted = (
-                front_ends.by_name(source),
-                front_ends.model_input(source, wanted),
-            )
+            self.front = front_ends.by_name(source)
+            self.wanted = front_ends.model_input(source, wanted)
         self.columns: dict[str, list] = {name: [] for name in _READ}
         self.kept: list[np.ndarray] = []
         self.places: list[tuple[int, int, int]] = []  # corpus, example, first stored value
@@ -246,7 +235,7 @@ class _Rows:
             values, first = values[begin:end], first + begin
             frames = front_ends.described(self.front, self.wanted, values)
         frames = frames.astype(np.float64)
-        row = {name: _text(example[name]) for name in FIELDS}
+        row: dict[str, Any] = {name: _text(example[name]) for name in FIELDS}
         row |= {name: example[name] for name in MEASURES}
         row |= {'id': row['id'] + version, 'corpus': corpus, 'length': len(values)}
         row |= {'frames': len(frames), 'sums': frames.sum(0), 'squares': (frames**2).sum(0)}

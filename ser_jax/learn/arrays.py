@@ -63,8 +63,8 @@ def corpus_data(
         flat = np.concatenate([flat, np.zeros((span, *flat.shape[1:]), flat.dtype)])
         if len(flat) >= 2**31:
             raise InputError(
-                f'{len(flat):,} resident frames or samples are more than an index holds; lower '
-                'data.resident_gb'
+                f'{len(flat):,} resident frames or samples are more than an int32 index allows; '
+                'lower data.resident_gb'
             )
     offset = np.zeros(count) if flat is None else utterances.offset
     position = {e: c for c, e in enumerate(emotions)}
@@ -100,7 +100,10 @@ def member_data(
 
 
 def tokens(
-    texts: Sequence[str], vocabularies: Sequence[list[str]], most_words: int, read: bool
+    texts: Sequence[str] | np.ndarray,
+    vocabularies: Sequence[list[str]],
+    most_words: int,
+    read: bool,
 ) -> np.ndarray:
     """Return each member's token ids of N texts, int32 [K N W]; zeros [K N 1] unless `read`.
 

@@ -100,20 +100,20 @@ class Learner:
         # Frozen variables are no part of the state, so that their file is not needed here.
         model = self.build(nnx.Rngs(key)) if self.has_frozen else self._begin(key)
         variables = self._flatten(model)
-        copy = lambda tree: jax.tree.map(jnp.copy, tree)  # donated state must not alias itself
-        zero = lambda dtype: jnp.zeros((), dtype)
+        optimizer = self.optimizer.init(variables.params)
+        # Each field has arrays of its own: donated state must not alias itself.
         return State(
-            zero(jnp.int32),
-            variables,
-            self.optimizer.init(variables.params),
-            copy(variables) if self.ema else (),
-            copy(variables),
-            jnp.float32(-jnp.inf),
-            zero(jnp.int32),
-            jnp.float32(jnp.nan),
-            zero(jnp.float32),
-            zero(jnp.float32),
-            jnp.int32(-1),
+            step=jnp.zeros((), jnp.int32),
+            variables=variables,
+            optimizer=optimizer,
+            average=jax.tree.map(jnp.copy, variables) if self.ema else (),
+            best=jax.tree.map(jnp.copy, variables),
+            best_score=jnp.float32(-jnp.inf),
+            best_epoch=jnp.zeros((), jnp.int32),
+            recent=jnp.float32(jnp.nan),
+            loss_sum=jnp.zeros((), jnp.float32),
+            loss_weight=jnp.zeros((), jnp.float32),
+            bad_step=jnp.int32(-1),
         )
 
     def on_derived(self, layout: Layout, frames: int) -> 'Learner':
@@ -246,10 +246,10 @@ class Learner:
         ]
         if not most:
             return each[0]
-        probabilities = {
-            name: jax.nn.softmax(sum(jnp.log(p.probabilities[name]) for p in each) / len(each))
-            for name in each[0].probabilities
-        }
+        probabilities = {}
+        for name in each[0].probabilities:
+            total = sum(jnp.log(p.probabilities[name]) for p in each)
+            probabilities[name] = jax.nn.softmax(total / len(each))
         return Predicted(probabilities, sum(p.embedding for p in each) / len(each))
 
     def apply(self, variables: Variables, inputs: Inputs, frozen=()) -> Predicted:
@@ -272,12 +272,10 @@ class Learner:
         return (model.decide if self.derived else model)(inputs, rngs)
 
     def _model(self, variables: Variables, frozen=()):
-        """Return the model; without values, its frozen variables are shapes that only `decide` may
-        leave unread."""
-        states = [
-            jax.tree.unflatten(tree, [flat[n] for n in names])
-            for tree, names, flat in zip(self._trees, self._names, variables, strict=True)
-        ]
+        """Return the model. Without `frozen`, its frozen variables are shapes, unread by `decide`."""
+        states = []
+        for tree, names, flat in zip(self._trees, self._names, variables, strict=True):
+            states.append(jax.tree.unflatten(tree, [flat[n] for n in names]))
         rest = self._frozen
         if frozen:
             leaves = [frozen[n] for n in _paths(rest)]
@@ -294,8 +292,8 @@ class Learner:
 
 def _paths(state) -> list[str]:
     """Return the paths, e.g. 'trunk/blocks/0/conv/kernel', in the order of `jax.tree.leaves`."""
-    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    names = [
-        '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path) for path, _ in leaves
-    ]
-    return [n.removesuffix('/value') for n in names]
+    names = []
+    for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]:
+        keys = [str(getattr(k, 'key', getattr(k, 'name', k))) for k in path]
+        names.append('/'.join(keys).removesuffix('/value'))
+    return names

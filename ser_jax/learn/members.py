@@ -5,7 +5,6 @@ axis K; shared data are stored once. K = 1 takes the same path.
 """
 
 import copy
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -15,68 +14,17 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ser_jax.contract import InputError
 from ser_jax.data import batches
 from ser_jax.data.batches import Member, Plan
 from ser_jax.data.utterances import Utterances
 from ser_jax.learn import prediction
 from ser_jax.learn.arrays import Batch, CorpusData, MemberData
+from ser_jax.learn.devices import put
 from ser_jax.learn.learner import Learner, State, Variables
 from ser_jax.learn.prediction import Prediction
 
 # Maximum number of input values in a scored batch; activations take many times their memory.
 _VALUES = 1 << 23
-
-MOST = 64  # members that share a compiled step
-
-
-def at_once(members: int, each: int = MOST) -> int:
-    """Return how many of `members` share a step: at most `each`, if possible equal per device."""
-    devices, most = jax.device_count(), min(each, members)
-    return most - most % devices or most
-
-
-def scored_at_once(members: int) -> int:
-    """Return how many of `members` are scored together: one on a CPU, where stacking is slower."""
-    return 1 if jax.default_backend() == 'cpu' else at_once(members)
-
-
-def device_mesh(members: int, batch_size: int, devices: Sequence | None = None) -> Mesh:
-    """Return a mesh (members, batch) over as many devices as divide these two, along members first.
-
-    The remaining devices stay idle.
-
-    Raises:
-      InputError: devices would stay idle although there are several processes, all of which must
-        take part.
-    """
-    devices = list(devices or jax.devices())
-    pairs = itertools.product(_divisors(members), _divisors(batch_size))
-    used, along = max((m * b, m) for m, b in pairs if m * b <= len(devices))
-    if used < len(devices) and jax.process_count() > 1:
-        raise InputError(
-            f'{members} members at once with train.batch_size={batch_size} divide over {used} of '
-            f'{len(devices)} devices; set one of them (members.at_once) so that they divide over all'
-        )
-    across = used // along
-    devices = devices[:used]
-    return Mesh(
-        np.array(devices).reshape(along, across),
-        ('members', 'batch'),
-        axis_types=(jax.sharding.AxisType.Auto,) * 2,
-    )
-
-
-def _divisors(number: int) -> list[int]:
-    return [d for d in range(1, number + 1) if number % d == 0]
-
-
-def put(tree, mesh: Mesh, spec: P):
-    """Put host arrays on the mesh; every process holds the whole array and transfers its shards."""
-    sharding = NamedSharding(mesh, spec)
-    return jax.tree.map(
-        lambda x: jax.make_array_from_callback(x.shape, sharding, lambda at: x[at]), tree
-    )
 
 
 class Group:
@@ -88,7 +36,7 @@ class Group:
       data: data of each member, stacked on a leading axis (numpy).
       corpus: data of all members (numpy); `flat` is None when `utterances` streams.
       utterances: the opened corpora.
-      mesh: from `device_mesh`.
+      mesh: from `devices.device_mesh`.
       batch_size: utterances per member and step.
       steps: steps per epoch.
       per_dispatch: maximum number of training steps per dispatch.
@@ -189,9 +137,9 @@ class Group:
             yield state
 
     def predict(
-        self, variables: Variables, which: Sequence[np.ndarray], most: int, batch_size: int = 64
+        self, variables: Variables, indices: Sequence[np.ndarray], most: int, batch_size: int = 64
     ) -> list[Prediction]:
-        """Return the predictions of each member k for its utterances `which[k]`.
+        """Return the predictions of each member k for its utterances `indices[k]`.
 
         Long utterances get the length-weighted mean over their windows.
 
@@ -200,7 +148,7 @@ class Group:
           most: maximum length of a window, in frames or samples.
         """
         length, aligned = self.utterances.length, self.utterances.aligned
-        windows = [batches.windows(w, length, most, aligned) for w in which]
+        windows = [batches.windows(i, length, most, aligned) for i in indices]
         batch_size = self._scored(max(len(w.utterance) for w in windows), most, batch_size)
 
         def apply(cut: batches.Windows, span: int) -> dict:
@@ -249,10 +197,9 @@ class Group:
     def _dispatched(self, plan: Plan, span: int) -> Iterator[Batch]:
         """Yield the batches of each dispatch, stacked: [steps K B]."""
         ends = np.cumsum(self.dispatches)
-        pieces = [
-            Plan(*(x[end - n : end] for x in plan))
-            for end, n in zip(ends, self.dispatches, strict=True)
-        ]
+        pieces = []
+        for end, steps in zip(ends, self.dispatches, strict=True):
+            pieces.append(Plan(*(x[end - steps : end] for x in plan)))
         if self.corpus.flat is not None:
             yield from (Batch(*p) for p in pieces)
         else:

@@ -26,7 +26,7 @@ def build(config, steps: int, epoch: int = 1) -> optax.GradientTransformationExt
         descend = optax.sgd(rate)
     else:
         raise InputError(
-            f'optim.name={config.name!r} is not known; known are adamw, adam, rmsprop, sgd'
+            f'optim.name must be one of adamw, adam, rmsprop, sgd, got {config.name!r}'
         )
     parts = [optax.clip_by_global_norm(config.clip)] if config.clip else []
     if config.schedule == 'plateau':
@@ -48,7 +48,7 @@ def schedule(config, steps: int) -> optax.Schedule:
         return optax.constant_schedule(config.learning_rate)
     if config.schedule != 'cosine':
         raise InputError(
-            f'optim.schedule={config.schedule!r} is not known; known are cosine, constant, plateau'
+            f'optim.schedule must be one of cosine, constant, plateau, got {config.schedule!r}'
         )
     warm = round(config.warmup * steps)
     if not warm:
@@ -71,7 +71,8 @@ def decayed(params: dict) -> dict:
 
     The name counts too, because the bias of both directions of a BiLSTM has two axes.
     """
-    is_bias = lambda path: path[-1].key.rsplit('/', 1)[-1] in ('bias', 'scale')
-    return jax.tree_util.tree_map_with_path(
-        lambda path, x: x.ndim >= 2 and not is_bias(path), params
-    )
+
+    def is_decayed(path, x) -> bool:
+        return x.ndim >= 2 and path[-1].key.rsplit('/', 1)[-1] not in ('bias', 'scale')
+
+    return jax.tree_util.tree_map_with_path(is_decayed, params)

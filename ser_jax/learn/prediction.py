@@ -44,21 +44,26 @@ def in_batches(
     Returns:
       For each row the arrays [n ...] by name, in the order of its windows.
     """
-    count, outs = max(len(w.utterance) for w in windows), []
+    count = max(len(w.utterance) for w in windows)
+    outs: list[dict[str, Any]] = []
     for at in range(0, count, batch_size):
-        rows = [np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1) for w in windows]
-        pieces = [Windows(*(x[r] for x in w)) for w, r in zip(windows, rows, strict=True)]
+        pieces = []
+        for w in windows:
+            rows = np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1)
+            pieces.append(Windows(w.utterance[rows], w.start[rows], w.length[rows]))
         batch = Windows(*(np.stack(x) for x in zip(*pieces, strict=True)))
         outs.append(function(batch, padded_span(int(batch.length.max()), most)))
         if len(outs) > ahead:
             jax.block_until_ready(outs[-1 - ahead])
-    return [
-        {
-            name: np.concatenate([np.asarray(out[name])[k] for out in outs])[: len(w.utterance)]
-            for name in outs[0]
-        }
-        for k, w in enumerate(windows)
-    ]
+    return [_row(outs, k, len(w.utterance)) for k, w in enumerate(windows)]
+
+
+def _row(outs: list[dict[str, Any]], k: int, count: int) -> dict[str, np.ndarray]:
+    """Return the first `count` values of row `k` of consecutive batches, by name."""
+    rows = {}
+    for name in outs[0]:
+        rows[name] = np.concatenate([np.asarray(out[name])[k] for out in outs])[:count]
+    return rows
 
 
 def padded_span(longest: int, most: int) -> int:

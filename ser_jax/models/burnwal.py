@@ -28,7 +28,7 @@ class Model(nnx.Module):
     def __init__(
         self, classes: int, bands: int = 162, words: int = 0, *, dtype=jnp.float32, rngs: nnx.Rngs
     ):
-        self.convolutions = nnx.List()
+        self.convolutions: nnx.List[nnx.Conv] = nnx.List()
         inputs, steps = 1, bands
         for filters in FILTERS:
             self.convolutions.append(

@@ -2,8 +2,8 @@
 
 Its layer widths were never published: 16, 32, 64, 128 channels of 3 x 3, BatchNorm and 2 x 2
 pooling are the simplest reading of its README. Its ten names, boredom and trusting among them, are
-a label set of ours (`data.emotions`): emotions that no corpus of a run supports are masked and
-never presented as detectable.
+a label set of the config (`data.emotions`): emotions that no corpus of a run supports are masked
+and never presented as detectable.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,21 @@ from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
 from ser_jax.contract import Inputs, Output
-from ser_jax.models.layers import BiLSTM, Conv, max_pool_2x2
+from ser_jax.models.layers import Conv, max_pool_2x2
+from ser_jax.models.lstm import BiLSTM
 
 NAMES = (
-    'neutral', 'sad', 'calm', 'happy', 'boredom', 'trusting', 'angry', 'fearful', 'disgust', 'surprised',
-)  # fmt: skip
+    'neutral',
+    'sad',
+    'calm',
+    'happy',
+    'boredom',
+    'trusting',
+    'angry',
+    'fearful',
+    'disgust',
+    'surprised',
+)
 
 
 class Model(nnx.Module):
@@ -46,7 +56,7 @@ class Model(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.blocks = nnx.List()
+        self.blocks: nnx.List[Conv] = nnx.List()
         inputs = 1
         for outputs in channels:
             self.blocks.append(Conv(inputs, outputs, 3, (1, 1), dtype=dtype, rngs=rngs))
@@ -57,9 +67,8 @@ class Model(nnx.Module):
 
     def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
         length = inputs.length
-        x = jnp.where(frame_mask(length, inputs.features.shape[1])[..., None], inputs.features, 0)[
-            ..., None
-        ]
+        x = jnp.where(frame_mask(length, inputs.features.shape[1])[..., None], inputs.features, 0)
+        x = x[..., None]
         for block in self.blocks:
             x, _ = block(x, length)
             # An odd number of frames is padded with a zero frame, which never exceeds ReLU outputs.

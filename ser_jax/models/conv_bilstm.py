@@ -11,7 +11,8 @@ from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
 from ser_jax.contract import Inputs, Output
-from ser_jax.models.layers import AttentiveStatistics, BiLSTM, Conv
+from ser_jax.models.layers import AttentiveStatistics, Conv
+from ser_jax.models.lstm import BiLSTM
 
 
 class Trunk(nnx.Module):
@@ -29,7 +30,7 @@ class Trunk(nnx.Module):
         dtype,
         rngs: nnx.Rngs,
     ):
-        self.blocks = nnx.List()
+        self.blocks: nnx.List[Conv] = nnx.List()
         inputs = 1
         for outputs, kernel, stride in zip(channels, kernels, strides, strict=True):
             self.blocks.append(Conv(inputs, outputs, kernel, stride, dtype=dtype, rngs=rngs))

@@ -89,8 +89,8 @@ class Model(nnx.Module):
         audio = jax.nn.relu(self.audio(self.trunk(inputs, rngs)))
         text = jax.nn.relu(self.text(self.encoder(inputs.text, rngs)))
         alone = {'audio': self.classify_audio(audio), 'text': self.classify_text(text)}
-        heard, read = self._present(inputs.length.shape[0], rngs)
-        both = jnp.concatenate([audio * heard, text * read], -1)
+        has_audio, has_text = self._present(inputs.length.shape[0], rngs)
+        both = jnp.concatenate([audio * has_audio, text * has_text], -1)
         embedding = jax.nn.relu(self.meet(self.dropout(both, rngs=rngs)))
         logits = self.classify(self.dropout(embedding, rngs=rngs))
         return Output(logits, embedding, {**alone, 'fused': logits})
@@ -100,6 +100,5 @@ class Model(nnx.Module):
         if self.deterministic:
             return 1.0, 1.0
         draw = jax.random.uniform(rngs.dropout(), (batch, 1))
-        return 1.0 * (draw > self.modality_dropout / 2), 1.0 * (
-            draw < 1 - self.modality_dropout / 2
-        )
+        half = self.modality_dropout / 2
+        return 1.0 * (draw > half), 1.0 * (draw < 1 - half)

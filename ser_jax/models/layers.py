@@ -5,6 +5,7 @@ convolution, as is the convolution's own padding past the end of an unpadded utt
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -60,12 +61,12 @@ def _patches(x, size, stride):
     pad = size // 2
     frames, bands = -(-x.shape[1] // stride[0]), -(-x.shape[2] // stride[1])
     padded = jnp.pad(x, ((0, 0), (pad, pad + stride[0]), (pad, pad + stride[1]), (0, 0)))
-    seen = [
-        padded[:, i : i + frames * stride[0] : stride[0], j : j + bands * stride[1] : stride[1]]
-        for i in range(size)
-        for j in range(size)
-    ]
-    return jnp.concatenate(seen, -1)
+    fields = []
+    for i, j in itertools.product(range(size), range(size)):
+        rows = slice(i, i + frames * stride[0], stride[0])
+        columns = slice(j, j + bands * stride[1], stride[1])
+        fields.append(padded[:, rows, columns])
+    return jnp.concatenate(fields, -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -74,11 +75,14 @@ def _convolve_on_cpu(x, kernel, stride):
     return _convolve(x, kernel, stride)
 
 
-def _convolve_gradient(stride, known, gradient):
-    x, kernel = known
+def _convolve_gradient(stride, residuals, gradient):
+    x, kernel = residuals
+
+    def by_kernel(x, gradient):
+        return jax.vjp(lambda k: _convolve(x, k, stride), kernel)[1](gradient)[0]
+
     # Sum the kernel's gradient over a few utterances at a time, which halves its time for large
     # arrays; take every n-th utterance, so that devices that share a batch exchange none.
-    by_kernel = lambda x, g: jax.vjp(lambda k: _convolve(x, k, stride), kernel)[1](g)[0]
     n = max(1, len(x) // _FEW)
     d_kernel = sum(by_kernel(x[i::n], gradient[i::n]) for i in range(n))
     if stride == (1, 1):
@@ -86,9 +90,8 @@ def _convolve_gradient(stride, known, gradient):
     # XLA dilates the gradient with zeros by the stride and multiplies by these too; a matrix
     # product and a sum over patches takes two thirds of that time.
     d_patches = gradient @ kernel.reshape(-1, kernel.shape[-1]).T
-    return jax.linear_transpose(lambda v: _patches(v, kernel.shape[0], stride), x)(d_patches)[
-        0
-    ], d_kernel
+    transposed = jax.linear_transpose(lambda v: _patches(v, kernel.shape[0], stride), x)
+    return transposed(d_patches)[0], d_kernel
 
 
 _convolve_on_cpu.defvjp(
@@ -166,113 +169,6 @@ def _masked_sum(x, weight):
     """
     alike = tuple(a for a in range(x.ndim - 1) if weight.shape[a] == 1)
     return (x.astype(jnp.float32).sum(alike, keepdims=True) * weight).sum(tuple(range(x.ndim - 1)))
-
-
-class BiLSTM(nnx.Module):
-    """Bidirectional LSTM (Hochreiter & Schmidhuber 1997) over real frames: [B F I] -> [B F 2H].
-
-    Both directions run stacked in one scan (`recur`); the input projection is outside of it.
-    Padding leaves the state unchanged, so the backward direction starts at the end of each
-    utterance. The forget gate's bias is initialized to 1; all weights are uniform in +-1/sqrt(H),
-    also the recurrent ones: orthogonal ones need a QR that hangs under `vmap` on two cores.
-    """
-
-    def __init__(self, inputs: int, hidden: int, *, dtype, rngs: nnx.Rngs):
-        uniform = nnx.initializers.uniform(2 * hidden**-0.5)
-        draw = lambda shape: uniform(rngs.params(), shape) - hidden**-0.5
-        self.input = nnx.Param(draw((2, inputs, 4 * hidden)))
-        self.recurrent = nnx.Param(draw((2, hidden, 4 * hidden)))
-        bias = jnp.zeros((2, 4 * hidden)).at[:, hidden : 2 * hidden].set(1)
-        self.bias = nnx.Param(bias)
-        self.hidden, self.dtype = hidden, dtype
-
-    def __call__(self, x, length):
-        x = x.astype(self.dtype)
-        mask = frame_mask(length, x.shape[1])
-        # One product for both directions; the second half is that of the backward direction, so its
-        # frames are reversed.
-        weights = jnp.concatenate(tuple(self.input[...]), -1).astype(self.dtype)
-        heard = x.transpose(1, 0, 2) @ weights + self.bias[...].reshape(-1).astype(self.dtype)
-        forward, backward = jnp.split(heard, 2, -1)  # [F B 4H]
-        gates = jnp.stack([forward, backward[::-1]], 1)  # [F 2 B 4H]
-        real = jnp.stack([mask, mask[:, ::-1]]).transpose(2, 0, 1)[..., None]  # [F 2 B 1]
-        out = recur(gates, self.recurrent[...].astype(self.dtype), real)
-        forward, backward = out[:, 0], out[::-1, 1]  # [F B H]
-        return jnp.concatenate([forward, backward], -1).transpose(1, 0, 2)
-
-
-@jax.custom_vjp
-def recur(gates, recurrent, real):
-    """Scan LSTM cells over frames, both directions stacked; frames not `real` keep the state.
-
-    The gradient is explicit, so that the recurrent weights' gradient is one product over all
-    frames; automatic differentiation would accumulate it frame by frame.
-
-    Args:
-      gates: input projections, [F 2 B 4H] in the order input, forget, candidate, output.
-      recurrent: [2 H 4H].
-      real: bool [F 2 B 1].
-
-    Returns:
-      float32 [F 2 B H].
-    """
-    return _recur(gates, recurrent, real)[0]
-
-
-def _recur(gates, recurrent, real):
-    def step(state, inputs):
-        cell, out = state
-        gate, keep = inputs
-        gate = gate + jnp.einsum('dbh,dhg->dbg', out.astype(recurrent.dtype), recurrent)
-        i, f, g, o = opened = _activations(gate)
-        new_cell = f * cell + i * g
-        new_out = o * jnp.tanh(new_cell)
-        state = (jnp.where(keep, new_cell, cell), jnp.where(keep, new_out, out))
-        return state, (state[1], state[0], opened)
-
-    zeros = jnp.zeros((*gates.shape[1:3], recurrent.shape[1]), jnp.float32)
-    _, (outs, cells, opened) = jax.lax.scan(step, (zeros, zeros), (gates, real))
-    return outs, (opened, cells, outs, recurrent, real)
-
-
-def _recur_gradient(known, gradient):
-    opened, cells, outs, recurrent, real = known
-    before = lambda states: jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
-    turned = jax.lax.optimization_barrier(recurrent.transpose(0, 2, 1))  # once, not in each frame
-
-    def step(state, inputs):
-        d_cell, d_out = state
-        (i, f, g, o), cell, keep, given = inputs
-        new = jnp.tanh(f * cell + i * g)
-        d_out = d_out + given
-        d_new_out, d_new_cell = jnp.where(keep, d_out, 0), jnp.where(keep, d_cell, 0)
-        d_new_cell += d_new_out * o * (1 - new**2)
-        d_gate = (d_new_cell * g * i * (1 - i), d_new_cell * cell * f * (1 - f), d_new_cell * i * (1 - g**2),
-                  d_new_out * new * o * (1 - o))  # fmt: skip
-        d_gate = jnp.concatenate(d_gate, -1).astype(recurrent.dtype)
-        back = jnp.einsum('dbg,dgh->dbh', d_gate, turned).astype(jnp.float32)
-        return (
-            d_new_cell * f + jnp.where(keep, 0, d_cell),
-            back + jnp.where(keep, 0, d_out),
-        ), d_gate
-
-    zeros = jnp.zeros_like(cells[0])
-    _, d_gates = jax.lax.scan(
-        step, (zeros, zeros), (opened, before(cells), real, gradient), reverse=True
-    )
-    return (
-        d_gates,
-        jnp.einsum('fdbh,fdbg->dhg', before(outs).astype(recurrent.dtype), d_gates),
-        None,
-    )
-
-
-recur.defvjp(_recur, _recur_gradient)
-
-
-def _activations(gate):
-    i, f, g, o = jnp.split(gate.astype(jnp.float32), 4, axis=-1)
-    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
 
 
 class AttentiveStatistics(nnx.Module):

@@ -39,8 +39,8 @@ class Model(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        conv = lambda inputs: nnx.Conv(inputs, 16, (3, 3), padding='VALID', dtype=dtype, rngs=rngs)
-        self.first, self.second = conv(1), conv(16)
+        self.first = nnx.Conv(1, 16, (3, 3), padding='VALID', dtype=dtype, rngs=rngs)
+        self.second = nnx.Conv(16, 16, (3, 3), padding='VALID', dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(0.5)
         flat = 16 if pooled else 16 * ((steps - 4) // 2) * ((bands - 4) // 2)
         self.dense = nnx.Linear(flat, 128, rngs=rngs)
@@ -49,13 +49,13 @@ class Model(nnx.Module):
 
     def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
         pictures = inputs.features[..., None]
-        seen = jax.checkpoint(
+        convolve = jax.checkpoint(
             lambda x: max_pool_2x2(jax.nn.relu(self.second(jax.nn.relu(self.first(x)))))
         )
         few = max(n for n in range(1, _AT_ONCE + 1) if len(pictures) % n == 0)
         # Take every n-th image, so that devices that share a batch exchange none.
         parts = len(pictures) // few
-        x = jnp.stack([seen(pictures[i::parts]) for i in range(parts)], 1)
+        x = jnp.stack([convolve(pictures[i::parts]) for i in range(parts)], 1)
         x = x.reshape(len(pictures), *x.shape[2:])
         x = self.dropout(x, rngs=rngs)
         x = x.mean((1, 2)) if self.pooled else x.reshape(len(x), -1)

@@ -42,12 +42,10 @@ class Model(nnx.Module):
         rngs: nnx.Rngs,
     ):
         if variant not in _LAYERS:
-            raise InputError(
-                f'model.variant={variant!r} is not known; known are {", ".join(_LAYERS)}'
-            )
+            raise InputError(f'model.variant must be one of {", ".join(_LAYERS)}, got {variant!r}')
         inputs, parts = bands, []
         for layers in _LAYERS[variant]:
-            part = nnx.List()
+            part: nnx.List[nnx.Module] = nnx.List()
             for filters, rate in layers:
                 part.append(nnx.Conv(inputs, filters, (5,), padding='SAME', dtype=dtype, rngs=rngs))
                 part.append(nnx.Dropout(rate))

@@ -15,7 +15,8 @@ from ser_jax.audio.mel import frame_mask
 from ser_jax.contract import InputError, Inputs, Layout, Output
 from ser_jax.models import closed_form, encoders
 from ser_jax.models.encoders import weight_files
-from ser_jax.models.layers import AttentiveStatistics, BiLSTM
+from ser_jax.models.layers import AttentiveStatistics
+from ser_jax.models.lstm import BiLSTM
 
 HEADS = ('discriminant', 'linear', 'attentive', 'bilstm')
 

@@ -6,6 +6,8 @@ utterances by their label, so its text contains the label: that pairing exists h
 `protocol='leaky_label_pairing'`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -23,7 +25,14 @@ class Audio(nnx.Module):
     """
 
     def __init__(self, classes: int, bands: int, steps: int, *, dtype, rngs: nnx.Rngs):
-        conv = lambda inputs: nnx.Conv(inputs, 128, (5,), padding='SAME', dtype=dtype, rngs=rngs)
+        conv = functools.partial(
+            nnx.Conv,
+            out_features=128,
+            kernel_size=(5,),
+            padding='SAME',
+            dtype=dtype,
+            rngs=rngs,
+        )
         self.before = nnx.List([conv(bands), conv(128), conv(128)])
         self.after = conv(128)
         self.early, self.late = nnx.Dropout(0.1), nnx.Dropout(0.3)
@@ -105,11 +114,9 @@ class Model(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        readers = {'mlp': Perceptron, 'rnn': Recurrent}
+        readers: dict[str, type[Perceptron | Recurrent]] = {'mlp': Perceptron, 'rnn': Recurrent}
         if reader not in readers:
-            raise InputError(
-                f'model.reader={reader!r} is not known; known are {", ".join(readers)}'
-            )
+            raise InputError(f'model.reader must be one of {", ".join(readers)}, got {reader!r}')
         self.audio = Audio(classes, bands, steps, dtype=dtype, rngs=rngs)
         self.text = readers[reader](most_words, classes, rngs=rngs)
         self.meet = nnx.Linear(self.text.outputs + classes, classes, rngs=rngs)
@@ -118,17 +125,23 @@ class Model(nnx.Module):
     def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
         audio, embedding = self.audio(inputs.features, rngs)
         text = self.text(multi_hot(inputs.text, self.most_words), rngs)
-        said = jax.nn.sigmoid(text) if self.text.outputs == 1 else jax.nn.softmax(text)
-        heard = jax.nn.softmax(audio)
-        together = lambda said, heard: self.meet(jnp.concatenate([said, heard], -1))
-        # A branch is trained through the fusion layer alone, which may invert its classes. Its own
+        p_text = jax.nn.sigmoid(text) if self.text.outputs == 1 else jax.nn.softmax(text)
+        p_audio = jax.nn.softmax(audio)
+        # A branch is trained through the fusion layer alone, which may invert its classes. Its
         # prediction is therefore the output of that layer with the other branch uniform.
-        undecided = lambda p: jnp.full_like(p, 0.5 if p.shape[-1] == 1 else 1 / p.shape[-1])
-        logits = together(said, heard)
-        alone_audio, alone_text = together(undecided(said), heard), together(said, undecided(heard))
-        return Output(
-            logits, embedding, {'audio': alone_audio, 'text': alone_text, 'fused': logits}
-        )
+        logits = self._fuse(p_text, p_audio)
+        alone_audio = self._fuse(_uniform(p_text), p_audio)
+        alone_text = self._fuse(p_text, _uniform(p_audio))
+        modalities = {'audio': alone_audio, 'text': alone_text, 'fused': logits}
+        return Output(logits, embedding, modalities)
+
+    def _fuse(self, p_text, p_audio):
+        return self.meet(jnp.concatenate([p_text, p_audio], -1))
+
+
+def _uniform(p):
+    """Return the probabilities of no decision: 0.5 of a sigmoid, 1 / C of a softmax."""
+    return jnp.full_like(p, 0.5 if p.shape[-1] == 1 else 1 / p.shape[-1])
 
 
 def multi_hot(tokens, words: int):

@@ -13,6 +13,7 @@ can be cached per utterance, and `decide` reads them.
 
 import hashlib
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -72,12 +73,13 @@ class Model(nnx.Module):
         style = 'torch' if weights == 'timm' else 'keras'
         # Weights to be loaded from a file are not drawn; random ones are the same in every member.
         drawn = {'none': rngs, 'random': nnx.Rngs(0)}.get(weights)
-        self.trunk = backbones.by_name(trunk)(width, style, dtype=dtype, rngs=drawn)
+        build: Callable[..., backbones.Backbone] = backbones.by_name(trunk)
+        self.trunk = build(width, style, dtype=dtype, rngs=drawn)
         frozen = 0 if weights == 'none' else backbones.freeze(self.trunk, tuple(trainable))
         self.frozen_units = 0 if view == 'adapter' else frozen
         if view == 'adapter':
             self.adapter = nnx.Conv(1, 3, (3, 3), padding='SAME', dtype=dtype, rngs=rngs)
-        self.dense = nnx.List()
+        self.dense: nnx.List[nnx.Linear] = nnx.List()
         inputs = self.trunk.outputs
         for outputs in dense:
             self.dense.append(nnx.Linear(inputs, outputs, rngs=rngs))
@@ -123,7 +125,8 @@ class Model(nnx.Module):
         """
         if self.view == 'adapter':
             raise InputError(
-                "view='adapter' trains layers before the trunk; its outputs cannot be cached"
+                "model.view='adapter' trains a layer before the trunk, so the outputs of the "
+                'frozen units change and cannot be cached'
             )
         x = self.trunk(self._pixels(inputs.features), 0, self.frozen_units)
         return x.reshape(len(x), 1, -1), jnp.ones_like(inputs.length)
@@ -147,9 +150,9 @@ class Model(nnx.Module):
 
     def _pixels(self, features):
         """Convert decibels [B F M] to the trunk's input [B S S 3]."""
-        of = VSR_SPECTROGRAM
+        low_db, high_db = VSR_SPECTROGRAM.low_db, VSR_SPECTROGRAM.high_db
         decibels = jnp.swapaxes(features, 1, 2)
-        return self.trunk.preprocess(picture(decibels, of.low_db, of.high_db, self.trunk.size))
+        return self.trunk.preprocess(picture(decibels, low_db, high_db, self.trunk.size))
 
     def _square(self, flat):
         """Reshape flattened activations [B 1 A] to [B s s C]."""
@@ -157,25 +160,26 @@ class Model(nnx.Module):
         side = math.isqrt(flat.shape[-1] // channels)
         if side * side * channels != flat.shape[-1]:
             raise InputError(
-                f'{flat.shape[-1]} activations are no square of {channels} channels, which unit {self.frozen_units} of '
-                f'{self.name} gives; compute them again'
+                f'{flat.shape[-1]} activations are no square of {channels} channels, the output of '
+                f'unit {self.frozen_units} of {self.name}; compute them again'
             )
         return flat.reshape(len(flat), side, side, channels)
 
 
 def _check(view: str, weights: str, width: float) -> None:
     if view not in VIEWS:
-        raise InputError(f'view={view!r} is not known; known are {", ".join(VIEWS)}')
+        raise InputError(f'model.view must be one of {", ".join(VIEWS)}, got {view!r}')
     if weights not in WEIGHTS:
-        raise InputError(f'weights={weights!r} is not known; known are {", ".join(WEIGHTS)}')
+        raise InputError(f'model.weights must be one of {", ".join(WEIGHTS)}, got {weights!r}')
     if weights in ('imagenet', 'timm') and width != 1:
         raise InputError(
-            f"weights={weights!r} with width={width} does not exist; set width=1.0 or weights='none'"
+            f'model.weights={weights!r} exist for model.width=1.0 only, got {width}; set it to 1.0 '
+            "or model.weights='none'"
         )
     if not 0 < width <= 1:
-        raise InputError(f'width={width} cannot be; expected more than 0 and at most 1')
+        raise InputError(f'model.width must be more than 0 and at most 1, got {width}')
     if weights == 'none' and width == 1:
         raise InputError(
-            "weights='none' with width=1.0 would train 20 million parameters from scratch; set width below 1, e.g. 0.25, "
-            "or weights='imagenet'"
+            "model.weights='none' with model.width=1.0 would train 20 million parameters from "
+            "scratch; set model.width below 1, e.g. 0.25, or model.weights='imagenet'"
         )

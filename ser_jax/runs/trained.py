@@ -42,10 +42,11 @@ class Trained(NamedTuple):
         """Members whose training has ended, in the run's order."""
         return [m for m in self.folds if (self.directory / 'best' / m / 'about.json').exists()]
 
-    def takes(self, u: Utterances) -> np.ndarray:
+    def takes(self, utterances: Utterances) -> np.ndarray:
         """Return bool [N]: the utterances whose channel and emotion the run uses."""
         channels = [*self.config.data.channels, *self.config.data.train_only_channels]
-        return np.isin(u.emotion, self.emotions) & np.isin(u.channel, channels)
+        has_channel = np.isin(utterances.channel, channels)
+        return has_channel & np.isin(utterances.emotion, self.emotions)
 
     def check_weights(self) -> None:
         """Refuse other pretrained weights than those of the training.
@@ -84,15 +85,15 @@ class Trained(NamedTuple):
 
     def _refuse(self, corpus: str, then: str, now: str, directory: str) -> NoReturn:
         source = self.config.features.source + ('_variants' if self.config.data.variants else '')
-        there = data_dir(directory) / corpus
+        opened = data_dir(directory) / corpus
         if '/' not in corpus and corpus != self.config.data.texts:
-            there /= source
-        where = f' --data_dir={directory}' if directory not in ('', self.config.data.dir) else ''
+            opened /= source
+        flag = f' --data_dir={directory}' if directory not in ('', self.config.data.dir) else ''
         raise InputError(
             f'{self.directory} was trained on another build of {corpus} (fingerprint {then[:12]}) '
-            f'than the one in {there} (fingerprint {now[:12]}); give the --data_dir of the build it '
-            'was trained on, or train it again in a new --workdir '
-            f'(python -m ser_jax.audit --run={self.directory}{where} lists what changed)'
+            f'than the one in {opened} (fingerprint {now[:12]}); give the --data_dir of the build '
+            'it was trained on, or train it again in a new --workdir '
+            f'(python -m ser_jax.audit --run={self.directory}{flag} lists what changed)'
         )
 
     def variables(self, members: list[str]) -> Variables:
@@ -134,8 +135,8 @@ def find_runs(patterns: Sequence[str]) -> list[pathlib.Path]:
         trained = [p for p in paths if (p / 'config.json').exists()]
         if not trained:
             raise InputError(
-                f'--runs={pattern} matches {len(paths)} paths and no trained run; give the --workdir of '
-                'a training'
+                f'--runs={pattern} matches {len(paths)} paths and no trained run; give the '
+                '--workdir of a training'
             )
         found.extend(trained)
     once: dict[pathlib.Path, pathlib.Path] = {}
@@ -153,7 +154,8 @@ def open_trained(directory: pathlib.Path) -> Trained:
     trained = open_begun(directory)
     if not trained.finished:
         raise InputError(
-            f'{directory} has no finished member yet; let its training end (the same command goes on with it)'
+            f'{directory} has no finished member yet; let its training end (the same command '
+            'resumes it)'
         )
     return trained
 
@@ -169,41 +171,40 @@ def open_begun(directory: pathlib.Path, checked: bool = True) -> Trained:
     """
     directory = pathlib.Path(directory)
     if not (directory / 'config.json').exists():
-        what = 'does not exist' if not directory.exists() else 'holds no config.json'
-        raise InputError(f'{directory} {what}; give the --workdir of a training')
+        problem = 'does not exist' if not directory.exists() else 'has no config.json'
+        raise InputError(f'{directory} {problem}; give the --workdir of a training')
     files = run_files.read(directory, checked)
     config, folds, words = completed(files['config']), files['folds'], files['vocabulary']
     emotions = tuple(folds['emotions'])
+    normalization = {}
+    for member, stored in files['normalization'].items():
+        mean, std = (np.array(stored[name], np.float32) for name in ('mean', 'std'))
+        normalization[member] = mean, std
     return Trained(
-        directory,
-        config,
-        folds['protocol'],
-        emotions,
-        folds['members'],
-        {
-            m: (np.array(n['mean'], np.float32), np.array(n['std'], np.float32))
-            for m, n in files['normalization'].items()
-        },
-        words,
-        [_facts(c) for c in files['corpora']],
-        files['environment'],
-        _learner(directory, config, len(emotions), max(len(w) for w in words.values())),
+        directory=directory,
+        config=config,
+        protocol=folds['protocol'],
+        emotions=emotions,
+        folds=folds['members'],
+        normalization=normalization,
+        words=words,
+        corpora=[_facts(c) for c in files['corpora']],
+        environment=files['environment'],
+        learner=_learner(directory, config, len(emotions), max(len(w) for w in words.values())),
     )
 
 
-def _facts(kept: dict) -> CorpusInfo:
-    known = {f.name: kept[f.name] for f in dataclasses.fields(CorpusInfo) if f.name in kept}
-    return CorpusInfo(**{**known, 'emotions': tuple(kept['emotions'])})
+def _facts(stored: dict) -> CorpusInfo:
+    fields = {f.name: stored[f.name] for f in dataclasses.fields(CorpusInfo) if f.name in stored}
+    return CorpusInfo(**{**fields, 'emotions': tuple(stored['emotions'])})
 
 
 def _learner(directory: pathlib.Path, config: ConfigDict, classes: int, words: int) -> Learner:
     try:
         return assemble.build_learner(config, classes, words, 1)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
-        if (
-            directory / run_files.CHECKSUMS
-        ).exists():  # the checksum vouches for the config, so this is a bug
-            raise
+        if (directory / run_files.CHECKSUMS).exists():
+            raise  # the checksum shows an unchanged config, so this is a bug
         reason = f'{type(e).__name__}: {" ".join(str(e).split())[:120]}'
         raise InputError(
             f'{directory / "config.json"} is damaged (it describes no network: {reason}); {_RENEW}'

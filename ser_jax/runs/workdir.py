@@ -13,7 +13,7 @@ from ser_jax import assemble
 from ser_jax.config import completed, differences
 from ser_jax.contract import InputError, writing
 from ser_jax.explore.findings import place
-from ser_jax.learn.members import MOST, at_once
+from ser_jax.learn.devices import MOST, at_once
 from ser_jax.runs import checkpoint, environment, run_files
 from ser_jax.runs.inventory import inventory
 

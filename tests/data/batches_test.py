@@ -24,8 +24,8 @@ def test_an_epoch_hears_every_utterance_once(n, batch, extra, span, seed):
     member = Member('m', 0, seed, train, NOBODY, NOBODY)
     steps = batches.steps_per_epoch([member], batch) + extra
     plan = batches.epoch_plan(member, 3, batch, steps, length, span)
-    heard = plan.utterance[plan.weight > 0]
-    assert sorted(heard) == sorted(train)
+    trained = plan.utterance[plan.weight > 0]
+    assert sorted(trained) == sorted(train)
     assert plan.utterance.shape == (steps, batch)
     real = plan.weight.sum(1)
     assert real.max() - real.min() <= 1  # short folds lack about equally much in every step
@@ -36,9 +36,12 @@ def test_an_epoch_hears_every_utterance_once(n, batch, extra, span, seed):
 
 def test_order_depends_on_seed_fold_and_epoch_alone():
     length = np.full(100, 60)
-    make = lambda fold, seed, epoch: batches.epoch_plan(
-        Member('x', fold, seed, np.arange(50), NOBODY, NOBODY), epoch, 8, 7, length, 30
-    )
+
+    def make(fold, seed, epoch):
+        return batches.epoch_plan(
+            Member('x', fold, seed, np.arange(50), NOBODY, NOBODY), epoch, 8, 7, length, 30
+        )
+
     first = make(0, 0, 0)
     for again in (make(0, 0, 0),):
         for a, b in zip(first, again, strict=True):

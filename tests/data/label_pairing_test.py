@@ -19,8 +19,14 @@ class Reviews(builder.CorpusBuilder, skip_registration=True):
         for i in range(100):
             side, polarity = ('train', 'test')[i >= 80], ('negative', 'positive')[i % 2]
             yield Recording(
-                id=f'{side}/{i:03d}', speaker=f'reviews_{i}', emotion=polarity, label=str(i % 2), read=None,
-                source=f'review {i}', text=f'{polarity} review number {i} of the {side} side', channel='text',
+                id=f'{side}/{i:03d}',
+                speaker=f'reviews_{i}',
+                emotion=polarity,
+                label=str(i % 2),
+                read=None,
+                source=f'review {i}',
+                text=f'{polarity} review number {i} of the {side} side',
+                channel='text',
             )  # fmt: skip
 
 

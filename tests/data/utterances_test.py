@@ -118,7 +118,8 @@ def test_bugs_of_ours_are_not_called_damage(data_dir, monkeypatch):
 
 
 @pytest.mark.parametrize('name, command', [
-    ('my_voices', 'datasets/folder --name=my_voices --manual_dir='), ('ravdes', 'datasets/ravdess --manual_dir='),
+    ('my_voices', 'datasets/folder --name=my_voices --manual_dir='),
+    ('ravdes', 'datasets/ravdess --manual_dir='),
     ('synthetik', 'datasets/synthetic --data_dir='), ('cremad', 'datasets/cremad --manual_dir='),
 ])  # fmt: skip
 def test_the_command_that_builds_a_corpus_names_a_folder_that_exists(tmp_path, name, command):

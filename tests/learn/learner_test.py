@@ -42,13 +42,13 @@ def updated(run, weight, mixup=0.0) -> dict[str, np.ndarray]:
     knobs = ConfigDict({**config.augment, 'mixup': mixup})
     learner.preprocessing = learner.preprocessing._replace(augment=knobs)
     shared = jax.tree.map(jnp.asarray, run.corpus_data(learner.preprocessing.span))
-    own = jax.tree.map(lambda x: jnp.asarray(x[0]), run.member_data([0]))
-    own = own._replace(key=jax.random.wrap_key_data(own.key))
+    data = jax.tree.map(lambda x: jnp.asarray(x[0]), run.member_data([0]))
+    data = data._replace(key=jax.random.wrap_key_data(data.key))
     slots = len(weight)
     row = Batch(
         jnp.arange(slots) * 7 % 40, jnp.zeros(slots, jnp.int32), jnp.asarray(weight, jnp.float32)
     )
-    state = jax.jit(learner.update)(jax.jit(learner.init)(jax.random.key(0)), own, shared, row)
+    state = jax.jit(learner.update)(jax.jit(learner.init)(jax.random.key(0)), data, shared, row)
     return {**state.variables.params, **state.variables.stats, 'loss': state.loss_sum}
 
 

@@ -1,4 +1,4 @@
-"""Members together = members apart; one device = eight; resident = streamed; steps in one dispatch or many."""
+"""Members together = apart; one device = eight; resident = streamed; any steps per dispatch."""
 
 import os
 import pathlib
@@ -12,7 +12,8 @@ import pytest
 
 from ser_jax import assemble
 from ser_jax.contract import InputError
-from ser_jax.learn.members import Group, device_mesh, scored_at_once
+from ser_jax.learn.devices import device_mesh, scored_at_once
+from ser_jax.learn.members import Group
 from tests.conftest import small_config
 
 STEPS = 5
@@ -147,21 +148,28 @@ def test_one_device_equals_eight(data_dir, tmp_path):
         from tests.learn.members_test import sgd, group_of, after, AUGMENTED
         assert len(jax.devices()) == 8
         for which in ([0], [0, 1]):
-            loss, params = after(group_of(sgd(sys.argv[1], members__seeds=(0, 1), **AUGMENTED), which, jax.devices()))
+            c = sgd(sys.argv[1], members__seeds=(0, 1), **AUGMENTED)
+            loss, params = after(group_of(c, which, jax.devices()))
             np.savez(f'{sys.argv[2]}/{len(which)}.npz', loss=loss, **params)
         c = sgd(sys.argv[1], members__seeds=(0, 1), train__batch_size=32, **AUGMENTED)
         group = group_of(c, [0, 1], jax.devices())
-        update, compiled = group._update, []
-        group._update = lambda *of: (compiled.append(update.lower(*of).compile().as_text()), update(*of))[1]
+        compiled = []
+        def logged(group):
+            update = group._update
+            def apply(*inputs):
+                compiled.append(update.lower(*inputs).compile().as_text())
+                return update(*inputs)
+            group._update = apply
+        logged(group)
         next(group.train_epoch(group.init(), 0))
         assert 'all-reduce' in compiled[0]
         among = set(re.findall(r'replica_groups=(\\S+?),? ', compiled[0]))
-        assert among and among <= {'{{0,1,2,3},{4,5,6,7}}', '[2,4]<=[8]'}, f'{among}: members exchange something'
+        per_member = {'{{0,1,2,3},{4,5,6,7}}', '[2,4]<=[8]'}
+        assert among and among <= per_member, f'{among}: members exchange something'
         for kind in ('all-gather', 'collective-permute', 'all-to-all'):
             assert kind not in compiled[0], 'devices exchange what is their own'
         group = group_of(c, [0, 1], jax.devices()[:2])  # a member a device
-        update = group._update
-        group._update = lambda *of: (compiled.append(update.lower(*of).compile().as_text()), update(*of))[1]
+        logged(group)
         next(group.train_epoch(group.init(), 0))
         for kind in ('all-reduce', 'all-gather', 'collective-permute', 'all-to-all'):
             assert kind not in compiled[1], 'members exchange something'
@@ -201,25 +209,25 @@ def test_members_differ_by_seed_and_resume_their_own_randomness(data_dir):
 
 
 def test_scoring_averages_shifted_bands_and_keeps_what_is_masked(data_dir):
-    """The same answers as three scorings of corpora whose bands were shifted beforehand, averaged as logarithms."""
+    """Equal to three scorings of corpora with shifted bands, averaged as logarithms."""
     plain, shifting = sgd(data_dir), sgd(data_dir, augment__scored_shifts=1)
     group, wide = (group_of(c, [0]) for c in (plain, shifting))
     variables, at = group.init().variables, [group.members[0].test]
-    said = []
+    scored = []
     for shift in (-1, 0, 1):
         bands = np.clip(np.arange(64) - shift, 0, 63)
         moved = group.shared._replace(
             flat=jax.numpy.asarray(np.asarray(group.shared.flat)[:, bands])
         )
         group.shared = moved
-        said.append(group.predict(variables, at, 200)[0].probabilities['audio'])
+        scored.append(group.predict(variables, at, 200)[0].probabilities['audio'])
         group = group_of(plain, [0])
-    mean = np.exp(np.mean(np.log(said), 0))
+    mean = np.exp(np.mean(np.log(scored), 0))
     mean /= mean.sum(1, keepdims=True)
     np.testing.assert_allclose(
         wide.predict(variables, at, 200)[0].probabilities['audio'], mean, atol=2e-5
     )
-    assert np.abs(said[0] - said[1]).max() > 1e-4
+    assert np.abs(scored[0] - scored[1]).max() > 1e-4
 
 
 @pytest.mark.parametrize(

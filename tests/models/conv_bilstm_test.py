@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from ser_jax.contract import Inputs
-from ser_jax.models import conv_bilstm, fusion, layers
+from ser_jax.models import conv_bilstm, fusion, layers, lstm
 
 SMALL = {
     'channels': (4, 6, 8, 8),
@@ -111,7 +111,7 @@ def test_empty_text_is_answered():
 
 def test_lstm_equals_flax_cells():
     """Our stacked masked scan against flax's LSTM cell run by hand in both directions."""
-    from ser_jax.models.layers import BiLSTM
+    from ser_jax.models.lstm import BiLSTM
 
     hidden, inputs, frames = 6, 5, 9
     ours = BiLSTM(inputs, hidden, dtype=jnp.float32, rngs=nnx.Rngs(3))
@@ -135,7 +135,7 @@ def test_lstm_equals_flax_cells():
 
 
 def test_patches_equal_convolution():
-    """A product over patches, whose transpose is the gradient of strided convolutions, is XLA's convolution."""
+    """A product over patches, whose transpose is used as gradient, is XLA's convolution."""
     from ser_jax.models.layers import _convolve, _patches
 
     x, k = (
@@ -181,13 +181,16 @@ def test_the_written_gradient_of_the_recurrence_is_the_automatic_one():
         jnp.asarray(random.standard_normal(s), jnp.float32) for s in ((9, 2, 4, 20), (2, 5, 20))
     )
     real = jnp.asarray(random.random((9, 2, 4, 1)) < 0.7)
-    scored = lambda f: jax.value_and_grad(lambda g, r: jnp.sin(f(g, r, real)).sum(), (0, 1))(
-        gates, recurrent
-    )
+
+    def scored(f):
+        return jax.value_and_grad(lambda g, r: jnp.sin(f(g, r, real)).sum(), (0, 1))(
+            gates, recurrent
+        )
+
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
         scored(automatic),
-        scored(layers.recur),
+        scored(lstm.recur),
     )
 
 
@@ -200,9 +203,10 @@ def test_the_written_gradient_of_a_convolution_is_xla_s(stride, shape, size):
         jnp.asarray(random.standard_normal(s), jnp.float32)
         for s in (shape, (size, size, shape[-1], 4))
     )
-    scored = lambda f: jax.value_and_grad(lambda x, k: jnp.sin(f(x, k, stride)).sum(), (0, 1))(
-        x, kernel
-    )
+
+    def scored(f):
+        return jax.value_and_grad(lambda x, k: jnp.sin(f(x, k, stride)).sum(), (0, 1))(x, kernel)
+
     of_xla, written = scored(layers._convolve), scored(layers._convolve_on_cpu)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), of_xla, written

@@ -1,4 +1,4 @@
-"""The published networks have the parameters they print, the shapes they describe, and can be learnt from."""
+"""The published networks have their published parameters and shapes, and a gradient."""
 
 import importlib
 
@@ -61,7 +61,7 @@ def batch(shape, classes: int, n: int = 6, length: int | None = None) -> Inputs:
 
 @pytest.mark.parametrize('name, classes, shape, arguments', SHAPES, ids=str)
 def test_every_parameter_but_an_idle_one_learns(name, classes, shape, arguments):
-    """Shapes of the answer, and a gradient for every weight (STSaM's recurrent ones see a single step, so none)."""
+    """Shapes of the output; a gradient for every weight (none for STSaM's recurrent ones)."""
     network, data = model(name, classes, **arguments), batch(shape, classes)
     network.eval()
     out = network(data)
@@ -74,8 +74,8 @@ def test_every_parameter_but_an_idle_one_learns(name, classes, shape, arguments)
     emotion = jax.nn.one_hot(jnp.arange(6) % classes, classes)
 
     def loss(params):
-        said = nnx.merge(graph, params, rest, copy=True)(data)
-        return -sum((emotion * jax.nn.log_softmax(m)).sum() for m in said.modalities.values())
+        output = nnx.merge(graph, params, rest, copy=True)(data)
+        return -sum((emotion * jax.nn.log_softmax(m)).sum() for m in output.modalities.values())
 
     still = [
         jax.tree_util.keystr(path)
@@ -132,7 +132,9 @@ def test_what_stsam_hears_alone_is_what_it_answers_beside_a_text_that_says_nothi
 
 
 def test_unknown_variants_are_named():
-    with pytest.raises(InputError, match="variant='best' is not known; known are notebook, saved"):
+    with pytest.raises(
+        InputError, match=r"model\.variant must be one of notebook, saved, got 'best'"
+    ):
         model('speech_emotion_analyzer', 10, variant='best')
-    with pytest.raises(InputError, match="reader='lstm' is not known; known are mlp, rnn"):
+    with pytest.raises(InputError, match=r"model\.reader must be one of mlp, rnn, got 'lstm'"):
         model('stsam', 2, reader='lstm')

@@ -1,4 +1,4 @@
-"""The transfer networks train what their authors trained, freeze the rest, and can start from cached activations."""
+"""The transfer networks: published trained layers, frozen others, cached activations."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def decibels(n: int = 2, frames: int = 173, bands: int = 128) -> np.ndarray:
 
 
 def filled(model: Model, seed: int = 0) -> Model:
-    """Moving statistics and shifts away from 0 and 1, so that nothing passes by accident; signals keep their size."""
+    """Return the model with moving statistics and shifts that are not 0 and 1."""
     random = np.random.default_rng(seed)
     for _, _, weight, variable in model.trunk.weights():
         if not weight.endswith('kernel'):
@@ -87,7 +87,7 @@ def test_cached_activations_give_the_same_answer(trunk, trainable, units):
     )
     assert whole.logits.std() > 0 and set(whole.modalities) == {'audio'}
     with pytest.raises(
-        InputError, match=f'activations are no square of .*{trunk} gives; compute them again'
+        InputError, match=f'activations are no square of .*{trunk}; compute them again'
     ):
         model.decide(batch(kept[..., :-1]))
 
@@ -110,8 +110,8 @@ def test_a_step_moves_what_is_trained_and_nothing_else():
     @jax.jit
     def gradient(params):
         def loss(params):
-            said = nnx.merge(graph, params, rest, copy=True)(data, nnx.Rngs(dropout=0))
-            return -jax.nn.log_softmax(said.logits)[jnp.arange(2), jnp.arange(2)].sum()
+            output = nnx.merge(graph, params, rest, copy=True)(data, nnx.Rngs(dropout=0))
+            return -jax.nn.log_softmax(output.logits)[jnp.arange(2), jnp.arange(2)].sum()
 
         return jax.grad(loss)(params)
 
@@ -126,10 +126,13 @@ def test_the_adapter_is_reached_through_a_frozen_trunk():
     model.eval()
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     data = batch(decibels(2, 120, 90) / 100)
-    loss = lambda params: (nnx.merge(graph, params, rest, copy=True)(data).logits ** 2).sum()
+
+    def loss(params):
+        return (nnx.merge(graph, params, rest, copy=True)(data).logits ** 2).sum()
+
     gradient = jax.jit(jax.grad(loss))(params)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
-    with pytest.raises(InputError, match="view='adapter' trains layers before the trunk"):
+    with pytest.raises(InputError, match=r"model\.view='adapter' trains a layer before the trunk"):
         model.derive(data)
 
 
@@ -154,19 +157,25 @@ def test_pretrained_fills_the_trunk_and_only_where_it_shall(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        ({'weights': 'none'}, 'would train 20 million parameters from scratch; set width below 1'),
-        ({'width': 0.5}, "weights='imagenet' with width=0.5 does not exist"),
-        ({'width': 2.0, 'weights': 'none'}, 'width=2.0 cannot be'),
+        (
+            {'weights': 'none'},
+            'would train 20 million parameters from scratch; set model.width below 1',
+        ),
+        ({'width': 0.5}, "model.weights='imagenet' exist for model.width=1.0 only, got 0.5"),
+        (
+            {'width': 2.0, 'weights': 'none'},
+            'model.width must be more than 0 and at most 1, got 2.0',
+        ),
         (
             {'weights': 'best'},
-            "weights='best' is not known; known are imagenet, timm, random, none",
+            "model.weights must be one of imagenet, timm, random, none, got 'best'",
         ),
-        ({'view': 'film'}, "view='film' is not known; known are picture, adapter"),
+        ({'view': 'film'}, "model.view must be one of picture, adapter, got 'film'"),
         ({'trunk': 'vgg16'}, "'vgg16' is not a trunk"),
         ({'trunk': 'resnet50'}, 'begins no layer of the trunk; its last units are conv5_block1'),
     ],
 )
-def test_what_cannot_be_is_refused(arguments, message):
+def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         shape_of(2, **arguments)
     assert set(BACKBONES) == set(weight_files.PUBLISHED)
