@@ -154,9 +154,8 @@ def derived_for(
         missing.
     """
     knobs = config.augment
-    changed = knobs.speed, knobs.gain_db, knobs.band_shift, knobs.scored_shifts, knobs.band_masks
-    changed += knobs.time_masks, knobs.noise_snr_db, knobs.reverb_s
-    if config.features.normalize != 'none' or any(changed):
+    names = 'speed gain_db band_shift scored_shifts band_masks time_masks noise_snr_db reverb_s'
+    if config.features.normalize != 'none' or any(knobs[name] for name in names.split()):
         raise InputError(
             f'model {config.model.name} reads the outputs of its frozen layers, which can be '
             "neither normalized nor augmented; set features.normalize='none' and the augment knobs "
@@ -166,8 +165,10 @@ def derived_for(
     identity = [depends_on, config.train.bfloat16, learner.begins_with(), config.features.input]
     name = json.dumps(identity, sort_keys=True, default=str)  # a stored config has lists for tuples
     most = scored_span(config, front_ends.by_name(config.features.source).layout)
-    layout, limit_gb = learner.derived_layout, config.data.resident_gb
-    return derived.derived_features(opened, name, learner.deriver, most, layout, limit_gb)
+    limit_gb = config.data.resident_gb
+    return derived.derived_features(
+        opened, name, learner.deriver, most, learner.derived_layout, limit_gb
+    )
 
 
 def _sides(config: ConfigDict, opened: utterances.Utterances, fold: folds.Fold) -> tuple:

@@ -87,7 +87,8 @@ def supported(supports: Sequence[Sequence[str]], emotions: Sequence[str]) -> np.
       supports: the supported words of each corpus.
       emotions: the C classes.
     """
-    return np.array([[e in support for e in emotions] for support in supports], bool)
+    rows = [np.isin(list(emotions), list(support)) for support in supports]
+    return np.stack(rows) if rows else np.zeros((0, len(emotions)), bool)
 
 
 def answerable(

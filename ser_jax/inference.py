@@ -1,8 +1,4 @@
-"""From samples to answers: the one way of `predict` and of whatever serves a trained run.
-
-predictor = Predictor.open('runs/conv_bilstm')
-(answer,) = predictor.predict([Clip(samples, rate_hz)])
-"""
+"""From samples to answers: the one way of `predict` and of whatever serves a trained run."""
 
 import os
 import pathlib
@@ -20,7 +16,7 @@ from ser_jax.data import batches
 from ser_jax.emotions import supported
 from ser_jax.learn import prediction
 from ser_jax.learn.arrays import Batch, CorpusData
-from ser_jax.learn.learner import Predicted
+from ser_jax.learn.state import Predicted
 from ser_jax.runs.trained import Trained, open_trained
 
 WINDOWS_S = (0.1, 3600.0)  # range of window_s

@@ -19,7 +19,7 @@ from ser_jax.audio.features import LOG_MEL
 from ser_jax.contract import Answer, InputError, Window
 from ser_jax.corpora import audio_files
 from ser_jax.inference import Predictor
-from ser_jax.learn.learner import Predicted
+from ser_jax.learn.state import Predicted
 from tests.audio.sound_files import sound
 from tests.conftest import small_config, tone
 

@@ -54,9 +54,8 @@ class Builder(builder.CorpusBuilder):
     )  # fmt: skip
 
     def recordings(self, dl_manager):
-        audio = self.audio(
-            dl_manager, NAME, 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav'
-        )
+        wav = 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav'
+        audio = self.audio(dl_manager, NAME, wav)
         found = list(text_files.documents(self.manual_dir(dl_manager), TEXTS))
         labels, faults = dialogs.evaluations(d for d in found if d.match[1])
         texts, more = dialogs.transcripts(d for d in found if not d.match[1])
@@ -81,11 +80,10 @@ def _utterance(
             return builder.Skipped(sound.source, 'ignored', 'sound of a whole dialog')
         kind = 'unknown name' if sound.stem.startswith('Ses') else 'ignored'
         return builder.Skipped(sound.source, kind, 'not an IEMOCAP name')
-    label = labels[0]
     if len(labels) > 1:
         reason = f'is {" and ".join(labels)} in EmoEvaluation'
         return builder.Skipped(sound.source, 'unknown name', reason)
-    if label in IGNORED:
+    if (label := labels[0]) in IGNORED:
         return builder.Skipped(sound.source, 'ignored', IGNORED[label])
     if label not in EMOTIONS:
         reason = f'emotion {label!r} is not known' if label else 'has no line in EmoEvaluation'

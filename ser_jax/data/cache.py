@@ -79,7 +79,7 @@ class Cache:
             if key in self._places:
                 first, rows, crc = self._places[key]
                 values = stored[first : first + rows]
-                if zlib.crc32(values) == crc:
+                if zlib.crc32(values.tobytes()) == crc:
                     found[key] = values
         return found
 
@@ -134,7 +134,7 @@ class Writer:
                 raise InputError(f'{key}: the values are not finite in float16')
             stored = np.ascontiguousarray(values, np.float16)
             self._values.write(stored.tobytes())
-            width, crc = stored.shape[1], zlib.crc32(stored)
+            width, crc = stored.shape[1], zlib.crc32(stored.tobytes())
             lines.append(json.dumps([key, self._rows, len(stored), width, crc]) + '\n')
             self._rows += len(stored)
         self._values.flush()

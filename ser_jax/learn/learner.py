@@ -6,7 +6,6 @@ Parameters are flat dicts {'trunk/blocks/0/conv/kernel': array}: arrays in check
 import copy
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,38 +17,8 @@ from ser_jax.contract import Inputs, Layout
 from ser_jax.learn import losses
 from ser_jax.learn.arrays import Batch, CorpusData, MemberData
 from ser_jax.learn.inputs import Derived, Preprocessing
+from ser_jax.learn.state import Predicted, State, Variables
 from ser_jax.models.pretrained import Frozen
-
-
-class Variables(NamedTuple):
-    """Parameters and batch statistics of a model: flat dicts by path."""
-
-    params: dict
-    stats: dict
-
-
-class Predicted(NamedTuple):
-    """Predictions of one member for windows."""
-
-    probabilities: dict[str, Any]  # modality -> [B C]
-    embedding: Any  # [B D]
-
-
-class State(NamedTuple):
-    """Complete training state of one member: training resumes bitwise from a checkpoint of it."""
-
-    step: Any  # int32
-    variables: Variables
-    optimizer: Any
-    average: Any  # Variables averaged over steps (EMA); () when off
-    best: Variables  # those of the best epoch so far
-    best_score: Any  # float32
-    best_epoch: Any  # int32, 1-based; 0 = none yet
-    # float32, the score by which epochs are compared, averaged over the last ones; nan = none yet
-    recent: Any
-    loss_sum: Any  # float32, over the epoch so far
-    loss_weight: Any  # float32
-    bad_step: Any  # int32, the first step whose loss was not finite; -1 = none
 
 
 class Learner:
@@ -84,12 +53,12 @@ class Learner:
         # (`decide`) that reads them.
         self.derives = getattr(model, 'derives', False)
         self.derivation = getattr(model, 'derivation', None)
-        self.derived_layout = getattr(model, 'derived_layout', None)
+        self.derived_layout: Layout = getattr(model, 'derived_layout', Layout(0, None, 0.0, False))
         # Whether inputs are the outputs of the frozen part, see `on_derived`.
         self.derived = False
         self.fitted = getattr(model, 'fitted', False)
         self.closed_form = getattr(model, 'closed_form', False)
-        self.graph, *states, frozen = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
+        self.graph, states, frozen = _split(model)
         self._names = [_paths(s) for s in states]
         self._trees = [jax.tree.structure(s) for s in states]
         self._frozen = frozen
@@ -154,7 +123,7 @@ class Learner:
         """
         if not self.has_frozen:
             return {}
-        *_, frozen = nnx.split(self._begin(jax.random.key(0)), nnx.Param, nnx.BatchStat, Frozen)
+        _, _, frozen = _split(self._begin(jax.random.key(0)))
         return dict(zip(_paths(frozen), jax.tree.leaves(frozen), strict=True))
 
     def fit(self, state: State, features: np.ndarray, label: np.ndarray) -> State:
@@ -283,11 +252,17 @@ class Learner:
         return nnx.merge(self.graph, *states, rest, copy=True)
 
     def _flatten(self, model) -> Variables:
-        _, *states, _ = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
+        _, states, _ = _split(model)
         leaves = [jax.tree.leaves(s) for s in states]
         return Variables(
             *(dict(zip(n, x, strict=True)) for n, x in zip(self._names, leaves, strict=True))
         )
+
+
+def _split(model) -> tuple[nnx.GraphDef, list[nnx.State], nnx.State]:
+    """Return the graph, the parameters and batch statistics, and the frozen variables of a model."""
+    graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
+    return graph, list(states[:2]), states[2]
 
 
 def _paths(state) -> list[str]:

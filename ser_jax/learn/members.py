@@ -20,8 +20,9 @@ from ser_jax.data.utterances import Utterances
 from ser_jax.learn import prediction
 from ser_jax.learn.arrays import Batch, CorpusData, MemberData
 from ser_jax.learn.devices import put
-from ser_jax.learn.learner import Learner, State, Variables
+from ser_jax.learn.learner import Learner
 from ser_jax.learn.prediction import Prediction
+from ser_jax.learn.state import State, Variables
 
 # Maximum number of input values in a scored batch; activations take many times their memory.
 _VALUES = 1 << 23

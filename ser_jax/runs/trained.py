@@ -17,7 +17,8 @@ from ser_jax.contract import CorpusInfo, InputError
 from ser_jax.data.utterances import Utterances, data_dir
 from ser_jax.learn import arrays
 from ser_jax.learn.arrays import MemberData
-from ser_jax.learn.learner import Learner, Variables
+from ser_jax.learn.learner import Learner
+from ser_jax.learn.state import Variables
 from ser_jax.runs import checkpoint, run_files
 
 _RENEW = 'restore it from a copy of the run, or train it again'

@@ -7,9 +7,9 @@ import numpy as np
 from ser_jax import assemble
 from ser_jax.contract import InputError
 from ser_jax.learn import optim
-from ser_jax.learn.learner import State, Variables
 from ser_jax.learn.members import Group
 from ser_jax.learn.prediction import Prediction, answering
+from ser_jax.learn.state import State, Variables
 from ser_jax.runs.checkpoint import Checkpoints
 from ser_jax.runs.logbook import Logbook, Progress
 from ser_jax.scoring import metrics

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ser_jax.contract import InputError
-from ser_jax.learn.learner import Variables
+from ser_jax.learn.state import Variables
 from ser_jax.runs import arrays, checkpoint
 from tests.conftest import small_config
 from tests.learn.members_test import group_of

@@ -121,9 +121,9 @@ def load(encoder: whisper.Encoder) -> int:
 def load_file(encoder: whisper.Encoder, path: pathlib.Path) -> int:
     """Fill an encoder from a file: `model.bin` of CTranslate2 or `.safetensors`."""
     ignored = whisper.unused(len(encoder.blocks), encoder.complete)
-    if path.suffix == '.safetensors':
-        tensors, rules = pretrained.read_safetensors(path), whisper.TRANSFORMERS
-        tensors = {name.removeprefix('model.'): value for name, value in tensors.items()}
-    else:
-        tensors, rules = pretrained.CTranslate2(path), whisper.CTRANSLATE2
-    return pretrained.load(encoder, tensors, rules, ignored, str(path))
+    if path.suffix != '.safetensors':
+        tensors = pretrained.CTranslate2(path)
+        return pretrained.load(encoder, tensors, whisper.CTRANSLATE2, ignored, str(path))
+    read = pretrained.read_safetensors(path)
+    plain = {name.removeprefix('model.'): value for name, value in read.items()}
+    return pretrained.load(encoder, plain, whisper.TRANSFORMERS, ignored, str(path))

@@ -132,7 +132,7 @@ class Encoder(nnx.Module):
         self.conv2 = first(draw(rngs.params(), (3, size.width, size.width)))
         self.bias2 = first(jnp.zeros(size.width))
         self.positions = Frozen(jnp.asarray(sinusoids(FRAMES, size.width)))
-        self.blocks = nnx.List()
+        self.blocks: nnx.List = nnx.List()
         for i in range(used):
             kind = nnx.Param if i >= used - trained else Frozen
             self.blocks.append(Block(size.width, kind, dtype=dtype, rngs=rngs))
