@@ -125,7 +125,7 @@ def test_a_run_without_the_fingerprint_is_damaged(run, tmp_path):
 
 
 def test_an_answer_is_chosen_from_what_it_was_in_training(run, data_dir, tmp_path):
-    """corpus.json is no part of the fingerprint: the run's own word for what its corpora show counts."""
+    """The run's stored facts are used, since corpus.json is not part of the fingerprint."""
     shutil.copytree(data_dir / 'synthetic' / 'log_mel', tmp_path / 'synthetic' / 'log_mel')
     facts = next(tmp_path.rglob('corpus.json'))
     facts.write_text(
@@ -152,7 +152,8 @@ def test_the_refused_run_is_left_out_and_the_others_are_scored(run, tmp_path):
     train.train(config, tmp_path / 'runs' / 'other')
     shutil.copytree(run, tmp_path / 'runs' / 'run')
     done = subprocess.run(
-        [sys.executable, '-m', 'ser_jax.evaluate', f'--runs={tmp_path}/runs/*', f'--data_dir={tmp_path / "built"}'],
+        [sys.executable, '-m', 'ser_jax.evaluate', f'--runs={tmp_path}/runs/*',
+         f'--data_dir={tmp_path / "built"}'],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
@@ -184,9 +185,10 @@ def test_a_member_that_learnt_a_tested_voice_is_not_scored_under_an_honest_name(
 
 def test_answers_that_are_no_numbers_are_no_answers(run, monkeypatch):
     trained = open_trained(run)
-    spoilt = lambda self, members: variables._replace(
-        params={k: v * np.nan for k, v in variables.params.items()}
-    )
+
+    def spoilt(self, members):
+        return variables._replace(params={k: v * np.nan for k, v in variables.params.items()})
+
     variables = trained.variables(trained.finished[:1])
     monkeypatch.setattr(type(trained), 'variables', spoilt)
     with pytest.raises(InputError, match='fold0_seed0 gives answers that are no numbers'):

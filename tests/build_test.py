@@ -1,4 +1,4 @@
-"""The door of building: what it prints, what it reuses, what it refuses, and that stock `tfds build` does the same."""
+"""The build command: output, reuse, refusals, and parity with stock `tfds build`."""
 
 import contextlib
 import errno
@@ -245,7 +245,8 @@ def test_errors_of_the_disk_have_their_remedy(code, kind, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize('bug', [
-    RuntimeError('ours'), OSError('ours'), FileNotFoundError(errno.ENOENT, 'No such file', '/elsewhere/x'),
+    RuntimeError('ours'), OSError('ours'), FileNotFoundError(errno.ENOENT, 'No such file',
+    '/elsewhere/x'),
     ValueError('ours'),
 ], ids=lambda e: type(e).__name__)  # fmt: skip
 def test_errors_of_ours_keep_their_traceback(bug, tmp_path, monkeypatch):
@@ -301,7 +302,8 @@ def test_no_temporary_folder_is_left(tmp_path, monkeypatch):
     assert not list((tmp_path / 'tmp').iterdir())
 
 
-@pytest.mark.parametrize('name', ['fingerprint.json', 'inspection.json', 'corpus.json', 'dataset_info.json',
+@pytest.mark.parametrize('name', ['fingerprint.json', 'inspection.json', 'corpus.json',
+                                  'dataset_info.json',
                                   'features.json', 'origin.json'])  # fmt: skip
 @pytest.mark.parametrize('damage', ['cut', 'empty', 'garbled', 'list'])
 def test_damaged_tables_of_a_build_are_named_and_overwritten(name, damage, built):

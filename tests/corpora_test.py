@@ -1,4 +1,4 @@
-"""Several corpora in one run: each is trained and scored on what it supports, nobody is presented with more."""
+"""Several corpora in one run: each is trained and scored on the emotions that it supports."""
 
 import json
 
@@ -14,7 +14,7 @@ WORDS = ('neutral', 'happy', 'boredom', 'excited')
 
 
 class Other(ToneBuilder, skip_registration=True):
-    """A corpus of other voices that lacks sad and angry, and has a word of ours and one of its own instead."""
+    """A corpus of other voices without sad and angry, with a common and a new emotion instead."""
 
     name = 'other'
     EMOTIONS = WORDS
@@ -161,7 +161,7 @@ def test_another_corpus_is_scored_on_the_words_both_know(config, both, tmp_path,
 
 @pytest.mark.parametrize('supported', ['run', 'corpus'])
 def test_a_class_that_was_never_trained_is_never_answered(config, both, tmp_path, supported):
-    """Neither on a corpus that shows it, nor where the run's own corpus was made with it and lacks every example."""
+    """Not on a corpus that has it, nor if the run's corpus supports it without any example."""
 
     class Partial(ToneBuilder, skip_registration=True):
         name = 'partial'

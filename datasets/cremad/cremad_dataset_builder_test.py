@@ -13,7 +13,8 @@ from tests import lookalikes
 HERE = pathlib.Path(__file__).parent
 Builder = build.builder_class(HERE / 'cremad_dataset_builder.py')
 FILES = {f'AudioWAV/{name}.wav': 16000 for name in (
-    '1001_DFA_ANG_XX', '1001_IEO_ANG_HI', '1001_IEO_ANG_LO', '1002_MTI_SAD_MD', '1002_WSI_NEU_XX', '1091_TAI_FEA_X',
+    '1001_DFA_ANG_XX', '1001_IEO_ANG_HI', '1001_IEO_ANG_LO', '1002_MTI_SAD_MD', '1002_WSI_NEU_XX',
+    '1091_TAI_FEA_X',
     '1091_ITS_DIS_XX', '1090_IWW_HAP_XX')}  # fmt: skip
 
 

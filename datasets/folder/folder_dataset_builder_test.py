@@ -47,7 +47,8 @@ def test_a_folder_of_junk_says_exactly_what_it_left_out(tmp_path):
     assert opened.facts[0].emotions == ('happy', 'own word') and opened.facts[0].title == 'folder'
     kinds = {pathlib.Path(s['source']).name: s['kind'] for s in report['skipped']}
     assert kinds == {
-        'empty.wav': 'empty', 'junk.mp3': 'undecodable', 'silence.wav': 'silent', 'cut.wav': 'truncated',
+        'empty.wav': 'empty', 'junk.mp3': 'undecodable', 'silence.wav': 'silent',
+        'cut.wav': 'truncated',
         'again.wav': 'duplicate', 'loose.wav': 'unknown name',
     }  # fmt: skip
     assert report['ignored'] == {'no sound (.txt)': 1, 'no sound (.png)': 1}
@@ -105,7 +106,7 @@ def test_the_command_gives_it_a_name_and_training_finds_it(tmp_path):
         (['--name=My Voices'], '--name=My Voices is no name; expected lower-case letters'),
         (
             [],
-            'give the folder that holds your recordings as --manual_dir=FOLDER: expected sub-folders',
+            'give the folder that holds your recordings as --manual_dir=FOLDER: expected',
         ),
         (['--manual_dir=/nowhere'], '--manual_dir=/nowhere does not exist'),
     ):
@@ -120,7 +121,7 @@ def test_other_corpora_keep_their_names():
     with (
         pytest.raises(
             InputError,
-            match='--name=x is for your own recordings .datasets/folder., not for ravdess',
+            match=r'--name=x is for your own recordings .datasets/folder., not for ravdess',
         ),
         build._renamed('x', build.builder_class(path), path),
     ):

@@ -1,4 +1,4 @@
-"""IMDB from invented reviews: files, archives and Keras's npz give what they say, and an npz runs no code."""
+"""IMDB from invented reviews: files, archives and Keras's npz; an npz runs no code."""
 
 import io
 import json
@@ -22,7 +22,8 @@ HERE = pathlib.Path(__file__).parent
 DUMMY = HERE / 'dummy_data'
 Builder = build.builder_class(HERE / 'imdb_dataset_builder.py')
 IDS = [
-    'test/neg/0_2', 'test/pos/0_8', 'test/pos/1_7', 'train/neg/0_3', 'train/neg/1_1', 'train/neg/2_1', 'train/pos/0_9',
+    'test/neg/0_2', 'test/pos/0_8', 'test/pos/1_7', 'train/neg/0_3', 'train/neg/1_1',
+    'train/neg/2_1', 'train/pos/0_9',
     'train/pos/10_10',
 ]  # fmt: skip
 INDEX = {

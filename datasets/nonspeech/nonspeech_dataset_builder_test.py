@@ -1,4 +1,4 @@
-"""Sounds that are no speech, from noise under ESC's names: its own layout and folders of classes."""
+"""Sounds other than speech, from noise under ESC's names: ESC's layout, folders of classes."""
 
 import pathlib
 
@@ -41,7 +41,8 @@ def test_folders_name_the_class_where_there_is_no_table(tmp_path):
     )
     of = dict(zip(opened.id, zip(opened.label, opened.speaker, strict=True), strict=True))
     assert of == {
-        '1-100032-A': ('dog_bark', 'nonspeech_100032'), '1-26143-A': ('person_sneeze', 'nonspeech_26143'),
+        '1-100032-A': ('dog_bark', 'nonspeech_100032'), '1-26143-A': ('person_sneeze',
+        'nonspeech_26143'),
         '1-26143-B-21': ('21', 'nonspeech_26143'),
     }  # fmt: skip
 
@@ -53,7 +54,8 @@ def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
         lookalikes.built(Builder, lookalikes.write(tmp_path / 'in', {'a.wav': 16000}), tmp_path)
 
 
-@pytest.mark.parametrize('table', [b'filename,class\nx.wav,dog\n', b'filename,category\nx.wav\n', b'\xff\xfe',
+@pytest.mark.parametrize('table', [b'filename,class\nx.wav,dog\n', b'filename,category\nx.wav\n',
+                                   b'\xff\xfe',
                                    b'filename,category\n"x.wav,dog\n'])  # fmt: skip
 def test_a_table_that_cannot_be_read_is_named(tmp_path, table):
     folder = lookalikes.write(tmp_path / 'in', {'audio/1-100032-A-0.wav': 44100})

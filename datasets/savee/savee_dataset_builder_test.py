@@ -17,7 +17,7 @@ NAMES = ('a01', 'd02', 'f03', 'h04', 'n30', 'sa05', 'su15')
 
 
 def layouts(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-    """The official layout, and the flat one in which the corpus is often passed around: the same sounds."""
+    """The official layout, and the flat one of many copies, with the same sounds."""
     official, flat = root / 'official', root / 'flat'
     for speaker in ('DC', 'KL'):
         for name in NAMES:

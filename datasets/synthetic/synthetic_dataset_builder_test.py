@@ -1,4 +1,4 @@
-"""datasets/synthetic, built for real with two sentences a speaker and emotion: complete, the same every time."""
+"""datasets/synthetic with two sentences per speaker and emotion: complete, reproducible."""
 
 import collections
 import json

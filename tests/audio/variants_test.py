@@ -84,7 +84,9 @@ def test_shift_rolls_by_up_to_5000_samples():
 
 
 def test_a_variant_is_decided_by_source_name_and_seed():
-    same = lambda a, b: np.array_equal(made('noise', tone(), *a), made('noise', tone(), *b))
+    def same(a, b):
+        return np.array_equal(made('noise', tone(), *a), made('noise', tone(), *b))
+
     assert same(('a', 0), ('a', 0))
     assert not same(('a', 0), ('b', 0))
     assert not same(('a', 0), ('a', 1))
@@ -94,9 +96,12 @@ def test_a_variant_is_decided_by_source_name_and_seed():
 
 def test_a_variant_does_not_depend_on_its_company():
     few, many = Variants(('noise',)), Variants(('shift', 'noise', 'pitch'))
-    of = lambda described: {v: x for _, v, x in described('a', tone(), RATE_HZ)}
-    np.testing.assert_array_equal(of(few)['noise'], of(many)['noise'])
-    np.testing.assert_array_equal(of(many)[''], tone())
+
+    def samples_by_variant(described):
+        return {v: x for _, v, x in described('a', tone(), RATE_HZ)}
+
+    np.testing.assert_array_equal(samples_by_variant(few)['noise'], samples_by_variant(many)['noise'])
+    np.testing.assert_array_equal(samples_by_variant(many)[''], tone())
 
 
 @given(st.text(min_size=1), st.lists(st.sampled_from(sorted(CHANGES)), unique=True))

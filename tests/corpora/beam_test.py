@@ -1,4 +1,4 @@
-"""Building on Beam: what the workers write is what one machine writes, and what they cannot do is said in one line."""
+"""Builds on Beam: the same files as on one machine, and one-line errors."""
 
 import functools
 import json
@@ -110,7 +110,7 @@ def ravdess(data_dir, *flags, manual_dir=DUMMY) -> pathlib.Path:
 
 @pytest.fixture
 def flawed(tmp_path) -> pathlib.Path:
-    """RAVDESS from noise, zips and all, with a duplicate, the sound of a video, a strange name and a cut file."""
+    """RAVDESS from noise: zips, a duplicate, the sound of a video, a bad name and a cut file."""
     shutil.copytree(DUMMY, tmp_path / 'in')
     cut = tmp_path / 'in' / 'Actor_01' / '03-01-01-01-01-01-01.wav'
     cut.write_bytes(cut.read_bytes()[:3000])
@@ -222,7 +222,7 @@ def test_a_file_that_is_lost_before_its_features_are_computed_is_named(tmp_path)
 
 
 def lose(folder, path):
-    """Takes the place away where chunks and replies lie, as for a worker that does not share the disk."""
+    """Remove the folder of chunks and replies, as on a worker that does not share the disk."""
     for place in folder.rglob('at_work'):
         shutil.rmtree(place)
     return wav.read(path)
@@ -288,8 +288,8 @@ def test_reads_that_workers_cannot_import_are_refused(tmp_path):
         'class Builder(builder.CorpusBuilder):\n'
         '    def recordings(self, dl_manager):\n'
         f'        for i, path in enumerate({[str(p) for p in sounds(tmp_path / "in")]}):\n'
-        "            yield builder.Recording(id=f'u{i}', speaker='x', emotion='happy', label='H', source=path,\n"
-        '                                   read=functools.partial(read, path))\n'
+        "            yield builder.Recording(id=f'u{i}', speaker='x', emotion='happy', label='H',\n"
+        '                                    source=path, read=functools.partial(read, path))\n'
     )
     command = ['build', str(script), f'--data_dir={tmp_path / "out"}']
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Builders: on disk are the recordings' own contents, in order, twice the same; bad ones are named or refused."""
+"""Builders: the recordings' content on disk, in order and reproducible; bad ones are reported."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from tensorflow_datasets.core import shuffle
 
 from ser_jax.audio import features, wav
 from ser_jax.contract import InputError, Recording
-from ser_jax.corpora import builder, spool
+from ser_jax.corpora import builder, inspection, spool
 
 
 class Given(builder.CorpusBuilder, skip_registration=True):
@@ -41,7 +41,7 @@ def recording(name: str, samples, rate: int = 16000, **fields) -> Recording:
 
 
 def build(folder, recordings, config='log_mel', **attributes):
-    """Builds a corpus of these recordings; returns its examples, read back by path, and its folder."""
+    """Build a corpus of recordings; return its examples, read back by path, and its folder."""
     builder = Given(data_dir=folder, config=config)
     builder.given = recordings
     for name, value in attributes.items():
@@ -158,7 +158,8 @@ def test_equal_sounds_are_kept_once_and_conflicting_labels_not_at_all(tmp_path):
     recordings = [
         recording('b_copy', sound(1)), recording('a', sound(0)), recording('b', sound(1)),
         recording('b_more', sound(1)),
-        recording('c', sound(2)), recording('c_sad', sound(2), emotion='sad'), recording('a', sound(0)),
+        recording('c', sound(2)), recording('c_sad', sound(2), emotion='sad'), recording('a',
+        sound(0)),
     ]  # fmt: skip
     recordings[-1] = dataclasses.replace(recordings[-1], source='other/a.wav')
     examples, folder = build(tmp_path, recordings, TOLERANCE=0.0)
@@ -238,7 +239,8 @@ def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_p
     )
     assert len(examples) == 7
     assert skipped(folder) == {
-        'broken.wav': 'truncated', 'empty.wav': 'empty', 'silent.wav': 'silent', 'nan.wav': 'not finite',
+        'broken.wav': 'truncated', 'empty.wav': 'empty', 'silent.wav': 'silent',
+        'nan.wav': 'not finite',
         'x.wav': 'unknown name',
     }  # fmt: skip
 

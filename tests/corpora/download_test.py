@@ -1,4 +1,4 @@
-"""Downloads, against a real server: resumed where they broke, checked, never half there under their final name."""
+"""Downloads from a real server: resumed, checked, and complete under their final name."""
 
 import contextlib
 import hashlib

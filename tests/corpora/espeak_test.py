@@ -1,4 +1,4 @@
-"""The eSpeak NG driver: what it says depends on the request alone, and what it cannot say it says so."""
+"""The eSpeak NG driver: samples depend on the request alone; bad requests raise errors."""
 
 import concurrent.futures
 import hashlib
@@ -14,7 +14,7 @@ import pytest
 from ser_jax.contract import InputError
 from ser_jax.corpora import espeak
 
-# Voices with flutter, echo, roughness, breath and Klatt synthesis: each keeps state of its own inside the library.
+# Voices with flutter, echo, roughness, breath and Klatt synthesis, which keep state in the library.
 VOICES = ('en-us+f1', 'en+f2', 'en-us+m7', 'en-us+whisper', 'en-us+klatt2', 'en+croak')
 REQUESTS = [
     (text, voice, {'rate': rate, 'pitch': pitch, 'range': 90 - pitch, 'word_gap': gap})
@@ -163,7 +163,7 @@ def test_the_worker_ends_with_its_caller(end):
     script = (
         f'import os, signal\nfrom ser_jax.corpora import espeak\nespeak.speak("Hello.")\n{end}\n'
     )
-    # The worker holds our end of stderr open as long as it lives, so `run` returns only after both have ended.
+    # The worker keeps stderr open while it runs, so `run` returns only after both have ended.
     out = subprocess.run([sys.executable, '-c', script], stderr=subprocess.PIPE, timeout=60)
     assert out.returncode == (-signal.SIGKILL if 'SIGKILL' in end else 0)
     assert not out.stderr

@@ -1,4 +1,4 @@
-"""What an inspection says of a corpus: hashes by content, clipping, differences to what was published."""
+"""Inspection of a corpus: hashes of the content, clipping, differences from the published one."""
 
 import collections
 
@@ -71,7 +71,8 @@ def test_a_partial_corpus_is_compared_with_the_published_one():
     ]
     report = inspection_report.summary(kept, [], kept, PUBLISHED)
     assert report['published']['speech'] == {
-        'here': 3, 'published': 4, 'missing speakers': ['s2'], 'unknown speakers': ['s9'], 'other sex': ['s1'],
+        'here': 3, 'published': 4, 'missing speakers': ['s2'], 'unknown speakers': ['s9'],
+        'other sex': ['s1'],
         'unknown emotions': ['angry'], 'emotions': ['sad 0 of 2'],
     }  # fmt: skip
     assert report['published']['song'] == {

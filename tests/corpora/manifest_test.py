@@ -1,4 +1,4 @@
-"""Manifests: as many recordings and named problems as there are lines, whatever is wrong with them."""
+"""Manifests: one recording or one reported problem per line, whatever the fault."""
 
 import pathlib
 import unicodedata

@@ -1,4 +1,4 @@
-"""A corpus of texts goes the way of every other: built, opened, relabeled, dealt to folds; only nothing is heard."""
+"""Corpora of texts, built, opened, relabeled and split into folds like all others."""
 
 import dataclasses
 

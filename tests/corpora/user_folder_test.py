@@ -1,4 +1,4 @@
-"""One's own recordings: both ways to tell them apart, and a word about everything that is not used."""
+"""Recordings of the user: sub-folders and manifests, and a report of every unused file."""
 
 import itertools
 import json
@@ -171,7 +171,8 @@ def test_a_manifest_in_any_dress_tells_the_same(tmp_path, kind):
 
 
 SPLITS = (
-    'train', 'TEST', 'val', 'valid', 'validation', 'dev', 'eval', 'Training', 'testing', 'fold1', 'fold_2',
+    'train', 'TEST', 'val', 'valid', 'validation', 'dev', 'eval', 'Training', 'testing', 'fold1',
+    'fold_2',
     'split0', 'set1', 'part2', 'cv1', 'audio', 'wav', 'data', 'clips', 'train_set', '16kHz', 'male',
 )  # fmt: skip
 PEOPLE = (
