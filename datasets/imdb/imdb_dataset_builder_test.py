@@ -217,7 +217,7 @@ def test_arrays_of_every_age_are_read(tmp_path, protocol):
 def test_what_cannot_be_read_is_one_line(tmp_path):
     folder = keras_copy(tmp_path / 'in', [([2], 1)], [([3], 0)])
     (folder / 'imdb_word_index.json').unlink()
-    with pytest.raises(InputError, match=r'put imdb_word_index\.json beside it'):
+    with pytest.raises(InputError, match=r'put one imdb_word_index\.json beside it'):
         prepared(tmp_path / 'out', folder)
     keras_copy(folder, [([2], 1)], [([3], 0)])
     (folder / 'imdb.npz').write_bytes((folder / 'imdb.npz').read_bytes()[:200])

@@ -76,7 +76,7 @@ def test_a_file_whose_speaker_nobody_tells_counts_as_bad(tmp_path):
     official, _ = layouts(tmp_path)
     lookalikes.write(official, {'a03.wav': 44100})
     with pytest.raises(
-        InputError, match=r'1 of 15 files are bad.*a03.wav: whose voice it is, neither'
+        InputError, match=r'1 of 15 files are bad.*a03.wav: no speaker in its name or folder'
     ):
         lookalikes.built(Builder, official, tmp_path / '1')
 

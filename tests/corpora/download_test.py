@@ -151,7 +151,7 @@ def test_passing_trouble_is_waited_out(server, tmp_path):
 
 def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, tmp_path):
     with pytest.raises(
-        InputError, match=r'md5 \w+, expected 00000; try again, it was deleted; do it by hand$'
+        InputError, match=r'md5 \w+, expected 00000; the file was deleted, try again; do it by hand$'
     ):
         download.fetch(archive(server, md5='00000'), tmp_path, 'do it by hand')
     assert not list(tmp_path.iterdir())

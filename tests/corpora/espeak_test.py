@@ -138,7 +138,7 @@ def test_no_wheel_names_the_extra(monkeypatch):
 def test_a_worker_that_died_is_named_and_replaced():
     expected = say(REQUESTS[0])
     os.kill(espeak._worker.pid, signal.SIGKILL)
-    with pytest.raises(InputError, match='worker stopped'):
+    with pytest.raises(InputError, match='worker ended before its reply'):
         espeak.speak('Hello.')
     assert say(REQUESTS[0]) == expected
 

@@ -88,7 +88,7 @@ def test_what_is_not_there_is_one_line(built, data_dir):
         utterances.open_corpora(('notes/text',), built)
     with pytest.raises(
         InputError,
-        match=r"'synthetic' \(text\) is not built in .*; there is synthetic/log_mel, synth",
+        match=r"'synthetic' \(text\) is not built in .*; built configs are synthetic/log_mel, synth",
     ):
         utterances.open_corpora(('synthetic',), str(data_dir), 'text')
     with pytest.raises(
