@@ -84,7 +84,7 @@ def test_equal_ids_of_another_build_are_not_scored_and_the_audit_lists_what_chan
     assert 'normalization of other data' not in found
 
 
-def test_utterances_that_are_gone_and_new_are_told_apart(run, tmp_path):
+def test_missing_and_new_utterances_are_reported_separately(run, tmp_path):
     def renamed(recording, n):
         return (
             dataclasses.replace(recording, id=recording.id + 'x')
@@ -97,7 +97,7 @@ def test_utterances_that_are_gone_and_new_are_told_apart(run, tmp_path):
     assert all(name.endswith('x') for name in found['changed utterances'].where)
 
 
-def test_a_run_of_an_earlier_version_is_refused_alike_and_the_audit_says_what_it_kept(
+def test_a_run_of_an_earlier_version_is_refused_alike_and_the_audit_lists_what_it_kept(
     run, tmp_path
 ):
     folder = build(tmp_path / 'built', CHANGES['label'])
@@ -207,11 +207,11 @@ def test_voices_of_the_run_are_left_out_of_another_corpus(run, tmp_path, data_di
 
     shutil.copytree(data_dir / 'synthetic' / 'log_mel', tmp_path / 'synthetic' / 'log_mel')
     Cousin(data_dir=tmp_path).download_and_prepare()
-    said = []
-    rows = evaluate([open_trained(run)], ['cousin'], str(tmp_path), say=said.append).to_pylist()
+    printed = []
+    rows = evaluate([open_trained(run)], ['cousin'], str(tmp_path), say=printed.append).to_pylist()
     speakers = {r['speaker'] for r in rows if r['corpus'] == 'cousin'}
     assert speakers == {f'cousin_{i}' for i in range(1, 6)}
     assert any(
         'may have learnt the speakers of 16 recordings of cousin; scored without them' in s
-        for s in said
-    ), said
+        for s in printed
+    ), printed

@@ -73,7 +73,7 @@ def test_the_silent_file_is_named_and_strangers_are_passed_over(tmp_path):
     assert report['ignored'] == {'no CREMA-D name': 1}
 
 
-def test_the_wav_is_read_where_a_clone_holds_an_mp3_too(tmp_path):
+def test_the_wav_of_a_clone_is_read_and_its_mp3_ignored(tmp_path):
     folder = lookalikes.write(tmp_path / 'in', FILES)
     (folder / 'AudioMP3').mkdir()
     for name in FILES:
@@ -92,7 +92,7 @@ def test_the_wav_is_read_where_a_clone_holds_an_mp3_too(tmp_path):
     assert report['ignored'] == {'mp3, made for the raters': len(FILES)}
 
 
-def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
+def test_the_refusal_of_another_folder_has_instructions(tmp_path):
     with pytest.raises(
         InputError, match=r'holds no cremad recording; expected names like 1001_DFA_ANG_XX.wav'
     ):

@@ -11,9 +11,6 @@ from . import dialogs
 # sex of the speaker, turn.
 NAME = re.compile(r'(Ses0[1-5])[FM]_(?:impro|script)\w*_([FM])\d+')
 DIALOG = re.compile(r'Ses0[1-5][FM]_(?:impro\d+|script\d+_\d+)[a-z]?')
-TEXTS = re.compile(
-    r'[/:](?:(EmoEvaluation)|transcriptions)/Ses0[1-5][FM]_(?:impro|script)[^/]*\.txt$'
-)
 EMOTIONS = {
     'neu': 'neutral', 'hap': 'happy', 'sad': 'sad', 'ang': 'angry', 'fea': 'fearful',
     'dis': 'disgust', 'sur': 'surprised', 'exc': 'excited', 'fru': 'frustrated',
@@ -57,7 +54,7 @@ class Builder(builder.CorpusBuilder):
         audio = self.audio(
             dl_manager, NAME, 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav'
         )
-        found = list(text_files.documents(self.manual_dir(dl_manager), TEXTS))
+        found = list(text_files.documents(self.manual_dir(dl_manager), dialogs.TEXTS))
         labels, faults = dialogs.evaluations(d for d in found if d.match[1])
         texts, more = dialogs.transcripts(d for d in found if not d.match[1])
         yield from faults + more
@@ -81,8 +78,8 @@ def _utterance(
             return builder.Skipped(sound.source, 'ignored', 'sound of a whole dialog')
         kind = 'unknown name' if sound.stem.startswith('Ses') else 'ignored'
         return builder.Skipped(sound.source, kind, 'not an IEMOCAP name')
-    label = labels[0]
-    if len(labels) > 1:
+    label, *others = labels
+    if others:
         reason = f'is {" and ".join(labels)} in EmoEvaluation'
         return builder.Skipped(sound.source, 'unknown name', reason)
     if label in IGNORED:

@@ -45,7 +45,9 @@ def test_utterances_are_read_as_published(tmp_path):
     }  # fmt: skip
     assert by_id('sex')['dev/dia0_utt0'] == 'female' and by_id('sex')['train/dia1_utt0'] == 'male'
     assert by_id('sex')['dev/dia0_utt1'] == 'unknown'
-    assert by_id('emotion')['test/dia0_utt0'] == 'happy' and by_id('label')['test/dia0_utt0'] == 'joy'
+    assert (
+        by_id('emotion')['test/dia0_utt0'] == 'happy' and by_id('label')['test/dia0_utt0'] == 'joy'
+    )
     assert by_id('text')['train/dia0_utt0'] == 'There’s a heron on the roof, I’m sure.'
     assert by_id('text')['dev/dia0_utt1'] == 'It was damp…'
     assert set(opened.emotion) == set(Builder.EMOTIONS) and set(opened.channel) == {'speech'}
@@ -100,7 +102,7 @@ def test_published_gaps_and_a_broken_clip_are_tolerated(tmp_path, monkeypatch):
     assert len(opened) == 7 and [s['kind'] for s in report['skipped']] == ['empty']
 
 
-def test_clips_are_decoded_where_nothing_was_extracted(tmp_path):
+def test_clips_are_decoded_without_extracted_audio(tmp_path):
     pytest.importorskip('av')
     copy = shutil.copytree(DUMMY, tmp_path / 'in')
     samples, rate_hz = soundfile.read(copy / 'train_splits' / 'dia0_utt0.wav', dtype='float32')
@@ -133,7 +135,7 @@ def _remove_clips(folder):
         (_remove_clips, 'holds no meld recording'),
     ],
 )
-def test_what_is_missing_is_one_line(tmp_path, damage, message):
+def test_missing_files_are_one_line(tmp_path, damage, message):
     copy = shutil.copytree(DUMMY, tmp_path / 'in')
     damage(copy)
     with pytest.raises(InputError, match=message) as e:

@@ -30,7 +30,7 @@ def test_the_published_layout_takes_its_classes_from_the_table(tmp_path):
     assert report['ignored'] == {'no ESC name': 1}
 
 
-def test_folders_name_the_class_where_there_is_no_table(tmp_path):
+def test_folders_name_the_class_without_a_table(tmp_path):
     files = [
         '001 - Dog bark/1-100032-A.wav',
         'human_sounds/person_sneeze/1-26143-A.wav',
@@ -47,7 +47,7 @@ def test_folders_name_the_class_where_there_is_no_table(tmp_path):
     }  # fmt: skip
 
 
-def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
+def test_the_refusal_of_another_folder_has_instructions(tmp_path):
     with pytest.raises(
         InputError, match='holds no nonspeech recording; expected names like 1-100032-A-0'
     ):

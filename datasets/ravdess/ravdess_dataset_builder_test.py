@@ -67,7 +67,7 @@ def test_names_are_read_as_published(tmp_path):
 
 
 @pytest.mark.parametrize('config', ['log_mel', 'waveform', 'native'])
-def test_configs_store_what_they_say(tmp_path, config):
+def test_configs_store_their_feature(tmp_path, config):
     examples, _, _ = prepared(tmp_path, config=config)
     for e in examples:
         if config == 'native':

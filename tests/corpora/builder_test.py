@@ -187,11 +187,11 @@ def test_different_sounds_under_one_id_are_counted_and_none_is_chosen(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['missing', 'truncated', 'unknown name'])
-def test_shares_count_whatever_failed_before_it_was_heard(kind, tmp_path):
+def test_shares_count_files_that_failed_before_decoding(kind, tmp_path):
     lost = [builder.Skipped(f'm.csv:{i}', kind, 'no such file') for i in range(6)]
     ignored = [builder.Skipped(f'{i}.txt', 'ignored', 'no sound') for i in range(99)]
     assert len(build(tmp_path / '1', [*several(6), *lost, *ignored], TOLERANCE=0.5)[0]) == 6
-    with pytest.raises(InputError, match=f'6 of 11 files are bad, 54.5% .*6 {kind}, e.g. m.csv:0'):
+    with pytest.raises(InputError, match=f'6 of 11 files are bad, 54.5%; .*6 {kind}, e.g. m.csv:0'):
         build(tmp_path / '2', [*several(5), *lost, *ignored], TOLERANCE=0.5)
     with pytest.raises(InputError, match='6 of 6 files are bad, all of them'):
         build(tmp_path / '3', lost, TOLERANCE=1.0)
@@ -248,7 +248,7 @@ def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_p
 def test_too_many_bad_recordings_are_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(
         InputError,
-        match=r'4 of 11 files are bad, 36\.4% where 2\.0% .*broken\.wav: truncated.*1 silent',
+        match=r'4 of 11 files are bad, 36\.4%; at most 2\.0% .*broken\.wav: truncated.*1 silent',
     ) as e:
         build(tmp_path, [*several(), *bad_recordings()])
     assert '\n' not in str(e.value)
@@ -260,7 +260,7 @@ def test_the_environment_sets_the_tolerance(tmp_path, monkeypatch):
     assert len(build(tmp_path, [*several(), *bad_recordings()])[0]) == 7
     for wrong in ('much', '-1', '2', 'nan'):
         monkeypatch.setenv('SER_JAX_TOLERANCE', wrong)
-        with pytest.raises(InputError, match='is not a share'):
+        with pytest.raises(InputError, match='tolerance must be a number from 0 to 1'):
             inspection.tolerance(0.02)
 
 
@@ -270,7 +270,7 @@ def test_nothing_usable_is_an_error(tmp_path, recordings):
         build(tmp_path, recordings, TOLERANCE=1.0)
 
 
-def test_only_one_read_at_a_time_where_a_corpus_asks_for_it(tmp_path):
+def test_a_corpus_can_require_one_read_at_a_time(tmp_path):
     inside = []
 
     def read(samples):

@@ -42,7 +42,7 @@ def test_threads_take_turns():
         assert list(pool.map(say, REQUESTS[:8] * 4)) == expected * 4
 
 
-def test_another_process_and_its_forked_copies_say_the_same():
+def test_another_process_and_its_forked_copies_give_the_same_samples():
     script = (
         'import hashlib, os\n'
         'from ser_jax.corpora import espeak\n'

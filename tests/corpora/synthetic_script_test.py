@@ -247,12 +247,12 @@ def _bag_of_words():
     )
 
 
-def test_words_alone_tell_some_emotions_of_unseen_speakers():
+def test_words_alone_predict_some_emotions_of_unseen_speakers():
     assert 0.4 < _uar(_bag_of_words()) < 0.7
 
 
 @pytest.mark.slow
-def test_voice_alone_tells_some_emotions_and_both_tell_more():
+def test_voice_alone_predicts_some_emotions_and_both_predict_more():
     samples = [wav.prepare(*synthetic_voice.perform(line)) for line in SCRIPT]
     rows = []
     for y, bands in zip(samples, features.extract(samples), strict=True):
