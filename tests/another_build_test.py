@@ -84,7 +84,7 @@ def test_equal_ids_of_another_build_are_not_scored_and_the_audit_lists_what_chan
     assert 'normalization of other data' not in found
 
 
-def test_utterances_that_are_gone_and_new_are_told_apart(run, tmp_path):
+def test_missing_and_new_utterances_are_reported_separately(run, tmp_path):
     def renamed(recording, n):
         return (
             dataclasses.replace(recording, id=recording.id + 'x')
@@ -97,7 +97,7 @@ def test_utterances_that_are_gone_and_new_are_told_apart(run, tmp_path):
     assert all(name.endswith('x') for name in found['changed utterances'].where)
 
 
-def test_a_run_of_an_earlier_version_is_refused_alike_and_the_audit_says_what_it_kept(
+def test_a_run_of_an_earlier_version_is_refused_alike_and_the_audit_lists_what_it_kept(
     run, tmp_path
 ):
     folder = build(tmp_path / 'built', CHANGES['label'])
@@ -125,7 +125,7 @@ def test_a_run_without_the_fingerprint_is_damaged(run, tmp_path):
 
 
 def test_an_answer_is_chosen_from_what_it_was_in_training(run, data_dir, tmp_path):
-    """corpus.json is no part of the fingerprint: the run's own word for what its corpora show counts."""
+    """The run's stored facts are used, since corpus.json is not part of the fingerprint."""
     shutil.copytree(data_dir / 'synthetic' / 'log_mel', tmp_path / 'synthetic' / 'log_mel')
     facts = next(tmp_path.rglob('corpus.json'))
     facts.write_text(
@@ -152,7 +152,8 @@ def test_the_refused_run_is_left_out_and_the_others_are_scored(run, tmp_path):
     train.train(config, tmp_path / 'runs' / 'other')
     shutil.copytree(run, tmp_path / 'runs' / 'run')
     done = subprocess.run(
-        [sys.executable, '-m', 'ser_jax.evaluate', f'--runs={tmp_path}/runs/*', f'--data_dir={tmp_path / "built"}'],
+        [sys.executable, '-m', 'ser_jax.evaluate', f'--runs={tmp_path}/runs/*',
+         f'--data_dir={tmp_path / "built"}'],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
@@ -184,9 +185,10 @@ def test_a_member_that_learnt_a_tested_voice_is_not_scored_under_an_honest_name(
 
 def test_answers_that_are_no_numbers_are_no_answers(run, monkeypatch):
     trained = open_trained(run)
-    spoilt = lambda self, members: variables._replace(
-        params={k: v * np.nan for k, v in variables.params.items()}
-    )
+
+    def spoilt(self, members):
+        return variables._replace(params={k: v * np.nan for k, v in variables.params.items()})
+
     variables = trained.variables(trained.finished[:1])
     monkeypatch.setattr(type(trained), 'variables', spoilt)
     with pytest.raises(InputError, match=r'predictions of .*fold0_seed0 are not finite'):
@@ -205,11 +207,11 @@ def test_voices_of_the_run_are_left_out_of_another_corpus(run, tmp_path, data_di
 
     shutil.copytree(data_dir / 'synthetic' / 'log_mel', tmp_path / 'synthetic' / 'log_mel')
     Cousin(data_dir=tmp_path).download_and_prepare()
-    said = []
-    rows = evaluate([open_trained(run)], ['cousin'], str(tmp_path), say=said.append).to_pylist()
+    printed = []
+    rows = evaluate([open_trained(run)], ['cousin'], str(tmp_path), say=printed.append).to_pylist()
     speakers = {r['speaker'] for r in rows if r['corpus'] == 'cousin'}
     assert speakers == {f'cousin_{i}' for i in range(1, 6)}
     assert any(
         'may be trained on the speakers of 16 recordings of cousin; scored without them' in s
-        for s in said
-    ), said
+        for s in printed
+    ), printed

@@ -1,4 +1,4 @@
-"""The door of building: what it prints, what it reuses, what it refuses, and that stock `tfds build` does the same."""
+"""The build command: output, reuse, refusals, and parity with stock `tfds build`."""
 
 import contextlib
 import errno
@@ -43,7 +43,7 @@ def fingerprint(data_dir: pathlib.Path, config='log_mel') -> str:
     return json.loads((folder(data_dir, config) / 'fingerprint.json').read_text())['fingerprint']
 
 
-def test_a_build_says_what_it_found_and_where_it_is(tmp_path, capsys):
+def test_a_build_prints_its_inspection_and_its_folder(tmp_path, capsys):
     run(f'--data_dir={tmp_path}')
     out = capsys.readouterr().out.splitlines()
     assert out[0] == 'ravdess (log_mel):'
@@ -55,7 +55,7 @@ def test_a_build_says_what_it_found_and_where_it_is(tmp_path, capsys):
     assert str(build.shards_folder(cls, tmp_path, 'native')) == where
 
 
-def test_a_second_run_reuses_what_exists_and_says_so(built, capsys):
+def test_a_second_run_reuses_the_build_and_prints_it(built, capsys):
     before = {p: p.stat().st_mtime_ns for p in folder(built).iterdir()}
     build.main(['build', 'datasets/ravdess', f'--data_dir={built}'])
     out = capsys.readouterr().out.splitlines()
@@ -66,7 +66,7 @@ def test_a_second_run_reuses_what_exists_and_says_so(built, capsys):
     assert {p: p.stat().st_mtime_ns for p in folder(built).iterdir()} == before
 
 
-def test_overwrite_builds_again_and_a_failure_keeps_what_was_there(built, capsys):
+def test_overwrite_builds_again_and_a_failure_keeps_the_old_build(built, capsys):
     before = fingerprint(built)
     with pytest.raises(InputError, match='does not exist'):
         run(f'--data_dir={built}', '--overwrite', manual_dir='/nowhere')
@@ -169,7 +169,7 @@ def test_a_dataset_is_named_in_any_of_the_usual_ways(name, monkeypatch, tmp_path
         ),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(flags, message, tmp_path, monkeypatch):
+def test_unusable_flags_are_one_line(flags, message, tmp_path, monkeypatch):
     monkeypatch.setenv('SER_JAX_TOLERANCE', '')
     monkeypatch.chdir(ROOT)
     with pytest.raises(InputError, match=message) as e:
@@ -177,7 +177,7 @@ def test_what_cannot_be_done_is_said_in_one_line(flags, message, tmp_path, monke
     assert '\n' not in str(e.value)
 
 
-def test_a_builder_that_cannot_be_imported_says_why(tmp_path):
+def test_a_builder_that_cannot_be_imported_is_reported_with_the_reason(tmp_path):
     script = tmp_path / 'lame' / 'lame_dataset_builder.py'
     script.parent.mkdir()
     script.write_text('import a_module_that_is_not_there\n')
@@ -245,7 +245,8 @@ def test_errors_of_the_disk_have_their_remedy(code, kind, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize('bug', [
-    RuntimeError('ours'), OSError('ours'), FileNotFoundError(errno.ENOENT, 'No such file', '/elsewhere/x'),
+    RuntimeError('ours'), OSError('ours'), FileNotFoundError(errno.ENOENT, 'No such file',
+    '/elsewhere/x'),
     ValueError('ours'),
 ], ids=lambda e: type(e).__name__)  # fmt: skip
 def test_errors_of_ours_keep_their_traceback(bug, tmp_path, monkeypatch):
@@ -301,7 +302,8 @@ def test_no_temporary_folder_is_left(tmp_path, monkeypatch):
     assert not list((tmp_path / 'tmp').iterdir())
 
 
-@pytest.mark.parametrize('name', ['fingerprint.json', 'inspection.json', 'corpus.json', 'dataset_info.json',
+@pytest.mark.parametrize('name', ['fingerprint.json', 'inspection.json', 'corpus.json',
+                                  'dataset_info.json',
                                   'features.json', 'origin.json'])  # fmt: skip
 @pytest.mark.parametrize('damage', ['cut', 'empty', 'garbled', 'list'])
 def test_damaged_tables_of_a_build_are_named_and_overwritten(name, damage, built):
@@ -321,7 +323,7 @@ def test_damaged_tables_of_a_build_are_named_and_overwritten(name, damage, built
     run(f'--data_dir={built}')
 
 
-def own(folder: pathlib.Path, seed: int, name: str = 'x') -> pathlib.Path:
+def make_recordings(folder: pathlib.Path, seed: int, name: str = 'x') -> pathlib.Path:
     """A folder of two sounds whose names and sizes are the same for every seed."""
     for emotion in ('happy', 'sad'):
         (folder / emotion).mkdir(parents=True, exist_ok=True)
@@ -340,7 +342,7 @@ def voices(data_dir, manual_dir, *flags) -> None:
 
 
 def test_a_build_does_not_answer_for_another_source(tmp_path, capsys):
-    one, two = own(tmp_path / 'one', 1), own(tmp_path / 'two', 2)
+    one, two = make_recordings(tmp_path / 'one', 1), make_recordings(tmp_path / 'two', 2)
     voices(tmp_path, one)
     voices(tmp_path, one)
     assert 'already built' in capsys.readouterr().out
@@ -351,7 +353,7 @@ def test_a_build_does_not_answer_for_another_source(tmp_path, capsys):
     assert '\n' not in str(e.value)
     voices(tmp_path, two, '--overwrite')
     voices(tmp_path, shutil.copytree(two, tmp_path / 'moved'))  # the same files elsewhere
-    own(two, 3, 'more')
+    make_recordings(two, 3, 'more')
     with pytest.raises(InputError, match=r'held other files .2 then, 4 now.'):
         voices(tmp_path, two)
     with pytest.raises(InputError, match='gone does not exist'):
@@ -362,7 +364,7 @@ def test_a_build_does_not_answer_for_another_source(tmp_path, capsys):
 
 
 def test_an_edited_label_of_the_same_length_is_another_source(tmp_path):
-    place = own(tmp_path / 'in', 1)
+    place = make_recordings(tmp_path / 'in', 1)
     manifest = place / 'manifest.csv'
     manifest.write_text('path,emotion\nhappy/x.wav,happy\nsad/x.wav,sad\n')
     for given in (place, manifest):
@@ -373,7 +375,7 @@ def test_an_edited_label_of_the_same_length_is_another_source(tmp_path):
             voices(tmp_path / given.suffix, given)
 
 
-def test_a_build_without_a_note_of_its_source_says_so(built, capsys):
+def test_a_build_without_origin_is_reported(built, capsys):
     (folder(built) / 'origin.json').unlink()
     run(f'--data_dir={built}')
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Several corpora in one run: each is trained and scored on what it supports, nobody is presented with more."""
+"""Several corpora in one run: each is trained and scored on the emotions that it supports."""
 
 import json
 
@@ -14,7 +14,7 @@ WORDS = ('neutral', 'happy', 'boredom', 'excited')
 
 
 class Other(ToneBuilder, skip_registration=True):
-    """A corpus of other voices that lacks sad and angry, and has a word of ours and one of its own instead."""
+    """A corpus of other voices without sad and angry, with a common and a new emotion instead."""
 
     name = 'other'
     EMOTIONS = WORDS
@@ -64,7 +64,7 @@ def test_a_run_over_several_corpora_masks_what_one_of_them_cannot_show(of_both, 
         )
 
 
-def test_a_stranger_s_recording_may_show_whatever_the_run_knows(of_both, tmp_path):
+def test_a_recording_of_an_unknown_corpus_is_scored_on_all_emotions_of_the_run(of_both, tmp_path):
     """By default scoring does not know either where a recording comes from."""
     of_both.train.epochs = 2
     of_both.members.only = (0,)
@@ -96,7 +96,7 @@ def test_merges_and_valence_reach_labels_and_support(of_both):
     )  # of unknown valence: left out
 
 
-def test_an_emotion_nobody_holds_cannot_be_asked_for(of_both):
+def test_an_emotion_without_recordings_is_refused(of_both):
     of_both.data.emotions = ('happy', 'trusting')
     with pytest.raises(
         Exception, match=r'data.emotions names trusting, of which synthetic, other have no example'
@@ -123,25 +123,25 @@ def test_what_was_learnt_under_another_name_is_not_scored(config, data_dir, both
     Copy(config='log_mel', data_dir=data_dir).download_and_prepare()
     config.members.only, config.train.epochs = (0,), 1
     train.train(config, tmp_path / 'run')
-    said = []
+    printed = []
     rows = evaluate.evaluate(
-        [open_trained(tmp_path / 'run')], ['copied'], say=said.append
+        [open_trained(tmp_path / 'run')], ['copied'], say=printed.append
     ).to_pylist()
     assert {r['speaker'] for r in rows if r['protocol'] == 'cross_corpus'} == {'copied_5'}
-    assert any('may be trained on' in s for s in said)
+    assert any('may be trained on' in s for s in printed)
 
 
 @pytest.mark.parametrize('supported', ['run', 'corpus'])
-def test_another_corpus_is_scored_on_the_words_both_know(config, both, tmp_path, supported):
+def test_another_corpus_is_scored_on_the_common_emotions(config, both, tmp_path, supported):
     config.members.only, config.data.supported = (0,), supported
     train.train(config, tmp_path / 'run')
-    said = []
+    printed = []
     rows = evaluate.evaluate(
-        [open_trained(tmp_path / 'run')], ['other'], say=said.append
+        [open_trained(tmp_path / 'run')], ['other'], say=printed.append
     ).to_pylist()
     crossed = [r for r in rows if r['protocol'].startswith('cross_corpus')]
     assert {r['emotion'] for r in crossed} == {'neutral', 'happy'} and any(
-        'has no class boredom' in s for s in said
+        'has no class boredom' in s for s in printed
     )
     answers = (
         {'neutral', 'happy'} if supported == 'corpus' else {'neutral', 'happy', 'sad', 'angry'}
@@ -161,7 +161,7 @@ def test_another_corpus_is_scored_on_the_words_both_know(config, both, tmp_path,
 
 @pytest.mark.parametrize('supported', ['run', 'corpus'])
 def test_a_class_that_was_never_trained_is_never_answered(config, both, tmp_path, supported):
-    """Neither on a corpus that shows it, nor where the run's own corpus was made with it and lacks every example."""
+    """Not on a corpus that has it, nor if the run's corpus supports it without any example."""
 
     class Partial(ToneBuilder, skip_registration=True):
         name = 'partial'

@@ -58,7 +58,7 @@ def test_a_killed_process_locks_nothing(tmp_path, holder):
     assert not (tmp_path / '.x.lock').exists()
 
 
-def test_a_process_enters_again_where_it_asks_to_and_a_failure_releases(tmp_path):
+def test_a_process_reenters_on_request_and_a_failure_releases(tmp_path):
     path = tmp_path / 'new' / 'x'
     with pytest.raises(KeyboardInterrupt), lock.held(path, 'build'):
         with lock.held(path, 'shards', reenter=True):

@@ -1,4 +1,4 @@
-"""GoEmotions from invented comments: two taxonomies, one emotion each, and the published mapping between them."""
+"""GoEmotions from invented comments: two taxonomies, one emotion each, the published mapping."""
 
 import json
 import pathlib

@@ -5,6 +5,10 @@ from collections.abc import Iterable, Iterator
 
 from ser_jax.corpora import builder, text_files
 
+# Their files; with group 1: evaluations.
+TEXTS = re.compile(
+    r'[/:](?:(EmoEvaluation)|transcriptions)/Ses0[1-5][FM]_(?:impro|script)[^/]*\.txt$'
+)
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
 EVALUATION = re.compile(r'\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(Ses\w+)\s+(\w+)\s+\[.*')
 TRANSCRIPT = re.compile(r'(Ses\w+) \[[^\]]*\]:(.*)', re.DOTALL)

@@ -11,9 +11,6 @@ from . import dialogs
 # sex of the speaker, turn.
 NAME = re.compile(r'(Ses0[1-5])[FM]_(?:impro|script)\w*_([FM])\d+')
 DIALOG = re.compile(r'Ses0[1-5][FM]_(?:impro\d+|script\d+_\d+)[a-z]?')
-TEXTS = re.compile(
-    r'[/:](?:(EmoEvaluation)|transcriptions)/Ses0[1-5][FM]_(?:impro|script)[^/]*\.txt$'
-)
 EMOTIONS = {
     'neu': 'neutral', 'hap': 'happy', 'sad': 'sad', 'ang': 'angry', 'fea': 'fearful',
     'dis': 'disgust', 'sur': 'surprised', 'exc': 'excited', 'fru': 'frustrated',
@@ -54,9 +51,10 @@ class Builder(builder.CorpusBuilder):
     )  # fmt: skip
 
     def recordings(self, dl_manager):
-        wav = 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav'
-        audio = self.audio(dl_manager, NAME, wav)
-        found = list(text_files.documents(self.manual_dir(dl_manager), TEXTS))
+        audio = self.audio(
+            dl_manager, NAME, 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav'
+        )
+        found = list(text_files.documents(self.manual_dir(dl_manager), dialogs.TEXTS))
         labels, faults = dialogs.evaluations(d for d in found if d.match[1])
         texts, more = dialogs.transcripts(d for d in found if not d.match[1])
         yield from faults + more
@@ -80,10 +78,11 @@ def _utterance(
             return builder.Skipped(sound.source, 'ignored', 'sound of a whole dialog')
         kind = 'unknown name' if sound.stem.startswith('Ses') else 'ignored'
         return builder.Skipped(sound.source, kind, 'not an IEMOCAP name')
-    if len(labels) > 1:
+    label, *others = labels
+    if others:
         reason = f'is {" and ".join(labels)} in EmoEvaluation'
         return builder.Skipped(sound.source, 'unknown name', reason)
-    if (label := labels[0]) in IGNORED:
+    if label in IGNORED:
         return builder.Skipped(sound.source, 'ignored', IGNORED[label])
     if label not in EMOTIONS:
         reason = f'emotion {label!r} is not known' if label else 'has no line in EmoEvaluation'

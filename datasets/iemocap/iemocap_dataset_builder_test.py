@@ -1,4 +1,4 @@
-"""IEMOCAP from generated noise in its layout: who speaks is in the last letter, what was heard in EmoEvaluation."""
+"""IEMOCAP from generated noise: speakers from file names, emotions from EmoEvaluation."""
 
 import json
 import pathlib
@@ -32,29 +32,36 @@ def prepared(data_dir, manual_dir=DUMMY):
 
 def test_utterances_are_read_as_published(tmp_path):
     opened, report = prepared(tmp_path)
-    of = lambda field: dict(zip(opened.id, getattr(opened, field), strict=True))
-    assert of('emotion') == {
-        'Ses01F_impro01_F000': 'neutral', 'Ses01F_impro01_M000': 'frustrated', 'Ses01F_impro01_F001': 'angry',
-        'Ses01F_impro01_F002': 'excited', 'Ses01M_script01_1_F000': 'happy', 'Ses01M_script01_1_M000': 'sad',
-        'Ses05M_impro05a_F000': 'surprised', 'Ses05M_impro05a_M000': 'fearful', 'Ses05M_impro05a_M001': 'disgust',
+
+    def by_id(field):
+        return dict(zip(opened.id, getattr(opened, field), strict=True))
+
+    assert by_id('emotion') == {
+        'Ses01F_impro01_F000': 'neutral', 'Ses01F_impro01_M000': 'frustrated',
+        'Ses01F_impro01_F001': 'angry',
+        'Ses01F_impro01_F002': 'excited', 'Ses01M_script01_1_F000': 'happy',
+        'Ses01M_script01_1_M000': 'sad',
+        'Ses05M_impro05a_F000': 'surprised', 'Ses05M_impro05a_M000': 'fearful',
+        'Ses05M_impro05a_M001': 'disgust',
     }  # fmt: skip
     # The first letter says who wore markers, the last who speaks.
     assert (
-        of('speaker')['Ses01F_impro01_M000'] == 'iemocap_Ses01M'
-        and of('sex')['Ses01F_impro01_M000'] == 'male'
+        by_id('speaker')['Ses01F_impro01_M000'] == 'iemocap_Ses01M'
+        and by_id('sex')['Ses01F_impro01_M000'] == 'male'
     )
     assert (
-        of('speaker')['Ses01M_script01_1_F000']
+        by_id('speaker')['Ses01M_script01_1_F000']
         == 'iemocap_Ses01F'
-        == of('speaker')['Ses01F_impro01_F002']
+        == by_id('speaker')['Ses01F_impro01_F002']
     )
     assert (
-        of('text')['Ses01M_script01_1_F000'] == 'You kept the lamp.'
-        and of('label')['Ses01F_impro01_F002'] == 'exc'
+        by_id('text')['Ses01M_script01_1_F000'] == 'You kept the lamp.'
+        and by_id('label')['Ses01F_impro01_F002'] == 'exc'
     )
     assert set(opened.channel) == {'speech'} and set(opened.rate_hz) == {16000}
     assert report['ignored'] == {
-        'the evaluators did not agree (xxx)': 1, 'another emotion (oth)': 1, 'sound of a whole dialog': 1,
+        'the evaluators did not agree (xxx)': 1, 'another emotion (oth)': 1,
+        'sound of a whole dialog': 1,
     }  # fmt: skip
     assert (
         report['published']['speech']['here'] == 9
@@ -125,7 +132,8 @@ def test_every_line_of_the_dialogs_is_accounted_for(tmp_path, monkeypatch):
     monkeypatch.setenv('SER_JAX_TOLERANCE', '0.5')
     opened, report = prepared(tmp_path / 'out', copy)
     assert {pathlib.Path(s['source']).stem: s['detail'] for s in report['skipped']} == {
-        'Ses01F_impro01_M000': 'has no line in EmoEvaluation', 'Ses01F_impro01_M001': 'has no line in EmoEvaluation',
+        'Ses01F_impro01_M000': 'has no line in EmoEvaluation',
+        'Ses01F_impro01_M001': 'has no line in EmoEvaluation',
         'Ses01F_impro01_F001': 'is ang and hap in EmoEvaluation',
     }  # fmt: skip
     for why in (
@@ -146,14 +154,17 @@ def test_the_folds_of_the_readme_leave_one_session_out(tmp_path):
     (tmp_path / 'sessions.json').write_text(given)
     speakers = sorted(Builder.PUBLISHED_COUNTS.speakers['speech'])
     everyone = types.SimpleNamespace(
-        speaker=np.repeat(speakers, 2), sex=np.repeat(['female', 'male'] * 5, 2), corpus=np.zeros(20, int),
-        channel=np.full(20, 'speech'), emotion=np.tile(['sad', 'happy'], 10), source_sha256=np.arange(20).astype(str),
+        speaker=np.repeat(speakers, 2), sex=np.repeat(['female', 'male'] * 5, 2),
+        corpus=np.zeros(20, int),
+        channel=np.full(20, 'speech'), emotion=np.tile(['sad', 'happy'], 10),
+        source_sha256=np.arange(20).astype(str),
         id=np.arange(20).astype(str),
     )  # fmt: skip
     members = types.SimpleNamespace(
         protocol='from_file', folds_file=tmp_path / 'sessions.json', valid_speakers=2
     )
-    sessions = [{s: {name[8:13] for name in everyone.speaker[getattr(f, s)]} for s in ('train', 'valid', 'test')}
+    sides = 'train', 'valid', 'test'
+    sessions = [{s: {name[8:13] for name in everyone.speaker[getattr(f, s)]} for s in sides}
                 for f in protocols.make_folds(everyone, members)]  # fmt: skip
     assert [f['test'] for f in sessions] == [{f'Ses0{n}'} for n in range(1, 6)]
     for f in sessions:

@@ -1,4 +1,4 @@
-"""IMDB from invented reviews: files, archives and Keras's npz give what they say, and an npz runs no code."""
+"""IMDB from invented reviews: files, archives and Keras's npz; an npz runs no code."""
 
 import io
 import json
@@ -22,7 +22,8 @@ HERE = pathlib.Path(__file__).parent
 DUMMY = HERE / 'dummy_data'
 Builder = build.builder_class(HERE / 'imdb_dataset_builder.py')
 IDS = [
-    'test/neg/0_2', 'test/pos/0_8', 'test/pos/1_7', 'train/neg/0_3', 'train/neg/1_1', 'train/neg/2_1', 'train/pos/0_9',
+    'test/neg/0_2', 'test/pos/0_8', 'test/pos/1_7', 'train/neg/0_3', 'train/neg/1_1',
+    'train/neg/2_1', 'train/pos/0_9',
     'train/pos/10_10',
 ]  # fmt: skip
 INDEX = {
@@ -216,7 +217,7 @@ def test_arrays_of_every_age_are_read(tmp_path, protocol):
 def test_what_cannot_be_read_is_one_line(tmp_path):
     folder = keras_copy(tmp_path / 'in', [([2], 1)], [([3], 0)])
     (folder / 'imdb_word_index.json').unlink()
-    with pytest.raises(InputError, match=r'put imdb_word_index\.json beside it'):
+    with pytest.raises(InputError, match=r'put one imdb_word_index\.json beside it'):
         prepared(tmp_path / 'out', folder)
     keras_copy(folder, [([2], 1)], [([3], 0)])
     (folder / 'imdb.npz').write_bytes((folder / 'imdb.npz').read_bytes()[:200])

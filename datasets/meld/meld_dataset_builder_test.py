@@ -1,4 +1,4 @@
-"""MELD from generated noise and invented lines: clips meet their lines by split, dialog and turn."""
+"""MELD from generated noise and invented lines, matched by split, dialog and turn."""
 
 import csv
 import json
@@ -32,17 +32,24 @@ def prepared(data_dir, manual_dir=DUMMY):
 
 def test_utterances_are_read_as_published(tmp_path):
     opened, report = prepared(tmp_path)
-    of = lambda field: dict(zip(opened.id, getattr(opened, field), strict=True))
-    assert of('speaker') == {
-        'dev/dia0_utt0': 'meld_Rachel', 'dev/dia0_utt1': 'meld_Gunther', 'test/dia0_utt0': 'meld_Chandler',
-        'test/dia0_utt1': 'meld_Monica', 'train/dia0_utt0': 'meld_Phoebe', 'train/dia0_utt1': 'meld_Ross',
+
+    def by_id(field):
+        return dict(zip(opened.id, getattr(opened, field), strict=True))
+
+    assert by_id('speaker') == {
+        'dev/dia0_utt0': 'meld_Rachel', 'dev/dia0_utt1': 'meld_Gunther',
+        'test/dia0_utt0': 'meld_Chandler',
+        'test/dia0_utt1': 'meld_Monica', 'train/dia0_utt0': 'meld_Phoebe',
+        'train/dia0_utt1': 'meld_Ross',
         'train/dia1_utt0': 'meld_Joey',
     }  # fmt: skip
-    assert of('sex')['dev/dia0_utt0'] == 'female' and of('sex')['train/dia1_utt0'] == 'male'
-    assert of('sex')['dev/dia0_utt1'] == 'unknown'
-    assert of('emotion')['test/dia0_utt0'] == 'happy' and of('label')['test/dia0_utt0'] == 'joy'
-    assert of('text')['train/dia0_utt0'] == 'There’s a heron on the roof, I’m sure.'
-    assert of('text')['dev/dia0_utt1'] == 'It was damp…'
+    assert by_id('sex')['dev/dia0_utt0'] == 'female' and by_id('sex')['train/dia1_utt0'] == 'male'
+    assert by_id('sex')['dev/dia0_utt1'] == 'unknown'
+    assert (
+        by_id('emotion')['test/dia0_utt0'] == 'happy' and by_id('label')['test/dia0_utt0'] == 'joy'
+    )
+    assert by_id('text')['train/dia0_utt0'] == 'There’s a heron on the roof, I’m sure.'
+    assert by_id('text')['dev/dia0_utt1'] == 'It was damp…'
     assert set(opened.emotion) == set(Builder.EMOTIONS) and set(opened.channel) == {'speech'}
     assert not report['skipped'] and report['ignored'] == {
         'a clip whose sound was extracted beside it': 1,
@@ -95,7 +102,7 @@ def test_published_gaps_and_a_broken_clip_are_tolerated(tmp_path, monkeypatch):
     assert len(opened) == 7 and [s['kind'] for s in report['skipped']] == ['empty']
 
 
-def test_clips_are_decoded_where_nothing_was_extracted(tmp_path):
+def test_clips_are_decoded_without_extracted_audio(tmp_path):
     pytest.importorskip('av')
     copy = shutil.copytree(DUMMY, tmp_path / 'in')
     samples, rate_hz = soundfile.read(copy / 'train_splits' / 'dia0_utt0.wav', dtype='float32')
@@ -106,16 +113,29 @@ def test_clips_are_decoded_where_nothing_was_extracted(tmp_path):
     assert 'train/dia0_utt0' in set(opened.id) and not report['skipped']
 
 
+def _remove_tables(folder):
+    for path in folder.glob('*.csv'):
+        path.unlink()
+
+
+def _spoil_table(folder):
+    (folder / 'dev_sent_emo.csv').write_text('a,b\n1,2\n')
+
+
+def _remove_clips(folder):
+    for path in folder.glob('*_*/'):
+        shutil.rmtree(path)
+
+
 @pytest.mark.parametrize(
     'damage, message',
     [
-        (lambda folder: [p.unlink() for p in folder.glob('*.csv')], 'holds clips but none of train_sent_emo.csv'),
-        (lambda folder: (folder / 'dev_sent_emo.csv').write_text('a,b\n1,2\n'), 'has no column Utterance'),
-        (lambda folder: shutil.rmtree(folder / 'train_splits') or [shutil.rmtree(p) for p in folder.glob('*_*/')],
-         'holds no meld recording'),
+        (_remove_tables, 'holds clips but none of train_sent_emo.csv'),
+        (_spoil_table, 'has no column Utterance'),
+        (_remove_clips, 'holds no meld recording'),
     ],
-)  # fmt: skip
-def test_what_is_missing_is_one_line(tmp_path, damage, message):
+)
+def test_missing_files_are_one_line(tmp_path, damage, message):
     copy = shutil.copytree(DUMMY, tmp_path / 'in')
     damage(copy)
     with pytest.raises(InputError, match=message) as e:

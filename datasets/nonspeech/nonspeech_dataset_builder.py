@@ -48,13 +48,13 @@ class Builder(builder.CorpusBuilder):
             )
 
 
-def _classes(place: pathlib.Path | None) -> dict[str, str]:
+def _classes(root: pathlib.Path | None) -> dict[str, str]:
     """Return class names by stem from esc50.csv, {} if there is none.
 
     Raises:
       InputError: the table cannot be read.
     """
-    tables = sorted(place.rglob('esc50.csv')) if place and place.is_dir() else []
+    tables = sorted(root.rglob('esc50.csv')) if root and root.is_dir() else []
     if not tables:
         return {}
     try:

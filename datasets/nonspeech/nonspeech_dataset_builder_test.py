@@ -1,4 +1,4 @@
-"""Sounds that are no speech, from noise under ESC's names: its own layout and folders of classes."""
+"""Sounds other than speech, from noise under ESC's names: ESC's layout, folders of classes."""
 
 import pathlib
 
@@ -30,7 +30,7 @@ def test_the_published_layout_takes_its_classes_from_the_table(tmp_path):
     assert report['ignored'] == {'no ESC name': 1}
 
 
-def test_folders_name_the_class_where_there_is_no_table(tmp_path):
+def test_folders_name_the_class_without_a_table(tmp_path):
     files = [
         '001 - Dog bark/1-100032-A.wav',
         'human_sounds/person_sneeze/1-26143-A.wav',
@@ -41,19 +41,21 @@ def test_folders_name_the_class_where_there_is_no_table(tmp_path):
     )
     of = dict(zip(opened.id, zip(opened.label, opened.speaker, strict=True), strict=True))
     assert of == {
-        '1-100032-A': ('dog_bark', 'nonspeech_100032'), '1-26143-A': ('person_sneeze', 'nonspeech_26143'),
+        '1-100032-A': ('dog_bark', 'nonspeech_100032'), '1-26143-A': ('person_sneeze',
+        'nonspeech_26143'),
         '1-26143-B-21': ('21', 'nonspeech_26143'),
     }  # fmt: skip
 
 
-def test_a_folder_of_something_else_says_how_to_obtain_it(tmp_path):
+def test_the_refusal_of_another_folder_has_instructions(tmp_path):
     with pytest.raises(
         InputError, match='holds no nonspeech recording; expected names like 1-100032-A-0'
     ):
         lookalikes.built(Builder, lookalikes.write(tmp_path / 'in', {'a.wav': 16000}), tmp_path)
 
 
-@pytest.mark.parametrize('table', [b'filename,class\nx.wav,dog\n', b'filename,category\nx.wav\n', b'\xff\xfe',
+@pytest.mark.parametrize('table', [b'filename,class\nx.wav,dog\n', b'filename,category\nx.wav\n',
+                                   b'\xff\xfe',
                                    b'filename,category\n"x.wav,dog\n'])  # fmt: skip
 def test_a_table_that_cannot_be_read_is_named(tmp_path, table):
     folder = lookalikes.write(tmp_path / 'in', {'audio/1-100032-A-0.wav': 44100})

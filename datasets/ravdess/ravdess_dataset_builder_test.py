@@ -1,4 +1,4 @@
-"""RAVDESS from generated noise under its names: every layout gives the same shards; the stock test case passes."""
+"""RAVDESS from generated noise: every layout gives the same shards; the stock test passes."""
 
 import json
 import pathlib
@@ -46,8 +46,10 @@ def test_names_are_read_as_published(tmp_path):
     strong = by_id['03-01-06-02-02-02-01']
     del strong['source_sha256']
     assert strong == {
-        'id': '03-01-06-02-02-02-01', 'speaker': 'ravdess_01', 'sex': 'male', 'emotion': 'fearful', 'label': '06',
-        'text': 'Dogs are sitting by the door', 'language': 'en', 'intensity': 'strong', 'channel': 'speech',
+        'id': '03-01-06-02-02-02-01', 'speaker': 'ravdess_01', 'sex': 'male', 'emotion': 'fearful',
+        'label': '06',
+        'text': 'Dogs are sitting by the door', 'language': 'en', 'intensity': 'strong',
+        'channel': 'speech',
     }  # fmt: skip
     song = by_id['03-02-04-01-01-01-01']
     assert (song['channel'], song['emotion'], song['intensity']) == ('song', 'sad', 'normal')
@@ -65,7 +67,7 @@ def test_names_are_read_as_published(tmp_path):
 
 
 @pytest.mark.parametrize('config', ['log_mel', 'waveform', 'native'])
-def test_configs_store_what_they_say(tmp_path, config):
+def test_configs_store_their_feature(tmp_path, config):
     examples, _, _ = prepared(tmp_path, config=config)
     for e in examples:
         if config == 'native':
@@ -161,7 +163,8 @@ def test_folders_without_recordings_are_refused_in_one_line(tmp_path):
         'other/notes.txt': 'is no folder; get',
     }
     cases['other'] = (
-        r'holds no ravdess recording; expected names like 03-01-06.* found 1 .txt, 1 .wav; give|found 1 .wav, 1 .txt'
+        r'holds no ravdess recording; expected names like 03-01-06.* '
+        r'found (1 .txt, 1 .wav|1 .wav, 1 .txt); give'
     )
     for name, message in cases.items():
         with pytest.raises(InputError, match=message) as e:
@@ -215,7 +218,7 @@ def test_the_stock_test_case_passes(monkeypatch):
         pytest.fail(
             f"the stock test case needs TensorFlow and dill ({e}): pip install -e '.[tfds,test]'"
         )
-    # What a plain import of the builder does; `tfds build` imports without registering, as build.builder_class does.
+    # As a plain import of the builder does; `tfds build` and build.builder_class do not register.
     monkeypatch.setitem(tfds.core.registered._DATASET_REGISTRY, 'ravdess', Builder)
 
     class Stock(tfds.testing.DatasetBuilderTestCase):

@@ -17,7 +17,7 @@ NAMES = ('a01', 'd02', 'f03', 'h04', 'n30', 'sa05', 'su15')
 
 
 def layouts(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-    """The official layout, and the flat one in which the corpus is often passed around: the same sounds."""
+    """The official layout, and the flat one of many copies, with the same sounds."""
     official, flat = root / 'official', root / 'flat'
     for speaker in ('DC', 'KL'):
         for name in NAMES:
@@ -48,7 +48,7 @@ def test_both_layouts_give_the_same(tmp_path):
     assert report['published']['speech']['missing speakers'] == ['savee_je', 'savee_jk']
 
 
-def test_clipping_is_told_and_an_offset_is_taken_out(tmp_path):
+def test_clipping_is_reported_and_an_offset_removed(tmp_path):
     official, _ = layouts(tmp_path)
     soundfile.write(
         official / 'AudioData' / 'DC' / 'a02.wav',
@@ -72,16 +72,16 @@ def test_clipping_is_told_and_an_offset_is_taken_out(tmp_path):
     )  # dB in the lowest band, where an offset would show
 
 
-def test_a_file_whose_speaker_nobody_tells_counts_as_bad(tmp_path):
+def test_a_file_without_speaker_counts_as_bad(tmp_path):
     official, _ = layouts(tmp_path)
     lookalikes.write(official, {'a03.wav': 44100})
     with pytest.raises(
-        InputError, match=r'1 of 15 files are bad.*a03.wav: whose voice it is, neither'
+        InputError, match=r'1 of 15 files are bad.*a03.wav: no speaker in its name or folder'
     ):
         lookalikes.built(Builder, official, tmp_path / '1')
 
 
-def test_the_speaker_is_told_by_the_folder_or_zip_that_is_given(tmp_path):
+def test_the_given_folder_or_zip_can_name_the_speaker(tmp_path):
     official, _ = layouts(tmp_path)
     one, _ = lookalikes.built(Builder, official / 'AudioData' / 'DC', tmp_path / '1')
     for name in ('DC.zip', 'kl.ZIP'):

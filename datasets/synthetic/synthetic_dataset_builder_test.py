@@ -1,4 +1,4 @@
-"""datasets/synthetic, built for real with two sentences a speaker and emotion: complete, the same every time."""
+"""datasets/synthetic with two sentences per speaker and emotion: complete, reproducible."""
 
 import collections
 import json
@@ -36,7 +36,7 @@ def log_mel(small, tmp_path_factory):
     return _built(small, tmp_path_factory.mktemp('first'))
 
 
-def test_every_utterance_is_there_with_its_fields(log_mel):
+def test_every_utterance_is_present_with_its_fields(log_mel):
     assert log_mel.name == 'synthetic'
     source = log_mel.as_data_source('train')
     lines = {line.id: line for line in synthetic_script.script(0, SENTENCES)}
@@ -103,7 +103,7 @@ def test_without_espeak_the_build_stops_with_one_line(small, tmp_path, monkeypat
         _built(small, tmp_path)
 
 
-def test_the_folder_says_that_it_is_synthetic():
+def test_the_metadata_name_it_synthetic():
     readme = (HERE / 'README.md').read_text()
     assert 'says nothing about human speech' in ' '.join(readme.split())
     bib = (HERE / 'CITATIONS.bib').read_text()

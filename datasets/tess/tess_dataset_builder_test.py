@@ -1,4 +1,4 @@
-"""TESS from noise under its names: uneven folders, the lost F, a file of another rate, a copy inside the copy."""
+"""TESS from noise: uneven folders, the lost F, a file of another rate, a copy in the copy."""
 
 import pathlib
 
@@ -12,9 +12,11 @@ from tests import lookalikes
 HERE = pathlib.Path(__file__).parent
 Builder = build.builder_class(HERE / 'tess_dataset_builder.py')
 FILES = {
-    'OAF_Fear/OAF_food_fear.wav': 96000, 'OAF_Fear/OAF_back_fear.wav': 24414, 'YAF_fear/YAF_back_fear.wav': 24414,
+    'OAF_Fear/OAF_food_fear.wav': 96000, 'OAF_Fear/OAF_back_fear.wav': 24414,
+    'YAF_fear/YAF_back_fear.wav': 24414,
     'OAF_Pleasant_surprise/OAF_back_ps.wav': 24414, 'YAF_pleasant_surprised/YAF_back_ps.wav': 24414,
-    'OAF_neutral/OA_bite_neutral.wav': 24414, 'OAF_Sad/OAF_back_sad.wav': 24414, 'YAF_sad/YAF_back_sad.wav': 24414,
+    'OAF_neutral/OA_bite_neutral.wav': 24414, 'OAF_Sad/OAF_back_sad.wav': 24414,
+    'YAF_sad/YAF_back_sad.wav': 24414,
     'YAF_disgust/YAF_back_disgust.wav': 24414,
 }  # fmt: skip
 

@@ -16,17 +16,17 @@ def checked(samples: np.ndarray, from_hz: int, rate_hz: int | None, source: str)
       wav.SoundError: the samples are empty, not finite, out of range or silent, as decoded or after
         a later step (mixing opposite channels, resampling that removes a tone).
     """
-    _judge(samples, '', source)
+    _check(samples, '', source)
     peak = float(np.abs(samples).max())
     if peak > LOUDEST or (peak > 1 and np.array_equal(samples, np.rint(samples))):
-        reach = f'samples reach {peak:.6g} where at most 1 is expected'
+        reach = f'samples reach {peak:.6g}, expected at most 1'
         if peak > OVERFLOW:
             raise wav.SoundError(source, 'not finite', f'not finite as features: {reach}')
         reason = f'{reach}: integers stored as floats, or a damaged file'
         raise wav.SoundError(source, 'out of range', reason)
     if samples.ndim > 1:
         mixed = wav.mono(samples)
-        _judge(mixed, 'after mixing down', source)
+        _check(mixed, 'after mixing down', source)
         of_channels = np.var(samples, 0, dtype=np.float64).mean()
         if np.var(mixed, dtype=np.float64) < CANCELLED * of_channels:
             reason = 'silent after mixing down: the channels cancel each other'
@@ -34,13 +34,13 @@ def checked(samples: np.ndarray, from_hz: int, rate_hz: int | None, source: str)
     if rate_hz is None:
         return samples
     prepared = wav.prepare(samples, from_hz, rate_hz)
-    _judge(prepared, f'at {rate_hz} Hz', source)
+    _check(prepared, f'at {rate_hz} Hz', source)
     return prepared
 
 
-def _judge(samples: np.ndarray, when: str, source: str) -> None:
+def _check(samples: np.ndarray, stage: str, source: str) -> None:
     if defect := wav.defect(samples):
-        raise wav.SoundError(source, defect, f'{defect} {when}' if when else defect)
+        raise wav.SoundError(source, defect, f'{defect} {stage}' if stage else defect)
 
 
 def flaw(stored: dict[str, np.ndarray]) -> tuple[str, str] | None:
@@ -49,5 +49,5 @@ def flaw(stored: dict[str, np.ndarray]) -> tuple[str, str] | None:
         if not np.isfinite(values).all():
             return 'not finite', f'{name} is not finite'
         if np.size(values) and np.min(values) == np.max(values):
-            return 'silent', f'{name} is the same everywhere, so silent where it is computed'
+            return 'silent', f'{name} is constant, as for silence'
     return None

@@ -177,11 +177,11 @@ def check_tolerance(
     ]
     share = ', all of them'
     if bad < files:
-        share = f', {bad / files:.1%} where {tolerance:.1%} are tolerated'
+        share = f', {bad / files:.1%}; at most {tolerance:.1%} are accepted'
     advice = 'repair or remove them'
     if 'name conflict' in kinds:
         one = namesakes or 'give the folder that holds only one of each as --manual_dir'
-        advice = f'where a name stands for different contents, {one}; {advice} otherwise'
+        advice = f'if a name stands for different contents, {one}; {advice} otherwise'
     if bad < files:
         advice += ', or allow more with --tolerance=SHARE (under stock `tfds build`: '
         advice += 'SER_JAX_TOLERANCE=SHARE)'

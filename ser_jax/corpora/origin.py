@@ -77,9 +77,9 @@ def compared(folder: Path, given: str | os.PathLike | None, advice: str) -> str:
             f'{shown}'
         )
     built = read_json(folder / ORIGIN, ('source', 'files', 'listing'))
-    same_place = audio_files.readable(os.path.realpath(given)) == built['source']
+    same_path = audio_files.readable(os.path.realpath(given)) == built['source']
     if not given.exists():
-        if same_place:
+        if same_path:
             return f'{shown}, its source, does not exist any more; not compared'
         raise InputError(
             f'{folder} was built from {built["source"]}, but --manual_dir={shown} does not exist'
@@ -87,7 +87,7 @@ def compared(folder: Path, given: str | os.PathLike | None, advice: str) -> str:
     now = describe(given)
     if now['listing'] == built['listing']:
         return ''
-    if same_place:
+    if same_path:
         raise InputError(
             f'{folder} was built from {shown} when it held other files ({built["files"]:,} then, '
             f'{now["files"]:,} now); {advice}'

@@ -163,7 +163,7 @@ def _not_built(name: str, root: pathlib.Path, source: str, config: str) -> str:
     configs = sorted({p.parents[1].name for p in root.glob(f'{corpus}/*/*/{schema.FACTS}')})
     if source == 'text' and configs:
         built = ', '.join(f'{corpus}/{c}' for c in configs)
-        hint = f'; {built} is built and can be named instead'
+        hint = f'; built configs are {built}'
     target = next((n for n in (corpus, *near) if n in known), None)
     flags = '' if target == 'synthetic' else ' --manual_dir=WHERE_THE_RECORDINGS_ARE'
     if target is None and config in _USUAL:  # the user's own recordings, under a name

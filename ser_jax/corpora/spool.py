@@ -24,25 +24,25 @@ class Spool(Mapping[Hashable, bytes]):
         os.makedirs(folder, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=os.fspath(folder))  # noqa: SIM115 - the finalizer closes it
         weakref.finalize(self, _close, self._file)
-        self._places: dict[Hashable, tuple[int, int]] = {}
+        self._spans: dict[Hashable, tuple[int, int]] = {}
         self.size = 0
 
     def __setitem__(self, key: Hashable, data: bytes) -> None:
         self._file.seek(self.size)
         self._file.write(data)
-        self._places[key] = self.size, len(data)
+        self._spans[key] = self.size, len(data)
         self.size += len(data)
 
     def __getitem__(self, key: Hashable) -> bytes:
-        start, size = self._places[key]
+        start, size = self._spans[key]
         self._file.seek(start)
         return self._file.read(size)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._spans)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._places)
+        return iter(self._spans)
 
 
 def _close(file: IO[bytes]) -> None:

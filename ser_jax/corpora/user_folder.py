@@ -24,46 +24,46 @@ HELP = (
 )
 
 
-def recordings(place: Path, corpus: str) -> Iterator[Recording | Skipped]:
+def recordings(root: Path, corpus: str) -> Iterator[Recording | Skipped]:
     """Iterate over the recordings of a folder, a zip or a manifest, and over the files not used.
 
     Args:
-      place: the folder, zip or manifest.
+      root: the folder, zip or manifest.
       corpus: prefix of the speakers.
 
     Raises:
       InputError: no folder is an emotion, folders of speakers are names of splits, the manifest
         cannot be used, or there is a table like a manifest that is not read.
     """
-    given = place.is_file() and place.suffix.lower() in MANIFESTS
-    table = place if given else _manifest(place)
-    meaning = labels.load(place if place.is_dir() else place.parent)
+    given = root.is_file() and root.suffix.lower() in MANIFESTS
+    table = root if given else _manifest(root)
+    meaning = labels.load(root if root.is_dir() else root.parent)
     if table is None:
-        unread.refuse(place)
+        unread.refuse(root)
     if not given:
-        yield from _other_files(place, table, meaning)
+        yield from _other_files(root, table, meaning)
     if table is None:
-        yield from _sorted(audio_files(place), place, corpus, meaning)
+        yield from _sorted(audio_files(root), root, corpus, meaning)
         return
     yield from manifest.recordings(table, corpus, meaning)
     if not given:
-        yield from _unlisted(place, table)
+        yield from _unlisted(root, table)
 
 
-def _manifest(place: Path) -> Path | None:
+def _manifest(root: Path) -> Path | None:
     """Return the manifest of a folder (its name in any case), or None."""
-    if not place.is_dir():
+    if not root.is_dir():
         return None
     names = {f'manifest{suffix}' for suffix in MANIFESTS}
-    found = sorted(p for p in place.iterdir() if p.name.lower() in names and p.is_file())
+    found = sorted(p for p in root.iterdir() if p.name.lower() in names and p.is_file())
     if len(found) > 1:
-        raise InputError(f'{place} holds {found[0].name} and {found[1].name}; keep one')
+        raise InputError(f'{root} holds {found[0].name} and {found[1].name}; keep one')
     return found[0] if found else None
 
 
-def _other_files(place: Path, table: Path | None, meaning: labels.Labels) -> Iterator[Skipped]:
+def _other_files(root: Path, table: Path | None, meaning: labels.Labels) -> Iterator[Skipped]:
     """Iterate over the files that are not audio."""
-    for name in other_files(place):
+    for name in other_files(root):
         path = Path(name)
         if path in (table, meaning.path):
             continue
@@ -77,21 +77,21 @@ def _other_files(place: Path, table: Path | None, meaning: labels.Labels) -> Ite
         yield Skipped(name, 'ignored', reason)
 
 
-def _unlisted(place: Path, table: Path) -> Iterator[Skipped]:
+def _unlisted(root: Path, table: Path) -> Iterator[Skipped]:
     """Iterate over the audio files that no line of a manifest names."""
     listed = manifest.paths(table)
-    for audio in audio_files(place):
+    for audio in audio_files(root):
         if os.path.normpath(audio.source) not in listed:
             yield Skipped(audio.source, 'ignored', f'no line of {table.name} names it')
 
 
 def _sorted(
-    files: list[Audio], place: Path, corpus: str, meaning: labels.Labels
+    files: list[Audio], root: Path, corpus: str, meaning: labels.Labels
 ) -> Iterator[Recording | Skipped]:
     """Iterate over the recordings, with labels and speakers from the names of folders."""
-    level = _emotion_level(files, place, meaning)
+    level = _emotion_level(files, root, meaning)
     no_speaker = 'is in no folder of a speaker, while others are: it may be of one of those'
-    speakers = _speakers(files, level, place)
+    speakers = _speakers(files, level, root)
     for audio in files:
         names = (*audio.folders, audio.stem)
         source = audio.source
@@ -127,7 +127,7 @@ def _speaker(audio: Audio, level: int) -> str:
     return labels.speaker(_folder(audio, level))
 
 
-def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
+def _speakers(files: list[Audio], level: int, root: Path) -> set[str]:
     """Return the speakers; empty if no folder is one.
 
     Raises:
@@ -138,7 +138,7 @@ def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
     impersonal = sorted(f for f in folders if labels.no_speaker(f))
     if impersonal and len(folders) > 1:
         raise InputError(
-            f'{place}: the folders {", ".join(impersonal[:4])} are at the level of the speakers '
+            f'{root}: the folders {", ".join(impersonal[:4])} are at the level of the speakers '
             'and are no speakers, so no score could be independent of the speaker; sort by '
             '<speaker>/<emotion>/, name the speakers in a manifest.csv (path, emotion, speaker), '
             'or leave them unknown with only <emotion>/ (a person of that name: rename the folder)'
@@ -146,10 +146,10 @@ def _speakers(files: list[Audio], level: int, place: Path) -> set[str]:
     return set() if impersonal else {labels.speaker(f) for f in folders} - {''}
 
 
-def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> int:
+def _emotion_level(files: list[Audio], root: Path, meaning: labels.Labels) -> int:
     """Return the level of the emotion folders: -1 is the nearest to a file, -2 the one above."""
     if not files:
-        raise InputError(f'{place} holds no recording; {HELP}')
+        raise InputError(f'{root} holds no recording; {HELP}')
     names, emotions = {}, {}
     for level in (-1, -2):
         found = {a.folders[level] for a in files if len(a.folders) >= -level}
@@ -171,6 +171,6 @@ def _emotion_level(files: list[Audio], place: Path, meaning: labels.Labels) -> i
         inner, outer = (', '.join(sorted(emotions[level])[:2]) for level in (-1, -2))
         problem = f'the folders of emotions are ambiguous: {inner} or {outer}'
     raise InputError(
-        f'{place}: {problem} (found {shown}); {HELP}; other names of emotions are given in '
+        f'{root}: {problem} (found {shown}); {HELP}; other names of emotions are given in '
         f'{labels.NAME}'
     )

@@ -48,7 +48,7 @@ def test_any_length_can_be_varied_and_silence_stays_silent(name, samples):
     ('name', 'semitones'),
     [('pitch', 0.7), ('stretch_pitch', 0.7), ('low', -4), ('high', 4), ('stretch', 0), ('fast', 0)],
 )
-def test_pitch_moves_by_what_it_says(name, semitones):
+def test_pitch_moves_by_its_semitones(name, semitones):
     assert 12 * np.log2(peak_hz(made(name, tone())) / peak_hz(tone())) == pytest.approx(
         semitones, abs=0.15
     )
@@ -84,7 +84,9 @@ def test_shift_rolls_by_up_to_5000_samples():
 
 
 def test_a_variant_is_decided_by_source_name_and_seed():
-    same = lambda a, b: np.array_equal(made('noise', tone(), *a), made('noise', tone(), *b))
+    def same(a, b):
+        return np.array_equal(made('noise', tone(), *a), made('noise', tone(), *b))
+
     assert same(('a', 0), ('a', 0))
     assert not same(('a', 0), ('b', 0))
     assert not same(('a', 0), ('a', 1))
@@ -94,9 +96,14 @@ def test_a_variant_is_decided_by_source_name_and_seed():
 
 def test_a_variant_does_not_depend_on_its_company():
     few, many = Variants(('noise',)), Variants(('shift', 'noise', 'pitch'))
-    of = lambda described: {v: x for _, v, x in described('a', tone(), RATE_HZ)}
-    np.testing.assert_array_equal(of(few)['noise'], of(many)['noise'])
-    np.testing.assert_array_equal(of(many)[''], tone())
+
+    def samples_by_variant(described):
+        return {v: x for _, v, x in described('a', tone(), RATE_HZ)}
+
+    np.testing.assert_array_equal(
+        samples_by_variant(few)['noise'], samples_by_variant(many)['noise']
+    )
+    np.testing.assert_array_equal(samples_by_variant(many)[''], tone())
 
 
 @given(st.text(min_size=1), st.lists(st.sampled_from(sorted(CHANGES)), unique=True))
@@ -115,15 +122,15 @@ def test_ids_of_a_recording_come_in_order():
     assert variants.source_of('take+two') == 'take+two'
 
 
-def test_what_is_not_known_is_named():
+def test_an_unknown_variant_is_named():
     with pytest.raises(InputError, match="'echo' is not known; known are noise"):
         list(Variants(('noise', 'echo'))('a', tone(), RATE_HZ))
 
 
 def test_variants_of_an_excerpt_are_described_with_one_shape():
     recording = np.tile(tone(), 4)
-    heard = STATS_162.excerpt(recording)
-    rows = [STATS_162.describe(x) for _, _, x in Variants()('a', heard, RATE_HZ)]
+    samples = STATS_162.excerpt(recording)
+    rows = [STATS_162.describe(x) for _, _, x in Variants()('a', samples, RATE_HZ)]
     assert np.stack(rows).shape == (3, 162)
     np.testing.assert_array_equal(rows[0], STATS_162(recording))
     assert all(not np.allclose(rows[0], row, rtol=1e-2) for row in rows[1:])

@@ -1,4 +1,4 @@
-"""The one loader: every container, width, rate and oddity gives the samples that went in, or one line why not."""
+"""The audio loader: every container, width and rate gives the written samples or an error."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ from ser_jax.contract import InputError
 
 
 def noise(count: int, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """16-bit values as floats: [count] or [count, channels], exactly what 16-bit containers hold."""
+    """Return 16-bit values as floats, [count] or [count, channels]."""
     values = (
         np.random.default_rng(seed).integers(-20000, 20000, (count, channels)).astype(np.float32)
         / 32768
@@ -51,8 +51,10 @@ def pcm(rate: int = 16000, channels: int = 1, bits: int = 16) -> tuple[bytes, by
     channels=st.integers(1, 4),
     rate=st.sampled_from([8000, 11025, 16000, 24414, 44100, 48000, 96000]),
     container=st.sampled_from(
-        [('WAV', 'PCM_16'), ('WAV', 'PCM_24'), ('WAV', 'PCM_32'), ('WAV', 'FLOAT'), ('WAV', 'DOUBLE'),
-         ('WAVEX', 'PCM_16'), ('RF64', 'PCM_16'), ('W64', 'PCM_16'), ('AU', 'PCM_16'), ('AIFF', 'PCM_16'),
+        [('WAV', 'PCM_16'), ('WAV', 'PCM_24'), ('WAV', 'PCM_32'), ('WAV', 'FLOAT'), ('WAV',
+         'DOUBLE'),
+         ('WAVEX', 'PCM_16'), ('RF64', 'PCM_16'), ('W64', 'PCM_16'), ('AU', 'PCM_16'), ('AIFF',
+         'PCM_16'),
          ('FLAC', 'PCM_16'), ('FLAC', 'PCM_24')]
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Building on Beam: what the workers write is what one machine writes, and what they cannot do is said in one line."""
+"""Builds on Beam: the same files as on one machine, and one-line errors."""
 
 import functools
 import json
@@ -110,7 +110,7 @@ def ravdess(data_dir, *flags, manual_dir=DUMMY) -> pathlib.Path:
 
 @pytest.fixture
 def flawed(tmp_path) -> pathlib.Path:
-    """RAVDESS from noise, zips and all, with a duplicate, the sound of a video, a strange name and a cut file."""
+    """RAVDESS from noise: zips, a duplicate, the sound of a video, a bad name and a cut file."""
     shutil.copytree(DUMMY, tmp_path / 'in')
     cut = tmp_path / 'in' / 'Actor_01' / '03-01-01-01-01-01-01.wav'
     cut.write_bytes(cut.read_bytes()[:3000])
@@ -125,7 +125,7 @@ def test_the_shards_are_those_of_one_machine(options, config, flawed, tmp_path, 
     monkeypatch.setenv('SER_JAX_TOLERANCE', '')
     flags = '--tolerance=0.5', f'--config={config}'
     plain = ravdess(tmp_path / 'plain', *flags, manual_dir=flawed)
-    said = capfd.readouterr().out
+    printed = capfd.readouterr().out
     on_beam = ravdess(
         tmp_path / 'beam', *flags, f'--beam_pipeline_options={options}', manual_dir=flawed
     )
@@ -133,7 +133,7 @@ def test_the_shards_are_those_of_one_machine(options, config, flawed, tmp_path, 
     assert content(on_beam)[0]['examples'] == 9 and len(content(on_beam)[1]['skipped']) == 3
     assert content(on_beam)[3] == content(plain)[3]  # nothing of the work is left
     now = capfd.readouterr()
-    assert now.out.replace(str(on_beam), '') == said.replace(str(plain), '')
+    assert now.out.replace(str(on_beam), '') == printed.replace(str(plain), '')
     assert all(
         line.startswith('inspecting ravdess') for line in now.err.splitlines() if line.strip()
     ), now.err
@@ -149,7 +149,7 @@ def test_too_many_bad_files_are_refused_in_the_same_words(flawed, tmp_path):
     assert messages[0] == messages[1] and '\n' not in messages[0]
 
 
-def test_nothing_to_hear_is_an_error(tmp_path):
+def test_an_empty_corpus_is_an_error(tmp_path):
     with pytest.raises(InputError, match='none of 0 files is usable'):
         given(tmp_path, [], ALONE)
 
@@ -177,7 +177,7 @@ def test_the_order_is_that_of_ids_over_all_shards(tmp_path):
     )
 
 
-def test_fewer_examples_are_written_where_fewer_are_wanted(flawed, tmp_path, monkeypatch):
+def test_max_examples_per_split_limits_the_examples(flawed, tmp_path, monkeypatch):
     monkeypatch.setenv('SER_JAX_TOLERANCE', '')
     flags = '--tolerance=0.5', '--max_examples_per_split=4'
     plain = ravdess(tmp_path / 'plain', *flags, manual_dir=flawed)
@@ -188,7 +188,7 @@ def test_fewer_examples_are_written_where_fewer_are_wanted(flawed, tmp_path, mon
 
 
 def inside_alone(path, inside=[]):  # noqa: B006
-    """Reads a file, and does not stand a second caller at the same time."""
+    """Read a file, and does not stand a second caller at the same time."""
     assert not inside
     inside.append(path)
     try:
@@ -197,7 +197,7 @@ def inside_alone(path, inside=[]):  # noqa: B006
         inside.pop()
 
 
-def test_only_one_read_at_a_time_where_a_corpus_asks_for_it(tmp_path):
+def test_a_corpus_can_require_one_read_at_a_time(tmp_path):
     recordings = [
         recording(p.stem, functools.partial(inside_alone, p)) for p in sounds(tmp_path / 'in', 40)
     ]
@@ -205,7 +205,7 @@ def test_only_one_read_at_a_time_where_a_corpus_asks_for_it(tmp_path):
 
 
 def read_once(path):
-    """Reads a file that is gone afterwards, as when a disk fails between hearing and writing."""
+    """Read a file that is gone afterwards, as when a disk fails between inspection and writing."""
     samples = wav.read(path)
     path.unlink()
     return samples
@@ -222,21 +222,21 @@ def test_a_file_that_is_lost_before_its_features_are_computed_is_named(tmp_path)
 
 
 def lose(folder, path):
-    """Takes the place away where chunks and replies lie, as for a worker that does not share the disk."""
+    """Remove the folder of chunks and replies, as on a worker that does not share the disk."""
     for place in folder.rglob('at_work'):
         shutil.rmtree(place)
     return wav.read(path)
 
 
-def test_what_workers_do_not_see_is_named(tmp_path):
+def test_files_that_workers_do_not_find_are_named(tmp_path):
     [path] = sounds(tmp_path / 'in', 1)
-    there = {'speaker': 'x', 'emotion': 'happy', 'label': 'H', 'source': str(path)}
+    fields = {'speaker': 'x', 'emotion': 'happy', 'label': 'H', 'source': str(path)}
     elsewhere = Recording(
-        id='u', read=functools.partial(wav.read, tmp_path / 'not_mounted' / path.name), **there
+        id='u', read=functools.partial(wav.read, tmp_path / 'not_mounted' / path.name), **fields
     )
     with pytest.raises(InputError, match=rf'Beam workers do not find {path}; .* launch/README'):
         given(tmp_path / '1', [elsewhere], ALONE)
-    lost = Recording(id='u', read=functools.partial(lose, tmp_path / '2', path), **there)
+    lost = Recording(id='u', read=functools.partial(lose, tmp_path / '2', path), **fields)
     with pytest.raises(
         InputError, match=rf'Beam workers do not find {tmp_path / "2"}.*at_work; .* launch/README'
     ) as e:
@@ -288,8 +288,8 @@ def test_reads_that_workers_cannot_import_are_refused(tmp_path):
         'class Builder(builder.CorpusBuilder):\n'
         '    def recordings(self, dl_manager):\n'
         f'        for i, path in enumerate({[str(p) for p in sounds(tmp_path / "in")]}):\n'
-        "            yield builder.Recording(id=f'u{i}', speaker='x', emotion='happy', label='H', source=path,\n"
-        '                                   read=functools.partial(read, path))\n'
+        "            yield builder.Recording(id=f'u{i}', speaker='x', emotion='happy', label='H',\n"
+        '                                    source=path, read=functools.partial(read, path))\n'
     )
     command = ['build', str(script), f'--data_dir={tmp_path / "out"}']
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Builders: on disk are the recordings' own contents, in order, twice the same; bad ones are named or refused."""
+"""Builders: the recordings' content on disk, in order and reproducible; bad ones are reported."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from tensorflow_datasets.core import shuffle
 
 from ser_jax.audio import features, wav
 from ser_jax.contract import InputError, Recording
-from ser_jax.corpora import builder, spool
+from ser_jax.corpora import builder, inspection, spool
 
 
 class Given(builder.CorpusBuilder, skip_registration=True):
@@ -41,7 +41,7 @@ def recording(name: str, samples, rate: int = 16000, **fields) -> Recording:
 
 
 def build(folder, recordings, config='log_mel', **attributes):
-    """Builds a corpus of these recordings; returns its examples, read back by path, and its folder."""
+    """Build a corpus of recordings; return its examples, read back by path, and its folder."""
     builder = Given(data_dir=folder, config=config)
     builder.given = recordings
     for name, value in attributes.items():
@@ -158,7 +158,8 @@ def test_equal_sounds_are_kept_once_and_conflicting_labels_not_at_all(tmp_path):
     recordings = [
         recording('b_copy', sound(1)), recording('a', sound(0)), recording('b', sound(1)),
         recording('b_more', sound(1)),
-        recording('c', sound(2)), recording('c_sad', sound(2), emotion='sad'), recording('a', sound(0)),
+        recording('c', sound(2)), recording('c_sad', sound(2), emotion='sad'), recording('a',
+        sound(0)),
     ]  # fmt: skip
     recordings[-1] = dataclasses.replace(recordings[-1], source='other/a.wav')
     examples, folder = build(tmp_path, recordings, TOLERANCE=0.0)
@@ -186,11 +187,11 @@ def test_different_sounds_under_one_id_are_counted_and_none_is_chosen(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['missing', 'truncated', 'unknown name'])
-def test_shares_count_whatever_failed_before_it_was_heard(kind, tmp_path):
+def test_shares_count_files_that_failed_before_decoding(kind, tmp_path):
     lost = [builder.Skipped(f'm.csv:{i}', kind, 'no such file') for i in range(6)]
     ignored = [builder.Skipped(f'{i}.txt', 'ignored', 'no sound') for i in range(99)]
     assert len(build(tmp_path / '1', [*several(6), *lost, *ignored], TOLERANCE=0.5)[0]) == 6
-    with pytest.raises(InputError, match=f'6 of 11 files are bad, 54.5% .*6 {kind}, e.g. m.csv:0'):
+    with pytest.raises(InputError, match=f'6 of 11 files are bad, 54.5%; .*6 {kind}, e.g. m.csv:0'):
         build(tmp_path / '2', [*several(5), *lost, *ignored], TOLERANCE=0.5)
     with pytest.raises(InputError, match='6 of 6 files are bad, all of them'):
         build(tmp_path / '3', lost, TOLERANCE=1.0)
@@ -238,7 +239,8 @@ def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_p
     )
     assert len(examples) == 7
     assert skipped(folder) == {
-        'broken.wav': 'truncated', 'empty.wav': 'empty', 'silent.wav': 'silent', 'nan.wav': 'not finite',
+        'broken.wav': 'truncated', 'empty.wav': 'empty', 'silent.wav': 'silent',
+        'nan.wav': 'not finite',
         'x.wav': 'unknown name',
     }  # fmt: skip
 
@@ -246,7 +248,7 @@ def test_bad_recordings_are_listed_with_their_reasons_within_the_tolerance(tmp_p
 def test_too_many_bad_recordings_are_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(
         InputError,
-        match=r'4 of 11 files are bad, 36\.4% where 2\.0% .*broken\.wav: truncated.*1 silent',
+        match=r'4 of 11 files are bad, 36\.4%; at most 2\.0% .*broken\.wav: truncated.*1 silent',
     ) as e:
         build(tmp_path, [*several(), *bad_recordings()])
     assert '\n' not in str(e.value)
@@ -258,7 +260,7 @@ def test_the_environment_sets_the_tolerance(tmp_path, monkeypatch):
     assert len(build(tmp_path, [*several(), *bad_recordings()])[0]) == 7
     for wrong in ('much', '-1', '2', 'nan'):
         monkeypatch.setenv('SER_JAX_TOLERANCE', wrong)
-        with pytest.raises(InputError, match='is not a share'):
+        with pytest.raises(InputError, match='tolerance must be a number from 0 to 1'):
             inspection.tolerance(0.02)
 
 
@@ -268,7 +270,7 @@ def test_nothing_usable_is_an_error(tmp_path, recordings):
         build(tmp_path, recordings, TOLERANCE=1.0)
 
 
-def test_only_one_read_at_a_time_where_a_corpus_asks_for_it(tmp_path):
+def test_a_corpus_can_require_one_read_at_a_time(tmp_path):
     inside = []
 
     def read(samples):

@@ -1,4 +1,4 @@
-"""Downloads, against a real server: resumed where they broke, checked, never half there under their final name."""
+"""Downloads from a real server: resumed, checked, and complete under their final name."""
 
 import contextlib
 import hashlib
@@ -94,7 +94,7 @@ def archive(server, name='file.bin', content=CONTENT, **changed) -> download.Arc
     return download.Archive(**fields)
 
 
-def test_a_file_arrives_whole_and_is_not_asked_for_again(server, tmp_path):
+def test_a_file_arrives_whole_and_is_not_requested_again(server, tmp_path):
     path = download.fetch(archive(server), tmp_path / 'deep' / 'er')
     assert path == tmp_path / 'deep' / 'er' / 'file.bin'
     assert path.read_bytes() == CONTENT
@@ -151,7 +151,8 @@ def test_passing_trouble_is_waited_out(server, tmp_path):
 
 def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, tmp_path):
     with pytest.raises(
-        InputError, match=r'md5 \w+, expected 00000; try again, it was deleted; do it by hand$'
+        InputError,
+        match=r'md5 \w+, expected 00000; the file was deleted, try again; do it by hand$',
     ):
         download.fetch(archive(server, md5='00000'), tmp_path, 'do it by hand')
     assert not list(tmp_path.iterdir())
@@ -181,7 +182,7 @@ def test_another_file_on_the_server_is_refused_before_it_is_downloaded(server, t
 
 
 @pytest.mark.parametrize('status, tries', [(404, 1), (403, 1), (500, download.ATTEMPTS)])
-def test_what_the_server_refuses_is_said_with_the_way_around(server, tmp_path, status, tries):
+def test_a_refusal_of_the_server_is_reported_with_the_fallback(server, tmp_path, status, tries):
     server.statuses = [status] * tries
     with pytest.raises(
         InputError, match=f'file.bin: download failed \\(HTTP {status} .*\\); do it by hand$'
@@ -190,7 +191,7 @@ def test_what_the_server_refuses_is_said_with_the_way_around(server, tmp_path, s
     assert len(server.requests) == tries
 
 
-def test_no_network_is_said_with_the_way_around(server, tmp_path):
+def test_no_network_is_reported_with_the_fallback(server, tmp_path):
     unreachable = archive(server)
     server.close()
     with pytest.raises(InputError, match=r'download failed \(.*refused.*\); do it by hand$'):

@@ -1,4 +1,4 @@
-"""The eSpeak NG driver: what it says depends on the request alone, and what it cannot say it says so."""
+"""The eSpeak NG driver: samples depend on the request alone; bad requests raise errors."""
 
 import concurrent.futures
 import hashlib
@@ -14,7 +14,7 @@ import pytest
 from ser_jax.contract import InputError
 from ser_jax.corpora import espeak
 
-# Voices with flutter, echo, roughness, breath and Klatt synthesis: each keeps state of its own inside the library.
+# Voices with flutter, echo, roughness, breath and Klatt synthesis, which keep state in the library.
 VOICES = ('en-us+f1', 'en+f2', 'en-us+m7', 'en-us+whisper', 'en-us+klatt2', 'en+croak')
 REQUESTS = [
     (text, voice, {'rate': rate, 'pitch': pitch, 'range': 90 - pitch, 'word_gap': gap})
@@ -42,7 +42,7 @@ def test_threads_take_turns():
         assert list(pool.map(say, REQUESTS[:8] * 4)) == expected * 4
 
 
-def test_another_process_and_its_forked_copies_say_the_same():
+def test_another_process_and_its_forked_copies_give_the_same_samples():
     script = (
         'import hashlib, os\n'
         'from ser_jax.corpora import espeak\n'
@@ -138,7 +138,7 @@ def test_no_wheel_names_the_extra(monkeypatch):
 def test_a_worker_that_died_is_named_and_replaced():
     expected = say(REQUESTS[0])
     os.kill(espeak._worker.pid, signal.SIGKILL)
-    with pytest.raises(InputError, match='worker stopped'):
+    with pytest.raises(InputError, match='worker ended before its reply'):
         espeak.speak('Hello.')
     assert say(REQUESTS[0]) == expected
 
@@ -163,7 +163,7 @@ def test_the_worker_ends_with_its_caller(end):
     script = (
         f'import os, signal\nfrom ser_jax.corpora import espeak\nespeak.speak("Hello.")\n{end}\n'
     )
-    # The worker holds our end of stderr open as long as it lives, so `run` returns only after both have ended.
+    # The worker keeps stderr open while it runs, so `run` returns only after both have ended.
     out = subprocess.run([sys.executable, '-c', script], stderr=subprocess.PIPE, timeout=60)
     assert out.returncode == (-signal.SIGKILL if 'SIGKILL' in end else 0)
     assert not out.stderr

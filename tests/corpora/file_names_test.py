@@ -41,8 +41,10 @@ def test_names_are_read_as_published(name):
 
 @pytest.mark.parametrize(
     'name',
-    ['03-01-09-01-01-01-01', '03-01-01-01-01-01-25', '01-01-06-01-02-01-12', '1092_DFA_ANG_XX', '1001_DFA_SUR_XX',
-     '1001_DFB_ANG_XX', '03-02-07-01-01-01-01', '03-01-01-02-01-01-01', 'OAF_back_calm', 'KLM_a01', 'DC_a16', 'a31', 'n31',
+    ['03-01-09-01-01-01-01', '03-01-01-01-01-01-25', '01-01-06-01-02-01-12', '1092_DFA_ANG_XX',
+     '1001_DFA_SUR_XX',
+     '1001_DFB_ANG_XX', '03-02-07-01-01-01-01', '03-01-01-02-01-01-01', 'OAF_back_calm', 'KLM_a01',
+     'DC_a16', 'a31', 'n31',
      'happy', '02a01Fa', '03a01Xa', '03a03Wa', '03b04Wa', '03-01-06-01-02-01-1\u0662', ''],
 )  # fmt: skip
 def test_what_only_looks_alike_is_no_name(name):

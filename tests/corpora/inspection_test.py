@@ -1,4 +1,4 @@
-"""What an inspection says of a corpus: hashes by content, clipping, differences to what was published."""
+"""Inspection of a corpus: hashes of the content, clipping, differences from the published one."""
 
 import collections
 
@@ -24,7 +24,7 @@ def test_the_hash_of_16_bit_samples_is_that_of_their_bytes(values):
     )
 
 
-def test_the_hash_does_not_depend_on_the_container_and_tells_sounds_apart(tmp_path):
+def test_the_hash_depends_on_the_samples_and_not_on_the_container(tmp_path):
     samples = np.random.default_rng(0).integers(-32768, 32768, 5000).astype(np.int16)
     hashes = set()
     for name in ('a.wav', 'a.flac', 'a.aiff', 'a.w64'):
@@ -71,7 +71,8 @@ def test_a_partial_corpus_is_compared_with_the_published_one():
     ]
     report = inspection_report.summary(kept, [], kept, PUBLISHED)
     assert report['published']['speech'] == {
-        'here': 3, 'published': 4, 'missing speakers': ['s2'], 'unknown speakers': ['s9'], 'other sex': ['s1'],
+        'here': 3, 'published': 4, 'missing speakers': ['s2'], 'unknown speakers': ['s9'],
+        'other sex': ['s1'],
         'unknown emotions': ['angry'], 'emotions': ['sad 0 of 2'],
     }  # fmt: skip
     assert report['published']['song'] == {
@@ -144,7 +145,7 @@ def test_different_contents_of_one_name_are_a_conflict_that_counts():
     assert [h.recording.id for h in kept] == ['y']
     assert {s.kind for s in skipped} == {'name conflict'}
     with pytest.raises(
-        InputError, match=r'2 of 3 .*2 name conflict, .*; where .*take wav/; repair'
+        InputError, match=r'2 of 3 .*2 name conflict, .*; if a name .*take wav/; repair'
     ):
         inspection.check_tolerance(skipped, 3, 0.5, 'take wav/')
     inspection.check_tolerance(skipped, 3, 0.7)
@@ -174,7 +175,9 @@ def test_the_tolerance_is_a_share_of_all_files_and_duplicates_are_free(
 
 def test_half_may_be_missing_where_half_is_tolerated():
     inspection.check_tolerance(bad(6, 'missing'), 12, 0.5)
-    with pytest.raises(InputError, match=r'7 of 12 files are bad, 58.3% where 50.0% .*7 missing'):
+    with pytest.raises(
+        InputError, match=r'7 of 12 files are bad, 58.3%; at most 50.0% .*7 missing'
+    ):
         inspection.check_tolerance(bad(7, 'missing', 'no such file'), 12, 0.5)
     with pytest.raises(InputError, match='12 of 12 files are bad, all of them'):
         inspection.check_tolerance(bad(12, 'missing'), 12, 1.0)

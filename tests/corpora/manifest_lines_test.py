@@ -1,4 +1,4 @@
-"""Lines of manifests are conserved: recordings and named problems are as many as lines, for any text."""
+"""Lines of manifests are conserved: each gives one recording or one problem, for any text."""
 
 import json
 import pathlib
@@ -35,8 +35,10 @@ def read(place, text, name='manifest.csv'):
 
 
 CELL = st.sampled_from(
-    ['wav/happy_01.wav', 'wav/sad_01.wav', 'gone.wav', 'happy', 'sad', 'anna', '', ' ', 'female', 'speech', '"', '"x', 'x"',
-     '"a, b"', 'really, well', 'a\u2028b', 'a\x85b', '\x0b', '\x1c', '\0', '""', 'nan', '_', 'singing', ';', '\t', '\\']
+    ['wav/happy_01.wav', 'wav/sad_01.wav', 'gone.wav', 'happy', 'sad', 'anna', '', ' ', 'female',
+     'speech', '"', '"x', 'x"',
+     '"a, b"', 'really, well', 'a\u2028b', 'a\x85b', '\x0b', '\x1c', '\0', '""', 'nan', '_',
+     'singing', ';', '\t', '\\']
 )  # fmt: skip
 GOOD = 'wav/sub/angry_01.flac,angry,anna,fine,male'
 
@@ -72,7 +74,8 @@ def test_every_line_is_a_recording_or_a_problem(place, lines, end, at):
 
 
 VALUE = st.sampled_from(
-    ['wav/happy_01.wav', 'gone.wav', 'happy', '', None, 3, 1.5, True, ['a'], {'a': 1}, float('nan'), float('inf'), '\0',
+    ['wav/happy_01.wav', 'gone.wav', 'happy', '', None, 3, 1.5, True, ['a'], {'a': 1}, float('nan'),
+     float('inf'), '\0',
      '\ud800', 'male', 'song', 'a\u2028b', 'anna']
 )  # fmt: skip
 KEYS = st.sampled_from(

@@ -1,4 +1,4 @@
-"""Manifests: as many recordings and named problems as there are lines, whatever is wrong with them."""
+"""Manifests: one recording or one reported problem per line, whatever the fault."""
 
 import pathlib
 import unicodedata
@@ -101,7 +101,7 @@ def test_lines_that_disagree_about_a_file_are_named_and_not_used(place):
     }
 
 
-def test_two_files_of_one_name_are_both_there_for_the_inspection(place):
+def test_two_files_of_one_name_both_reach_the_inspection(place):
     (place / 'wav' / 'happy_01.flac').write_bytes(b'')
     used, problems = read(place, 'path,emotion\nwav/happy_01.wav,happy\nwav/happy_01.flac,sad\n')
     assert [r.id for r in used] == [
@@ -121,14 +121,14 @@ def test_unicode_forms_are_one_label_and_one_speaker(place):
 @pytest.mark.parametrize('bad', [12, 7])
 def test_paths_that_are_all_wrong_are_one_line(place, bad):
     lines = [f'wav\\x_{i:02d}.wav,happy' for i in range(bad)] + ['wav/sad_01.wav,'] * (12 - bad)
-    said = refusal(place, '\n'.join(['path,emotion', *lines]))
-    assert said.startswith(f'manifest.csv: {bad} of 12 lines name no file, e.g. wav\\x_00.wav; ')
-    assert 'paths are relative to the manifest, with /' in said
-    assert ('5 of 12 lines are bad, e.g. line 9: no emotion' in said) == (bad == 7)
+    printed = refusal(place, '\n'.join(['path,emotion', *lines]))
+    assert printed.startswith(f'manifest.csv: {bad} of 12 lines name no file, e.g. wav\\x_00.wav; ')
+    assert 'paths are relative to the manifest, with /' in printed
+    assert ('5 of 12 lines are bad, e.g. line 9: no emotion' in printed) == (bad == 7)
 
 
 @pytest.mark.parametrize(
-    'text, says',
+    'text, message',
     [
         ('', 'is empty; expected the columns path and emotion'),
         ('path,emotion\n\n', 'has no line below its header'),
@@ -160,8 +160,8 @@ def test_paths_that_are_all_wrong_are_one_line(place, bad):
         ),
     ],
 )
-def test_a_manifest_that_cannot_be_used_is_one_line(place, text, says):
-    assert says in refusal(place, text)
+def test_a_manifest_that_cannot_be_used_is_one_line(place, text, message):
+    assert message in refusal(place, text)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_a_line_of_json_that_is_wrong_is_named(place, line, detail):
 
 
 def test_a_json_list_is_no_jsonl(place):
-    said = refusal(place, '[{"path": "wav/sad_01.wav", "emotion": "sad"}]', 'manifest.jsonl')
-    assert 'is a JSON list; write one object per line' in said
+    printed = refusal(place, '[{"path": "wav/sad_01.wav", "emotion": "sad"}]', 'manifest.jsonl')
+    assert 'is a JSON list; write one object per line' in printed
 
 
 @pytest.mark.parametrize('mark', ODD := '\n\u2028\u2029\x85\x0b\x0c\x1c')

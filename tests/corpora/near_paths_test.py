@@ -11,7 +11,8 @@ RULE = 'paths are relative to the manifest, with /'
 FORM = 'the same characters in another Unicode form'
 HINTS = [
     *((path, f'{RULE} (there is wav/happy_01.wav)') for path in (
-        'wav\\happy_01.wav', 'C:\\me\\wav\\happy_01.wav', '/home/me/x/wav/happy_01.wav', 'C:/x/happy_01.wav',
+        'wav\\happy_01.wav', 'C:\\me\\wav\\happy_01.wav', '/home/me/x/wav/happy_01.wav',
+        'C:/x/happy_01.wav',
         '..\\wav\\Happy_01', 'mine/wav/happy_01.wav', 'happy_01.wav',
     )),
     ('/home/me/gone.wav', RULE),

@@ -1,4 +1,4 @@
-"""The synthetic script and its performance: reproducible, balanced, sentence-disjoint, directions as published."""
+"""The synthetic script and voice: reproducible, balanced, disjoint, published directions."""
 
 import collections
 import hashlib
@@ -122,8 +122,8 @@ def test_lexicon_words_recur_across_speakers():
 
 
 @pytest.fixture(scope='module')
-def heard():
-    """Measures of 4 lines of each speaker and emotion: duration of a letter, level, F0 and brightness."""
+def measured():
+    """Letter duration, level, F0 and brightness of 4 lines of each speaker and emotion."""
     return [(line, _measure(line)) for line in synthetic_script.script(sentences=4)]
 
 
@@ -164,18 +164,18 @@ def _measure(line):
         ('brightness dB', 'neutral', 'sad', 2),
     ],
 )
-def test_prosody_has_the_published_direction(heard, measure, more, less, difference):
+def test_prosody_has_the_published_direction(measured, measure, more, less, difference):
     def mean(emotion):
-        return np.mean([m[measure] for line, m in heard if line.emotion == emotion])
+        return np.mean([m[measure] for line, m in measured if line.emotion == emotion])
 
     assert mean(more) - mean(less) > difference
 
 
 @pytest.mark.parametrize('measure', ['seconds a letter', 'level dB', 'semitones', 'brightness dB'])
-def test_no_measure_sets_an_emotion_apart(heard, measure):
+def test_no_measure_sets_an_emotion_apart(measured, measure):
     """Emotions that are neighbors on a measure overlap there."""
     of = [
-        np.array([m[measure] for line, m in heard if line.emotion == e])
+        np.array([m[measure] for line, m in measured if line.emotion == e])
         for e in synthetic_script.EMOTIONS
     ]
     of.sort(key=np.mean)
@@ -184,8 +184,8 @@ def test_no_measure_sets_an_emotion_apart(heard, measure):
     )
 
 
-def test_recordings_are_short_16_bit_speech(heard):
-    for _, m in heard:
+def test_recordings_are_short_16_bit_speech(measured):
+    for _, m in measured:
         samples = m['samples']
         assert samples.dtype == np.float32
         assert np.abs(samples).max() < 1
@@ -196,9 +196,9 @@ def test_recordings_are_short_16_bit_speech(heard):
         )  # a microphone's noise fills the pauses
 
 
-def test_a_performance_is_the_same_in_any_order_and_process(heard):
-    lines = [line for line, _ in heard[::37]]
-    expected = {line.id: hashlib.sha256(m['samples']).hexdigest() for line, m in heard[::37]}
+def test_a_performance_is_the_same_in_any_order_and_process(measured):
+    lines = [line for line, _ in measured[::37]]
+    expected = {line.id: hashlib.sha256(m['samples']).hexdigest() for line, m in measured[::37]}
     assert {
         line.id: hashlib.sha256(synthetic_voice.perform(line)[0]).hexdigest()
         for line in reversed(lines)
@@ -207,7 +207,9 @@ def test_a_performance_is_the_same_in_any_order_and_process(heard):
         'import hashlib, sys\n'
         'from ser_jax.corpora import synthetic_script, synthetic_voice\n'
         'for line in synthetic_script.script():\n'
-        '    if line.id in sys.argv: print(line.id, hashlib.sha256(synthetic_voice.perform(line)[0]).hexdigest())\n'
+        '    if line.id in sys.argv:\n'
+        '        samples = synthetic_voice.perform(line)[0]\n'
+        '        print(line.id, hashlib.sha256(samples).hexdigest())\n'
     )
     command = [sys.executable, '-c', script, *expected]
     out = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -222,7 +224,7 @@ def test_without_espeak_the_extra_is_named(monkeypatch):
 
 
 def _unseen_speakers(inputs, pipeline) -> np.ndarray:
-    """Probabilities for every line by a classifier that has not met its speaker: one woman, one man left out a time."""
+    """Return probabilities by classifiers trained without the speaker, one pair at a time."""
     emotion = np.array([line.emotion for line in SCRIPT])
     pair = np.array([line.speaker.id[1] for line in SCRIPT])
     out = np.zeros((len(SCRIPT), len(synthetic_script.EMOTIONS)))
@@ -245,12 +247,12 @@ def _bag_of_words():
     )
 
 
-def test_words_alone_tell_some_emotions_of_unseen_speakers():
+def test_words_alone_predict_some_emotions_of_unseen_speakers():
     assert 0.4 < _uar(_bag_of_words()) < 0.7
 
 
 @pytest.mark.slow
-def test_voice_alone_tells_some_emotions_and_both_tell_more():
+def test_voice_alone_predicts_some_emotions_and_both_predict_more():
     samples = [wav.prepare(*synthetic_voice.perform(line)) for line in SCRIPT]
     rows = []
     for y, bands in zip(samples, features.extract(samples), strict=True):

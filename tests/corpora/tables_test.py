@@ -144,7 +144,7 @@ def test_the_header_decides_the_delimiter():
 
 
 @pytest.mark.parametrize(
-    'text, says',
+    'text, message',
     [
         ('', 'is empty'),
         ('\n \n', 'is empty'),
@@ -152,8 +152,8 @@ def test_the_header_decides_the_delimiter():
         ('n,x,"y\na,b,c"\n', 'line 1: a quote is never closed'),
     ],
 )
-def test_a_header_that_is_none_is_refused(text, says):
-    with pytest.raises(InputError, match=says):
+def test_a_header_that_is_none_is_refused(text, message):
+    with pytest.raises(InputError, match=message):
         tables.header(text, 't.csv', str, ('n', 'x'))
 
 

@@ -1,4 +1,4 @@
-"""A corpus of texts goes the way of every other: built, opened, relabeled, dealt to folds; only nothing is heard."""
+"""Corpora of texts, built, opened, relabeled and split into folds like all others."""
 
 import dataclasses
 
@@ -48,7 +48,7 @@ def built(tmp_path_factory):
 
 @pytest.mark.parametrize('resident_gb', [4.0, 0.0])
 @pytest.mark.parametrize('trim_db', [0.0, 30.0])
-def test_texts_open_with_nothing_to_hear(built, resident_gb, trim_db):
+def test_texts_open_without_audio(built, resident_gb, trim_db):
     opened = utterances.open_corpora(('notes',), built, 'text', resident_gb, trim_db)
     assert list(opened.id) == [
         f'note{i:02d}' for i in range(12)
@@ -83,12 +83,12 @@ def test_words_of_a_spoken_corpus_can_be_opened_alone(data_dir):
     assert words.fingerprints == spoken.fingerprints and not words.length.any()
 
 
-def test_what_is_not_there_is_one_line(built, data_dir):
+def test_missing_fields_are_one_line(built, data_dir):
     with pytest.raises(InputError, match='holds no log_mel'):
         utterances.open_corpora(('notes/text',), built)
     with pytest.raises(
         InputError,
-        match=r"'synthetic' \(text\) is not built in .*; there is synthetic/log_mel, synth",
+        match=r"'synthetic' \(text\) is not built in .*; built configs are synthetic/log_mel,",
     ):
         utterances.open_corpora(('synthetic',), str(data_dir), 'text')
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Text files are found and read alike in folders, zips and tars; odd encodings come out as text; damage has a name."""
+"""Text files in folders, zips and tars, in several encodings; damage is reported."""
 
 import os
 import re

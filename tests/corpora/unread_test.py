@@ -1,4 +1,4 @@
-"""Tables among recordings that are no manifest: refused if they hold what one would, else counted."""
+"""Tables among recordings that are no manifest: refused if they look like one, else counted."""
 
 import pathlib
 import shutil

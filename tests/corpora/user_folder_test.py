@@ -1,4 +1,4 @@
-"""One's own recordings: both ways to tell them apart, and a word about everything that is not used."""
+"""Recordings of the user: sub-folders and manifests, and a report of every unused file."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ def read(place, name='mine') -> tuple[dict[str, Recording], list[tuple[str, str]
 
 
 @pytest.mark.parametrize(
-    'files, said',
+    'files, expected',
     [
         (['happy/a.wav', 'sad/b.wav'], [('unknown', 'happy'), ('unknown', 'sad')]),
         (['whisper/a.wav', 'shout/b.wav'], [('unknown', 'shout'), ('unknown', 'whisper')]),
@@ -39,10 +39,11 @@ def read(place, name='mine') -> tuple[dict[str, Recording], list[tuple[str, str]
         ),
     ],
 )
-def test_sub_folders_tell_speaker_and_emotion(tmp_path, files, said):
+def test_sub_folders_give_speaker_and_emotion(tmp_path, files, expected):
     used, skipped = read(lookalikes.write(tmp_path, dict.fromkeys(files, 16000)))
     assert (
-        sorted((r.speaker.removeprefix('mine_'), r.emotion) for r in used.values()) == sorted(said)
+        sorted((r.speaker.removeprefix('mine_'), r.emotion) for r in used.values())
+        == sorted(expected)
         and not skipped
     )
     assert all(r.sex == 'unknown' and len(r.read()[0]) for r in used.values())
@@ -57,7 +58,7 @@ def test_a_zip_is_read_in_place(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'files, says',
+    'files, message',
     [
         ({}, 'holds no recording; expected sub-folders'),
         ({'x/y/a.wav': 16000, 'x/z/b.wav': 16000}, r'no folder is an emotion \(found x, y, z\)'),
@@ -65,8 +66,8 @@ def test_a_zip_is_read_in_place(tmp_path):
         ({'a.wav': 16000}, r'no folder is an emotion \(found files in no folder\)'),
     ],
 )
-def test_folders_that_tell_nothing_are_one_line_with_the_way_out(tmp_path, files, says):
-    with pytest.raises(InputError, match=says) as e:
+def test_folders_without_emotions_are_refused_in_one_line(tmp_path, files, message):
+    with pytest.raises(InputError, match=message) as e:
         read(lookalikes.write(tmp_path, files))
     assert 'manifest.csv' in str(e.value) and '\n' not in str(e.value)
 
@@ -83,7 +84,7 @@ def test_strangers_and_loose_files_are_named(tmp_path):
     ]
 
 
-def test_labels_mean_what_emotions_json_says(tmp_path):
+def test_emotions_json_maps_labels(tmp_path):
     lookalikes.write(tmp_path, {'Wut/a.wav': 16000, 'Freude/b.wav': 16000, 'noise/c.wav': 16000})
     (tmp_path / 'emotions.json').write_text(json.dumps({'wut': 'Anger', 'noise': None}))
     used, skipped = read(tmp_path)
@@ -92,7 +93,7 @@ def test_labels_mean_what_emotions_json_says(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'text, says',
+    'text, message',
     [
         ('["Wut"]', 'not a JSON object'),
         ('{"Wut": 3}', "'Wut' means '3', which is no word"),
@@ -108,10 +109,10 @@ def test_labels_mean_what_emotions_json_says(tmp_path):
         ('{"Wuut": "angry"}', "names 'wuut', which is no label; did you mean 'wut'"),
     ],
 )
-def test_an_emotions_json_that_is_none_is_one_line(tmp_path, text, says):
+def test_an_emotions_json_that_is_none_is_one_line(tmp_path, text, message):
     lookalikes.write(tmp_path, {'Wut/a.wav': 16000, 'Freude/b.wav': 16000})
     (tmp_path / 'emotions.json').write_text(text)
-    with pytest.raises(InputError, match=says) as e:
+    with pytest.raises(InputError, match=message) as e:
         read(tmp_path)
     assert '\n' not in str(e.value) and 'emotions.json' in str(e.value)
 
@@ -136,7 +137,7 @@ ROWS = [('path', 'Emotion', 'speaker', 'Gender', 'text'), ('a.wav', 'Joy', 'Anna
 
 
 @pytest.mark.parametrize('kind', ['csv', 'semicolon', 'tsv', 'jsonl', 'given', 'bom'])
-def test_a_manifest_in_any_dress_tells_the_same(tmp_path, kind):
+def test_a_manifest_gives_the_same_in_every_format(tmp_path, kind):
     lookalikes.write(tmp_path, {'a.wav': 16000, 'sub/b.wav': 48000, 'not_listed.wav': 16000})
     name = {'tsv': 'manifest.tsv', 'jsonl': 'manifest.jsonl', 'given': 'voices.csv'}.get(
         kind, 'manifest.csv'
@@ -171,7 +172,8 @@ def test_a_manifest_in_any_dress_tells_the_same(tmp_path, kind):
 
 
 SPLITS = (
-    'train', 'TEST', 'val', 'valid', 'validation', 'dev', 'eval', 'Training', 'testing', 'fold1', 'fold_2',
+    'train', 'TEST', 'val', 'valid', 'validation', 'dev', 'eval', 'Training', 'testing', 'fold1',
+    'fold_2',
     'split0', 'set1', 'part2', 'cv1', 'audio', 'wav', 'data', 'clips', 'train_set', '16kHz', 'male',
 )  # fmt: skip
 PEOPLE = (
@@ -249,7 +251,7 @@ def test_sides_of_a_split_are_no_emotions(tmp_path):
     ]
 
 
-def test_recordings_of_nobody_are_no_speaker_beside_others(tmp_path):
+def test_recordings_without_speaker_are_left_out_beside_others(tmp_path):
     used, skipped = read(
         lookalikes.write(tmp_path, dict.fromkeys(('anna/happy/a.wav', 'happy/b.wav'), 16000))
     )

@@ -54,33 +54,33 @@ def parts(content: bytes, container: str) -> list[bytes]:
 
 
 def _boxes(content: bytes) -> list[int]:
-    starts, at = [0], 0
+    starts, position = [0], 0
     names: list[bytes] = []
-    while at < len(content):
-        if after_tags(content, at) == len(content):
+    while position < len(content):
+        if after_tags(content, position) == len(content):
             break
-        head = content[at : at + 16]
+        head = content[position : position + 16]
         if len(head) < 8:
             raise truncated('its last box is cut')
         size, name = struct.unpack_from('>I4s', head)
         if name not in _ALL_BOXES:
-            raise damaged(f'no box begins at byte {at}')
+            raise damaged(f'no box begins at byte {position}')
         if name == b'ftyp' and names:
             _check_complete(names)
-            starts.append(at)
+            starts.append(position)
             names = []
         if size == 1:
             size = int.from_bytes(head[8:16], 'big')
         elif not size:
-            size = len(content) - at
-        if at + size > len(content):
+            size = len(content) - position
+        if position + size > len(content):
             raise truncated(
-                f'{at + size - len(content)} bytes of its {name.decode()} box are missing'
+                f'{position + size - len(content)} bytes of its {name.decode()} box are missing'
             )
         if size < 8:
-            raise damaged(f'no box begins at byte {at}')
+            raise damaged(f'no box begins at byte {position}')
         names.append(name)
-        at += size
+        position += size
     _check_complete(names)
     return starts
 
@@ -94,102 +94,108 @@ def _check_complete(names: list[bytes]) -> None:
 
 
 def _elements(content: bytes) -> list[int]:
-    starts, at, outer = [], 0, 0
-    while at < len(content):
-        if after_tags(content, at) == len(content):
+    starts, position, outer = [], 0, 0
+    while position < len(content):
+        if after_tags(content, position) == len(content):
             break
-        name, body = _vint(content, at, keep=True)
+        name, body = _vint(content, position, keep=True)
         size, body = _vint(content, body) if body else (None, 0)
         if not body:
             raise truncated('its last element is cut')
         if name not in _ELEMENTS:
-            raise damaged(f'no element begins at byte {at}')
+            raise damaged(f'no element begins at byte {position}')
         if name == 0x1A45DFA3:
-            if at < outer:
-                raise truncated(f'{outer - at} bytes before the file joined to it are missing')
-            starts.append(at)
+            if position < outer:
+                raise truncated(
+                    f'{outer - position} bytes before the file joined to it are missing'
+                )
+            starts.append(position)
         if size is not None and body + size > len(content):
             raise truncated(f'{body + size - len(content)} bytes are missing')
         if name == _SEGMENT and size is not None:
             outer = body + size
-        at = body if name in (_SEGMENT, _CLUSTER) else body + (size or 0)
+        position = body if name in (_SEGMENT, _CLUSTER) else body + (size or 0)
     if len(content) < outer or not starts:
         raise truncated(f'{outer - len(content)} bytes are missing')
     return starts
 
 
-def _vint(content: bytes, at: int, keep: bool = False) -> tuple[int | None, int]:
+def _vint(content: bytes, position: int, keep: bool = False) -> tuple[int | None, int]:
     """Return a Matroska integer (None if unknown) and the position after it (0 if it is cut)."""
-    first = content[at] if at < len(content) else 0
+    first = content[position] if position < len(content) else 0
     length = 9 - first.bit_length()
-    if length > 8 or at + length > len(content):
+    if length > 8 or position + length > len(content):
         return None, 0
-    value = int.from_bytes(content[at : at + length], 'big')
+    value = int.from_bytes(content[position : position + length], 'big')
     if keep:
-        return value, at + length
+        return value, position + length
     value &= (1 << 7 * length) - 1
-    return (None if value == (1 << 7 * length) - 1 else value), at + length
+    return (None if value == (1 << 7 * length) - 1 else value), position + length
 
 
 def _objects(content: bytes) -> list[int]:
-    starts, at, has_data = [], 0, True
-    while at < len(content):
-        if len(content) - at < 24 or after_tags(content, at) == len(content):
-            if content[at:].strip(b'\0'):
+    starts, position, has_data = [], 0, True
+    while position < len(content):
+        if len(content) - position < 24 or after_tags(content, position) == len(content):
+            if content[position:].strip(b'\0'):
                 raise truncated('its last object is cut')
             break
-        name, size = struct.unpack_from('<16sQ', content, at)
+        name, size = struct.unpack_from('<16sQ', content, position)
         if name == _ASF:
-            starts.append(at)
+            starts.append(position)
             has_data = False
         has_data |= name == bytes.fromhex('3626b2758e66cf11a6d900aa0062ce6c')
         if size < 24:
-            raise damaged(f'no object begins at byte {at}')
-        if at + size > len(content):
-            raise truncated(f'{at + size - len(content)} bytes are missing')
-        at += size
+            raise damaged(f'no object begins at byte {position}')
+        if position + size > len(content):
+            raise truncated(f'{position + size - len(content)} bytes are missing')
+        position += size
     if not has_data:
         raise truncated('its samples are missing')
     return starts
 
 
 def _frames(content: bytes) -> list[int]:
-    starts, at = [], 0
+    starts, position = [], 0
     sizes: tuple[int, ...] = ()
-    while at < len(content):
-        magic = next((m for m in _AMR if content[at : at + len(m)] == m), None)
+    while position < len(content):
+        magic = next((m for m in _AMR if content[position : position + len(m)] == m), None)
         if magic:
-            starts.append(at)
-            at, sizes = at + len(magic), _AMR[magic]
+            starts.append(position)
+            position, sizes = position + len(magic), _AMR[magic]
             continue
-        if content[at] & 0x83:
-            raise damaged(f'no frame begins at byte {at}')
-        at += sizes[content[at] >> 3 & 15]
-    if at > len(content):
+        if content[position] & 0x83:
+            raise damaged(f'no frame begins at byte {position}')
+        position += sizes[content[position] >> 3 & 15]
+    if position > len(content):
         raise truncated('its last frame is cut')
     return starts
 
 
-def _is_adts(content: bytes, at: int) -> bool:
-    head = content[at : at + 2]
+def _is_adts(content: bytes, position: int) -> bool:
+    head = content[position : position + 2]
     return len(head) == 2 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
 
 
 def _adts(content: bytes) -> list[int]:
-    at = after_tags(content, 0)
-    while (at := after_tags(content, at)) < len(content):
-        if not _is_adts(content, at):
-            if len(content) - at < 2:
+    position = after_tags(content, 0)
+    while (position := after_tags(content, position)) < len(content):
+        if not _is_adts(content, position):
+            if len(content) - position < 2:
                 raise truncated('its last frame is cut')
-            raise damaged(f'no frame begins at byte {at}')
+            raise damaged(f'no frame begins at byte {position}')
         size = 7
-        if at + 6 <= len(content):
-            size = (content[at + 3] & 3) << 11 | content[at + 4] << 3 | content[at + 5] >> 5
+        if position + 6 <= len(content):
+            size = (
+                (content[position + 3] & 3) << 11
+                | content[position + 4] << 3
+                | content[position + 5] >> 5
+            )
         if size < 7:
-            raise damaged(f'no frame begins at byte {at}')
-        if at + size > len(content):
+            raise damaged(f'no frame begins at byte {position}')
+        if position + size > len(content):
             raise truncated('its last frame is cut')
-        at += size
+        position += size
     return [0]
 
 

@@ -42,11 +42,11 @@ def links(content: bytes) -> list[Link]:
       Fault: samples are missing, or the header contradicts itself.
     """
     found: list[Link] = []
-    at = 0
-    while at < len(content):
-        part = content[at:] if at else content
+    position = 0
+    while position < len(content):
+        part = content[position:] if position else content
         if not is_chunked(part):
-            raise damaged(f'no header begins at byte {at}')
+            raise damaged(f'no header begins at byte {position}')
         try:
             sound, form = headers.read(part)
         except struct.error as e:
@@ -57,7 +57,7 @@ def links(content: bytes) -> list[Link]:
             return [*found, Link(part)]
         end, last, following = _extent(part, sound, form)
         found.append(_link(part, sound, end, last))
-        at += following
+        position += following
     return found
 
 
@@ -76,8 +76,8 @@ def _extent(
         if sound.whole and end - length <= SLACK_BYTES:
             return length, length, length
         raise truncated(f'{end - length} bytes of sound are missing')
-    for at in dict.fromkeys((end + sound.size % 2, end)) if form else (end,):
-        if tail := _tail(content, at, form):
+    for position in dict.fromkeys((end + sound.size % 2, end)) if form else (end,):
+        if tail := _tail(content, position, form):
             return end, *tail
     if not sound.fields:
         raise Fault(
@@ -87,29 +87,29 @@ def _extent(
     return _up_to_next(content, end)
 
 
-def _up_to_next(content: bytes, at: int) -> tuple[int, int, int]:
+def _up_to_next(content: bytes, position: int) -> tuple[int, int, int]:
     """Return ends as in `_extent` for samples that go on to the next stream's header."""
-    following = _STARTS.search(content, at)
+    following = _STARTS.search(content, position)
     end = following.start() if following else len(content)
     return end, end, end
 
 
-def _tail(content: bytes, at: int, form: headers.Format | None) -> tuple[int, int] | None:
-    """Return the ends of chunks and of tags and padding from `at` on; None if samples follow."""
-    last = at
+def _tail(content: bytes, position: int, form: headers.Format | None) -> tuple[int, int] | None:
+    """Return the ends of chunks and of tags and padding from a position on; None for samples."""
+    last = position
     while True:
-        at = after_tags(content, at)
-        if _STARTS.match(content, at):
-            return last, at
-        if len(content) - at <= SLACK_BYTES:
-            return (len(content) if at == last else last), len(content)
-        if form is None or (chunk := next(headers.chunks(content, at, form), None)) is None:
+        position = after_tags(content, position)
+        if _STARTS.match(content, position):
+            return last, position
+        if len(content) - position <= SLACK_BYTES:
+            return (len(content) if position == last else last), len(content)
+        if form is None or (chunk := next(headers.chunks(content, position, form), None)) is None:
             return None
         if not chunk.id[:4].isascii() or not chunk.id[:4].decode().isprintable():
             return None
         if chunk.end > len(content):  # metadata that was cut
             return (len(content), len(content)) if _METADATA.match(chunk.id) else None
-        at = last = chunk.end + -chunk.size % form.align
+        position = last = chunk.end + -chunk.size % form.align
 
 
 def _link(content: bytes, sound: headers.Header, end: int, last: int) -> Link:
@@ -120,9 +120,9 @@ def _link(content: bytes, sound: headers.Header, end: int, last: int) -> Link:
     if size == sound.size or (sound.size and end < sound.start + sound.size):
         return Link(content, least)
     changed = bytearray(content)
-    for at, layout, extra in sound.fields:
+    for position, layout, extra in sound.fields:
         most = (1 << 8 * struct.calcsize(layout) - layout[-1].islower()) - 1
-        struct.pack_into(layout, changed, at, min(size + extra, most))
-    for at, layout in sound.counts:
-        struct.pack_into(layout, changed, at, min(frames, 0xFFFFFFFF))
+        struct.pack_into(layout, changed, position, min(size + extra, most))
+    for position, layout in sound.counts:
+        struct.pack_into(layout, changed, position, min(frames, 0xFFFFFFFF))
     return Link(bytes(changed), least)

@@ -23,18 +23,18 @@ def links(content: bytes) -> list[Link]:
     return [_link(content[start:end], 0) for start, end in zip(starts, ends, strict=True)]
 
 
-def _link(content: bytes, at: int) -> Link:
-    total = int.from_bytes(content[at + _TOTAL : at + _TOTAL + 5], 'big') & 0xFFFFFFFFF
-    md5 = content[at + 26 : at + 42]
+def _link(content: bytes, position: int) -> Link:
+    total = int.from_bytes(content[position + _TOTAL : position + _TOTAL + 5], 'big') & 0xFFFFFFFFF
+    md5 = content[position + 26 : position + 42]
     if any(md5):
         return Link(content, total, md5=md5)
-    return Link(_without_total(content, at) if total else content, total)
+    return Link(_without_total(content, position) if total else content, total)
 
 
-def _without_total(content: bytes, at: int) -> bytes:
+def _without_total(content: bytes, position: int) -> bytes:
     """Return the stream with its length set to unknown, so that a decoder reads to its end."""
-    total = bytes([content[at + _TOTAL] & 0xF0, 0, 0, 0, 0])
-    return content[: at + _TOTAL] + total + content[at + _TOTAL + 5 :]
+    total = bytes([content[position + _TOTAL] & 0xF0, 0, 0, 0, 0])
+    return content[: position + _TOTAL] + total + content[position + _TOTAL + 5 :]
 
 
 def matches(samples: np.ndarray, subtype: str, md5: bytes) -> bool:

@@ -87,16 +87,16 @@ def read(content: bytes) -> tuple[Header | None, Format | None]:
     return (_nist(content) if magic == b'NIST' else _au(content)), None
 
 
-def chunks(content: bytes, at: int, form: Format) -> Iterator[Chunk]:
+def chunks(content: bytes, position: int, form: Format) -> Iterator[Chunk]:
     """Yield the chunks from a position on, including a last one that is cut."""
-    while at + form.head.size <= len(content):
-        name, size = form.head.unpack_from(content, at)
-        at += form.head.size
+    while position + form.head.size <= len(content):
+        name, size = form.head.unpack_from(content, position)
+        position += form.head.size
         size -= form.head.size if form.counts_itself else 0
-        yield Chunk(name, at, size)
+        yield Chunk(name, position, size)
         if size < 0:
             return
-        at += size + -size % form.align
+        position += size + -size % form.align
 
 
 def _riff(content: bytes, form: Format, order: str) -> Header | None:
@@ -155,7 +155,7 @@ def _w64(content: bytes) -> Header | None:
 
 
 def _aiff(content: bytes) -> Header | None:
-    block, count, count_at, packing = 0, 0, 0, (0, 1)
+    block, count, count_position, packing = 0, 0, 0, (0, 1)
     for chunk in chunks(content, 12, _BIG):
         if chunk.id == b'COMM' and chunk.size >= 18:
             channels, count, width = struct.unpack_from('>hIh', content, chunk.start)
@@ -166,7 +166,7 @@ def _aiff(content: bytes) -> Header | None:
             plain = not packed or packed in _AIFF_PLAIN
             block = channels * (1 if narrow else -(-width // 8) if plain else 0)
             packing = _AIFF_BLOCKS.get(packed, (0, 1))
-            count_at = chunk.start + 2
+            count_position = chunk.start + 2
         elif chunk.id == b'SSND':
             offset = struct.unpack_from('>I', content, chunk.start)[0] if chunk.size >= 8 else 0
             start = chunk.start + 8 + offset
@@ -177,7 +177,7 @@ def _aiff(content: bytes) -> Header | None:
                 raise truncated(f'{count * block - size} bytes of sound are missing')
             fields = [(4, '>I', start - 8), (chunk.start - 4, '>I', start - chunk.start)]
             layout = (block, 1) if block else packing
-            return Header(start, size, fields, *layout, [(count_at, '>I')] if block else [])
+            return Header(start, size, fields, *layout, [(count_position, '>I')] if block else [])
     return None
 
 

@@ -81,38 +81,42 @@ def links(content: bytes) -> list[Link]:
 def _runs(content: bytes) -> list[_Run] | None:
     """Return the runs of frames of a file; None if they cannot be counted (free format)."""
     runs: list[_Run] = []
-    at = after_tags(content, 0)
-    while at < len(content):
-        found = frame(bytes(content[at : at + 4]))
+    position = after_tags(content, 0)
+    while position < len(content):
+        found = frame(bytes(content[position : position + 4]))
         if found is None:
-            rest = len(content) - at
-            if rest < 4 and runs and content[at] == 0xFF:
+            rest = len(content) - position
+            if rest < 4 and runs and content[position] == 0xFF:
                 raise truncated('its last frame is cut')
-            raise damaged(f'no frame begins at byte {at}')
+            raise damaged(f'no frame begins at byte {position}')
         if not found[1]:
             return None
-        run = _run(content, at, *found)
+        run = _run(content, position, *found)
         if run.end > len(content):
             raise truncated('its last frame is cut')
         runs.append(run)
-        at = after_tags(content, run.end)
-        if at == run.end and at < len(content) and frame(bytes(content[at : at + 4])) is None:
-            if len(content) - at < 4:
+        position = after_tags(content, run.end)
+        if (
+            position == run.end
+            and position < len(content)
+            and frame(bytes(content[position : position + 4])) is None
+        ):
+            if len(content) - position < 4:
                 raise truncated('its last frame is cut')
-            raise damaged(f'no frame begins at byte {at}')
+            raise damaged(f'no frame begins at byte {position}')
     return runs
 
 
 def _run(content: bytes, start: int, kind: Kind, size: int) -> _Run:
     """Return the frames from a position up to another kind, another stream, a gap or the end."""
     info = bytes(content[start : start + size]) if _tag(content, start, kind) else b''
-    at, count = start + size, 0 if info else 1
-    while at < len(content):
-        found = frame(bytes(content[at : at + 4]))
-        if found is None or found[0] != kind or not found[1] or _tag(content, at, kind):
+    position, count = start + size, 0 if info else 1
+    while position < len(content):
+        found = frame(bytes(content[position : position + 4]))
+        if found is None or found[0] != kind or not found[1] or _tag(content, position, kind):
             break
-        at, count = at + found[1], count + 1
-    return _Run(kind, start, at, count, info)
+        position, count = position + found[1], count + 1
+    return _Run(kind, start, position, count, info)
 
 
 def _tag_offset(kind: Kind) -> int:
@@ -120,30 +124,31 @@ def _tag_offset(kind: Kind) -> int:
     return 4 + side
 
 
-def _tag(content: bytes, at: int, kind: Kind) -> bool:
+def _tag(content: bytes, position: int, kind: Kind) -> bool:
     """Return True if a frame announces a stream (Xing, Info, VBRI) and has no audio."""
-    offset = at + _tag_offset(kind)
+    offset = position + _tag_offset(kind)
     return kind.layer == 1 and (
-        content[offset : offset + 4] in (b'Xing', b'Info') or content[at + 36 : at + 40] == b'VBRI'
+        content[offset : offset + 4] in (b'Xing', b'Info')
+        or content[position + 36 : position + 40] == b'VBRI'
     )
 
 
 def _announced(run: _Run) -> tuple[int, int, int]:
     """Return announced frames, bytes, and samples removed by gapless decoding; 0 if absent."""
-    info, at = run.info, _tag_offset(run.kind)
+    info, position = run.info, _tag_offset(run.kind)
     if info[36:40] == b'VBRI':
         size, count = struct.unpack_from('>II', info, 46)
         return count, size, 0
-    flags = int.from_bytes(info[at + 4 : at + 8], 'big')
-    at, count, size = at + 8, 0, 0
+    flags = int.from_bytes(info[position + 4 : position + 8], 'big')
+    position, count, size = position + 8, 0, 0
     if flags & 1:
-        count, at = int.from_bytes(info[at : at + 4], 'big'), at + 4
+        count, position = int.from_bytes(info[position : position + 4], 'big'), position + 4
     if flags & 2:
-        size, at = int.from_bytes(info[at : at + 4], 'big'), at + 4
-    at += (100 if flags & 4 else 0) + (4 if flags & 8 else 0)
-    if len(info) < at + 24 or not info[at]:
+        size, position = int.from_bytes(info[position : position + 4], 'big'), position + 4
+    position += (100 if flags & 4 else 0) + (4 if flags & 8 else 0)
+    if len(info) < position + 24 or not info[position]:
         return count, size, 0
-    gaps = int.from_bytes(info[at + 21 : at + 24], 'big')
+    gaps = int.from_bytes(info[position + 21 : position + 24], 'big')
     return count, size, (gaps >> 12) + max(gaps & 0xFFF, _DECODER_DELAY)
 
 
@@ -160,18 +165,20 @@ def _link(content: bytes, run: _Run) -> Link:
 
 def _patchable(run: _Run) -> bool:
     """Return True if the run begins with a tag that has its number of frames."""
-    at = _tag_offset(run.kind)
-    return run.info[at : at + 4] in (b'Xing', b'Info') and bool(run.info[at + 7] & 1)
+    position = _tag_offset(run.kind)
+    return run.info[position : position + 4] in (b'Xing', b'Info') and bool(
+        run.info[position + 7] & 1
+    )
 
 
 def _counted(content: bytes, run: _Run) -> bytes:
     """Return the frames after a tag with their actual number."""
-    at = _tag_offset(run.kind)
+    position = _tag_offset(run.kind)
     if _patchable(run):
         info = bytearray(run.info)
-        struct.pack_into('>I', info, at + 8, run.frame_count)
-        if info[at + 7] & 2:
-            struct.pack_into('>I', info, at + 12, run.end - run.start)
+        struct.pack_into('>I', info, position + 8, run.frame_count)
+        if info[position + 7] & 2:
+            struct.pack_into('>I', info, position + 12, run.end - run.start)
     else:
         head = bytearray(content[run.start : run.start + 4])
         head[1] |= 1  # no checksum follows
@@ -179,5 +186,5 @@ def _counted(content: bytes, run: _Run) -> bytes:
         largest = frame(bytes(head))
         info = bytearray(largest[1] if largest else 0)
         info[:4] = head
-        info[at : at + 12] = struct.pack('>4sII', b'Xing', 1, run.frame_count)
+        info[position : position + 12] = struct.pack('>4sII', b'Xing', 1, run.frame_count)
     return bytes(info) + content[run.start + len(run.info) : run.end]

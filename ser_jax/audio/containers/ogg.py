@@ -14,7 +14,7 @@ _BEGINS, _ENDS = 2, 4
 
 
 class _Page(NamedTuple):
-    at: int
+    position: int
     end: int
     flags: int
     serial: int
@@ -32,14 +32,14 @@ def links(content: bytes) -> list[Link]:
     for page in _pages(content):
         if page.flags & _BEGINS:
             if last and all(p.flags & _ENDS for p in last.values()):
-                starts.append(page.at)
+                starts.append(page.position)
                 last = {}
             elif page.serial in last or any(not p.flags & _BEGINS for p in last.values()):
                 raise truncated('the stream before the one joined to it has no end')
         elif page.serial not in last:
-            raise damaged(f'the first page of a stream is missing before byte {page.at}')
+            raise damaged(f'the first page of a stream is missing before byte {page.position}')
         elif page.sequence != last[page.serial].sequence + 1:
-            raise damaged(f'pages are missing before byte {page.at}')
+            raise damaged(f'pages are missing before byte {page.position}')
         last[page.serial], end = page, page.end
     if not all(p.flags & _ENDS for p in last.values()):
         raise truncated('the stream has no last page')
@@ -54,24 +54,26 @@ def codec(content: bytes) -> bytes:
 
 
 def _pages(content: bytes) -> Iterator[_Page]:
-    at = 0
-    while at < len(content):
-        head = content[at : at + _HEAD.size]
+    position = 0
+    while position < len(content):
+        head = content[position : position + _HEAD.size]
         if head[:4] != b'OggS'[: len(head)] or not head:
-            if (end := after_tags(content, at)) == len(content):
+            if (end := after_tags(content, position)) == len(content):
                 return
             raise damaged(f'no page begins at byte {end}')
         if len(head) < _HEAD.size:
             raise truncated('its last page is cut')
         _, version, flags, _, serial, sequence, checksum, segments = _HEAD.unpack(head)
-        body = at + _HEAD.size + segments
-        end = body + sum(content[at + _HEAD.size : body])
+        body = position + _HEAD.size + segments
+        end = body + sum(content[position + _HEAD.size : body])
         if end > len(content):
             raise truncated('its last page is cut')
-        if version or checksum != _crc(content[at : at + 22] + bytes(4) + content[at + 26 : end]):
-            raise damaged(f'the page at byte {at} does not match its checksum')
-        yield _Page(at, end, flags, serial, sequence)
-        at = end
+        if version or checksum != _crc(
+            content[position : position + 22] + bytes(4) + content[position + 26 : end]
+        ):
+            raise damaged(f'the page at byte {position} does not match its checksum')
+        yield _Page(position, end, flags, serial, sequence)
+        position = end
 
 
 def _crc(page: bytes) -> int:

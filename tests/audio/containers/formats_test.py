@@ -237,10 +237,10 @@ def test_ogg_pages_lost_changed_or_without_an_end_are_named():
     found = pages(content)
     assert len(found) >= 4
     third, last = found[2], found[-1]
-    assert kind(content[: third.at] + content[third.end :]) in ('undecodable', 'truncated')
-    assert kind(content[: last.at]) == 'truncated'
+    assert kind(content[: third.position] + content[third.end :]) in ('undecodable', 'truncated')
+    assert kind(content[: last.position]) == 'truncated'
     with pytest.raises(Fault, match='no last page'):
-        ogg.links(content[: last.at])
+        ogg.links(content[: last.position])
 
 
 def test_chained_streams_of_different_serials_are_both_read():
@@ -263,7 +263,7 @@ def test_without_pyav_the_extra_is_named(name, monkeypatch):
         read(content)
 
 
-def test_of_several_audio_streams_one_is_read_and_said(caplog):
+def test_of_several_audio_streams_one_is_read_and_logged(caplog):
     pytest.importorskip('av')
     content = muxed([tone(44100), tone(44100, 0.5, 880)], 44100, 'aac', 'matroska')
     with caplog.at_level(logging.WARNING):
