@@ -18,6 +18,7 @@ from ser_jax.evaluate import evaluate, find_runs
 from ser_jax.predict import Predictor, predict_file
 from ser_jax.runs.trained import open_trained
 from ser_jax.scoring.scores import scores_by
+from tests import forked
 from tests.conftest import EMOTIONS, small_config, tone
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -42,7 +43,7 @@ def runs(data_dir, tmp_path_factory) -> pathlib.Path:
 
 
 def verb(name, *flags):
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, '-m', f'ser_jax.{name}', *map(str, flags)],
         cwd=ROOT,
         capture_output=True,

@@ -16,6 +16,7 @@ from ser_jax import predict, train
 from ser_jax.audio import wav
 from ser_jax.contract import InputError
 from ser_jax.corpora import audio_files
+from tests import forked
 from tests.audio.sound_files import sound
 from tests.conftest import small_config, tone
 
@@ -185,7 +186,7 @@ def run(data_dir, tmp_path_factory) -> pathlib.Path:
 
 
 def verb(*given, **environment) -> subprocess.CompletedProcess:
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, '-m', 'ser_jax.predict', *given],
         cwd=ROOT,
         capture_output=True,

@@ -24,6 +24,7 @@ from ser_jax.learn.members import Prediction
 from ser_jax.runs import checkpoint, environment, logbook, workdir
 from ser_jax.runs.trained import open_trained
 from ser_jax.scoring.scores import scores_by
+from tests import forked
 from tests.conftest import ToneBuilder
 from tests.learn.members_test import group_of
 
@@ -44,7 +45,7 @@ def command(data_dir, workdir, *flags) -> list[str]:
 
 
 def run(*args, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run(*args, cwd=ROOT, capture_output=True, text=True, **kwargs)
+    return forked.run(*args, cwd=ROOT, capture_output=True, text=True, **kwargs)
 
 
 def start(command_line) -> subprocess.Popen:
@@ -253,7 +254,7 @@ def test_two_processes_equal_one(finished, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize('blocks', [1, 8])  # of 1 KiB: not even folds.json fits, or no checkpoint
-def test_full_disk_is_one_line_and_keeps_what_was_saved(data_dir, tmp_path, blocks):
+def test_full_disk_is_one_line_and_keeps_what_was_saved(finished, data_dir, tmp_path, blocks):
     """The largest file this process may write is smaller than a checkpoint: every write beyond fails, as on a full disk."""
     limited = [
         'bash',
@@ -262,7 +263,7 @@ def test_full_disk_is_one_line_and_keeps_what_was_saved(data_dir, tmp_path, bloc
         '_',
         *command(data_dir, tmp_path / 'run'),
     ]
-    env = {**os.environ, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
+    env = {**os.environ, 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '1e9'}  # read, not written
     done = run(limited, env=env)
     assert done.returncode == 2
     error = [line for line in done.stderr.splitlines() if line.startswith('error:')]
