@@ -15,6 +15,7 @@ from ser_jax.contract import InputError
 from ser_jax.predict import Predictor
 from ser_jax.runs import logbook, merge
 from ser_jax.runs.trained import open_trained
+from tests import forked
 from tests.conftest import small_config, tone
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -36,7 +37,7 @@ def study(data_dir, tmp_path_factory) -> pathlib.Path:
 
 
 def evaluate(*flags):
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, '-m', 'ser_jax.evaluate', *map(str, flags)],
         cwd=ROOT,
         capture_output=True,

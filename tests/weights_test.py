@@ -18,6 +18,7 @@ from ser_jax.contract import InputError
 from ser_jax.corpora import download
 from ser_jax.models import weights
 from ser_jax.models.backbones import BACKBONES
+from tests import forked
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -147,9 +148,9 @@ def test_a_file_that_is_here_is_checked_and_copied(file, tmp_path):
 
 def test_the_command_line_lists_fetches_and_says_what_is_wrong(file, tmp_path):
     def run(*arguments: str):
-        return subprocess.run(
+        return forked.run(
             [sys.executable, '-m', 'ser_jax.weights', *arguments], cwd=ROOT, capture_output=True, text=True,
-            env={**os.environ, 'SER_JAX_WEIGHTS': str(tmp_path / 'kept'), 'JAX_PLATFORMS': 'cpu'},
+            env={**os.environ, 'SER_JAX_WEIGHTS': str(tmp_path / 'kept')},
         )  # fmt: skip
 
     first = run()
