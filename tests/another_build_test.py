@@ -4,7 +4,6 @@ import dataclasses
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import numpy as np

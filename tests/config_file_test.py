@@ -1,7 +1,6 @@
 """Faults of a config file have its line, those of overrides the nearest knob or its kind."""
 
 import difflib
-import subprocess
 import sys
 from types import SimpleNamespace
 

@@ -4,7 +4,6 @@ import csv
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import pyarrow.parquet as pq

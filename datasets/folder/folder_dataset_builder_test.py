@@ -1,7 +1,6 @@
 """One's own recordings become a corpus like any other, under a name of their own, junk and all."""
 
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -12,8 +11,7 @@ import tensorflow_datasets as tfds
 from ser_jax import build
 from ser_jax.contract import InputError
 from ser_jax.data import utterances
-from tests import forked
-from tests import lookalikes
+from tests import forked, lookalikes
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
