@@ -4,7 +4,6 @@ import dataclasses
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -15,6 +14,7 @@ from ser_jax.contract import InputError
 from ser_jax.evaluate import evaluate
 from ser_jax.runs import merge
 from ser_jax.runs.trained import open_trained
+from tests import forked
 from tests.conftest import ToneBuilder, small_config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -151,7 +151,7 @@ def test_the_refused_run_is_left_out_and_the_others_are_scored(run, tmp_path):
     config.train.epochs, config.members.only = 1, (0,)
     train.train(config, tmp_path / 'runs' / 'other')
     shutil.copytree(run, tmp_path / 'runs' / 'run')
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, '-m', 'ser_jax.evaluate', f'--runs={tmp_path}/runs/*',
          f'--data_dir={tmp_path / "built"}'],
         cwd=ROOT, capture_output=True, text=True,

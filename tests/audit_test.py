@@ -15,6 +15,7 @@ from ser_jax.corpora import builder, file_names
 from ser_jax.data import utterances
 from ser_jax.explore import near_duplicates, split_checks
 from ser_jax.explore.findings import Finding
+from tests import forked
 from tests.conftest import small_config
 from tests.lookalikes import noise
 
@@ -399,7 +400,7 @@ def test_items_that_a_build_left_out_are_reported(tmp_path):
 
 
 def run(*given) -> subprocess.CompletedProcess:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, '-m', 'ser_jax.audit', *given], cwd=ROOT, capture_output=True, text=True
     )
 

@@ -18,6 +18,7 @@ import soundfile
 from ser_jax import build
 from ser_jax.contract import InputError, remedy
 from ser_jax.corpora import builder
+from tests import forked
 
 ROOT = pathlib.Path(build.__file__).resolve().parents[1]
 DUMMY = ROOT / 'datasets' / 'ravdess' / 'dummy_data'
@@ -190,7 +191,7 @@ def test_a_builder_that_cannot_be_imported_is_reported_with_the_reason(tmp_path)
 
 def python_m(*flags, before=()) -> subprocess.CompletedProcess:
     command = [*before, sys.executable, '-m', 'ser_jax.build', *map(str, flags)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=ROOT)
+    return forked.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
 def test_the_command_line_ends_with_one_line_and_a_code(tmp_path):

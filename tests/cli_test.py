@@ -12,6 +12,7 @@ import textwrap
 import pytest
 
 from ser_jax.contract import REMEDIES, InputError, os_error_code, remedy, writing
+from tests import forked
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -116,7 +117,7 @@ def test_a_reader_that_has_ended_is_no_error():
 def test_every_command_has_debug(verb):
     """Also build, whose flags TFDS parses."""
     wrong = {'main': [], 'train': [], 'build': ['nosuch']}.get(verb, ['--nosuch'])
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, '-m', f'ser_jax.{verb}', *wrong, '--debug'],
         cwd=ROOT,
         capture_output=True,

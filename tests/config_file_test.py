@@ -1,7 +1,6 @@
 """Faults of a config file have its line, those of overrides the nearest knob or its kind."""
 
 import difflib
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -14,6 +13,7 @@ from ml_collections import ConfigDict, config_flags
 from ser_jax import config_file
 from ser_jax.config import base
 from ser_jax.contract import InputError
+from tests import forked
 from tests.conftest import ROOT
 
 FILE = """
@@ -181,5 +181,5 @@ def test_overrides_of_every_kind_are_set(monkeypatch, file):
 
 def test_a_slip_in_a_flag_names_that_flag():
     command = [sys.executable, '-m', 'ser_jax.main', '--config=configs/fusion.py', '--workdri=x']
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = forked.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and 'workdir' in done.stderr and len(done.stderr.splitlines()) == 1

@@ -15,7 +15,7 @@ from ser_jax.contract import Recording
 from ser_jax.corpora import builder
 
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/ser_jax/xla'))
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 hypothesis.settings.register_profile('untimed', deadline=None)  # a busy machine fails no property
 hypothesis.settings.load_profile('untimed')

@@ -14,6 +14,7 @@ from PIL import Image
 from ser_jax import eda
 from ser_jax.contract import Recording
 from ser_jax.corpora import builder
+from tests import forked
 from tests.conftest import EMOTIONS, ToneBuilder, tone
 from tests.report.html_test import Page
 
@@ -235,7 +236,7 @@ def test_texts_alone_make_a_page(built, tmp_path):
 
 def verb(*flags) -> subprocess.CompletedProcess:
     command = [sys.executable, '-m', 'ser_jax.eda', *map(str, flags)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = forked.run(command, cwd=ROOT, capture_output=True, text=True)
     assert 'Traceback' not in done.stderr, done.stderr
     return done
 

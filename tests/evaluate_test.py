@@ -4,7 +4,6 @@ import csv
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -19,6 +18,7 @@ from ser_jax.inference import Clip, Predictor
 from ser_jax.predict import predict_file
 from ser_jax.runs.trained import open_trained
 from ser_jax.scoring.scores import scores_by
+from tests import forked
 from tests.conftest import EMOTIONS, small_config, tone
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -43,7 +43,7 @@ def runs(data_dir, tmp_path_factory) -> pathlib.Path:
 
 
 def verb(name, *flags):
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, '-m', f'ser_jax.{name}', *map(str, flags)],
         cwd=ROOT,
         capture_output=True,

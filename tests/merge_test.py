@@ -4,7 +4,6 @@ import csv
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ from ser_jax import train
 from ser_jax.contract import InputError
 from ser_jax.inference import Clip, Predictor
 from ser_jax.runs import logbook, merge
+from tests import forked
 from tests.conftest import small_config, tone
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def study(data_dir, tmp_path_factory) -> pathlib.Path:
 
 
 def evaluate(*flags):
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, '-m', 'ser_jax.evaluate', *map(str, flags)],
         cwd=ROOT,
         capture_output=True,

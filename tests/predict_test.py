@@ -20,6 +20,7 @@ from ser_jax.contract import Answer, InputError, Window
 from ser_jax.corpora import audio_files
 from ser_jax.inference import Predictor
 from ser_jax.learn.state import Predicted
+from tests import forked
 from tests.audio.sound_files import sound
 from tests.conftest import small_config, tone
 
@@ -197,7 +198,7 @@ def run(data_dir, tmp_path_factory) -> pathlib.Path:
 
 
 def verb(*given, **environment) -> subprocess.CompletedProcess:
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, '-m', 'ser_jax.predict', *given],
         cwd=ROOT,
         capture_output=True,

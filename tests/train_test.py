@@ -24,6 +24,7 @@ from ser_jax.learn.prediction import Prediction
 from ser_jax.runs import checkpoint, environment, logbook, training_epoch, workdir
 from ser_jax.runs.trained import open_trained
 from ser_jax.scoring.scores import scores_by
+from tests import forked
 from tests.conftest import ToneBuilder
 from tests.learn.members_test import group_of
 
@@ -44,7 +45,7 @@ def command(data_dir, workdir, *flags) -> list[str]:
 
 
 def run(*args, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run(*args, cwd=ROOT, capture_output=True, text=True, **kwargs)
+    return forked.run(*args, cwd=ROOT, capture_output=True, text=True, **kwargs)
 
 
 def start(command_line) -> subprocess.Popen:

@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import os
 import pathlib
-import subprocess
 import sys
 import threading
 
@@ -18,6 +17,7 @@ from ser_jax.contract import InputError
 from ser_jax.corpora import download
 from ser_jax.models import weights
 from ser_jax.models.backbones import BACKBONES
+from tests import forked
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -148,7 +148,7 @@ def test_a_file_that_is_here_is_checked_and_copied(file, tmp_path):
 
 def test_the_command_line_lists_fetches_and_names_mistakes(file, tmp_path):
     def run(*arguments: str):
-        return subprocess.run(
+        return forked.run(
             [sys.executable, '-m', 'ser_jax.weights', *arguments],
             cwd=ROOT,
             capture_output=True,

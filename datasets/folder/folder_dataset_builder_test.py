@@ -1,7 +1,6 @@
 """One's own recordings become a corpus like any other, under a name of their own, junk and all."""
 
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -12,7 +11,7 @@ import tensorflow_datasets as tfds
 from ser_jax import build
 from ser_jax.contract import InputError
 from ser_jax.data import utterances
-from tests import lookalikes
+from tests import forked, lookalikes
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -91,7 +90,7 @@ def test_the_command_gives_it_a_name_and_training_finds_it(tmp_path):
             f'--data_dir={tmp_path}',
             *flags,
         ]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        return forked.run(command, cwd=ROOT, capture_output=True, text=True)
 
     done = run(f'--manual_dir={tmp_path / "in"}', '--name=my_voices')
     assert done.returncode == 0, done.stderr

@@ -13,9 +13,13 @@ from ser_jax.models import layers, stsam
 
 
 def model(name: str, classes: int, **arguments) -> nnx.Module:
-    return importlib.import_module(f'ser_jax.models.{name}').Model(
-        classes, rngs=nnx.Rngs(0), **arguments
-    )
+    kind = importlib.import_module(f'ser_jax.models.{name}').Model
+    return nnx.jit(lambda rngs: kind(classes, rngs=rngs, **arguments))(nnx.Rngs(0))
+
+
+@nnx.jit  # one program; operations one by one take far longer to compile
+def answer(network, data):
+    return network(data)
 
 
 def size(name: str, classes: int, **arguments) -> int:
@@ -64,7 +68,7 @@ def test_every_parameter_but_an_idle_one_learns(name, classes, shape, arguments)
     """Shapes of the output; a gradient for every weight (none for STSaM's recurrent ones)."""
     network, data = model(name, classes, **arguments), batch(shape, classes)
     network.eval()
-    out = network(data)
+    out = answer(network, data)
     assert out.logits.shape == (6, classes) and set(out.modalities) in (
         {'audio'},
         {'audio', 'text', 'fused'},
@@ -79,7 +83,7 @@ def test_every_parameter_but_an_idle_one_learns(name, classes, shape, arguments)
 
     still = [
         jax.tree_util.keystr(path)
-        for path, g in jax.tree_util.tree_flatten_with_path(jax.grad(loss)(params))[0]
+        for path, g in jax.tree_util.tree_flatten_with_path(jax.jit(jax.grad(loss))(params))[0]
         if not np.abs(g).max()
     ]
     assert not [path for path in still if 'again' not in path], still
@@ -94,7 +98,9 @@ def test_padding_never_changes_the_answer_of_the_bilstm():
         features=jnp.pad(data.features, ((0, 0), (0, 30), (0, 0)), constant_values=3.0)
     )
     for other in (garbage, longer):
-        np.testing.assert_allclose(network(other).logits, network(data).logits, atol=1e-5)
+        np.testing.assert_allclose(
+            answer(network, other).logits, answer(network, data).logits, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +133,7 @@ def test_what_stsam_hears_alone_is_what_it_answers_beside_a_text_that_says_nothi
         jnp.zeros_like(last.bias[...]),
     )
     network.eval()
-    given = network(batch((216, 1), 2))
+    given = answer(network, batch((216, 1), 2))
     np.testing.assert_allclose(given.modalities['audio'], given.logits, atol=1e-6)
 
 
