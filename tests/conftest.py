@@ -1,4 +1,4 @@
-"""What the tests share: a tiny corpus of tones whose emotions can be told apart, built by the real builder."""
+"""Fixtures of all tests: a tiny corpus of tones with separable emotions, built by the builder."""
 
 import os
 import pathlib
@@ -29,7 +29,7 @@ WORDS = {'neutral': 'chair', 'happy': 'sunshine', 'sad': 'tears', 'angry': 'shou
 
 
 def tone(speaker: int, emotion: int, take: int) -> np.ndarray:
-    """0.6-1.2 s at 16 kHz: a warbling tone whose height tells the emotion and whose timbre tells the speaker."""
+    """0.6-1.2 s at 16 kHz: a tone whose pitch is the emotion and whose timbre is the speaker."""
     random = np.random.default_rng([speaker, emotion, take])
     seconds = random.uniform(0.6, 1.2)
     t = np.arange(int(seconds * 16000)) / 16000
@@ -72,7 +72,7 @@ class ToneBuilder(builder.CorpusBuilder, skip_registration=True):
 
 @pytest.fixture(scope='session', autouse=True)
 def _quiet_writes():
-    """As in every command: a write that Orbax gave up may report a closed event loop in a later test."""
+    """As in commands: a write that Orbax gave up may report a closed event loop in a later test."""
     cli.quiet_background()
 
 

@@ -53,7 +53,8 @@ def run(command, *, cwd, env=None, capture_output=True, text=False, check=False,
     with tempfile.TemporaryDirectory() as place:
         out, err = (pathlib.Path(place, name) for name in ('out', 'err'))
         job = {
-            'module': module, 'argv': [module, *command[3:]], 'cwd': os.fspath(cwd), 'env': environment,
+            'module': module, 'argv': [module, *command[3:]], 'cwd': os.fspath(cwd),
+            'env': environment,
             'files': [os.devnull, str(out), str(err)],
         }  # fmt: skip
         for file in (out, err):

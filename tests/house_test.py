@@ -15,7 +15,7 @@ DOCUMENTED = [
     *(ROOT / 'datasets').glob('*/*_builder.py'),
     *(ROOT / 'configs').rglob('*.py'),
 ]
-# Who may import whom, below to above; a module of the root is a room of its own. No arrow runs back up.
+# Permitted imports, from below to above; a module of the root is a room of its own.
 NOUNS = {
     'contract': set(),
     'config': {'contract'},
@@ -122,7 +122,7 @@ def test_docstrings_use_nouns_for_what():
 
 
 def test_verbs_import_neither_tensorflow_nor_torch():
-    """The import graph of each verb, of opening shards and of TFDS's core, also where TensorFlow and torch are installed.
+    """Imports of each verb, of opening shards and of TFDS's core, with TensorFlow and torch there.
 
     A verb is imported in a fork, so that it does not find what another has imported.
     """
@@ -144,7 +144,7 @@ def test_verbs_import_neither_tensorflow_nor_torch():
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs').rglob('*.py')), ids=lambda p: p.name)
 def test_configs_are_lab_notes(path):
-    """A config imports `ser_jax.config` only, and its docstring tells command, hardware, time and score."""
+    """A config imports `ser_jax.config` only; its docstring has command, hardware, time, score."""
     assert imports(path) <= {
         'ser_jax.config.base',
         'ser_jax.config.published',
@@ -159,7 +159,7 @@ def test_configs_are_lab_notes(path):
     'path', sorted((ROOT / 'datasets').glob('*/*_dataset_builder.py')), ids=lambda p: p.name
 )
 def test_datasets_follow_the_convention(path):
-    """A builder imports only the corpus room (and what its corpus is made by); its folder holds what TFDS expects."""
+    """A builder imports the room of corpora only; its folder has the files that TFDS expects."""
     assert {i.split('.')[1] for i in imports(path) if i.startswith('ser_jax')} <= {
         'corpora',
         'emotions',

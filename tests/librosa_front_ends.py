@@ -1,4 +1,4 @@
-"""What the published front ends are by librosa alone, and generated recordings to compare them on."""
+"""The published front ends by librosa alone, and generated recordings for comparison."""
 
 import warnings
 
@@ -7,12 +7,17 @@ import numpy as np
 
 
 def signals(rate_hz: int) -> dict[str, np.ndarray]:
-    """A chirp, tones that stop, a burst, a quiet and a short one: name -> float32 [T]; none has a whole number of hops."""
+    """Name -> float32 [T]; none has a whole number of hops."""
     random = np.random.default_rng(11)
-    # With some noise everywhere: far below a frame's peak float32 FFTs of different libraries round differently.
-    noisy = lambda x, level=1e-3: (x + level * random.standard_normal(len(x))).astype(np.float32)
+    # With some noise: far below a frame's peak, FFTs of different libraries differ.
+
+    def noisy(x, level=1e-3):
+        return (x + level * random.standard_normal(len(x))).astype(np.float32)
+
+    def seconds(s):
+        return int(s * rate_hz) + 1
+
     t = np.arange(int(4.37 * rate_hz)) / rate_hz
-    seconds = lambda s: int(s * rate_hz) + 1
     tones = sum(np.sin(2 * np.pi * hz * t) for hz in (220.5, 311.1, 659.3)) * 0.1 * (t < 1.9)
     burst = np.zeros(seconds(2.1))
     burst[seconds(1.0) : seconds(1.2)] = 0.3 * random.standard_normal(seconds(1.2) - seconds(1.0))
@@ -26,7 +31,7 @@ def signals(rate_hz: int) -> dict[str, np.ndarray]:
 
 
 def quietly(function, *args, **kwargs):
-    """A result without librosa's warnings: of signals shorter than a window, and without a pitch."""
+    """Call without librosa's warnings about short signals and signals without a pitch."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         return function(*args, **kwargs)

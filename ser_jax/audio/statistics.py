@@ -93,8 +93,8 @@ class Stats162(NamedTuple):
     def traced(self, samples, length):
         """Raise InputError: chroma is librosa's own, which cannot be compiled."""
         raise InputError(
-            f'features.input={self.name!r} cannot be computed inside the step (its chroma is that of '
-            f'librosa); set features.source={self.name!r}'
+            f'features.input={self.name!r} cannot be computed inside the step, because its '
+            f'chroma is that of librosa; set features.source={self.name!r}'
         )
 
     def excerpt(self, samples: np.ndarray) -> np.ndarray:

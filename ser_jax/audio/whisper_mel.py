@@ -1,4 +1,4 @@
-"""Log-mel features of Whisper: normalized by the loudest band of a recording, 100 frames a second."""
+"""Log-mel features of Whisper: relative to a recording's loudest value, 100 frames a second."""
 
 from typing import NamedTuple
 

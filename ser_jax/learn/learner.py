@@ -99,7 +99,7 @@ class Learner:
         return other
 
     def deriver(self) -> Callable:
-        """Return the frozen part as a function (raw [B span ...], length [B]) -> (features, length).
+        """Return the frozen part: function (raw [B span ...], length [B]) -> (features, length).
 
         Raises:
           InputError: the file of the pretrained weights is missing or does not fit.
@@ -241,7 +241,7 @@ class Learner:
         return (model.decide if self.derived else model)(inputs, rngs)
 
     def _model(self, variables: Variables, frozen=()):
-        """Return the model. Without `frozen`, its frozen variables are shapes, unread by `decide`."""
+        """Return the model; without `frozen`, which `decide` does not read, with shapes for it."""
         states = []
         for tree, names, flat in zip(self._trees, self._names, variables, strict=True):
             states.append(jax.tree.unflatten(tree, [flat[n] for n in names]))
@@ -260,7 +260,7 @@ class Learner:
 
 
 def _split(model) -> tuple[nnx.GraphDef, list[nnx.State], nnx.State]:
-    """Return the graph, the parameters and batch statistics, and the frozen variables of a model."""
+    """Return a model's graph, its parameters and batch statistics, and its frozen variables."""
     graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
     return graph, list(states[:2]), states[2]
 

@@ -1,4 +1,4 @@
-"""The published front ends are what librosa makes of the same parameters, for a recording of any length."""
+"""The published front ends equal librosa's with the same parameters, at any length."""
 
 import pathlib
 
@@ -25,7 +25,8 @@ GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'front_ends.npz'
 FRONTS = {
     f.name: f
     for f in (
-        MFCC_CURVE, STATS_162, LINEAR_SPECTROGRAM, LOG_MEL_100, LOG_MEL_40, LOG_MEL_40_PUBLISHED, VSR_SPECTROGRAM,
+        MFCC_CURVE, STATS_162, LINEAR_SPECTROGRAM, LOG_MEL_100, LOG_MEL_40, LOG_MEL_40_PUBLISHED,
+        VSR_SPECTROGRAM,
     )
 }  # fmt: skip
 BLOCKS = (1, 13, 33, 34)  # where the parts of stats162 begin; each has a scale of its own
@@ -38,7 +39,7 @@ def noise(samples: int, level: float = 0.1) -> np.ndarray:
 
 
 def assert_close(name: str, ours, reference):
-    """Within 1e-4 of the reference's range; the parts of stats162 each within that of their own largest value."""
+    """Within 1e-4 of the reference's range; parts of stats162 of their own largest value."""
     parts = zip(np.split(ours, BLOCKS), np.split(reference, BLOCKS), strict=True)
     for a, b in parts if name == 'stats162' else [(ours, reference)]:
         scale = np.abs(b).max() if name == 'stats162' else max(np.ptp(b), np.abs(b).max() / 100)
@@ -105,7 +106,7 @@ def test_stats162_describes_variants_of_other_lengths(samples):
 
 @pytest.mark.parametrize('front', [MFCC_CURVE, STATS_162], ids=lambda f: f.name)
 def test_padding_does_not_decide_what_is_loudest(front):
-    # A click just before the first frame of padding would be louder there than in the last frame of the recording.
+    # A click before the first frame of padding is louder there than in the last real frame.
     recording = noise(round(front.start_s * front.rate_hz) + 40 * 512 + 511, level=1e-6)
     recording[-1] = 1
     assert_close(front.name, front(recording), getattr(librosa_front_ends, front.name)(recording))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import itertools
 import os
 import threading
 import time
@@ -33,7 +34,10 @@ def opened(data_dir):
 def windows(opened, tmp_path, monkeypatch):
     """Those utterances, readable, with a place of their own for activations."""
     monkeypatch.setenv('SER_JAX_ACTIVATIONS', str(tmp_path))
-    read = lambda i: opened.flat[opened.offset[i] : opened.offset[i] + opened.length[i]]
+
+    def read(i):
+        return opened.flat[opened.offset[i] : opened.offset[i] + opened.length[i]]
+
     return dataclasses.replace(opened, read=read)
 
 
@@ -86,7 +90,7 @@ def test_frames_of_equal_parts_follow_one_another(data_dir, tmp_path, monkeypatc
     for i in (0, 7, 95):
         whole = opened.read(i)
         edges = np.linspace(0, len(whole), -(-len(whole) // 50) + 1).astype(int)
-        parts = [whole[a:b][::2, :4] for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [whole[a:b][::2, :4] for a, b in itertools.pairwise(edges)]
         np.testing.assert_array_equal(given.read(i), np.concatenate(parts))
 
 

@@ -1,4 +1,4 @@
-"""Writes front_ends.npz: librosa's (0.11) answers to the signals of tests/librosa_front_ends.py. Run from the root:
+"""Write front_ends.npz: librosa's (0.11) front ends of tests/librosa_front_ends.py. From the root:
 
 python -m tests.golden.make_front_ends
 """

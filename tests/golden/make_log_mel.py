@@ -1,4 +1,4 @@
-"""Writes log_mel.npz: librosa's log-mel (0.11) of the signals of tests/audio/features_test.py. Run from the root."""
+"""Write log_mel.npz: librosa's log-mel (0.11) of tests/audio/features_test.py. From the root."""
 
 import importlib.util
 

@@ -1,6 +1,7 @@
-"""Writes torch_trunks.npz: what timm (1.0.31, torch 2.13) calls the tensors of the four trunks, and what it computes.
+"""Write torch_trunks.npz: names of the tensors of the four trunks in timm (1.0.31, torch 2.13), and
+their outputs.
 
-Weights are drawn by `drawn`, as the test draws them again. Run from the root, where torch and timm are installed:
+Weights are drawn by `drawn`, as the test draws them again. Run from the root, with torch and timm:
 
 python -m tests.golden.make_torch_trunks
 """
@@ -17,7 +18,7 @@ KEPT = 64  # channels whose maps are kept; of all channels the mean over the map
 
 
 def drawn(names_and_shapes: list[tuple[str, tuple[int, ...]]]) -> dict[str, np.ndarray]:
-    """Weights by name: kernels of He's variance, scales and variances around 1, shifts and means around 0."""
+    """Weights by name: kernels of He's variance, scales and variances near 1, shifts near 0."""
     random = np.random.default_rng(11)
     tensors = {}
     for name, shape in sorted(names_and_shapes):

@@ -90,8 +90,8 @@ def find(name: str) -> pathlib.Path:
         if cached:
             return cached[0]
     raise InputError(
-        f'the weights of {name} are in neither {folder() / name} nor the cache of the hub; get them '
-        f'with: python -m ser_jax.weights {name}'
+        f'the weights of {name} are in neither {folder() / name} nor the cache of the hub; get '
+        f'them with: python -m ser_jax.weights {name}'
     )
 
 
