@@ -1,9 +1,9 @@
-"""Pretrained trunks: `python -m ser_jax.weights densenet201 [--from=FILE|URL] [--dir=FOLDER]`.
+"""Pretrained weights: `python -m ser_jax.weights NAME [--from=FILE|FOLDER|URL] [--dir=FOLDER]`.
 
-A broken download is resumed, and a file is checked against the published checksum and imported
-once, to verify that every tensor has its place. --from names a mirror of Keras' file or a local
-file: Keras' .h5 or timm's .safetensors. Without a name, the trunks are listed with their files of
-weights.
+NAME is a speech encoder (whisper_base ...) or an image network (densenet201 ...). A broken download
+is resumed, and a file is checked against the published checksum and imported once, to verify that
+every tensor has its place. --from names a mirror or a local file: `model.bin` of CTranslate2,
+`.safetensors` (also in shards), or Keras' .h5. Without a name, all are listed with their files.
 """
 
 import os
@@ -15,16 +15,20 @@ from absl import flags
 from ser_jax import cli
 from ser_jax.contract import InputError
 from ser_jax.corpora import download
-from ser_jax.models import backbones, weights
+from ser_jax.models import backbones, encoders, weights
+from ser_jax.models.encoders import weight_files
+
+NAMES = (*backbones.BACKBONES, *encoders.ENCODERS)
 
 
 def get(
     name: str, source: str = '', directory: str | os.PathLike = '', log=lambda line: None
 ) -> pathlib.Path:
-    """Fetch and verify the weights of a trunk; return the path of the file.
+    """Fetch and verify the weights of a network; return the path of the file.
 
     Args:
-      source: '' = Keras' URL; the URL of a mirror of that file; or a file.
+      name: one of NAMES.
+      source: '' = the published URL; the URL of a mirror; or a file or folder.
       directory: the folder; '' = `models.weights.folder`.
       log: receives one line about the imported file.
 
@@ -32,6 +36,8 @@ def get(
       InputError: no such trunk, no network, a wrong checksum, or a file that does not fit the
         trunk.
     """
+    if name in encoders.ENCODERS:
+        return _encoder(name, source, directory, log)
     trunk = backbones.by_name(name)
     folder = pathlib.Path(directory).expanduser() if directory else weights.folder()
     if source and '://' not in source:
@@ -52,6 +58,54 @@ def get(
     os.replace(found, path)
     log(_account(trunk, name, path))
     return path
+
+
+def _encoder(name: str, source: str, directory: str | os.PathLike, log) -> pathlib.Path:
+    """Fetch the files of an encoder, or copy local ones; return the path of the weights."""
+    folder = pathlib.Path(directory).expanduser() if directory else weight_files.folder()
+    if source and '://' not in source:
+        return _adopt_encoder(name, pathlib.Path(source).expanduser(), folder / name, log)
+    if name not in weight_files.PUBLISHED:
+        raise InputError(
+            f'no file of {name} is pinned; download its .safetensors yourself and give --from=FILE'
+        )
+    published = weight_files.PUBLISHED[name]
+    for file, (size, checksum) in published.files.items():
+        url = f'{source.rstrip("/")}/{file}' if source else published.url(file)
+        advice = (
+            f'or download it elsewhere and give --from=FOLDER with {", ".join(published.files)}'
+        )
+        download.fetch(download.Archive(url, size, checksum), folder / name, advice)
+    path = folder / name / weight_files.FILE
+    log(weight_files.verify(name, path))
+    return path
+
+
+def _adopt_encoder(name: str, given: pathlib.Path, folder: pathlib.Path, log) -> pathlib.Path:
+    """Verify local files of an encoder and copy them to its folder."""
+    path = weight_files.weights_in(given) if given.is_dir() else given
+    if path is None or not path.is_file():
+        raise InputError(
+            f'--from={given} must be a folder with model.bin or .safetensors, such a file, or a URL'
+        )
+    account = weight_files.verify(name, path)
+    pinned = weight_files.PUBLISHED.get(name)
+    if path.name == weight_files.FILE and pinned:
+        sha256, expected = weight_files.digest(path), pinned.files[weight_files.FILE][1]
+        if sha256 != expected:
+            log(f'note: sha256 {sha256[:12]} is not that of the published file, {expected[:12]}')
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = path.parent.iterdir() if given.is_dir() else [path]
+    for file in beside:
+        target = folder / (
+            file.name if given.is_dir() or path.name == weight_files.FILE else 'model.safetensors'
+        )
+        if file.is_file() and not (target.exists() and target.samefile(file)):
+            part = target.with_name(target.name + '.part')
+            shutil.copyfile(file, part)
+            os.replace(part, target)
+    log(account)
+    return weight_files.weights_in(folder) or path
 
 
 def _adopt(trunk, name: str, given: pathlib.Path, folder: pathlib.Path, log) -> pathlib.Path:
@@ -85,7 +139,7 @@ def _account(trunk, name: str, path: pathlib.Path) -> str:
 
 
 def listing(directory: str | os.PathLike = '') -> list[str]:
-    """Return the lines of each trunk: its files of weights, or the command that fetches them."""
+    """Return a line for each file of weights that is here, or the command that fetches it."""
     lines = []
     for name in backbones.BACKBONES:
         present = [
@@ -95,7 +149,11 @@ def listing(directory: str | os.PathLike = '') -> list[str]:
         ]
         flag = f' --dir={directory}' if directory else ''
         present = present or [f'missing; python -m ser_jax.weights {name}{flag}']
-        lines += [f'{name:13} {line}' for line in present]
+        lines += [f'{name:16} {line}' for line in present]
+    for name in encoders.ENCODERS:
+        path = weight_files.find(name, directory)
+        flag = f' --dir={directory}' if directory else ''
+        lines.append(f'{name:16} {path or f"missing; python -m ser_jax.weights {name}{flag}"}')
     return lines
 
 
@@ -105,22 +163,26 @@ def main(argv: list[str]) -> None:
     source, directory = str(f['from'].value or ''), f.dir
     if len(argv) == 1:
         if source:
-            raise InputError(
-                f'--from={source} needs the name of one trunk: {", ".join(backbones.BACKBONES)}'
-            )
+            raise InputError(f'--from={source} needs one name: {", ".join([*NAMES])}')
         print('\n'.join(listing(directory)))
         return
     if source and len(argv) > 2:
-        raise InputError(f'--from={source} is for one trunk, got {", ".join(argv[1:])}')
-    for name in argv[1:]:
-        backbones.by_name(name)
+        raise InputError(f'--from={source} is for one name, got {", ".join(argv[1:])}')
+    if unknown := [name for name in argv[1:] if name not in NAMES]:
+        raise InputError(f'{unknown[0]!r} is not known; known are {", ".join(NAMES)}')
     for name in argv[1:]:
         path = get(name, source, directory, lambda line: print(line, flush=True))
         print(path)
-        style = 'torch' if path.suffix == '.safetensors' else 'keras'
-        if directory and weights.find(name, style) is None:
-            folder = path.parent.absolute()
+        if directory and not _is_found(name, path):
+            folder = pathlib.Path(directory).expanduser().absolute()
             print(f'models read $SER_JAX_WEIGHTS; export SER_JAX_WEIGHTS={folder}')
+
+
+def _is_found(name: str, path: pathlib.Path) -> bool:
+    """Return True if models find the weights without $SER_JAX_WEIGHTS being changed."""
+    if name in encoders.ENCODERS:
+        return weight_files.find(name) is not None
+    return weights.find(name, 'torch' if path.suffix == '.safetensors' else 'keras') is not None
 
 
 def define_flags() -> None:

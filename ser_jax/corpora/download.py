@@ -31,11 +31,16 @@ BLOCK_BYTES = 1 << 18
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A file on the web: its URL, its size in bytes, and the publisher's md5."""
+    """A file on the web: its URL, its size in bytes, and its published md5 or sha256."""
 
     url: str
     size: int
-    md5: str
+    checksum: str
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the checksum's algorithm, by its length."""
+        return 'sha256' if len(self.checksum) == 64 else 'md5'
 
     @property
     def name(self) -> str:
@@ -64,14 +69,15 @@ def fetch(archive: Archive, folder: str | os.PathLike, fallback: str = '') -> Pa
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            if path.stat().st_size == archive.size and _md5(path) == archive.md5:
+            if path.stat().st_size == archive.size and _digest(path, archive) == archive.checksum:
                 return path
             path.unlink()
         _complete(archive, part, hint)
-        if (found := _md5(part)) != archive.md5:
+        if (found := _digest(part, archive)) != archive.checksum:
             part.unlink()
             raise InputError(
-                f'{archive.url}: checksum is md5 {found}, expected {archive.md5}; the file was '
+                f'{archive.url}: checksum is {archive.algorithm} {found}, '
+                f'expected {archive.checksum}; the file was '
                 f'deleted, try again{hint}'
             )
         os.replace(part, path)
@@ -151,6 +157,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _md5(path: Path) -> str:
+def _digest(path: Path, archive: Archive) -> str:
+    def begin():
+        return hashlib.new(archive.algorithm, usedforsecurity=False)
+
     with open(path, 'rb') as f:
-        return hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(f, begin).hexdigest()

@@ -62,7 +62,8 @@ def load(
     leaves, tree = jax.tree_util.tree_flatten_with_path(state)
     for path, leaf in leaves:
         name = '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path)
-        value, read = _value(name.removesuffix('/value'), tensors, rules, file)
+        name = name.removesuffix('/value')
+        value, read = _value(name, tensors, rules, file)
         if value.shape != leaf.shape:
             raise InputError(
                 f'{file}: {", ".join(read)} has shape {list(value.shape)}; {name} needs '

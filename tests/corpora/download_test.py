@@ -88,7 +88,7 @@ def archive(server, name='file.bin', content=CONTENT, **changed) -> download.Arc
     fields = {
         'url': server.url(name),
         'size': len(content),
-        'md5': hashlib.md5(content).hexdigest(),
+        'checksum': hashlib.md5(content).hexdigest(),
         **changed,
     }
     return download.Archive(**fields)
@@ -154,7 +154,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, tmp_path):
         InputError,
         match=r'md5 \w+, expected 00000; the file was deleted, try again; do it by hand$',
     ):
-        download.fetch(archive(server, md5='00000'), tmp_path, 'do it by hand')
+        download.fetch(archive(server, checksum='00000'), tmp_path, 'do it by hand')
     assert not list(tmp_path.iterdir())
 
 
