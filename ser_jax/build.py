@@ -13,6 +13,7 @@ import errno
 import importlib
 import importlib.util
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -70,7 +71,8 @@ def script(name: str) -> pathlib.Path:
             return path
         if (inside := path / f'{path.name}_dataset_builder.py').is_file():
             return inside
-    known = sorted({p.parent.name for root in roots for p in root.glob('*/*_dataset_builder.py')})
+    builders = itertools.chain.from_iterable(r.glob('*/*_dataset_builder.py') for r in roots)
+    known = sorted({path.parent.name for path in builders})
     raise InputError(
         f'dataset {name!r} does not exist; expected a folder with a builder, or one of: '
         + ', '.join(known)
