@@ -71,8 +71,8 @@ def script(name: str) -> pathlib.Path:
             return path
         if (inside := path / f'{path.name}_dataset_builder.py').is_file():
             return inside
-    builders = itertools.chain(*(root.glob('*/*_dataset_builder.py') for root in roots))
-    known = sorted({p.parent.name for p in builders})
+    builders = itertools.chain.from_iterable(r.glob('*/*_dataset_builder.py') for r in roots)
+    known = sorted({path.parent.name for path in builders})
     raise InputError(
         f'dataset {name!r} does not exist; expected a folder with a builder, or one of: '
         + ', '.join(known)

@@ -105,6 +105,6 @@ def test_without_espeak_the_build_stops_with_one_line(small, tmp_path, monkeypat
 
 def test_the_metadata_name_it_synthetic():
     readme = (HERE / 'README.md').read_text()
-    assert 'says nothing about human speech' in ' '.join(readme.split())
+    assert 'does not transfer to human speech' in ' '.join(readme.split())
     bib = (HERE / 'CITATIONS.bib').read_text()
     assert all(key in bib for key in ('scherer2003', 'juslin2003', 'banse1996', 'cahn1990'))

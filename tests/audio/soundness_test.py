@@ -40,7 +40,7 @@ BAD = {
     'spike': (spike(1e30), 16000, 'not finite', '1e\\+30'),
     'inf': (spike(np.inf), 16000, 'not finite', ''),
     'integers': (sound(2) * 32768, 16000, 'out of range', 'integers stored as floats'),
-    'small_integers': (np.rint(3 * tone(5, 16000) * 4), 16000, 'out of range', 'reach 4 '),
+    'small_integers': (np.rint(3 * tone(5, 16000) * 4), 16000, 'out of range', 'reach 4,'),
     'opposite': (opposite(0), 16000, 'silent', 'after mixing down'),
     'nearly_opposite': (opposite(0.01, 1 / 128), 16000, 'silent', 'cancel'),
     'opposite_48k': (np.repeat(opposite(0), 3, 0), 48000, 'silent', 'after mixing down'),
