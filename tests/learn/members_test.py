@@ -104,7 +104,7 @@ def test_resident_equals_streamed(data_dir, source):
     resident = group_of(c, [0, 1])
     c.data.resident_gb = 0.0
     streamed = group_of(c, [0, 1])
-    assert resident.shared.flat is not None and streamed.shared.flat is None
+    assert resident.corpus.flat is not None and streamed.corpus.flat is None
     assert_same(after(resident), after(streamed))
     test = [m.test for m in resident.members]
     variables, most = (
@@ -216,10 +216,10 @@ def test_scoring_averages_shifted_bands_and_keeps_what_is_masked(data_dir):
     scored = []
     for shift in (-1, 0, 1):
         bands = np.clip(np.arange(64) - shift, 0, 63)
-        moved = group.shared._replace(
-            flat=jax.numpy.asarray(np.asarray(group.shared.flat)[:, bands])
+        moved = group.corpus._replace(
+            flat=jax.numpy.asarray(np.asarray(group.corpus.flat)[:, bands])
         )
-        group.shared = moved
+        group.corpus = moved
         scored.append(group.predict(variables, at, 200)[0].probabilities['audio'])
         group = group_of(plain, [0])
     mean = np.exp(np.mean(np.log(scored), 0))
@@ -237,7 +237,7 @@ def test_an_epoch_is_dispatched_in_few_parts_of_equal_size(data_dir, steps, most
     group = group_of(sgd(data_dir), [0])
     sizes = Group(
         group.learner, group.members, assemble.open_run(sgd(data_dir)).member_data([0]),
-        jax.tree.map(np.asarray, group.shared), group.utterances, group.mesh,
+        jax.tree.map(np.asarray, group.corpus), group.utterances, group.mesh,
         batch_size=8, steps=steps, per_dispatch=most,
     ).dispatches  # fmt: skip
     assert sum(sizes) == steps and max(sizes) <= max(1, most) and max(sizes) - min(sizes) <= 1
