@@ -85,6 +85,41 @@ def test_notes_name_what_is_inflated_synthetic_or_incomplete():
     assert part.note == 'incomplete' and part.members == 3
 
 
+def test_the_planned_members_of_a_run_decide_what_is_incomplete():
+    """Also in a table of one prediction."""
+    table = predictions()
+    for planned, note in ((4, ''), (5, 'incomplete')):
+        column = pa.array([planned] * table.num_rows)
+        (s,) = scores.scores_by(table.append_column('planned', column))
+        assert s.planned == planned and s.note == note
+    (one,) = scores.scores_by(table.slice(0, 1).append_column('planned', pa.array([4])))
+    assert one.planned == 4 and one.incomplete and np.isnan(one.member_sd)
+
+
+def uar(rows: list[dict]) -> float:
+    """Mean over the emotions in the truth of the share recognized."""
+    right = {e: [r['predicted'] == e for r in rows if r['emotion'] == e] for e in EMOTIONS}
+    return float(np.mean([np.mean(x) for x in right.values() if x]))
+
+
+@pytest.mark.parametrize('seeds', [1, 2])
+def test_scores_of_parts_are_those_of_their_rows_alone(seeds):
+    """Of members, one of which is few; of sexes and speakers, whose seeds are averaged."""
+    table = predictions(speakers=5, seeds=seeds)
+    (s,) = scores.scores_by(table)
+    rows = table.to_pylist()
+    part = lambda **given: [r for r in rows if given.items() <= r.items()]
+    members = [uar(part(fold=f, seed=k)) for f in range(2) for k in range(seeds)]
+    assert s.member_uar == pytest.approx(np.mean(members))
+    assert s.member_sd == pytest.approx(np.std(members, ddof=1)) and s.members == len(members)
+    for sex, value in s.by_sex.items():
+        assert value == pytest.approx(np.mean([uar(part(sex=sex, seed=k)) for k in range(seeds)]))
+    for p in s.by_speaker:
+        each = [part(speaker=p.name, seed=k) for k in range(seeds)]
+        assert p.uar == pytest.approx(np.mean([uar(x) for x in each]))
+        assert p.utterances == 12 and len(p.recall) == len(EMOTIONS)
+
+
 def test_groups_keep_their_order_and_fusion_is_compared_with_its_parts():
     table = pa.concat_tables(
         [predictions('runs/z', modalities=('text', 'audio', 'fused')), predictions('runs/b')]
