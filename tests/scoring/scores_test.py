@@ -148,8 +148,20 @@ def test_paired_interval_wants_the_same_utterances():
     a, b = predictions(skill=0.9), predictions(skill=0.4, seeds=1)
     assert scores.paired_interval(a, b).low > 0
     assert scores.paired_interval(a, a)[:3] == (0, 0, 0)
-    with pytest.raises(InputError, match='72 and 60'):
+    with pytest.raises(InputError, match='72 and 60; ravdess/5-0 is not on both'):
         scores.paired_interval(a, predictions(speakers=5))
+
+
+def test_draws_and_their_seed_reach_every_interval():
+    table = predictions(modalities=('audio', 'fused'))
+    a, b = (table.filter(pa.compute.equal(table['modality'], m)) for m in ('fused', 'audio'))
+    for measure in (
+        lambda *draw: scores.paired_interval(a, b, *draw),
+        lambda *draw: scores.scores_by(table, *draw)[0].margins['audio'],
+        lambda *draw: scores.scores_by(table, *draw)[0].uar,
+    ):
+        first, again, other, fewer = (measure(*x) for x in ((90, 0), (90, 0), (90, 1), (9, 0)))
+        assert first == again and first[1:3] != other[1:3] and first[1:3] != fewer[1:3]
 
 
 def test_a_single_speaker_is_scored_by_utterance():
