@@ -180,6 +180,14 @@ def test_predictions_without_probabilities_or_rows():
         scores.scores_by(table.drop_columns(['sex', 'speaker']))
 
 
+def test_a_true_emotion_without_a_probability_is_never_recognized():
+    table = predictions()
+    (s,) = scores.scores_by(table.drop_columns('p_sad'))
+    p = np.stack([table[f'p_{e}'].to_numpy() for e in ('calm', 'happy')], 1)
+    truth = np.array([('calm', 'happy', 'sad').index(e) for e in table['emotion'].to_pylist()])
+    assert s.ece == pytest.approx(scores.metrics.expected_calibration_error(p, truth))
+
+
 def test_csv_holds_every_score_with_note_and_interval(tmp_path):
     got = scores.scores_by(
         pa.concat_tables(
