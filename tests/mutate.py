@@ -75,7 +75,7 @@ def faults(path: str, source: str) -> Iterator[list[Fault]]:
 def _mutable(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes below `node` but those of annotations, decorators and messages."""
     for field, value in ast.iter_fields(node):
-        if field in ('annotation', 'returns', 'decorator_list', 'bases', 'type_params'):
+        if field in ('annotation', 'returns', 'decorator_list', 'bases', 'defaults', 'kw_defaults'):
             continue
         for child in value if isinstance(value, list) else [value]:
             message = isinstance(child, ast.Call) and _name(child.func) in MESSAGES
@@ -146,7 +146,7 @@ def _of_calls(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         function = ast.parse(ast.unparse(node.func).removesuffix(old) + OPPOSITES[old])
         yield f'{old} -> {OPPOSITES[old]}', _changed(node, func=function.body[0].value)
     if len(node.args) > 1:
-        if ast.dump(node.args[0]) != ast.dump(node.args[1]):
+        if name not in OPPOSITES and ast.dump(node.args[0]) != ast.dump(node.args[1]):
             swapped = [*node.args[1::-1], *node.args[2:]]
             yield 'arguments swapped', _changed(node, args=swapped)
         yield 'argument dropped', _changed(node, args=node.args[:-1])

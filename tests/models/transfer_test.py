@@ -22,6 +22,11 @@ def shape_of(classes: int, **arguments) -> Model:
     return nnx.eval_shape(lambda: Model(classes, rngs=nnx.Rngs(0), **arguments))
 
 
+def made(classes: int, **arguments) -> Model:
+    """A model by one compiled program, filled."""
+    return filled(nnx.jit(lambda rngs: Model(classes, rngs=rngs, **arguments))(nnx.Rngs(0)))
+
+
 def batch(features) -> Inputs:
     n = len(features)
     lengths, text = jnp.full(n, features.shape[1]), jnp.zeros((n, 1), jnp.int32)
@@ -71,9 +76,7 @@ def test_a_narrow_trunk_is_trained_from_scratch_as_a_whole():
 )
 def test_cached_activations_give_the_same_answer(trunk, trainable, units):
     """From half precision within 1e-3; through the compiled call."""
-    model = filled(
-        Model(2, trunk=trunk, width=0.125, weights='random', trainable=trainable, rngs=nnx.Rngs(0))
-    )
+    model = made(2, trunk=trunk, width=0.125, weights='random', trainable=trainable)
     model.eval()
     assert model.frozen_units == units
     features = jnp.asarray(decibels())
@@ -93,15 +96,8 @@ def test_cached_activations_give_the_same_answer(trunk, trainable, units):
 
 
 def test_a_step_moves_what_is_trained_and_nothing_else():
-    model = filled(
-        Model(
-            2,
-            trunk='xception',
-            width=0.125,
-            weights='random',
-            trainable=('block14_sepconv2',),
-            rngs=nnx.Rngs(0),
-        )
+    model = made(
+        2, trunk='xception', width=0.125, weights='random', trainable=('block14_sepconv2',)
     )
     model.train()
     graph, params, rest = nnx.split(model, nnx.Param, ...)
@@ -122,7 +118,7 @@ def test_a_step_moves_what_is_trained_and_nothing_else():
 
 
 def test_the_adapter_is_reached_through_a_frozen_trunk():
-    model = filled(Model(7, width=0.125, weights='random', **DEEPEMO, rngs=nnx.Rngs(0)))
+    model = made(7, width=0.125, weights='random', **DEEPEMO)
     model.eval()
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     data = batch(decibels(2, 120, 90) / 100)
@@ -138,7 +134,7 @@ def test_the_adapter_is_reached_through_a_frozen_trunk():
 
 def test_pretrained_fills_the_trunk_and_only_where_it_shall(tmp_path, monkeypatch):
     monkeypatch.setenv('SER_JAX_WEIGHTS', str(tmp_path))
-    model = Model(2, rngs=nnx.Rngs(0))
+    model = shape_of(2)
     with pytest.raises(
         InputError,
         match=r'lacks the pretrained .*_notop\.h5; python -m ser_jax\.weights densenet201$',
@@ -183,7 +179,7 @@ def test_impossible_arguments_are_refused(arguments, message):
 
 @pytest.mark.slow
 def test_vsr_at_full_size_from_cached_activations():
-    model = filled(Model(2, weights='random', rngs=nnx.Rngs(0)))
+    model = made(2, weights='random')
     model.eval()
     features = jnp.asarray(decibels())
     kept = nnx.jit(lambda m, x: m.derive(batch(x))[0])(model, features).astype(jnp.float16)

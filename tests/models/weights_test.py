@@ -18,6 +18,11 @@ GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'torch_trunks.npz'
 NARROW = 0.125
 
 
+def made(name: str, *arguments):
+    """A narrow trunk, made by one compiled program."""
+    return nnx.jit(lambda: BACKBONES[name](NARROW, *arguments))()
+
+
 def tensors_of(backbone, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
     """Random tensors by layer and weight, in the order that Keras stores them."""
     random = np.random.default_rng(seed)
@@ -77,7 +82,7 @@ def holds(backbone, layers) -> None:
 @pytest.mark.parametrize('group, cut', [('', 1), ('model_weights', 3)])
 def test_a_file_of_keras_fills_every_weight(name, group, cut, tmp_path):
     """Also in a trunk that is frozen, and past a head for ImageNet's classes."""
-    backbone = BACKBONES[name](NARROW)
+    backbone = made(name)
     layers = tensors_of(backbone)
     head = {'predictions': {'kernel': np.zeros((3, 5)), 'bias': np.zeros(5)}}
     write_h5(tmp_path / 'w.h5', layers | head, group, cut=cut)
@@ -87,7 +92,7 @@ def test_a_file_of_keras_fills_every_weight(name, group, cut, tmp_path):
 
 
 def test_densenet_s_stem_has_slashes_in_its_names_as_published(tmp_path):
-    backbone = BACKBONES['densenet201'](NARROW)
+    backbone = made('densenet201')
     layers = tensors_of(backbone)
 
     def rename(n: str) -> str:
@@ -101,7 +106,7 @@ def test_densenet_s_stem_has_slashes_in_its_names_as_published(tmp_path):
 @pytest.mark.parametrize('name', ['inception_v3', 'xception'])
 @pytest.mark.parametrize('first', [0, 1, 95])
 def test_numbered_layers_are_matched_by_order_wherever_the_count_began(name, first, tmp_path):
-    backbone = BACKBONES[name](NARROW)
+    backbone = made(name)
     layers = tensors_of(backbone)
 
     def rename(layer: str) -> str:
@@ -120,7 +125,7 @@ def test_numbered_layers_are_matched_by_order_wherever_the_count_began(name, fir
 
 
 def test_keras_1_had_other_words(tmp_path):
-    backbone = BACKBONES['xception'](NARROW)
+    backbone = made('xception')
     layers = tensors_of(backbone)
     words = {'kernel': 'W', 'moving_mean': 'running_mean', 'moving_variance': 'running_std'}
 
@@ -166,7 +171,7 @@ def without(layers, layer: str, weight: str):
     ],
 )
 def test_what_does_not_fit_is_named_and_changes_nothing(change, message, tmp_path):
-    backbone = BACKBONES['resnet50'](NARROW)
+    backbone = made('resnet50')
     write_h5(tmp_path / 'w.h5', change(tensors_of(backbone)))
     with pytest.raises(InputError, match=message):
         weights.load(backbone, tmp_path / 'w.h5')
@@ -180,7 +185,7 @@ def test_what_does_not_fit_is_named_and_changes_nothing(change, message, tmp_pat
 )
 def test_other_files_are_refused(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
-    backbone = BACKBONES['resnet50'](NARROW, 'keras' if name.endswith('h5') else 'torch')
+    backbone = made('resnet50', 'keras' if name.endswith('h5') else 'torch')
     with pytest.raises(InputError, match=f'{name} cannot be read .*; fetch it again$'):
         weights.load(backbone, tmp_path / name)
 
@@ -248,7 +253,7 @@ def test_answers_are_timm_s(name, tmp_path):
 
 @pytest.mark.parametrize('kind', [np.float16, jnp.bfloat16])
 def test_half_precision_is_read(kind, tmp_path):
-    backbone = BACKBONES['resnet50'](NARROW, 'torch')
+    backbone = made('resnet50', 'torch')
     random = np.random.default_rng(0)
     tensors = {}
     for _, layer, weight, v in backbone.weights():

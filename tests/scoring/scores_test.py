@@ -98,6 +98,41 @@ def test_notes_name_what_is_inflated_synthetic_or_incomplete():
     assert part.note == 'incomplete' and part.members == 3
 
 
+def test_the_planned_members_of_a_run_decide_what_is_incomplete():
+    """Also in a table of one prediction."""
+    table = predictions()
+    for planned, note in ((4, ''), (5, 'incomplete')):
+        column = pa.array([planned] * table.num_rows)
+        (s,) = scores.scores_by(table.append_column('planned', column))
+        assert s.planned == planned and s.note == note
+    (one,) = scores.scores_by(table.slice(0, 1).append_column('planned', pa.array([4])))
+    assert one.planned == 4 and one.incomplete and np.isnan(one.member_sd)
+
+
+def uar(rows: list[dict]) -> float:
+    """Mean over the emotions in the truth of the share recognized."""
+    right = {e: [r['predicted'] == e for r in rows if r['emotion'] == e] for e in EMOTIONS}
+    return float(np.mean([np.mean(x) for x in right.values() if x]))
+
+
+@pytest.mark.parametrize('seeds', [1, 2])
+def test_scores_of_parts_are_those_of_their_rows_alone(seeds):
+    """Of members, one of which is few; of sexes and speakers, whose seeds are averaged."""
+    table = predictions(speakers=5, seeds=seeds)
+    (s,) = scores.scores_by(table)
+    rows = table.to_pylist()
+    part = lambda **given: [r for r in rows if given.items() <= r.items()]
+    members = [uar(part(fold=f, seed=k)) for f in range(2) for k in range(seeds)]
+    assert s.member_uar == pytest.approx(np.mean(members))
+    assert s.member_sd == pytest.approx(np.std(members, ddof=1)) and s.members == len(members)
+    for sex, value in s.by_sex.items():
+        assert value == pytest.approx(np.mean([uar(part(sex=sex, seed=k)) for k in range(seeds)]))
+    for p in s.by_speaker:
+        each = [part(speaker=p.name, seed=k) for k in range(seeds)]
+        assert p.uar == pytest.approx(np.mean([uar(x) for x in each]))
+        assert p.utterances == 12 and len(p.recall) == len(EMOTIONS)
+
+
 def test_groups_keep_their_order_and_fusion_is_compared_with_its_parts():
     table = pa.concat_tables(
         [predictions('runs/z', modalities=('text', 'audio', 'fused')), predictions('runs/b')]
@@ -126,8 +161,20 @@ def test_a_paired_interval_of_different_utterances_is_refused():
     a, b = predictions(skill=0.9), predictions(skill=0.4, seeds=1)
     assert scores.paired_interval(a, b).low > 0
     assert scores.paired_interval(a, a)[:3] == (0, 0, 0)
-    with pytest.raises(InputError, match='72 and 60'):
+    with pytest.raises(InputError, match='72 and 60; ravdess/5-0 is not on both'):
         scores.paired_interval(a, predictions(speakers=5))
+
+
+def test_draws_and_their_seed_reach_every_interval():
+    table = predictions(modalities=('audio', 'fused'))
+    a, b = (table.filter(pa.compute.equal(table['modality'], m)) for m in ('fused', 'audio'))
+    for measure in (
+        lambda *draw: scores.paired_interval(a, b, *draw),
+        lambda *draw: scores.scores_by(table, *draw)[0].margins['audio'],
+        lambda *draw: scores.scores_by(table, *draw)[0].uar,
+    ):
+        first, again, other, fewer = (measure(*x) for x in ((90, 0), (90, 0), (90, 1), (9, 0)))
+        assert first == again and first[1:3] != other[1:3] and first[1:3] != fewer[1:3]
 
 
 def test_a_single_speaker_is_scored_by_utterance():
@@ -144,6 +191,14 @@ def test_predictions_without_probabilities_or_rows():
     assert scores.scores_by(table.slice(0, 0)) == []
     with pytest.raises(InputError, match='lack the columns speaker, sex'):
         scores.scores_by(table.drop_columns(['sex', 'speaker']))
+
+
+def test_a_true_emotion_without_a_probability_is_never_recognized():
+    table = predictions()
+    (s,) = scores.scores_by(table.drop_columns('p_sad'))
+    p = np.stack([table[f'p_{e}'].to_numpy() for e in ('calm', 'happy')], 1)
+    truth = np.array([('calm', 'happy', 'sad').index(e) for e in table['emotion'].to_pylist()])
+    assert s.ece == pytest.approx(scores.metrics.expected_calibration_error(p, truth))
 
 
 def test_csv_holds_every_score_with_note_and_interval(tmp_path):
