@@ -1,10 +1,18 @@
-"""Frozen encoder of Whisper base and a shrinkage discriminant in closed form.
+"""Frozen encoder of Whisper base, and a shrinkage discriminant in closed form, on RAVDESS speech.
 
     python -m ser_jax.weights whisper_base
     python -m ser_jax.build datasets/ravdess --config=waveform --manual_dir=FOLDER
     python -m ser_jax.main --config=configs/whisper.py --workdir=runs/whisper
 
-A recording is computed once; a member is fitted in a second.
+Hidden states of every layer are averaged over time, once per recording, and cached. Layers 2 to 6
+each have a linear discriminant with equal priors and Ledoit and Wolf's shrinkage, fitted on the
+training side; their log-probabilities are averaged. Nothing is chosen by a score, so there are no
+validation speakers, and seeds change nothing. Network: 20.6 M parameters, all frozen.
+
+Score (20 of the 24 actors built, 1,199 test utterances, 5 folds by speaker): UAR 0.758, 95 %
+interval by speaker [0.708, 0.801]; WA 0.758, macro F1 0.753.
+Cost: 2.5 core-min for the 1,199 recordings (74 min of speech) through the encoder, once; then 5 s a
+member with its scoring (2 cores of an AMD EPYC, jax 0.12).
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +21,7 @@ from ser_jax.config import base
 
 
 def get_config() -> ConfigDict:
-    """Return the config."""
+    """See the module's docstring."""
     c = base()
     c.data.corpora = ('ravdess',)
     c.features.source = 'waveform'

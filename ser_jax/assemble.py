@@ -238,6 +238,11 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
         config.loss.modalities,
         config.optim.ema,
     )
+    if learner.closed_form and config.train.epochs != 1:
+        raise InputError(
+            f'train.epochs must be 1 for a model that is fitted in closed form, got '
+            f'{config.train.epochs}'
+        )
     return learner
 
 

@@ -138,7 +138,13 @@ class Learner:
         model.fit(features, label)
         variables = self._flatten(model)
         average = variables if self.ema else ()
-        return state._replace(variables=variables, average=average, best=variables)
+        state = state._replace(variables=variables, average=average, best=variables)
+        if not self.closed_form:
+            return state
+        model.eval()
+        logits = model.decide(Inputs(jnp.asarray(features)[:, None], None, None, None)).logits
+        log_p = jax.nn.log_softmax(logits)[jnp.arange(len(label)), label]
+        return state._replace(loss_sum=-log_p.sum(), loss_weight=jnp.float32(len(label)))
 
     def _begin(self, key):
         model = self.build(nnx.Rngs(key))

@@ -121,7 +121,10 @@ def test_scores_of_parts_are_those_of_their_rows_alone(seeds):
     table = predictions(speakers=5, seeds=seeds)
     (s,) = scores.scores_by(table)
     rows = table.to_pylist()
-    part = lambda **given: [r for r in rows if given.items() <= r.items()]
+
+    def part(**given):
+        return [r for r in rows if given.items() <= r.items()]
+
     members = [uar(part(fold=f, seed=k)) for f in range(2) for k in range(seeds)]
     assert s.member_uar == pytest.approx(np.mean(members))
     assert s.member_sd == pytest.approx(np.std(members, ddof=1)) and s.members == len(members)
