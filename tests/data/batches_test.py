@@ -1,6 +1,9 @@
 """Batch order is a pure function of (member, epoch); windows cover what they promise."""
 
+import types
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,3 +64,17 @@ def test_windows_cover_every_frame(lengths, most):
         for s, m in zip(w.start[w.utterance == i], w.length[w.utterance == i], strict=True):
             covered[s : s + m] = True
         assert covered.all()
+
+
+@pytest.mark.parametrize('bands', [(), (3,)])
+def test_cut_windows_are_the_slices_then_zeros(bands):
+    values = [np.arange(1, 1 + n * 3).reshape(n, 3)[:, : 3 if bands else 1] for n in (5, 9, 2)]
+    values = [v if bands else v[:, 0] for v in values]
+    utterance, start = np.array([[0, 1], [2, 1]]), np.array([[3, 0], [0, 4]])
+    utterances = types.SimpleNamespace(read=values.__getitem__)
+    cut = batches.cut(utterances, utterance, start, 4)
+    assert cut.shape == (2, 2, 4, *bands)
+    for at in np.ndindex(2, 2):
+        expected = values[utterance[at]][start[at] : start[at] + 4]
+        np.testing.assert_array_equal(cut[at][: len(expected)], expected)
+        assert not cut[at][len(expected) :].any()

@@ -220,3 +220,13 @@ def test_one_voice_under_two_speakers_is_a_leak_by_its_file_names():
     ):
         protocols.make_folds(u, knobs(folds=6, valid_speakers=0))
     protocols.make_folds(u, knobs(protocol='leaky_random', folds=2))
+
+
+@pytest.mark.parametrize('speakers, k', [(6, 3), (7, 3), (10, 5), (9, 2)])
+def test_all_speakers_but_one_of_each_fold_can_validate(speakers, k):
+    """The turn that begins in the middle of the speakers goes on with the first."""
+    u = people(speakers)
+    valid = speakers - -(-speakers // k) - 1
+    for f in protocols.make_folds(u, knobs(folds=k, valid_speakers=valid)):
+        assert len(set(u.speaker[f.valid])) == valid and len(f.train)
+        assert not set(u.speaker[f.valid]) & (set(u.speaker[f.test]) | set(u.speaker[f.train]))

@@ -34,12 +34,15 @@ def test_select_keeps_features_with_their_utterances(data_dir):
     )
 
 
+@pytest.mark.parametrize('trim_db', [0.0, 0.1])
 @pytest.mark.parametrize('source', ['log_mel', 'waveform'])
-def test_streamed_holds_no_features_and_reads_the_same(data_dir, source):
-    resident = utterances.open_corpora(('synthetic',), str(data_dir), source)
-    streamed = utterances.open_corpora(('synthetic',), str(data_dir), source, resident_gb=0.0)
+def test_streamed_holds_no_features_and_reads_the_same(data_dir, source, trim_db):
+    resident, streamed = (
+        utterances.open_corpora(('synthetic',), str(data_dir), source, gb, trim_db=trim_db)
+        for gb in (4.0, 0.0)
+    )
     assert streamed.flat is None
-    for i in (0, 50):
+    for i in range(0, len(resident), 7):
         np.testing.assert_array_equal(streamed.read(i), resident.read(i))
 
 
@@ -68,6 +71,11 @@ def test_a_corpus_that_is_not_built_comes_with_its_command(tmp_path):
         match=r"'ravdess'.*python -m ser_jax\.build datasets/ravdess --manual_dir=.*--data_dir=",
     ):
         utterances.open_corpora(('ravdess',), str(tmp_path))
+
+
+def test_a_corpus_named_twice_is_refused(data_dir):
+    with pytest.raises(InputError, match='names synthetic twice'):
+        utterances.open_corpora(('synthetic', 'synthetic'), str(data_dir))
 
 
 def test_a_corpus_that_changed_is_refused(data_dir, tmp_path):
