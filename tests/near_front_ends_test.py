@@ -58,7 +58,7 @@ def begun(folder, source: str, normalize: str, variants=()) -> str:
     return str(folder / f'run_{normalize}')
 
 
-@pytest.mark.parametrize('source', [*front_ends.FRONT_ENDS, 'stats162_variants'])
+@pytest.mark.parametrize('source', [*front_ends.STORED, 'stats162_variants'])
 def test_every_front_end_is_audited(tmp_path, source):
     Melodies(config=source, data_dir=tmp_path).download_and_prepare()
     variants = ('noise', 'pitch') if source == 'stats162_variants' else ()

@@ -157,8 +157,8 @@ def test_the_command_line_lists_fetches_and_names_mistakes(file, tmp_path):
         )
 
     first = run()
-    assert first.returncode == 0 and len(first.stdout.splitlines()) == len(BACKBONES)
-    assert 'densenet201   missing; python -m ser_jax.weights densenet201' in first.stdout
+    assert first.returncode == 0 and len(first.stdout.splitlines()) == len(verb.NAMES)
+    assert 'densenet201      missing; python -m ser_jax.weights densenet201' in first.stdout
     done = run('resnet50', f'--from={file}', f'--dir={tmp_path / "own"}')
     assert done.returncode == 0, done.stderr
     assert (

@@ -177,9 +177,9 @@ def test_one_speaker_falls_back_to_utterances_drawn_with_all_their_seeds():
 
 def test_draws_in_parts_are_the_draws_at_once(monkeypatch):
     answers = _speakers(np.random.default_rng(3), speakers=7)
-    at_once = metrics.speaker_bootstrap(answers, 4, draws=100)
-    monkeypatch.setattr(metrics, '_COUNTS', 7 * 30)  # 30 draws a part, the last one 10
-    assert metrics.speaker_bootstrap(answers, 4, draws=100) == at_once
+    at_once = intervals.speaker_bootstrap(answers, 4, draws=100)
+    monkeypatch.setattr(intervals, '_COUNTS', 7 * 30)  # 30 draws a part, the last one 10
+    assert intervals.speaker_bootstrap(answers, 4, draws=100) == at_once
 
 
 def test_a_seed_that_lacks_speakers_is_left_out_where_it_has_nothing():

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from ser_jax.contract import InputError
-from ser_jax.scoring import scores
+from ser_jax.scoring import calibration, scores
 
 EMOTIONS = ('calm', 'happy', 'sad')
 
@@ -164,7 +164,9 @@ def test_a_paired_interval_of_different_utterances_is_refused():
     a, b = predictions(skill=0.9), predictions(skill=0.4, seeds=1)
     assert scores.paired_interval(a, b).low > 0
     assert scores.paired_interval(a, a)[:3] == (0, 0, 0)
-    with pytest.raises(InputError, match='72 and 60; ravdess/5-0 is not on both'):
+    with pytest.raises(
+        InputError, match='72 and 60; ravdess/5-0 differs or is missing'
+    ):
         scores.paired_interval(a, predictions(speakers=5))
 
 
@@ -201,7 +203,7 @@ def test_a_true_emotion_without_a_probability_is_never_recognized():
     (s,) = scores.scores_by(table.drop_columns('p_sad'))
     p = np.stack([table[f'p_{e}'].to_numpy() for e in ('calm', 'happy')], 1)
     truth = np.array([('calm', 'happy', 'sad').index(e) for e in table['emotion'].to_pylist()])
-    assert s.ece == pytest.approx(scores.metrics.expected_calibration_error(p, truth))
+    assert s.ece == pytest.approx(calibration.calibration_error(calibration.reliability(p, truth)))
 
 
 def test_csv_holds_every_score_with_note_and_interval(tmp_path):
