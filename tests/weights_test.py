@@ -165,7 +165,8 @@ def test_the_command_line_lists_fetches_and_names_mistakes(file, tmp_path):
         'all imported' in done.stdout
         and f'export SER_JAX_WEIGHTS={tmp_path / "own"}' in done.stdout
     )
-    assert any(line.startswith('resnet50         Keras  ') for line in verb.listing(tmp_path / 'own'))
+    listed = verb.listing(tmp_path / 'own')
+    assert any(line.startswith('resnet50         Keras  ') for line in listed)
     wrong = run('resnet18')
     assert wrong.returncode == 2 and wrong.stderr.startswith(
         "error: 'resnet18' is not known; known are densenet201"

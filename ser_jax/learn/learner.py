@@ -49,6 +49,7 @@ class Learner:
         self.pretrained = hasattr(model, 'pretrained')
         # Identifies those weights; raises if the file is missing.
         self.begins_with = getattr(model, 'begins_with', str)
+        self.provenance: str = getattr(model, 'provenance', '')  # their name and licence
         # Such a model has a frozen part (`derive`) whose outputs can be cached, and a rest
         # (`decide`) that reads them.
         self.derives = getattr(model, 'derives', False)

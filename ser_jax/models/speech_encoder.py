@@ -103,6 +103,11 @@ class Model(nnx.Module):
         """Layout of the derived features: an average per window, or frames."""
         return Layout(0, 1, 0.0, False) if self.pooled else Layout(0, None, 0.02, False)
 
+    @property
+    def provenance(self) -> str:
+        """Name and licence of the encoder's weights."""
+        return f'{self.encoder.name}, {weight_files.licence(self.encoder.name)}'
+
     def pretrained(self) -> None:
         """Fill the encoder from its file of weights; not to be traced.
 

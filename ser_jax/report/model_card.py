@@ -37,7 +37,10 @@ def write(
     page = _template().render(
         run=system_name(scores[0]) if scores else path.resolve().parent.name,
         model=dict(config['model']),
-        source=config.get('features', {}).get('source', 'log_mel'),
+        features=config.get('features', {}).get('input')
+        or config.get('features', {}).get('source', 'log_mel'),
+        pretrained=environment.get('pretrained', ''),
+        weights=environment.get('begins_with', ''),
         members=config['members'],
         corpora=corpora,
         research_only=[c.title.split(',')[0] for c in corpora if c.research_only],

@@ -82,6 +82,7 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
             **environment.describe(),
             'fingerprints': run.utterances.fingerprints,
             'begins_with': run.learner.begins_with(),
+            'pretrained': run.learner.provenance,
         },
         'folds': {
             'protocol': run.config.members.protocol,

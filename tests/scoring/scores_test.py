@@ -164,9 +164,7 @@ def test_a_paired_interval_of_different_utterances_is_refused():
     a, b = predictions(skill=0.9), predictions(skill=0.4, seeds=1)
     assert scores.paired_interval(a, b).low > 0
     assert scores.paired_interval(a, a)[:3] == (0, 0, 0)
-    with pytest.raises(
-        InputError, match='72 and 60; ravdess/5-0 differs or is missing'
-    ):
+    with pytest.raises(InputError, match='72 and 60; ravdess/5-0 differs or is missing'):
         scores.paired_interval(a, predictions(speakers=5))
 
 

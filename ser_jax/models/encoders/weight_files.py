@@ -97,6 +97,11 @@ PUBLISHED = {
 }
 
 
+def licence(name: str) -> str:
+    """Return the licence of an encoder's published weights."""
+    return PUBLISHED[name].licence if name in PUBLISHED else 'licence of its publisher'
+
+
 def folder() -> pathlib.Path:
     """Return the default folder of pretrained weights."""
     given = os.environ.get('SER_JAX_WEIGHTS') or '~/.cache/ser_jax/weights'

@@ -1,0 +1,167 @@
+"""A frozen encoder from its file to an answer: cached, refused with other weights, never stored."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+from flax import nnx
+from ml_collections import ConfigDict
+
+from ser_jax import assemble, evaluate, predict, train
+from ser_jax.contract import InputError
+from ser_jax.inference import Predictor
+from ser_jax.models.encoders import whisper
+from ser_jax.runs.trained import open_trained
+from tests.conftest import small_config, tone
+from tests.models.pretrained_test import model_bin
+
+SIZE = whisper.Size(2, 64)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tiny():
+    """Whisper tiny made still smaller: two blocks of one head."""
+    before, whisper.SIZES['whisper_tiny'] = whisper.SIZES['whisper_tiny'], SIZE
+    yield
+    whisper.SIZES['whisper_tiny'] = before
+
+
+def write_weights(path: pathlib.Path, seed: int) -> None:
+    """A file of CTranslate2 with random weights, by the rules turned round."""
+    encoder = whisper.Encoder('whisper_tiny', rngs=nnx.Rngs(seed))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(nnx.state(encoder))
+    tensors = {'decoder/embeddings/weight': np.zeros((3, 4), np.float16)}
+    for keys, value in leaves:
+        name = '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in keys)
+        for rule in whisper.CTRANSLATE2:
+            if found := whisper.re.fullmatch(rule.path, name.removesuffix('/value')):
+                tensor = np.asarray(value, np.float32)
+                turned = tensor.transpose(*range(tensor.ndim)[::-1]) if rule.function else tensor
+                tensors[rule.sources[0].format(*found.groups())] = np.ascontiguousarray(turned)
+                break
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model_bin(tensors))
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp('weights')
+    write_weights(folder / 'whisper_tiny' / 'model.bin', 0)
+    return folder
+
+
+@pytest.fixture
+def config(data_dir, weights, tmp_path, monkeypatch) -> ConfigDict:
+    monkeypatch.setenv('SER_JAX_WEIGHTS', str(weights))
+    monkeypatch.setenv('SER_JAX_ACTIVATIONS', str(tmp_path / 'derived'))
+    c = small_config(data_dir)
+    c.features.source, c.features.input = 'waveform', 'whisper_mel'
+    c.features.normalize = 'none'
+    c.model = ConfigDict(
+        {'name': 'speech_encoder', 'encoder': 'whisper_tiny', 'layers': (1, 2), 'hidden': 8}
+    )
+    c.train.epochs = 1
+    return c
+
+
+def test_from_a_file_of_weights_to_an_answer(config, tmp_path):
+    """Prediction runs the whole network, evaluation the cached states in float16."""
+    train.train(config, tmp_path / 'run')
+    trained = open_trained(tmp_path / 'run')
+    rows = evaluate.evaluate([trained], say=print).to_pylist()
+    member = [r for r in rows if r['member'] == 'fold0_seed0']
+    assert np.mean([r['emotion'] == r['predicted'] for r in member]) > 0.6  # tones are separable
+    predictor = Predictor.open(trained, ['fold0_seed0'])
+    for row in member[:4]:
+        s, emotion, take = row['id'].split('_')
+        samples = tone(int(s[1:]), trained.emotions.index(emotion), int(take))
+        soundfile.write(tmp_path / 'x.wav', samples, 16000, subtype='FLOAT')
+        answer = predict.predict_file(predictor, tmp_path / 'x.wav')
+        expected = [row[f'p_{e}'] for e in trained.emotions]
+        np.testing.assert_allclose(answer.probabilities, expected, atol=0.02)
+
+
+def test_frozen_variables_are_stored_once_and_in_no_checkpoint(config, tmp_path):
+    train.train(config, tmp_path / 'run')
+    trained = open_trained(tmp_path / 'run')
+    kept = trained.variables(trained.finished)
+    assert set(kept.params) == set() and set(kept.stats) == {'kernel', 'bias'}
+    frozen = trained.learner.frozen_variables()
+    assert all(not name.startswith('encoder') for name in {*kept.params, *kept.stats})
+    predictor = Predictor.open(trained)
+    *_, on_device = predictor._stored
+    for name, value in on_device.items():
+        assert value.shape == frozen[name].shape  # no axis of members
+    environment = json.loads((tmp_path / 'run' / 'environment.json').read_text())
+    assert (
+        environment['pretrained'] == 'whisper_tiny, MIT' and len(environment['begins_with']) == 64
+    )
+
+
+def test_other_or_missing_weights_are_refused(config, weights, tmp_path, monkeypatch):
+    train.train(config, tmp_path / 'run')
+    other = tmp_path / 'other'
+    write_weights(other / 'whisper_tiny' / 'model.bin', 1)
+    monkeypatch.setenv('SER_JAX_WEIGHTS', str(other))
+    for act in (evaluate.evaluate, lambda runs: Predictor(*runs)):
+        with pytest.raises(InputError, match='was trained with other pretrained weights'):
+            act([open_trained(tmp_path / 'run')])
+    with pytest.raises(InputError, match='weights'):
+        train.train(config, tmp_path / 'run')
+    monkeypatch.setenv('SER_JAX_WEIGHTS', str(tmp_path / 'nowhere'))
+    monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path / 'nowhere'))
+    with pytest.raises(InputError, match=r'get them with: python -m ser_jax\.weights whisper_tiny'):
+        Predictor.open(tmp_path / 'run')
+
+
+def test_states_are_computed_once_for_all_heads(config, tmp_path):
+    first = assemble.open_run(config).utterances
+    config.model.layers = (0, 2)  # averages of all layers are cached
+    config.model.shrinkage = 0.2
+    counted = []
+    original = assemble.derived._fill
+    assemble.derived._fill = lambda *a: counted.append(1) or original(*a)
+    try:
+        again = assemble.open_run(config).utterances
+    finally:
+        assemble.derived._fill = original
+    assert not counted
+    np.testing.assert_array_equal(first.flat, again.flat)
+
+
+@pytest.mark.parametrize('head', ['linear', 'attentive', 'bilstm'])
+def test_heads_learn(config, tmp_path, head):
+    config.model.head, config.train.epochs, config.members.only = head, 12, (0,)
+    config.model.dropout, config.train.eval_window_s = 0.0, 30.0
+    config.optim.learning_rate = 0.02
+    train.train(config, tmp_path / 'run')
+    records = [json.loads(x) for x in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
+    losses = [r['train_loss'] for r in records if r['kind'] == 'epoch']
+    assert losses[-1] < 0.7 * losses[0]
+    evaluate.evaluate([open_trained(tmp_path / 'run')], say=print)
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ({'model.encoder': 'whisper_hug'}, "model.encoder='whisper_hug' is not known; known are"),
+        ({'model.layers': (1, 3)}, 'whisper_tiny has the layers 0 to 2'),
+        ({'model.layers': (1, 1)}, 'must name different layers'),
+        ({'model.head': 'magic'}, "model.head='magic' is not known; known are discriminant"),
+        ({'train.epochs': 2}, 'train.epochs must be 1 for a model that is fitted in closed form'),
+        ({'features.normalize': 'train'}, "set features.normalize='none'"),
+        ({'augment.gain_db': 3.0}, 'augment'),
+        ({'features.source': 'log_mel'}, 'is computed from samples'),
+    ],
+)
+def test_impossible_configs_are_refused_in_one_line(config, change, message):
+    for name, value in change.items():
+        section, knob = name.split('.')
+        with config.unlocked():
+            config[section][knob] = value
+    with pytest.raises(InputError, match=message) as e:
+        assemble.open_run(config)
+    assert len(str(e.value).split('\n--')[0].strip().splitlines()) == 1
