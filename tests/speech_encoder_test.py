@@ -96,9 +96,8 @@ def test_frozen_variables_are_stored_once_and_in_no_checkpoint(config, tmp_path)
     for name, value in on_device.items():
         assert value.shape == frozen[name].shape  # no axis of members
     environment = json.loads((tmp_path / 'run' / 'environment.json').read_text())
-    assert (
-        environment['pretrained'] == 'whisper_tiny, MIT' and len(environment['begins_with']) == 64
-    )
+    assert environment['pretrained'] == 'whisper_tiny, MIT'
+    assert len(environment['begins_with']) == 64
 
 
 def test_other_or_missing_weights_are_refused(config, weights, tmp_path, monkeypatch):
