@@ -201,7 +201,7 @@ def test_the_real_encoder_equals_that_of_ctranslate2():
     theirs = ctranslate2.models.Whisper(
         os.fspath(path.parent), device='cpu', compute_type='float32'
     )
-    view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[0].T)[None])
+    view = ctranslate2.StorageView.from_array(np.array(features[0].T, order='C')[None])
     expected = np.asarray(theirs.encode(view))
     encoder = nnx.eval_shape(lambda: whisper.Encoder('whisper_base', rngs=nnx.Rngs(0)))
     weight_files.load_file(encoder, path)
