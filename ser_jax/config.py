@@ -64,6 +64,10 @@ FEATURES = {
     # The front end of the model, computed from waveform inside the step; '' = as stored, log_mel
     # for waveform.
     'input': Knob(''),
+    # Features relative to the mean of unlabeled recordings of their speaker, for frozen encoders:
+    # none | enrolled:k (k of each speaker, never scored) | all. Such scores are transductive.
+    'speaker_norm': Knob('none'),
+    'speaker_seed': Knob(0, least=0),  # of the choice of the enrolled recordings
     'trim_db': Knob(0.0, least=0),  # trim edge frames this many dB below the loudest; 0 = off
     # Mean and deviation per band: of the member's training side, of each window, or none.
     'normalize': Knob('train', choices=('train', 'window', 'none')),

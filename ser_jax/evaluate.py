@@ -17,7 +17,7 @@ from absl import flags
 
 from ser_jax import assemble, cli
 from ser_jax.contract import InputError
-from ser_jax.data import derived, selection
+from ser_jax.data import derived, selection, speaker_statistics
 from ser_jax.data.batches import Member
 from ser_jax.data.utterances import Utterances
 from ser_jax.emotions import answerable
@@ -31,6 +31,7 @@ from ser_jax.runs import merge, predictions, results
 from ser_jax.runs.tested_members import tested_members
 from ser_jax.runs.trained import Trained, find_runs, open_trained
 from ser_jax.scoring import scores as scoring
+from ser_jax.scoring.score import TRANSDUCTIVE
 
 
 def evaluate(
@@ -117,6 +118,14 @@ def _derived(trained: Trained, config, utterances: Utterances) -> Utterances:
     return assemble.derived_for(config, utterances.select(trained.takes(utterances)), learner)
 
 
+def _speakers(config, utterances: Utterances, crossed: bool) -> tuple[Utterances, str]:
+    """Return the utterances relative to their speakers as in training, and its note."""
+    utterances, enrolled = assemble.with_speaker_statistics(config, utterances)
+    mode = config.features.speaker_norm
+    note = '' if mode == speaker_statistics.NONE else f', {TRANSDUCTIVE} {mode}'
+    return utterances.select(~enrolled) if crossed else utterances, note
+
+
 def _run(
     trained: Trained, config, utterances: Utterances, crossed: bool, say
 ) -> Iterator[pa.Table]:
@@ -133,8 +142,8 @@ def _run(
                 f'{trained.directory} has no class {", ".join(others)}: '
                 f'{int((~is_class).sum())} utterances of {utterances.names[0]} left out'
             )
-    utterances = utterances.select(scored)
-    protocol = 'cross_corpus' if crossed else trained.protocol
+    utterances, note = _speakers(config, utterances.select(scored), crossed)
+    protocol = ('cross_corpus' if crossed else trained.protocol) + note
     chosen, everything = (
         answerable(by, utterances.facts, trained.emotions, trained.corpora)
         for by in (config.data.supported, 'run')

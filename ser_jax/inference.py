@@ -3,23 +3,24 @@
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ser_jax import assemble
-from ser_jax.audio import front_ends, soundness, wav
-from ser_jax.audio.clips import Clip, checked_samples, stream_resampler
+from ser_jax.audio import front_ends, soundness
+from ser_jax.audio.clips import Clip, check_window, checked_samples
+from ser_jax.audio.mel import frame_mask
 from ser_jax.contract import Answer, InputError, Window
-from ser_jax.data import batches
+from ser_jax.data import batches, speaker_statistics
 from ser_jax.emotions import supported
 from ser_jax.learn import prediction
 from ser_jax.learn.arrays import Batch, CorpusData
 from ser_jax.learn.state import Predicted
 from ser_jax.runs.trained import Trained, open_trained
 
-WINDOWS_S = (0.1, 3600.0)  # range of window_s
 _BATCH = 16
 
 
@@ -58,7 +59,9 @@ class Predictor:
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
         if trained.learner.has_frozen:
             trained.check_weights()
-        self._stored = jax.device_put((*stored, trained.learner.frozen_variables()))
+        frozen = trained.learner.frozen_variables()
+        self._stored: tuple[Any, Any] = (jax.device_put((*stored, frozen)), ())
+        self._speaker_norm = config.features.speaker_norm
         # Classes that no training corpus holds are masked: the model cannot have learned them.
         of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
         self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
@@ -91,29 +94,75 @@ class Predictor:
         """
         if not clips:
             return []
+        if self._speaker_norm != speaker_statistics.NONE and isinstance(self._stored[1], tuple):
+            raise InputError(
+                f'{self.trained.directory} was trained relative to speakers '
+                f'(features.speaker_norm={self._speaker_norm!r}); enroll this voice first: predict '
+                '--enroll=FOLDER with a few of its recordings, Predictor.enroll in Python'
+            )
+        tokens = self.trained.tokens(self.members, [clip.text for clip in clips])
+
+        def apply(utterance, raw, size) -> dict[str, jax.Array]:
+            predicted = self._apply(self._stored, tokens[:, utterance], raw, size)
+            by_name = {**predicted.probabilities, 'embedding': predicted.embedding}
+            # [K B X] -> [B K X], as rows of one pass.
+            return {name: jnp.swapaxes(v, 0, 1) for name, v in by_name.items()}
+
+        starts, windows, each = self._by_window(clips, apply)
+        _, mean = prediction.average(windows, each)
+        return [
+            self._answer(i, clip, starts[i], windows, each, mean) for i, clip in enumerate(clips)
+        ]
+
+    def enroll(self, clips: Sequence[Clip]) -> None:
+        """Predict from now on relative to a speaker, from unlabeled recordings of that speaker.
+
+        Eight recordings of about four seconds are enough; a few more are better.
+
+        Raises:
+          InputError: the run uses no speaker statistics, or no or an unusable recording is given.
+        """
+        if self._speaker_norm == speaker_statistics.NONE:
+            raise InputError(
+                f'{self.trained.directory} uses no speaker statistics '
+                "(features.speaker_norm='none'); leave the enrollment out"
+            )
+        if not clips:
+            raise InputError('no recording to enroll; give a few of the speaker')
+        derive = self.trained.learner.deriver()
+
+        def apply(utterance, raw, size) -> dict[str, jax.Array]:
+            features, length = derive(raw, size)
+            real = frame_mask(length, features.shape[1])[..., None]
+            return {'mean': jnp.where(real, features, 0).sum(1) / length[:, None]}
+
+        _, windows, each = self._by_window(clips, apply)
+        _, mean = prediction.average(windows, each)
+        self._stored = self._stored[0], jnp.asarray(mean['mean'].mean(0))
+
+    def _by_window(
+        self, clips: Sequence[Clip], function: Callable
+    ) -> tuple[tuple[int, ...], batches.Windows, dict[str, np.ndarray]]:
+        """Apply (clip [B], raw [B span ...], length [B]) -> {name: [B ...]} to all windows.
+
+        Returns:
+          The first stored value of each clip, the windows, and the results [n ...] by name.
+        """
         values, starts = zip(*(self._values(clip) for clip in clips), strict=True)
         length = np.array([len(v) for v in values])
         aligned = self.source.layout.steps is not None
         windows = batches.windows(np.arange(len(clips)), length, self._most, aligned)
-        tokens = self.trained.tokens(self.members, [clip.text for clip in clips])
 
         def apply(cut: batches.Windows, span: int) -> dict[str, jax.Array]:
             utterance, start, size = (x[0] for x in cut)
             raw = np.zeros((len(utterance), span, *values[0].shape[1:]), values[0].dtype)
             for row, (i, first, n) in enumerate(zip(utterance, start, size, strict=True)):
                 raw[row, :n] = values[i][first : first + n]
-            predicted = self._apply(self._stored, tokens[:, utterance], raw, size)
-            by_name = {**predicted.probabilities, 'embedding': predicted.embedding}
-            # [K B X] -> [1 B K X], as rows of one pass.
-            return {name: jnp.swapaxes(v, 0, 1)[None] for name, v in by_name.items()}
+            return {name: v[None] for name, v in function(utterance, raw, size).items()}
 
-        count = len(windows.utterance)
-        rows = min(_BATCH, 1 << (count - 1).bit_length())
+        rows = min(_BATCH, 1 << (len(windows.utterance) - 1).bit_length())
         (each,) = prediction.in_batches([windows], self._most, rows, apply)
-        _, mean = prediction.average(windows, each)
-        return [
-            self._answer(i, clip, starts[i], windows, each, mean) for i, clip in enumerate(clips)
-        ]
+        return starts, windows, each
 
     def _values(self, clip: Clip) -> tuple[np.ndarray, int]:
         """Return the stored form of a clip without silence at its ends, and its start in it."""
@@ -147,14 +196,15 @@ class Predictor:
         """Return the predictions of each member [K B X] for windows.
 
         Args:
-          stored: variables and data of the members, stacked [K ...].
+          stored: variables and data of the members, stacked [K ...], and shared ones.
           tokens: [K B W].
           raw: windows [B span ...], of which the first `length` [B] values are not padding.
           length: [B].
         """
         zeros = jnp.zeros_like(length)
-        variables, data, frozen = stored
-        corpus = CorpusData(None, zeros, length, zeros, zeros, self._supported, frozen)
+        (variables, data, frozen), speaker = stored
+        shared = (self._supported, frozen, speaker)
+        corpus = CorpusData(None, zeros, length, zeros, zeros, *shared)
         batch = Batch(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
 
         def member(variables, data, tokens):
@@ -212,86 +262,3 @@ class Predictor:
             return jax.tree.map(average, each)
 
         return apply
-
-
-class Stream:
-    """Predictions for a running signal, in windows that overlap.
-
-    Every `hop_s` the last `window_s` of the signal are one window; windows before the first full
-    one are shorter.
-
-    Args:
-      predictor: the run.
-      window_s: length of a window, at most one window of the predictor.
-      hop_s: time between the ends of two windows.
-      rate_hz: rate of the pushed samples; 0 = that of the predictor.
-
-    Raises:
-      InputError: a length or the rate is out of range.
-    """
-
-    def __init__(
-        self, predictor: Predictor, window_s: float = 4.0, hop_s: float = 0.5, rate_hz: int = 0
-    ):
-        check_window(window_s)
-        if not 0.02 <= hop_s <= window_s:
-            raise InputError(f'hop_s must be 0.02 to window_s={window_s:g}, got {hop_s:g}')
-        self.predictor, self.rate_hz = predictor, rate_hz or predictor.rate_hz
-        self._window, self._hop = (round(x * predictor.rate_hz) for x in (window_s, hop_s))
-        self._resample = stream_resampler(self.rate_hz, predictor.rate_hz)
-        self._buffer = np.zeros(0, np.float32)  # the end of the signal
-        self._received, self._next = 0, self._hop  # samples at the predictor's rate
-
-    def push(self, samples: np.ndarray) -> list[Window]:
-        """Add samples [T] or [T, channels] and return the windows that they complete.
-
-        A window without usable sound has a `problem` instead of probabilities.
-
-        Raises:
-          InputError: the array is no sound.
-        """
-        return self._push(samples, False)
-
-    def finish(self) -> list[Window]:
-        """End the signal and return the windows that remain, the last one up to its end."""
-        windows = self._push(np.zeros(0, np.float32), True)
-        if self._received > self._next - self._hop:
-            windows.append(self._predict(self._received))
-            self._next = self._received + self._hop
-        return windows
-
-    def _push(self, samples: np.ndarray, last: bool) -> list[Window]:
-        samples = checked_samples(Clip(samples, self.rate_hz, source='the stream'))
-        samples = self._resample(wav.mono(samples) if samples.ndim > 1 else samples, last)
-        self._buffer = np.concatenate([self._buffer, samples])
-        self._received += len(samples)
-        windows = []
-        while self._received >= self._next:
-            windows.append(self._predict(self._next))
-            self._next += self._hop
-        keep = self._window + max(0, self._received - self._next + self._hop)
-        self._buffer = self._buffer[max(0, len(self._buffer) - keep) :]
-        return windows
-
-    def _predict(self, end: int) -> Window:
-        """Return the window that ends at sample `end` of the signal."""
-        rate_hz, start = self.predictor.rate_hz, max(0, end - self._window)
-        from_end = self._received - len(self._buffer)
-        times = start / rate_hz, end / rate_hz
-        clip = Clip(self._buffer[start - from_end : end - from_end], rate_hz, source='the stream')
-        try:
-            (answer,) = self.predictor.predict([clip])
-        except wav.SoundError as e:
-            nothing = np.full(len(self.predictor.emotions), np.nan, np.float32)
-            return Window(*times, nothing, e.kind)
-        return Window(*times, answer.probabilities)
-
-
-def check_window(window_s: float) -> None:
-    """Raise InputError unless the maximum window is 0 (as the run was scored) or in WINDOWS_S."""
-    low, high = WINDOWS_S
-    if window_s and not low <= window_s <= high:  # also refuses NaN
-        raise InputError(
-            f'window_s must be 0 (as the run was scored) or {low:g} to {high:g} seconds, got '
-            f'{window_s:g}'
-        )

@@ -14,9 +14,10 @@ from absl import flags
 
 from ser_jax import cli
 from ser_jax.audio import wav
+from ser_jax.audio.clips import Clip, check_window
 from ser_jax.contract import Answer, InputError
 from ser_jax.corpora import audio_files
-from ser_jax.inference import Clip, Predictor, check_window
+from ser_jax.inference import Predictor
 from ser_jax.report.answers import printable, ranked, write
 
 
@@ -107,6 +108,10 @@ def main(argv: list[str]) -> None:
     members = [values.member] if values.member else ()
     predictor = Predictor.open(values.run, members, values.window_s)
     _check_text(values.text, values.run, predictor, len(files))
+    if values.enroll:
+        recordings = [Clip(*s.read(), source=s.source) for s in sound_files([values.enroll])]
+        predictor.enroll(recordings)
+        print(f'enrolled {len(recordings)} recordings of the speaker', file=sys.stderr)
     answers, failed = {}, 0
     for sound in files:
         try:
@@ -159,6 +164,9 @@ def define_flags() -> None:
         0.0,
         'Longest window, s; 0 = as the run was scored.',
         lower_bound=0,
+    )
+    flags.DEFINE_string(
+        'enroll', '', 'Folder of unlabeled recordings of the speaker, for runs with speaker_norm.'
     )
     flags.DEFINE_string('output', '', 'Also write the answers to this .json or .csv file.')
 

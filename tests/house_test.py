@@ -35,6 +35,7 @@ NOUNS = {
     'assemble': {'audio', 'config', 'contract', 'data', 'emotions', 'learn'},
     'runs': {'assemble', 'config', 'contract', 'data', 'explore', 'learn', 'report', 'scoring'},
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
+    'stream': {'audio', 'contract', 'inference'},
 }
 VERBS = {'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'}
 ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another

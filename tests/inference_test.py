@@ -11,7 +11,8 @@ from ser_jax import train
 from ser_jax.audio import front_ends, wav
 from ser_jax.audio.clips import LONGEST_S
 from ser_jax.contract import InputError
-from ser_jax.inference import Clip, Predictor, Stream
+from ser_jax.inference import Clip, Predictor
+from ser_jax.stream import Stream
 from tests.conftest import small_config, tone
 
 RATE = 16000

@@ -40,7 +40,8 @@ class Constant(Predictor):
 
         self.trained, self.members, self.emotions = Trained(), ['a'], ('sad', 'happy')
         self.source, self.rate_hz, self.reads_text = LOG_MEL, 16000, False
-        self._trim_db, self._most, self._stored = 0.0, 1000, None
+        self._trim_db, self._most, self._stored = 0.0, 1000, (None, ())
+        self._speaker_norm = 'none'
         self._given = np.asarray(probabilities, np.float32)
 
     def _apply(self, known, tokens, raw, length):

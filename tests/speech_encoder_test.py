@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from ser_jax import assemble, evaluate, predict, train
 from ser_jax.contract import InputError
-from ser_jax.inference import Predictor
+from ser_jax.data import speaker_statistics
+from ser_jax.inference import Clip, Predictor
 from ser_jax.models.encoders import whisper
 from ser_jax.runs.trained import open_trained
 from tests.conftest import small_config, tone
@@ -92,7 +93,7 @@ def test_frozen_variables_are_stored_once_and_in_no_checkpoint(config, tmp_path)
     frozen = trained.learner.frozen_variables()
     assert all(not name.startswith('encoder') for name in {*kept.params, *kept.stats})
     predictor = Predictor.open(trained)
-    *_, on_device = predictor._stored
+    (*_, on_device), _ = predictor._stored
     for name, value in on_device.items():
         assert value.shape == frozen[name].shape  # no axis of members
     environment = json.loads((tmp_path / 'run' / 'environment.json').read_text())
@@ -154,6 +155,8 @@ def test_heads_learn(config, tmp_path, head):
         ({'features.normalize': 'train'}, "set features.normalize='none'"),
         ({'augment.gain_db': 3.0}, 'augment'),
         ({'features.source': 'log_mel'}, 'is computed from samples'),
+        ({'features.speaker_norm': 'enrolled:0'}, "must be 'none', 'enrolled:k'"),
+        ({'features.speaker_norm': 'enrolled:12'}, 'leaves no recording of .* to score: it has 12'),
     ],
 )
 def test_impossible_configs_are_refused_in_one_line(config, change, message):
@@ -164,3 +167,45 @@ def test_impossible_configs_are_refused_in_one_line(config, change, message):
     with pytest.raises(InputError, match=message) as e:
         assemble.open_run(config)
     assert len(str(e.value).split('\n--')[0].strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize('mode', ['enrolled:2', 'all'])
+def test_speaker_statistics_are_the_same_in_training_evaluation_and_prediction(
+    config, tmp_path, mode
+):
+    config.features.speaker_norm = mode
+    run = assemble.open_run(config)
+    train.train(config, tmp_path / 'run')
+    trained = open_trained(tmp_path / 'run')
+    rows = evaluate.evaluate([trained], say=print).to_pylist()
+    assert {r['protocol'] for r in rows} == {f'speakers_k, transductive {mode}'}
+    member = [r for r in rows if r['member'] == 'fold0_seed0']
+    speaker = member[0]['speaker']
+    utterances = run.utterances
+    used = speaker_statistics.enrolled(utterances, mode, ('speech',), 0)
+    ids = set(utterances.id[used & (utterances.speaker == speaker)])
+    scored = {r['id'] for r in member if r['speaker'] == speaker}
+    assert len(ids) == (2 if mode == 'enrolled:2' else 12)
+    assert (ids & scored == set()) == (mode == 'enrolled:2')
+    predictor = Predictor.open(trained, ['fold0_seed0'])
+
+    def clip(id):
+        s, emotion, take = id.split('_')
+        return Clip(tone(int(s[1:]), trained.emotions.index(emotion), int(take)), 16000)
+
+    first = next(r for r in member if r['speaker'] == speaker)
+    with pytest.raises(
+        InputError, match=r'relative to speakers .* enroll this voice first'
+    ):
+        predictor.predict([clip(first['id'])])
+    predictor.enroll([clip(i) for i in sorted(ids)])
+    (answer,) = predictor.predict([clip(first['id'])])
+    expected = [first[f'p_{e}'] for e in trained.emotions]
+    np.testing.assert_allclose(answer.probabilities, expected, atol=0.02)
+
+
+def test_enrollment_without_speaker_statistics_is_refused(config, tmp_path):
+    train.train(config, tmp_path / 'run')
+    predictor = Predictor.open(tmp_path / 'run')
+    with pytest.raises(InputError, match='uses no speaker statistics'):
+        predictor.enroll([Clip(tone(0, 0, 0), 16000)])

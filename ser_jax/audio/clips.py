@@ -9,6 +9,7 @@ from ser_jax.contract import InputError
 
 LONGEST_S = 12 * 3600.0
 RATES_HZ = (1000, 768_000)
+WINDOWS_S = (0.1, 3600.0)  # range of a maximum window
 
 
 class Clip(NamedTuple):
@@ -72,3 +73,13 @@ def stream_resampler(from_hz: int, to_hz: int) -> Callable[[np.ndarray, bool], n
 
 def _unchanged(samples: np.ndarray, last: bool) -> np.ndarray:
     return samples
+
+
+def check_window(window_s: float) -> None:
+    """Raise InputError unless the maximum window is 0 (as the run was scored) or in WINDOWS_S."""
+    low, high = WINDOWS_S
+    if window_s and not low <= window_s <= high:  # also refuses NaN
+        raise InputError(
+            f'window_s must be 0 (as the run was scored) or {low:g} to {high:g} seconds, got '
+            f'{window_s:g}'
+        )

@@ -23,6 +23,7 @@ class CorpusData(NamedTuple):
     corpus: Any  # [N] int32
     supported: Any  # [corpora C] bool
     frozen: Any = ()  # frozen variables by path; () if the model has none or needs none
+    speaker: Any = ()  # [A], subtracted from derived features that are computed here; () = nothing
 
 
 class MemberData(NamedTuple):

@@ -6,6 +6,7 @@ Parameters are flat dicts {'trunk/blocks/0/conv/kernel': array}: arrays in check
 import copy
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -216,7 +217,7 @@ class Learner:
             self.apply(
                 variables,
                 self.preprocessing.evaluate(corpus, member, batch, span, shift),
-                corpus.frozen,
+                corpus,
             )
             for shift in range(-most, most + 1)
         ]
@@ -228,11 +229,13 @@ class Learner:
             probabilities[name] = jax.nn.softmax(total / len(each))
         return Predicted(probabilities, sum(p.embedding for p in each) / len(each))
 
-    def apply(self, variables: Variables, inputs: Inputs, frozen=()) -> Predicted:
-        """Return the predictions for preprocessed inputs."""
-        model = self._model(variables, frozen)
+    def apply(
+        self, variables: Variables, inputs: Inputs, corpus: CorpusData | None = None
+    ) -> Predicted:
+        """Return the predictions for preprocessed inputs, with the frozen variables of `corpus`."""
+        model = self._model(variables, corpus.frozen if corpus else ())
         model.eval()
-        output = self._output(model, inputs)
+        output = self._output(model, inputs, speaker=corpus.speaker if corpus else ())
         probabilities = {
             name: jax.nn.softmax(
                 losses.mask_unsupported(logits.astype(jnp.float32), inputs.supported)
@@ -244,8 +247,13 @@ class Learner:
     def _loss(self, logits, inputs, targets):
         return losses.cross_entropy(logits, targets.emotion, inputs.supported, self.smoothing)
 
-    def _output(self, model, inputs: Inputs, rngs: nnx.Rngs | None = None):
-        return (model.decide if self.derived else model)(inputs, rngs)
+    def _output(self, model, inputs: Inputs, rngs: nnx.Rngs | None = None, speaker: Any = ()):
+        if self.derived:
+            return model.decide(inputs, rngs)
+        if isinstance(speaker, tuple):
+            return model(inputs, rngs)
+        features, length = model.derive(inputs)
+        return model.decide(inputs._replace(features=features - speaker, length=length), rngs)
 
     def _model(self, variables: Variables, frozen=()):
         """Return the model; without `frozen`, which `decide` does not read, with shapes for it."""

@@ -8,6 +8,8 @@ import numpy as np
 from ser_jax.scoring.calibration import Reliability
 from ser_jax.scoring.intervals import Interval
 
+TRANSDUCTIVE = 'transductive'  # in the protocol of scores that use recordings of test speakers
+
 
 class Speaker(NamedTuple):
     """Test speaker: utterances, UAR, and recall per class (nan for classes without utterances)."""
@@ -78,6 +80,11 @@ class Score:
         return self.protocol.startswith('leaky')
 
     @property
+    def transductive(self) -> bool:
+        """True if features are relative to unlabeled recordings of the test speakers."""
+        return TRANSDUCTIVE in self.protocol
+
+    @property
     def synthetic(self) -> bool:
         """True if no human speech was scored."""
         return self.corpus == 'synthetic'
@@ -91,7 +98,9 @@ class Score:
     def note(self) -> str:
         """Caveats to print beside every number of this score; '' if there are none."""
         return ', '.join(
-            word for word in ('inflated', 'synthetic', 'incomplete') if getattr(self, word)
+            word
+            for word in ('inflated', 'transductive', 'synthetic', 'incomplete')
+            if getattr(self, word)
         )
 
     @property
