@@ -85,7 +85,7 @@ def ours(batch: int, steps: int, inputs: int, hidden: int, members: int = 0) -> 
     import jax.numpy as jnp
     from flax import nnx
 
-    from ser_jax.models.layers import BiLSTM
+    from ser_jax.models.lstm import BiLSTM
 
     graph, state = nnx.split(BiLSTM(inputs, hidden, dtype=jnp.float32, rngs=nnx.Rngs(0)))
     stack = (members,) if members else ()

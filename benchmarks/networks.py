@@ -130,7 +130,7 @@ def _pooled(shape: Shape, dtype, rngs):
 
     from ser_jax.audio.mel import frame_mask
     from ser_jax.contract import Inputs, Output
-    from ser_jax.models import layers
+    from ser_jax.models import layers, lstm
 
     class Network(nnx.Module):
         def __init__(self):
@@ -142,7 +142,7 @@ def _pooled(shape: Shape, dtype, rngs):
                     layers.Conv(inputs, outputs, kernel, stride, dtype=dtype, rngs=rngs)
                 )
                 inputs = outputs
-            self.lstm = layers.BiLSTM(shape.recurrent_inputs, shape.hidden, dtype=dtype, rngs=rngs)
+            self.lstm = lstm.BiLSTM(shape.recurrent_inputs, shape.hidden, dtype=dtype, rngs=rngs)
             self.pool = layers.AttentiveStatistics(2 * shape.hidden, ATTENTION, rngs=rngs)
             self.classify = nnx.Linear(4 * shape.hidden, CLASSES, rngs=rngs)
 

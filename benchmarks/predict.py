@@ -39,6 +39,7 @@ def main() -> None:
 def measure(args) -> Iterator[bench.Row]:
     """Yield two rows, against ONNX Runtime and PyTorch, for each of three kinds of work."""
     from ser_jax.audio import features
+    from ser_jax.inference import Clip
 
     shape, limits = networks.shipped(), bench.limits(args.quick)
     random = np.random.default_rng(0)
@@ -64,8 +65,8 @@ def measure(args) -> Iterator[bench.Row]:
         }
         work = f'{len(clips)} clips of 4 s, samples to answers'
         yield from _rows(args, work, many, limits, len(clips) * flops, many=True)
-        listener = _listener(here, args.files)
-        whole = {'ser_jax': lambda: listener(clips[0])}
+        predictor, clip = _predictor(here, args.files), Clip(clips[0], features.RATE_HZ)
+        whole = {'ser_jax': lambda: predictor.predict([clip])}
         whole |= {
             n: lambda f=f: f(np.stack(peers.log_mels(clips[:1], 1))) for n, (f, _) in theirs.items()
         }
@@ -182,16 +183,15 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-def _listener(scratch: pathlib.Path, files: int) -> Callable:
+def _predictor(scratch: pathlib.Path, files: int):
     """Return the predictor of `python -m ser_jax.predict` for a run of one member and one epoch."""
     from ser_jax import train
     from ser_jax.inference import Predictor
-    from ser_jax.runs.trained import open_trained
 
     config = corpora.config(corpora.built(scratch, files))
     config.members.only, config.augment.scored_shifts = (0,), 0
     train.train(config, scratch / 'run')
-    return Predictor(open_trained(scratch / 'run'))
+    return Predictor.open(scratch / 'run')
 
 
 if __name__ == '__main__':

@@ -128,7 +128,7 @@ def test_names_without_data_stay_on_the_head_and_are_never_an_answer(config, bui
 
 
 @pytest.mark.slow
-def test_a_transfer_model_is_trained_on_activations_and_hears_a_file_alike(
+def test_a_transfer_model_trained_on_derived_features_predicts_a_file_alike(
     config, built, tmp_path, monkeypatch
 ):
     monkeypatch.setenv('SER_JAX_ACTIVATIONS', str(tmp_path / 'activations'))
@@ -139,19 +139,19 @@ def test_a_transfer_model_is_trained_on_activations_and_hears_a_file_alike(
     )
     config.augment.gain_db = 3.0
     with pytest.raises(
-        InputError, match=r"set features.normalize='none' and the augment knobs to 0"
+        InputError, match=r"set features.normalize='none' and the augment knobs but mixup to 0"
     ):
         assemble.open_run(config)
     config.augment.gain_db = 0.0
     run = assemble.open_run(config)
-    assert run.utterances.source == 'activations' and run.learner.frozen_units
+    assert run.utterances.source == 'derived' and run.learner.derived
     train.train(config, tmp_path / 'run')
     trained = open_trained(tmp_path / 'run')
     rows = {r['id']: r for r in evaluate.evaluate([trained]).to_pylist()}
     assert {r['config'] for r in rows.values()} == {'densenet201_x0.1_random'}
-    assert (
-        len(list((tmp_path / 'activations').glob('*.npy'))) == 1
-    )  # scored on what was computed for training
+    # Scored on what was computed for training.
+    (index,) = (tmp_path / 'activations').glob('*/index.jsonl')
+    assert len(index.read_text().splitlines()) == len(set(run.utterances.id))
     soundfile.write(tmp_path / 'tone.wav', tone(0, 1, 1), 16000, subtype='FLOAT')
     predicted = predict.predict_file(Predictor(trained), tmp_path / 'tone.wav')
     row = rows['s0_happy_1']

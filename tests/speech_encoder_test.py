@@ -194,9 +194,7 @@ def test_speaker_statistics_are_the_same_in_training_evaluation_and_prediction(
         return Clip(tone(int(s[1:]), trained.emotions.index(emotion), int(take)), 16000)
 
     first = next(r for r in member if r['speaker'] == speaker)
-    with pytest.raises(
-        InputError, match=r'relative to speakers .* enroll this voice first'
-    ):
+    with pytest.raises(InputError, match=r'relative to speakers .* enroll this voice first'):
         predictor.predict([clip(first['id'])])
     predictor.enroll([clip(i) for i in sorted(ids)])
     (answer,) = predictor.predict([clip(first['id'])])
