@@ -86,7 +86,7 @@ def open_run(config: ConfigDict) -> Run:
     if learner.derives:
         opened = derived_for(config, opened, learner)
         learner = learner.on_derived(opened.layout, train_span(config, opened.layout))
-    opened, enrolled = with_speaker_statistics(config, opened)
+    opened, enrolled = speaker_statistics.relative(opened, config.features, config.data.channels)
     members = [_unenrolled(m, enrolled) for m in members]
     bands = 1 if learner.derived else front.layout.bands
     normalization = [_normalization(config, opened, m, bands) for m in members]
@@ -179,31 +179,6 @@ def derived_for(
     return derived.derived_features(
         opened, name, learner.deriver, most, learner.derived_layout, limit_gb
     )
-
-
-def with_speaker_statistics(
-    config: ConfigDict, opened: utterances.Utterances
-) -> tuple[utterances.Utterances, np.ndarray]:
-    """Return the utterances relative to their speakers, and the enrolled ones, bool [N].
-
-    Enrolled recordings are not scored.
-
-    Raises:
-      InputError: the features are not derived, or a speaker has too few recordings.
-    """
-    features, none = config.features, np.zeros(len(opened), bool)
-    if not speaker_statistics.enrolled_count(features.speaker_norm):
-        return opened, none
-    if opened.source != derived.SOURCE:
-        raise InputError(
-            f'features.speaker_norm={features.speaker_norm!r} needs the outputs of a frozen '
-            "encoder; set it to 'none' for this model"
-        )
-    used = speaker_statistics.enrolled(
-        opened, features.speaker_norm, config.data.channels, features.speaker_seed
-    )
-    opened = speaker_statistics.centered(opened, used)
-    return opened, none if features.speaker_norm == speaker_statistics.ALL else used
 
 
 def _unenrolled(member: Member, enrolled: np.ndarray) -> Member:

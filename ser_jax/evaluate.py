@@ -120,8 +120,9 @@ def _derived(trained: Trained, config, utterances: Utterances) -> Utterances:
 
 def _speakers(config, utterances: Utterances, crossed: bool) -> tuple[Utterances, str]:
     """Return the utterances relative to their speakers as in training, and its note."""
-    utterances, enrolled = assemble.with_speaker_statistics(config, utterances)
-    mode = config.features.speaker_norm
+    features, channels = config.features, config.data.channels
+    utterances, enrolled = speaker_statistics.relative(utterances, features, channels)
+    mode = features.speaker_norm
     note = '' if mode == speaker_statistics.NONE else f', {TRANSDUCTIVE} {mode}'
     return utterances.select(~enrolled) if crossed else utterances, note
 

@@ -24,7 +24,13 @@ def changed(name: str, value):
 # Names of corpora, files and emotions; words that a room above `config` has a list of.
 NAMES = {'data.corpora', 'data.dir', 'data.texts', 'members.folds_file'}
 NAMES |= {'data.merge', 'data.emotions', 'data.unsupported'}
-HIGHER = {'data.variants', 'features.source', 'features.input', 'members.protocol'}
+HIGHER = {
+    'data.variants',
+    'features.source',
+    'features.input',
+    'members.protocol',
+    'features.speaker_norm',
+}
 
 
 def test_numbers_and_words_from_a_list_are_never_free():

@@ -12,9 +12,35 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser_jax.contract import InputError
+from ser_jax.data import derived
 from ser_jax.data.utterances import Utterances
 
 NONE, ALL, ENROLLED = 'none', 'all', 'enrolled:'
+
+
+def relative(
+    utterances: Utterances, features, channels: Sequence[str]
+) -> tuple[Utterances, np.ndarray]:
+    """Return the utterances relative to their speakers, and bool [N]: those not to be scored.
+
+    Args:
+      utterances: N utterances.
+      features: the config's section `features`.
+      channels: channels from which recordings are taken.
+
+    Raises:
+      InputError: the features are not derived, or a speaker has too few recordings.
+    """
+    mode, none = features.speaker_norm, np.zeros(len(utterances), bool)
+    if not enrolled_count(mode):
+        return utterances, none
+    if utterances.source != derived.SOURCE:
+        raise InputError(
+            f'features.speaker_norm={mode!r} needs the outputs of a frozen encoder; set it to '
+            "'none' for this model"
+        )
+    used = enrolled(utterances, mode, channels, features.speaker_seed)
+    return centered(utterances, used), none if mode == ALL else used
 
 
 def enrolled_count(mode: str) -> int:
