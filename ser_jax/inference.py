@@ -94,12 +94,7 @@ class Predictor:
         """
         if not clips:
             return []
-        if self._speaker_norm != speaker_statistics.NONE and isinstance(self._stored[1], tuple):
-            raise InputError(
-                f'{self.trained.directory} was trained relative to speakers '
-                f'(features.speaker_norm={self._speaker_norm!r}); enroll this voice first: predict '
-                '--enroll=FOLDER with a few of its recordings, Predictor.enroll in Python'
-            )
+        self._check_enrolled()
         tokens = self.trained.tokens(self.members, [clip.text for clip in clips])
 
         def apply(utterance, raw, size) -> dict[str, jax.Array]:
@@ -139,6 +134,15 @@ class Predictor:
         _, windows, each = self._by_window(clips, apply)
         _, mean = prediction.average(windows, each)
         self._stored = self._stored[0], jnp.asarray(mean['mean'].mean(0))
+
+    def _check_enrolled(self) -> None:
+        """Raise InputError if the run needs the statistics of a speaker and has none."""
+        if self._speaker_norm != speaker_statistics.NONE and isinstance(self._stored[1], tuple):
+            raise InputError(
+                f'{self.trained.directory} was trained relative to speakers '
+                f'(features.speaker_norm={self._speaker_norm!r}); enroll this voice first: predict '
+                '--enroll=FOLDER with a few of its recordings, Predictor.enroll in Python'
+            )
 
     def _by_window(
         self, clips: Sequence[Clip], function: Callable
@@ -236,8 +240,9 @@ class Predictor:
         are empty. Of front ends with windows of their own, windows are averaged.
 
         Raises:
-          InputError: the front end cannot be traced.
+          InputError: the front end cannot be traced, or no speaker is enrolled that the run needs.
         """
+        self._check_enrolled()
         tokens = self.trained.tokens(self.members, [''])
         source, steps = self.source, self.source.layout.steps
         dtype = source.stored(np.zeros(self.rate_hz, np.float32)).dtype

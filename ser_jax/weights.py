@@ -33,8 +33,8 @@ def get(
       log: receives one line about the imported file.
 
     Raises:
-      InputError: no such trunk, no network, a wrong checksum, or a file that does not fit the
-        trunk.
+      InputError: no such name, no network, a wrong checksum, a file that does not fit the
+        network, or other weights are in its place.
     """
     if name in encoders.ENCODERS:
         return _encoder(name, source, directory, log)
@@ -94,13 +94,19 @@ def _adopt_encoder(name: str, given: pathlib.Path, folder: pathlib.Path, log) ->
         sha256, expected = weight_files.digest(path), pinned.files[weight_files.FILE][1]
         if sha256 != expected:
             log(f'note: sha256 {sha256[:12]} is not that of the published file, {expected[:12]}')
+    weights_name = path.name
+    if path.suffix == '.safetensors':
+        weights_name = 'model.safetensors'
+    other = weight_files.weights_in(folder)
+    if other and other.name != weights_name:
+        raise InputError(f'{other} is used already; remove it to use {path} instead')
     folder.mkdir(parents=True, exist_ok=True)
-    beside = path.parent.iterdir() if given.is_dir() else [path]
-    for file in beside:
-        target = folder / (
-            file.name if given.is_dir() or path.name == weight_files.FILE else 'model.safetensors'
-        )
-        if file.is_file() and not (target.exists() and target.samefile(file)):
+    files = {path: weights_name} | {p: p.name for p in weight_files.parts(path) if p != path}
+    if given.is_dir():  # texts that transcription reads
+        files |= {p: p.name for p in given.iterdir() if p.suffix in ('.json', '.txt')}
+    for file, name_there in files.items():
+        target = folder / name_there
+        if not (target.exists() and target.samefile(file)):
             part = target.with_name(target.name + '.part')
             shutil.copyfile(file, part)
             os.replace(part, target)

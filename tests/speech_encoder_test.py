@@ -2,19 +2,22 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 import soundfile
 from flax import nnx
 from ml_collections import ConfigDict
 
 from ser_jax import assemble, evaluate, predict, train
+from ser_jax import weights as weights_verb
 from ser_jax.contract import InputError
 from ser_jax.data import speaker_statistics
 from ser_jax.inference import Clip, Predictor
-from ser_jax.models.encoders import whisper
+from ser_jax.models.encoders import weight_files, whisper
 from ser_jax.runs.trained import open_trained
 from tests.conftest import small_config, tone
 from tests.models.pretrained_test import model_bin
@@ -196,6 +199,8 @@ def test_speaker_statistics_are_the_same_in_training_evaluation_and_prediction(
     first = next(r for r in member if r['speaker'] == speaker)
     with pytest.raises(InputError, match=r'relative to speakers .* enroll this voice first'):
         predictor.predict([clip(first['id'])])
+    with pytest.raises(InputError, match='enroll this voice first'):
+        predictor.function()
     predictor.enroll([clip(i) for i in sorted(ids)])
     (answer,) = predictor.predict([clip(first['id'])])
     expected = [first[f'p_{e}'] for e in trained.emotions]
@@ -207,3 +212,31 @@ def test_enrollment_without_speaker_statistics_is_refused(config, tmp_path):
     predictor = Predictor.open(tmp_path / 'run')
     with pytest.raises(InputError, match='uses no speaker statistics'):
         predictor.enroll([Clip(tone(0, 0, 0), 16000)])
+
+
+def test_local_weights_are_copied_once_and_never_hidden_by_others(weights, tmp_path):
+    given = tmp_path / 'given'
+    given.mkdir()
+    shutil.copy(weights / 'whisper_tiny' / 'model.bin', given)
+    (given / 'vocabulary.txt').write_text('a')
+    (given / 'large.bin').write_text('not copied')
+    lines = []
+    path = weights_verb.get('whisper_tiny', str(given), tmp_path / 'own', lines.append)
+    assert path == tmp_path / 'own' / 'whisper_tiny' / 'model.bin'
+    assert sorted(p.name for p in path.parent.iterdir()) == ['model.bin', 'vocabulary.txt']
+    assert 'is not that of the published file' in lines[0] and 'all imported' in lines[1]
+    encoder = whisper.Encoder('whisper_tiny', rngs=nnx.Rngs(3))
+    tensors = {}
+    for keys, value in jax.tree_util.tree_flatten_with_path(nnx.state(encoder))[0]:
+        name = '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in keys)
+        if name.startswith('positions'):
+            tensors['model.encoder.embed_positions.weight'] = np.asarray(value)
+    safetensors.numpy.save_file(tensors, tmp_path / 'x.safetensors')
+    with pytest.raises(InputError, match=r'x\.safetensors lacks encoder\.'):
+        weights_verb.get('whisper_tiny', str(tmp_path / 'x.safetensors'), tmp_path / 'own')
+    assert weight_files.find('whisper_tiny', tmp_path / 'own') == path
+    moved = tmp_path / 'new' / 'whisper_tiny' / 'model.safetensors'
+    moved.parent.mkdir(parents=True)
+    moved.write_bytes(b'x')
+    with pytest.raises(InputError, match=r'model\.safetensors is used already; remove it to use'):
+        weights_verb.get('whisper_tiny', str(given), tmp_path / 'new')

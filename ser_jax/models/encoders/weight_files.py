@@ -165,8 +165,7 @@ def fingerprint(name: str) -> str:
 
 def digest(path: pathlib.Path) -> str:
     """Return the SHA-256 of a file of weights; of shards, that of their hashes in order."""
-    parts = _parts(path)
-    hashes = [_digest(p, p.stat().st_size, p.stat().st_mtime_ns) for p in parts]
+    hashes = [_digest(p, p.stat().st_size, p.stat().st_mtime_ns) for p in parts(path)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(''.join(hashes).encode()).hexdigest()
 
 
@@ -176,7 +175,7 @@ def _digest(path: pathlib.Path, size: int, changed: int) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def _parts(path: pathlib.Path) -> list[pathlib.Path]:
+def parts(path: pathlib.Path) -> list[pathlib.Path]:
     """Return the files of `path`: itself, or the shards that its index names.
 
     Raises:
@@ -186,12 +185,12 @@ def _parts(path: pathlib.Path) -> list[pathlib.Path]:
         return [path]
     try:
         names = sorted(set(json.loads(path.read_text())['weight_map'].values()))
-        parts = [path.parent / pathlib.PurePath(name).name for name in names]
+        found = [path.parent / pathlib.PurePath(name).name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f'{path} is damaged; get it again') from e
-    if missing := [p.name for p in parts if not p.is_file()]:
+    if missing := [p.name for p in found if not p.is_file()]:
         raise InputError(f'{path.parent} lacks {missing[0]}, which {path.name} names; get it again')
-    return parts
+    return found
 
 
 def load(encoder: whisper.Encoder) -> int:
@@ -214,7 +213,7 @@ def load_file(encoder: whisper.Encoder, path: pathlib.Path) -> int:
         tensors = pretrained.CTranslate2(path)
         return pretrained.load(encoder, tensors, whisper.CTRANSLATE2, ignored, str(path))
     read: dict[str, np.ndarray] = {}
-    for part in _parts(path):
+    for part in parts(path):
         read |= pretrained.read_safetensors(part)
     plain = {name.removeprefix('model.'): value for name, value in read.items()}
     return pretrained.load(encoder, plain, whisper.TRANSFORMERS, ignored, str(path))
