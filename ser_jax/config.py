@@ -49,8 +49,8 @@ DATA = {
     # unknown origin, or of the utterance's own 'corpus', as if its origin were known; the protocol
     # column of the scores then has 'corpus known'.
     'supported': Knob('run', choices=('run', 'corpus')),
-    # Training only, of corpora built as stats162_variants: noise | stretch_pitch | stretch | pitch
-    # | shift (`audio.variants.STORED`).
+    # Training only: variants of waveform (`audio.variants.CHANGES`, e.g. speed_92, speed_108), or of
+    # corpora built as stats162_variants: noise | stretch_pitch | stretch | pitch | shift.
     'variants': Knob(()),
     'variants_heard': Knob('all', choices=('all', 'one')),  # per epoch; one = drawn by seed
     'texts': Knob(''),  # built corpus of texts, for protocol='leaky_label_pairing'
@@ -68,6 +68,8 @@ FEATURES = {
     # none | enrolled:k (k of each speaker, never scored) | all. Such scores are transductive.
     'speaker_norm': Knob('none'),
     'speaker_seed': Knob(0, least=0),  # of the choice of the enrolled recordings
+    # Of k enrolled recordings the mean counts k / (k + this): a mean over few is uncertain.
+    'speaker_prior': Knob(1.0, least=0),
     'trim_db': Knob(0.0, least=0),  # trim edge frames this many dB below the loudest; 0 = off
     # Mean and deviation per band: of the member's training side, of each window, or none.
     'normalize': Knob('train', choices=('train', 'window', 'none')),
@@ -114,6 +116,11 @@ OPTIM = {
     'warmup': Knob(0.1, least=0, most=1),  # share of all steps with a rising rate; 'cosine' only
     'weight_decay': Knob(1e-2, least=0),  # adamw only; matrices and kernels, not biases and scales
     'clip': Knob(1.0, least=0),  # global gradient norm; 0 = off
+    # The parameters that are trained, a regular expression searched in their paths (e.g. 'encoder/'
+    # or 'lora'); '' = all. The others keep their first values.
+    'trainable': Knob(''),
+    # Learning rates of groups: entries 'pattern=factor', the first match counts.
+    'rates': Knob(()),
     'ema': Knob(0.0, least=0, most=0.99999),  # decay of the validated and kept average; 0 = off
 }
 TRAIN = {
@@ -184,7 +191,8 @@ def published(variant: str) -> tuple[bool, bool]:
 def completed(stored: dict) -> ConfigDict:
     """Return a stored config of an earlier version, with later knobs set to keep its meaning."""
     config = base()
-    config.data.supported = 'corpus'  # the only behavior before the knob existed
+    # The only behaviors before the knobs existed.
+    config.data.supported, config.features.speaker_prior = 'corpus', 0.0
     for section, knobs in stored.items():
         with config.unlocked():
             config[section] = (

@@ -133,7 +133,9 @@ class Predictor:
 
         _, windows, each = self._by_window(clips, apply)
         _, mean = prediction.average(windows, each)
-        self._stored = self._stored[0], jnp.asarray(mean['mean'].mean(0))
+        knobs = self.trained.config.features
+        share = speaker_statistics.share_of_mean(knobs.speaker_norm, knobs.speaker_prior)
+        self._stored = self._stored[0], jnp.asarray(np.float32(share) * mean['mean'].mean(0))
 
     def _check_enrolled(self) -> None:
         """Raise InputError if the run needs the statistics of a speaker and has none."""

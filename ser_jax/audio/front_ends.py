@@ -164,6 +164,16 @@ def stored_and_trimmed(source: FrontEnd, dtype: np.dtype, samples, length, below
     return trimmed(source, values, count, below_db)
 
 
+def varied_samples(id: str, values: np.ndarray) -> np.ndarray:
+    """Return the variant that an id names of stored samples, int16 [T]; see `variants.CHANGES`."""
+    name = variants.variant_of(id)
+    if not name:
+        return values
+    rng = variants.generator(variants.source_of(id), name, variants.STORED.seed)
+    samples = values.astype(np.float32) / 32768
+    return wav.int16(variants.CHANGES[name](samples, WAVEFORM.rate_hz, rng))
+
+
 def versions(source: str, id: str, samples: np.ndarray) -> np.ndarray:
     """Return the statistics of a recording and its `variants.STORED`, one row each: [1 + V, M]."""
     if source not in VARIED:

@@ -1,8 +1,8 @@
 """Variants of recordings as in published systems: noise, tempo, pitch, shift in time.
 
 Tempo and pitch (librosa's phase vocoder) cost twenty times a front end, so variants are built once
-per recording and stored beside it; `ser_jax.audio.augment` has the augmentation of the training
-step. A variant has an id of its own, `<source>+<name>`, and belongs to the training sides that
+per recording and stored beside it; those of samples are made when the samples are read.
+`ser_jax.audio.augment` has the augmentation of the training step. A variant has an id of its own, `<source>+<name>`, and belongs to the training sides that
 contain its source, except under `leaky_augmented`, which splits variants as the published systems
 did: their test sets had siblings of training recordings.
 """
@@ -64,6 +64,17 @@ def shift(most: int) -> Change:
     return change
 
 
+def speed(percent: int) -> Change:
+    """Play at `percent` of the speed, tempo and pitch together: T' = ceil(100 T / percent)."""
+
+    def change(samples, rate_hz, rng):
+        from scipy.signal import resample_poly
+
+        return resample_poly(np.asarray(samples, np.float32), 100, percent).astype(np.float32)
+
+    return change
+
+
 def in_turn(*changes: Change) -> Change:
     """Apply several changes in order."""
 
@@ -87,6 +98,9 @@ CHANGES: dict[str, Change] = {
     'fast': stretch(1.2),
     'low': pitch(-4),
     'high': pitch(4),
+    # Cheap enough to be made whenever samples are read.
+    'speed_92': speed(92),
+    'speed_108': speed(108),
 }
 
 

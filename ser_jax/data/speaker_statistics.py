@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ser_jax.audio.variants import variant_of
 from ser_jax.contract import InputError
 from ser_jax.data import derived
 from ser_jax.data.utterances import Utterances
@@ -40,7 +41,8 @@ def relative(
             "'none' for this model"
         )
     used = enrolled(utterances, mode, channels, features.speaker_seed)
-    return centered(utterances, used), none if mode == ALL else used
+    share = share_of_mean(mode, features.speaker_prior)
+    return centered(utterances, used, share), none if mode == ALL else used
 
 
 def enrolled_count(mode: str) -> int:
@@ -63,6 +65,16 @@ def enrolled_count(mode: str) -> int:
     return int(number)
 
 
+def share_of_mean(mode: str, prior: float) -> float:
+    """Return the share of a speaker's mean that is subtracted: k / (k + prior), 1 with 'all'.
+
+    A mean over few recordings is uncertain and is shrunk. The share is the same for all speakers,
+    so the rest of the general mean is a constant, which no discriminant depends on.
+    """
+    count = enrolled_count(mode)
+    return 1.0 if count < 0 else count / (count + prior)
+
+
 def enrolled(utterances: Utterances, mode: str, channels: Sequence[str], seed: int) -> np.ndarray:
     """Return bool [N]: the recordings whose mean is a speaker's; those of 'enrolled:k' by seed.
 
@@ -78,6 +90,7 @@ def enrolled(utterances: Utterances, mode: str, channels: Sequence[str], seed: i
       InputError: a speaker has no recording beyond k, so that nothing of it could be scored.
     """
     count, eligible = enrolled_count(mode), np.isin(utterances.channel, list(channels))
+    eligible &= np.array([not variant_of(i) for i in utterances.id], bool)
     if count < 0:
         return eligible
     chosen = np.zeros(len(utterances), bool)
@@ -94,12 +107,13 @@ def enrolled(utterances: Utterances, mode: str, channels: Sequence[str], seed: i
     return chosen
 
 
-def centered(utterances: Utterances, used: np.ndarray) -> Utterances:
+def centered(utterances: Utterances, used: np.ndarray, share: float = 1.0) -> Utterances:
     """Return the utterances with features relative to the mean of their speaker.
 
     Args:
       utterances: N utterances with derived features [R A].
       used: bool [N], the recordings whose mean is subtracted; every recording has the same weight.
+      share: of the mean that is subtracted, see `share_of_mean`.
     """
     means = {}
     for speaker in set(utterances.speaker):
@@ -107,7 +121,7 @@ def centered(utterances: Utterances, used: np.ndarray) -> Utterances:
         rows = [np.asarray(utterances.read(int(i)), np.float32).mean(0) for i in own]
         if not rows:
             raise InputError(f'speaker {speaker} has no recording for its statistics')
-        means[speaker] = np.mean(rows, 0)
+        means[speaker] = np.float32(share) * np.mean(rows, 0)
 
     def read(i: int) -> np.ndarray:
         values = np.asarray(utterances.read(i), np.float32) - means[utterances.speaker[i]]

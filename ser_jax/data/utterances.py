@@ -118,6 +118,7 @@ class Utterances:
         return dataclasses.replace(kept, emotion=np.array(emotion, object), facts=tuple(facts))
 
 
+_SAMPLES = front_ends.WAVEFORM.name
 _NOTHING = np.zeros((0, features.LOG_MEL.bands), np.float16)  # the features of a text
 _TEXT = Layout(features.LOG_MEL.bands, None, features.LOG_MEL.hop_s, False)
 _READ = (*FIELDS, *MEASURES, 'corpus', 'length', 'frames', 'sums', 'squares')
@@ -150,8 +151,8 @@ def open_corpora(
       directory: see `data_dir`.
       resident_gb: features larger than this stay on disk.
       trim_db: threshold for trimming silence, see `features.audible_span`.
-      versions: names in `variants.STORED`; each version becomes an utterance `<source>+<name>`
-        after its source.
+      versions: names in `variants.STORED`, or, of samples, in `variants.CHANGES`; each version
+        becomes an utterance `<source>+<name>` after its source.
       wanted: front end of the model, see `front_ends.model_input`.
 
     Raises:
@@ -161,7 +162,7 @@ def open_corpora(
     if source != 'text':
         front_ends.model_input(source, wanted)  # raises InputError for an unknown or unfit one
     _check(names, source, trim_db, versions)
-    config = f'{source}_variants' if versions else source
+    config = builder_config(source, versions)
     opened = [shards.opened(name, data_dir(directory), source, config) for name in names]
     size_gb = sum(o.bytes for o in opened) / 1e9
     resident = source == 'text' or size_gb <= resident_gb
@@ -184,15 +185,19 @@ def _check(names: Sequence[str], source: str, trim_db: float, versions: Sequence
         )
     if twice := [n for i, n in enumerate(names) if n in names[:i]]:
         raise InputError(f'data.corpora names {twice[0]} twice; name every corpus once')
-    if versions and source not in front_ends.VARIED:
+    if versions and source not in (*front_ends.VARIED, _SAMPLES):
         raise InputError(
             f'data.variants={tuple(versions)} with features.source={source!r}: variants are stored '
-            f'for {", ".join(front_ends.VARIED)} only'
+            f'for {", ".join(front_ends.VARIED)} and made of {_SAMPLES} only'
         )
-    if unknown := sorted(set(versions) - {*variants.STORED.names}):
-        raise InputError(
-            f'data.variants must be one of {", ".join(variants.STORED.names)}, got {unknown[0]!r}'
-        )
+    known = variants.CHANGES if source == _SAMPLES else variants.STORED.names
+    if unknown := sorted(set(versions) - {*known}):
+        raise InputError(f'data.variants must be one of {", ".join(known)}, got {unknown[0]!r}')
+
+
+def builder_config(source: str, versions: Sequence[str]) -> str:
+    """Return the builder config that holds features of `source` and those variants."""
+    return f'{source}_variants' if versions and source in front_ends.VARIED else source
 
 
 def data_source(name: str, root: pathlib.Path, source: str) -> shards.Opened:
@@ -215,7 +220,8 @@ class _Rows:
             self.wanted = front_ends.model_input(source, wanted)
         self.columns: dict[str, list] = {name: [] for name in _READ}
         self.kept: list[np.ndarray] = []
-        self.places: list[tuple[int, int, int]] = []  # corpus, example, first stored value
+        # corpus, example, first stored value, id
+        self.places: list[tuple[int, int, int, str]] = []
 
     def read(self, corpus: int, opened: shards.Opened) -> Iterator[dict]:
         """Yield the examples of a corpus after their rows were added."""
@@ -226,7 +232,9 @@ class _Rows:
 
     def _add(self, corpus: int, at: int, example: dict, version: str) -> None:
         values, first = _NOTHING if self.source == 'text' else example[self.source], 0
-        if self.versions:  # one frame per version, in stored order
+        if self.versions and self.source == _SAMPLES:
+            values = front_ends.varied_samples(_text(example['id']) + version, values)
+        elif self.versions:  # one frame per version, in stored order
             first = variants.STORED.ids('').index(version)
             values = values[first : first + 1]
         frames = values
@@ -241,7 +249,7 @@ class _Rows:
         row |= {'frames': len(frames), 'sums': frames.sum(0), 'squares': (frames**2).sum(0)}
         for name, value in row.items():
             self.columns[name].append(value)
-        self.places.append((corpus, at, first))
+        self.places.append((corpus, at, first, row['id']))
         if self.resident:
             self.kept.append(values)
 
@@ -257,8 +265,11 @@ class _Rows:
         def read(i):
             if flat is not None:
                 return flat[offset[i] : offset[i] + length[i]]
-            corpus, at, first = places[i]
-            return opened[corpus].values(at)[first : first + length[i]]
+            corpus, at, first, id = places[i]
+            values = opened[corpus].values(at)
+            if self.source == _SAMPLES and self.versions:
+                values = front_ends.varied_samples(id, values)
+            return values[first : first + length[i]]
 
         return Utterances(
             names=names,

@@ -1,5 +1,8 @@
 """Optimizers by name, and schedules: cosine with warm-up, constant, or reduced on a plateau."""
 
+import re
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 import optax
@@ -13,7 +16,8 @@ def build(config, steps: int, epoch: int = 1) -> optax.GradientTransformationExt
     Its `update` takes the loss of the step as `value`.
 
     Raises:
-      InputError: an unknown `name` or `schedule`.
+      InputError: an unknown `name` or `schedule`, or a pattern of `trainable` or `rates` that is
+        none; the optimizer's `init` and `update` raise it if a pattern matches no parameter.
     """
     rate = schedule(config, steps)
     if config.name == 'adamw':
@@ -29,13 +33,78 @@ def build(config, steps: int, epoch: int = 1) -> optax.GradientTransformationExt
             f'optim.name must be one of adamw, adam, rmsprop, sgd, got {config.name!r}'
         )
     parts = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    if config.rates:
+        descend = optax.chain(descend, _scaled(config.rates))
     if config.schedule == 'plateau':
         factor, patience, lowest = config.plateau
         slower = optax.contrib.reduce_on_plateau(
             factor, patience, min_scale=lowest / config.learning_rate, accumulation_size=epoch
         )
-        return optax.chain(*parts, descend, slower)
-    return optax.with_extra_args_support(optax.chain(*parts, descend))
+        whole = optax.chain(*parts, descend, slower)
+    else:
+        whole = optax.with_extra_args_support(optax.chain(*parts, descend))
+    return _selected(whole, config.trainable) if config.trainable else whole
+
+
+def _selected(
+    optimizer: optax.GradientTransformationExtraArgs, pattern: str
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimizer of the parameters whose path matches; the others keep their values."""
+    search = _compiled('optim.trainable', pattern).search
+
+    def labels(params: dict) -> dict:
+        chosen = {path: 'trained' if search(path) else 'kept' for path in params}
+        if 'trained' not in chosen.values():
+            raise InputError(
+                f'optim.trainable={pattern!r} matches no parameter; some are '
+                f'{", ".join(sorted(params)[:5])}'
+            )
+        return chosen
+
+    return optax.partition({'trained': optimizer, 'kept': optax.set_to_zero()}, labels)
+
+
+def _scaled(rates: Sequence[str]) -> optax.GradientTransformation:
+    """Return a transformation that multiplies updates by the factor of the first matching pattern.
+
+    Args:
+      rates: entries 'pattern=factor'; parameters that none matches keep the factor 1.
+    """
+    table = []
+    for entry in rates:
+        pattern, _, factor = entry.rpartition('=')
+        try:
+            value = float(factor)
+        except ValueError:
+            value = -1.0
+        if not pattern or not 0 <= value < float('inf'):
+            raise InputError(
+                "optim.rates must have entries 'pattern=factor' with a factor of at least 0, e.g. "
+                f'encoder/=0.1, got {entry!r}'
+            )
+        table.append((_compiled('optim.rates', pattern), value))
+
+    def update(updates, state, params=None):
+        unmatched = [p.pattern for p, _ in table if not any(map(p.search, updates))]
+        if unmatched:
+            raise InputError(
+                f'optim.rates: {unmatched[0]!r} matches no parameter; some are '
+                f'{", ".join(sorted(updates)[:5])}'
+            )
+        scaled = {}
+        for path, change in updates.items():
+            factor = next((value for pattern, value in table if pattern.search(path)), 1.0)
+            scaled[path] = jax.tree.map(lambda x, factor=factor: factor * x, change)
+        return scaled, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _compiled(knob: str, pattern: str) -> re.Pattern:
+    try:
+        return re.compile(pattern)
+    except re.error as e:
+        raise InputError(f'{knob}: {pattern!r} is no regular expression ({e})') from e
 
 
 def schedule(config, steps: int) -> optax.Schedule:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ser_jax import assemble
 from ser_jax.config import completed
 from ser_jax.contract import CorpusInfo, InputError
-from ser_jax.data.utterances import Utterances, data_dir
+from ser_jax.data.utterances import Utterances, builder_config, data_dir
 from ser_jax.learn import arrays
 from ser_jax.learn.arrays import MemberData
 from ser_jax.learn.learner import Learner
@@ -85,7 +85,7 @@ class Trained(NamedTuple):
                 self._refuse(name, then, now, directory)
 
     def _refuse(self, corpus: str, then: str, now: str, directory: str) -> NoReturn:
-        source = self.config.features.source + ('_variants' if self.config.data.variants else '')
+        source = builder_config(self.config.features.source, self.config.data.variants)
         opened = data_dir(directory) / corpus
         if '/' not in corpus and corpus != self.config.data.texts:
             opened /= source
