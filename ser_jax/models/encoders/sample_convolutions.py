@@ -57,9 +57,8 @@ class Convolution(nnx.Module):
         self.taps, self.stride, self.dtype = shape[0], stride, dtype
         self.kernel = kind(nnx.initializers.he_normal()(rngs.params(), shape))
         self.bias = kind(jnp.zeros(shape[-1])) if biased else None
-        self.norm: Any = None
-        if norm:
-            self.norm = (TimeNorm if norm == 'time' else LayerNorm)(shape[-1], kind)
+        norms: dict[str, Any] = {'time': TimeNorm, 'channels': LayerNorm}
+        self.norm = norms[norm](shape[-1], kind) if norm else None
 
     def __call__(self, x, length):
         """Return the activations and their lengths [B]."""

@@ -173,9 +173,9 @@ class Encoder(nnx.Module):
     def __call__(self, samples, length, layers: Sequence[int]):
         """Return the hidden states [B F D] of `layers` in order, and their lengths [B].
 
-        State 0 is the stem's, which enters the first block; state i that after block i. With
-        `norm_first` the last one of all is that after the final normalization, as in the
-        `hidden_states` of transformers; the others are not normalized.
+        State 0 is the stem's, which enters the first block; state i that after block i, as in the
+        `hidden_states` of transformers. With `norm_first` the last one of all is that after the
+        final normalization (`last_hidden_state`), and the others are not normalized.
 
         Args:
           samples: [B T] in [-1, 1].
