@@ -1,4 +1,4 @@
-"""wav2vec 2.0, HuBERT, WavLM: independent of padding and batch; equal to NumPy's; trained in part."""
+"""wav2vec 2.0, HuBERT, WavLM: independent of padding and batch; equal to NumPy's; part trained."""
 
 import math
 
@@ -14,9 +14,8 @@ from ser_jax.audio import front_ends
 from ser_jax.contract import InputError
 from ser_jax.models import encoders
 from ser_jax.models.encoders import sample_convolutions, wav2vec2, wavlm
-from ser_jax.models.pretrained import Frozen
 
-SMALL = wav2vec2.Size(3, 128, channels=32, groups=4, reach=16)
+SMALL = wav2vec2.Size(2, 128, channels=16, groups=4, reach=16)
 SIZES = {
     'hubert_base': SMALL,
     'hubert_large': SMALL._replace(norm_first=True, biased=True),
@@ -43,12 +42,17 @@ def encoder(request):
     return small(request.param)
 
 
-@pytest.fixture(scope='module')
-def states(encoder):
+def compiled(encoder):
     """The compiled encoder: (samples, length) -> all hidden states, lengths."""
     graph, state = nnx.split(encoder)
-    run = jax.jit(lambda s, x, n: nnx.merge(graph, s)(x, n, range(4)))
+    layers = range(len(encoder.blocks) + 1)
+    run = jax.jit(lambda s, x, n: nnx.merge(graph, s)(x, n, layers))
     return lambda samples, length: run(state, jnp.asarray(samples), jnp.asarray(length))
+
+
+@pytest.fixture(scope='module')
+def states(encoder):
+    return compiled(encoder)
 
 
 def recording(size: int) -> np.ndarray:
@@ -56,28 +60,31 @@ def recording(size: int) -> np.ndarray:
     return (0.05 + 0.1 * random.standard_normal(size)).astype(np.float32)
 
 
-@pytest.mark.parametrize('size', [1, 399, 400, 719, 720, 4000])
-def test_padding_and_batch_never_change_a_state(states, size):
-    """Alone without padding, and before padding in a batch with another recording."""
-    samples = recording(size)
-    alone, count = states(samples[None], [size])
-    assert int(count[0]) == max(1, (size - 400) // 320 + 1)
-    batch = np.full((2, 5000), 0.9, np.float32)
-    batch[0, :size] = samples
-    batch[1] = 3 * recording(5000)
-    together, counts = states(batch, [size, 5000])
-    assert int(counts[0]) == int(count[0]) and int(counts[1]) == (5000 - 400) // 320 + 1
-    for layer, (a, b) in enumerate(zip(alone, together, strict=True)):
-        a, b = np.asarray(a[0, : count[0]]), np.asarray(b[0, : count[0]])
-        np.testing.assert_allclose(b, a, atol=1e-5 * np.abs(a).max(), err_msg=str(layer))
+def test_padding_and_batch_never_change_a_state(states):
+    """In an order and a buffer with other garbage after the end, and alone without padding."""
+    sizes = [1, 399, 400, 719, 720, 4000]
+    small, large = np.full((6, 4000), 0.9, np.float32), np.full((6, 5000), -7.0, np.float32)
+    for i, size in enumerate(sizes):
+        small[i, :size] = large[5 - i, :size] = recording(size)
+    one, count = states(small, sizes)
+    other, counts = states(large, sizes[::-1])
+    alone, _ = states(recording(4000)[None], [4000])
+    assert count.tolist() == [max(1, (size - 400) // 320 + 1) for size in sizes]
+    assert counts.tolist() == count.tolist()[::-1]
+    for layer, (a, b, c) in enumerate(zip(one, other, alone, strict=True)):
+        for i, frames in enumerate(count.tolist()):
+            x, y = np.asarray(a[i, :frames]), np.asarray(b[5 - i, :frames])
+            np.testing.assert_allclose(y, x, atol=1e-5 * np.abs(x).max(), err_msg=f'{layer} {i}')
+        np.testing.assert_allclose(c[0], x, atol=1e-5 * np.abs(x).max(), err_msg=str(layer))
 
 
 def test_a_recording_shorter_than_a_frame_is_followed_by_zeros():
-    encoder = small('wavlm_base')
-    short = recording(123)
-    one, _ = encoder(short[None], jnp.array([123]), (3,))
-    other, _ = encoder(np.pad(short, (0, 277))[None], jnp.array([400]), (3,))
-    np.testing.assert_allclose(one[0], other[0], atol=1e-5)
+    encode, short = compiled(small('wavlm_base')), recording(123)
+    one, length = encode(short[None], [123])
+    other, _ = encode(np.pad(short, (0, 277))[None], [400])
+    assert length.tolist() == [1]
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_an_empty_slot_has_no_frame_and_finite_states(states):
@@ -96,11 +103,10 @@ def test_frames_are_those_of_the_convolutions(size):
 
 def test_loudness_and_offset_do_not_matter_where_recordings_are_standardized():
     x = recording(3000)[None]
-    for name in ('hubert_base', 'hubert_large'):
-        encoder = small(name)
-        one, _ = encoder(x, jnp.array([3000]), (3,))
-        other, _ = encoder(0.5 * x + 0.1, jnp.array([3000]), (3,))
-        np.testing.assert_allclose(one[0], other[0], atol=2e-4)
+    encode = compiled(small('hubert_large'))
+    one, _ = encode(x, [3000])
+    other, _ = encode(0.5 * x + 0.1, [3000])
+    np.testing.assert_allclose(one[-1], other[-1], atol=2e-4)
 
 
 def value(variable) -> np.ndarray:
@@ -189,26 +195,23 @@ def test_every_state_is_that_of_the_papers(encoder, states):
         np.testing.assert_allclose(a[0], b, atol=2e-5 * np.abs(b).max(), err_msg=str(layer))
 
 
-def test_parts_of_an_encoder_go_together(encoder):
+def test_parts_of_an_encoder_go_together(encoder, states):
     """States after a block follow from the state before it, as adaptation resumes from a cache."""
-    x, length = recording(4000)[None], jnp.array([4000])
-    whole, count = encoder(x, length, range(4))
-    resumed = encoder.resume(whole[1], count, 1, (2, 3))
-    for a, b in zip(resumed, whole[2:], strict=True):
+    whole, count = states(recording(4000)[None], [4000])
+    resumed = encoder.resume(whole[1], count, 1, (1, 2))
+    for a, b in zip(resumed, whole[1:], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', SIZES)
-def test_fewer_layers_give_the_same_states(name):
-    """The first blocks alone, without those after them and without the final normalization."""
-    x, length = recording(2000)[None], jnp.array([2000])
-    whole, few = small(name), small(name, layers=2)
-    graph, _, rest = nnx.split(few, Frozen, ...)
-    nnx.update(few, jax.tree.map(jnp.asarray, part_of(nnx.state(whole), nnx.state(few))))
-    expected, _ = whole(x, length, (0, 1, 2))
-    found, _ = few(x, length, (0, 1, 2))
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+def test_fewer_layers_give_the_same_states(encoder, states):
+    """The first block alone, without those after it and without the final normalization."""
+    few = small(encoder.name, layers=1)
+    nnx.update(few, part_of(nnx.state(encoder), nnx.state(few)))
+    expected, _ = states(recording(4000)[None], [4000])
+    found, _ = compiled(few)(recording(4000)[None], [4000])
+    assert len(found) == 2
+    for a, b in zip(found, expected, strict=False):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def part_of(whole, part):
@@ -218,29 +221,32 @@ def part_of(whole, part):
 
 
 @pytest.mark.parametrize('name', SIZES)
-@pytest.mark.parametrize('trained', [0, 1, 3, 4])
+@pytest.mark.parametrize('trained', [0, 1, 2, 3])
 def test_the_last_blocks_are_trained_and_the_others_frozen(name, trained):
     encoder = small(name, trained=trained)
     for i, block in enumerate(encoder.blocks):
-        assert isinstance(block.up.kernel, nnx.Param) == (i >= 3 - trained)
-    assert isinstance(encoder.position_kernel, nnx.Param) == (trained > 3)
-    norm = trained > 0 if encoder.norm_first else trained > 3
+        assert isinstance(block.up.kernel, nnx.Param) == (i >= 2 - trained)
+    assert isinstance(encoder.position_kernel, nnx.Param) == (trained > 2)
+    norm = trained > 0 if encoder.norm_first else trained > 2
     assert isinstance(encoder.norm.scale, nnx.Param) == norm
     if isinstance(encoder, wavlm.Encoder):
-        assert isinstance(encoder.distances, nnx.Param) == (trained >= 3)
+        assert isinstance(encoder.distances, nnx.Param) == (trained >= 2)
 
 
-def test_the_gradient_of_a_short_recording_is_finite():
-    """Also of silence, whose variance is 0."""
-    for name in SIZES:
-        graph, param, rest = nnx.split(small(name, trained=4), nnx.Param, ...)
+@pytest.mark.parametrize('name', ['hubert_base', 'wavlm_large'])
+def test_the_gradient_of_silence_and_of_an_empty_slot_is_finite(name):
+    graph, param, rest = nnx.split(small(name, trained=3), nnx.Param, ...)
 
-        def loss(p, x, graph=graph, rest=rest):
-            found, _ = nnx.merge(graph, p, rest)(x, jnp.array([0, 500]), (3,))
+    @jax.jit
+    def gradient(p, x):
+        def loss(p):
+            found, _ = nnx.merge(graph, p, rest)(x, jnp.array([0, 500]), (2,))
             return jnp.square(found[0]).mean()
 
-        grad = jax.grad(loss)(param, jnp.zeros((2, 800)))
-        assert all(np.isfinite(x).all() for x in jax.tree.leaves(grad))
+        return jax.grad(loss)(p)
+
+    grad = jax.tree.leaves(gradient(param, jnp.zeros((2, 800))))
+    assert all(np.isfinite(x).all() for x in grad) and any(np.any(x) for x in grad)
 
 
 def test_buckets_of_distances_are_exact_near_and_alike_far():
