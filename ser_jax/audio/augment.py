@@ -28,8 +28,8 @@ def check(config, layout, window_s: float) -> None:
                 f'augment.{knob} needs features in decibels, which these are not; set it to 0'
             )
     most = {
-        'band_shift': layout.bands - 1,
-        'scored_shifts': layout.bands - 1,
+        'band_shift': max(0, layout.bands - 1),
+        'scored_shifts': max(0, layout.bands - 1),
         'band_mask': layout.bands,
     }
     most |= {} if layout.steps else {'time_mask_s': window_s}

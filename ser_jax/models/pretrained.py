@@ -38,6 +38,26 @@ class Rule(NamedTuple):
     function: Callable[..., np.ndarray] | None = None
 
 
+class Names(NamedTuple):
+    """Names of the tensors in one kind of file.
+
+    Attributes:
+      rules: sources of the variables.
+      ignored: names of tensors that no variable needs.
+      renamed: (regular expression, replacement) of parts of names, applied before the others.
+    """
+
+    rules: Sequence[Rule]
+    ignored: re.Pattern
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def plain(self, name: str) -> str:
+        """Return a name with its parts renamed."""
+        for pattern, replacement in self.renamed:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+
 def load(
     module: nnx.Module,
     tensors: Mapping[str, np.ndarray],

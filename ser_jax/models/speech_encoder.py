@@ -14,7 +14,7 @@ from flax import nnx
 from ser_jax.audio.mel import frame_mask
 from ser_jax.contract import InputError, Inputs, Layout, Output
 from ser_jax.models import closed_form, encoders
-from ser_jax.models.encoders import weight_files
+from ser_jax.models.encoders import published, weight_files
 from ser_jax.models.layers import AttentiveStatistics
 from ser_jax.models.lstm import BiLSTM
 
@@ -106,7 +106,7 @@ class Model(nnx.Module):
     @property
     def provenance(self) -> str:
         """Name and licence of the encoder's weights."""
-        return f'{self.encoder.name}, {weight_files.licence(self.encoder.name)}'
+        return f'{self.encoder.name}, {published.licence(self.encoder.name)}'
 
     def pretrained(self) -> None:
         """Fill the encoder from its file of weights; not to be traced.

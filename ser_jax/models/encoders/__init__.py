@@ -1,9 +1,14 @@
 """Pretrained speech encoders by name."""
 
 from ser_jax.contract import InputError
-from ser_jax.models.encoders import whisper
+from ser_jax.models.encoders import wav2vec2, wavlm, whisper
 
-ENCODERS = {name: whisper.Encoder for name in whisper.SIZES}
+Encoder = whisper.Encoder | wav2vec2.Encoder
+ENCODERS: dict[str, type[whisper.Encoder] | type[wav2vec2.Encoder]] = {
+    **dict.fromkeys(whisper.SIZES, whisper.Encoder),
+    **dict.fromkeys(wav2vec2.SIZES, wav2vec2.Encoder),
+    **dict.fromkeys(wavlm.SIZES, wavlm.Encoder),
+}
 
 
 def by_name(name: str):
@@ -15,3 +20,16 @@ def by_name(name: str):
     if name not in ENCODERS:
         raise InputError(f'model.encoder={name!r} is not known; known are {", ".join(ENCODERS)}')
     return ENCODERS[name]
+
+
+def check_input(name: str, front_end: str) -> None:
+    """Raise if an encoder does not read the features of a front end.
+
+    Raises:
+      InputError: the encoder reads others, or there is no such encoder.
+    """
+    wanted = by_name(name).sizes[name].front_end
+    if front_end != wanted:
+        raise InputError(
+            f'encoder {name} reads {wanted}, got {front_end}; set features.input={wanted!r}'
+        )

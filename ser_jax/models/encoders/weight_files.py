@@ -1,105 +1,22 @@
-"""Files of pretrained encoders: published files, location, fingerprint, loading into an encoder."""
+"""Files of pretrained encoders: location, fingerprint, loading into an encoder."""
 
 import functools
 import hashlib
 import json
 import os
 import pathlib
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 from flax import nnx
 
 from ser_jax.contract import InputError
-from ser_jax.models import pretrained
-from ser_jax.models.encoders import whisper
+from ser_jax.models import encoders, pretrained
+from ser_jax.models.encoders.published import FILE, PUBLISHED, conversion
 
-FILE = 'model.bin'
 SHARDS = 'model.safetensors.index.json'
-
-
-class Published(NamedTuple):
-    """Files of an encoder as published in a repository of the Hugging Face hub.
-
-    Attributes:
-      repository: its name.
-      revision: commit or branch.
-      files: name -> (size in bytes, SHA-256); `model.bin` has the weights.
-      licence: of the weights.
-    """
-
-    repository: str
-    revision: str
-    files: dict[str, tuple[int, str]]
-    licence: str = 'MIT'
-
-    def url(self, file: str) -> str:
-        """Return the address of a file."""
-        return f'https://huggingface.co/{self.repository}/resolve/{self.revision}/{file}'
-
-
-# OpenAI's weights as converted for CTranslate2, float16. The other files of `base` are used by
-# faster-whisper for transcripts.
-PUBLISHED = {
-    'whisper_tiny': Published(
-        'Systran/faster-whisper-tiny',
-        'main',
-        {
-            FILE: (
-                75_538_270,
-                'dcb76c6586fc06cbdac6dd21f14cfd129cc4cdd9dce19bf4ffa62e59cbe6e6d1',
-            )
-        },
-    ),
-    'whisper_base': Published(
-        'Systran/faster-whisper-base',
-        'ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66',
-        {
-            FILE: (
-                145_217_532,
-                'd01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9',
-            ),
-            'config.json': (
-                2_309,
-                '56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a',
-            ),
-            'tokenizer.json': (
-                2_203_239,
-                'fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab',
-            ),
-            'vocabulary.txt': (
-                459_861,
-                '34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913',
-            ),
-        },
-    ),
-    'whisper_small': Published(
-        'Systran/faster-whisper-small',
-        'main',
-        {
-            FILE: (
-                483_546_902,
-                '3e305921506d8872816023e4c273e75d2419fb89b24da97b4fe7bce14170d671',
-            )
-        },
-    ),
-    'whisper_medium': Published(
-        'Systran/faster-whisper-medium',
-        'main',
-        {
-            FILE: (
-                1_527_906_378,
-                '9b45e1009dcc4ab601eff815b61d80e60ce3fd8c74c1a14f4a282258286b51ae',
-            )
-        },
-    ),
-}
-
-
-def licence(name: str) -> str:
-    """Return the licence of an encoder's published weights."""
-    return PUBLISHED[name].licence if name in PUBLISHED else 'licence of its publisher'
+PICKLED = ('.bin', '.pt', '.pth', '.ckpt')  # files of PyTorch
 
 
 def folder() -> pathlib.Path:
@@ -129,9 +46,9 @@ def find(name: str, directory: str | os.PathLike = '') -> pathlib.Path | None:
         return None
     hub = os.environ.get('HF_HUB_CACHE')
     hub = hub or os.path.join(os.environ.get('HF_HOME') or '~/.cache/huggingface', 'hub')
-    repositories = [f'openai/{name.replace("_", "-")}']
-    if name in PUBLISHED:
-        repositories.insert(0, PUBLISHED[name].repository)
+    repositories = [PUBLISHED[name].repository] if name in PUBLISHED else []
+    if name.startswith('whisper_'):
+        repositories.append(f'openai/{name.replace("_", "-")}')
     for repository in repositories:
         stored = f'models--{repository.replace("/", "--")}'
         for snapshot in sorted(pathlib.Path(hub).expanduser().glob(f'{stored}/snapshots/*')):
@@ -193,7 +110,7 @@ def parts(path: pathlib.Path) -> list[pathlib.Path]:
     return found
 
 
-def load(encoder: whisper.Encoder) -> int:
+def load(encoder: encoders.Encoder) -> int:
     """Fill an encoder from its file of weights; return the number of tensors that were read.
 
     Raises:
@@ -202,21 +119,50 @@ def load(encoder: whisper.Encoder) -> int:
     return load_file(encoder, need(encoder.name))
 
 
-def load_file(encoder: whisper.Encoder, path: pathlib.Path) -> int:
+def load_file(encoder: encoders.Encoder, path: pathlib.Path) -> int:
     """Fill an encoder from a file: `model.bin` of CTranslate2, `.safetensors`, or an index of them.
 
     Raises:
-      InputError: the file is damaged, or of another network.
+      InputError: the file is damaged, of another network, or of a kind that is not read.
     """
-    ignored = whisper.unused(len(encoder.blocks), encoder.complete)
+    names = encoder.names(_suffix(encoder, path))
     if path.name == FILE:
-        tensors = pretrained.CTranslate2(path)
-        return pretrained.load(encoder, tensors, whisper.CTRANSLATE2, ignored, str(path))
-    read: dict[str, np.ndarray] = {}
-    for part in parts(path):
-        read |= pretrained.read_safetensors(part)
-    plain = {name.removeprefix('model.'): value for name, value in read.items()}
-    return pretrained.load(encoder, plain, whisper.TRANSFORMERS, ignored, str(path))
+        tensors: Mapping[str, np.ndarray] = pretrained.CTranslate2(path)
+    else:
+        read: dict[str, np.ndarray] = {}
+        for part in parts(path):
+            read |= pretrained.read_safetensors(part)
+        tensors = {names.plain(name): value for name, value in read.items()}
+    return pretrained.load(encoder, tensors, names.rules, names.ignored, str(path))
+
+
+def _suffix(encoder: encoders.Encoder, path: pathlib.Path) -> str:
+    """Return the kind of a file: '.bin' of CTranslate2, or '.safetensors'.
+
+    Raises:
+      InputError: the encoder has no rules for it, or it is a pickle.
+    """
+    if path.name == FILE and '.bin' in encoder.suffixes:
+        return '.bin'
+    if path.suffix in PICKLED:
+        raise InputError(f'{path} is not read: a pickle can run code; {conversion(encoder.name)}')
+    return '.safetensors'
+
+
+def given_file(name: str, given: pathlib.Path) -> pathlib.Path:
+    """Return the file of weights that the user names: a file, or the one in a folder.
+
+    Raises:
+      InputError: there is none, or only a pickle.
+    """
+    path = weights_in(given) if given.is_dir() else given
+    if path is not None and path.is_file():
+        return path
+    if given.is_dir() and (pickled := [p for p in given.iterdir() if p.suffix in PICKLED]):
+        raise InputError(f'{pickled[0]} is not read: a pickle can run code; {conversion(name)}')
+    raise InputError(
+        f'--from={given} must be a folder with model.bin or .safetensors, such a file, or a URL'
+    )
 
 
 def verify(name: str, path: pathlib.Path) -> str:
@@ -225,7 +171,7 @@ def verify(name: str, path: pathlib.Path) -> str:
     Raises:
       InputError: the file is damaged, or of another network.
     """
-    encoder = nnx.eval_shape(lambda: whisper.Encoder(name, rngs=nnx.Rngs(0)))
+    encoder = nnx.eval_shape(lambda: encoders.by_name(name)(name, rngs=nnx.Rngs(0)))
     tensors = load_file(encoder, path)
     numbers = sum(x.size for x in jax.tree.leaves(nnx.state(encoder)))
     return f'{name}: {tensors:,} tensors, {numbers:,} parameters; all imported'
