@@ -1,4 +1,5 @@
 # make quickstart   from a fresh clone to a trained, evaluated speech+text model (no download of data)
+# make best         from recordings of RAVDESS (RAVDESS=FOLDER, else downloaded) to the best score for new speakers
 # make seeds        the published systems again: one table; make seeds-full: with their published epochs
 # make bench        every stage against what one would use instead: one table in benchmarks/results
 # make lint         ruff (rules and format) and mypy
@@ -8,7 +9,7 @@ VENV ?= .venv
 RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 
-.PHONY: quickstart lint test test-slow seeds seeds-full bench lock
+.PHONY: quickstart best lint test test-slow seeds seeds-full bench lock
 
 quickstart: $(VENV)/.quickstart
 	@echo '--- 1/3 build the embedded synthetic corpus'
@@ -22,6 +23,16 @@ quickstart: $(VENV)/.quickstart
 	@echo 'report  $(RUN)/report.html (open it in a browser)'
 	@echo 'now try $(BIN)/python -m ser_jax.predict --run=$(RUN) YOUR_RECORDING.wav'
 	@echo '        $(BIN)/python -m ser_jax.build datasets/ravdess --manual_dir=FOLDER_WITH_RAVDESS'
+
+best: $(VENV)/.quickstart
+	@echo '--- 1/4 the weights of Whisper base'
+	@$(BIN)/python -m ser_jax.weights whisper_base
+	@echo '--- 2/4 build RAVDESS, samples'
+	@$(BIN)/python -m ser_jax.build datasets/ravdess --config=waveform $(if $(RAVDESS),--manual_dir=$(RAVDESS))
+	@echo '--- 3/4 fit: runs/best'
+	@$(BIN)/python -m ser_jax.main --config=configs/best.py --workdir=runs/best
+	@echo '--- 4/4 score it on speakers that it was not trained on'
+	@$(BIN)/python -m ser_jax.evaluate --runs=runs/best
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -52,7 +52,8 @@ class Run(NamedTuple):
         """Return the arrays that all members share (numpy), padded for windows of up to `span`."""
         facts = self.utterances.facts
         supported = answerable(self.config.data.supported, facts, self.emotions)
-        return arrays.corpus_data(self.utterances, self.emotions, supported, span)
+        frozen = self.learner.frozen_variables()
+        return arrays.corpus_data(self.utterances, self.emotions, supported, span, frozen)
 
     def member_data(self, selected: Sequence[int]) -> MemberData:
         """Return the arrays of the members with the indices `selected`, stacked (numpy)."""
@@ -86,9 +87,14 @@ def open_run(config: ConfigDict) -> Run:
     if learner.derives:
         opened = derived_for(config, opened, learner)
         learner = learner.on_derived(opened.layout, train_span(config, opened.layout))
+    if learner.reads_frozen and speaker_statistics.enrolled_count(config.features.speaker_norm):
+        raise InputError(
+            f'features.speaker_norm={config.features.speaker_norm!r} needs a frozen encoder; set '
+            f"it to 'none', or model.adapted, now {config.model.get('adapted', 0)}, to 0"
+        )
     opened, enrolled = speaker_statistics.relative(opened, config.features, config.data.channels)
     members = [_unenrolled(m, enrolled) for m in members]
-    bands = 1 if learner.derived else front.layout.bands
+    bands = 1 if learner.derived else front.layout.bands or 1
     normalization = [_normalization(config, opened, m, bands) for m in members]
     mean, std = (np.stack(x) for x in zip(*normalization, strict=True))
     return Run(config, opened, emotions, members, words, (mean, std), learner, steps)
@@ -254,6 +260,11 @@ def build_learner(config: ConfigDict, classes: int, words: int, steps: int) -> L
         config.loss.modalities,
         config.optim.ema,
     )
+    if learner.front_end not in ('', front.name):
+        raise InputError(
+            f'model.encoder={_arguments(config)["encoder"]!r} reads {learner.front_end}, got '
+            f"{front.name}; set features.input={learner.front_end!r} and features.source='waveform'"
+        )
     if learner.closed_form and config.train.epochs != 1:
         raise InputError(
             f'train.epochs must be 1 for a model that is fitted in closed form, got '

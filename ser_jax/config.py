@@ -49,8 +49,8 @@ DATA = {
     # unknown origin, or of the utterance's own 'corpus', as if its origin were known; the protocol
     # column of the scores then has 'corpus known'.
     'supported': Knob('run', choices=('run', 'corpus')),
-    # Training only: variants of waveform (`audio.variants.CHANGES`, e.g. speed_92, speed_108), or of
-    # corpora built as stats162_variants: noise | stretch_pitch | stretch | pitch | shift.
+    # Training only: variants of waveform (`audio.variants.CHANGES`, e.g. speed_92), or of corpora
+    # built as stats162_variants: noise | stretch_pitch | stretch | pitch | shift.
     'variants': Knob(()),
     'variants_heard': Knob('all', choices=('all', 'one')),  # per epoch; one = drawn by seed
     'texts': Knob(''),  # built corpus of texts, for protocol='leaky_label_pairing'
@@ -69,7 +69,7 @@ FEATURES = {
     'speaker_norm': Knob('none'),
     'speaker_seed': Knob(0, least=0),  # of the choice of the enrolled recordings
     # Of k enrolled recordings the mean counts k / (k + this): a mean over few is uncertain.
-    'speaker_prior': Knob(1.0, least=0),
+    'speaker_prior': Knob(2.0, least=0),
     'trim_db': Knob(0.0, least=0),  # trim edge frames this many dB below the loudest; 0 = off
     # Mean and deviation per band: of the member's training side, of each window, or none.
     'normalize': Knob('train', choices=('train', 'window', 'none')),
@@ -159,6 +159,8 @@ MODEL = {
     'fused': Knob(0, least=1),
     'most_words': Knob(0, least=1),
     'steps': Knob(0, least=1),
+    'adapted': Knob(0, least=0),
+    'rank': Knob(0, least=0),
     'dropout': Knob(0.0, least=0, most=0.99),
     'modality_dropout': Knob(0.0, least=0, most=0.99),
 }

@@ -175,11 +175,12 @@ def _predict(
         made.clear()  # at most one copy of the corpus on the devices
         by, emotions = config.data.supported, trained.emotions
         supported = answerable(by, utterances.facts, emotions, trained.corpora)
-        corpus = arrays.corpus_data(utterances, emotions, supported, span)
         mesh = device_mesh(size, 1)  # scoring shards members only
         learner = trained.learner
         if utterances.source == derived.SOURCE:
             learner = learner.on_derived(utterances.layout, 1)
+        frozen = learner.frozen_variables()
+        corpus = arrays.corpus_data(utterances, emotions, supported, span, frozen)
         made[size] = Group(learner, members, data, corpus, utterances, mesh, batch_size=1, steps=1)
     group = made[size] = made[size].regroup(members, data)
     return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)

@@ -14,13 +14,16 @@ from ml_collections import ConfigDict
 
 from ser_jax import assemble, evaluate, predict, train
 from ser_jax import weights as weights_verb
-from ser_jax.contract import InputError
+from ser_jax.contract import InputError, Inputs
 from ser_jax.data import speaker_statistics
 from ser_jax.inference import Clip, Predictor
+from ser_jax.learn.arrays import CorpusData
 from ser_jax.models.encoders import weight_files, whisper
+from ser_jax.runs import training_epoch
 from ser_jax.runs.trained import open_trained
-from tests.conftest import small_config, tone
+from tests.conftest import EMOTIONS, small_config, tone
 from tests.models.pretrained_test import model_bin
+from tests.train_test import assert_bitwise, kept
 
 SIZE = whisper.Size(2, 64)
 
@@ -135,16 +138,112 @@ def test_states_are_computed_once_for_all_heads(config, tmp_path):
     np.testing.assert_array_equal(first.flat, again.flat)
 
 
-@pytest.mark.parametrize('head', ['linear', 'attentive', 'bilstm'])
-def test_heads_learn(config, tmp_path, head):
-    config.model.head, config.train.epochs, config.members.only = head, 12, (0,)
+ADAPTED = {'one block': {'adapted': 1}, 'LoRA': {'adapted': 2, 'rank': 2}, 'all': {'adapted': 3}}
+
+
+@pytest.mark.parametrize('head', ['linear', 'mean', 'attentive', 'bilstm', *ADAPTED])
+def test_heads_and_adapted_encoders_learn(config, tmp_path, head):
+    config.model.update(ADAPTED.get(head, {}))
+    config.model.head = 'attentive' if head in ADAPTED else head
+    config.train.epochs, config.members.only = 12, (0,)
     config.model.dropout, config.train.eval_window_s = 0.0, 30.0
     config.optim.learning_rate = 0.02
     train.train(config, tmp_path / 'run')
     records = [json.loads(x) for x in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
     losses = [r['train_loss'] for r in records if r['kind'] == 'epoch']
     assert losses[-1] < 0.7 * losses[0]
+    trained = open_trained(tmp_path / 'run')
+    rows = evaluate.evaluate([trained], say=print).to_pylist()
+    (answer,) = Predictor.open(trained).predict([clip(rows[0]['id'])])
+    expected = [rows[0][f'p_{e}'] for e in trained.emotions]
+    np.testing.assert_allclose(answer.probabilities, expected, atol=0.02)
+
+
+@pytest.mark.parametrize('how', ADAPTED)
+def test_only_what_is_adapted_is_trained_and_stored(config, how):
+    """A low-rank update changes nothing at first; no frozen variable is in the state."""
+    config.model.update(ADAPTED[how] | {'head': 'attentive', 'layers': (0, 1, 2)})
+    run = assemble.open_run(config)
+    assert run.learner.derived == (how != 'all')
+    learner = assemble.build_learner(config, len(run.emotions), 0, run.steps)
+    state = learner.init(jax.random.key(0))
+    inside = {n.split('/')[1] + n.split('/')[2] for n in state.variables.params if 'encoder' in n}
+    expected = (
+        {'blocks1', 'normscale', 'normbias'} if how == 'one block' else {'blocks0', 'blocks1'}
+    )
+    assert expected <= inside and ('conv1' in str(inside)) == (how == 'all')
+    names = [n for n in state.variables.params if n.startswith('encoder')]
+    assert all('lora' in n for n in names) == (how == 'LoRA')
+    frozen = learner.frozen_variables()
+    assert not set(frozen) & set(state.variables.params)
+
+    config.model.update({'adapted': 0, 'rank': 0})
+    plain = assemble.build_learner(config, len(run.emotions), 0, run.steps)
+    head = {n: x for n, x in state.variables.params.items() if not n.startswith('encoder')}
+    variables = state.variables._replace(params=head)
+    features = np.random.default_rng(0).standard_normal((2, 60, 80)).astype(np.float32)
+    supported = np.ones((2, len(run.emotions)), bool)
+    inputs = Inputs(features, np.array([60, 31]), None, supported)
+    answers = []
+    for one, values in ((learner, state.variables), (plain, variables)):
+        zeros = np.zeros(2, np.int32)
+        corpus = CorpusData(None, zeros, zeros, zeros, zeros, supported, one.frozen_variables())
+        answers.append(one.apply(values, inputs, corpus).probabilities['audio'])
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-6)
+
+
+def test_training_resumes_bitwise_with_low_rank_updates(config, tmp_path, monkeypatch):
+    config.model.update(ADAPTED['LoRA'] | {'head': 'mean'})
+    config.train.epochs, config.train.checkpoint_every, config.members.only = 4, 1, (0,)
+    train.train(config, tmp_path / 'whole')
+    epochs = []
+
+    def interrupted(*arguments, after=training_epoch.train_epoch):
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        epochs.append(1)
+        return after(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_epoch, 'train_epoch', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(config, tmp_path / 'broken')
+    train.train(config, tmp_path / 'broken')
+    assert_bitwise(kept(tmp_path / 'whole'), kept(tmp_path / 'broken'))
+
+
+def test_adapted_blocks_and_speaker_statistics_exclude_each_other(config):
+    config.model.update({'head': 'mean', 'adapted': 1})
+    config.features.speaker_norm = 'all'
+    with pytest.raises(InputError, match=r'needs a frozen encoder; .* model\.adapted, now 1, to 0'):
+        assemble.open_run(config)
+
+
+def test_variants_of_samples_are_trained_on_and_never_scored(config, tmp_path):
+    plain = assemble.open_run(config)
+    config.data.variants = ('speed_92', 'speed_108', 'noise')
+    run = assemble.open_run(config)
+    u = run.utterances
+    assert len(u) == 4 * len(plain.utterances) and list(u.id[:2]) == [
+        u.id[0],
+        f'{u.id[0]}+speed_92',
+    ]
+    np.testing.assert_array_equal(u.read(0), plain.utterances.read(0))
+    assert np.abs(u.read(1).astype(np.float32) - u.read(0)).max() > 0.01
+    for member in run.members:
+        assert not any('+' in i for i in u.id[member.test])
+        assert sum('+' in i for i in u.id[member.train]) == 0.75 * len(member.train)
+    config.data.resident_gb = 0.0
+    streamed = assemble.open_run(config).utterances
+    np.testing.assert_array_equal(streamed.read(2), u.read(2))
+    train.train(config, tmp_path / 'run')
     evaluate.evaluate([open_trained(tmp_path / 'run')], say=print)
+
+
+def clip(id: str) -> Clip:
+    """The tone of the corpus with an id."""
+    speaker, emotion, take = id.split('_')
+    return Clip(tone(int(speaker[1:]), EMOTIONS.index(emotion), int(take)), 16000)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +257,8 @@ def test_heads_learn(config, tmp_path, head):
         ({'features.normalize': 'train'}, "set features.normalize='none'"),
         ({'augment.gain_db': 3.0}, 'augment'),
         ({'features.source': 'log_mel'}, 'is computed from samples'),
+        ({'features.input': 'log_mel'}, "reads whisper_mel, got log_mel; set features.input='whi"),
+        ({'model.adapted': 1}, 'model.adapted=1 needs a head that is trained on frames'),
         ({'features.speaker_norm': 'enrolled:0'}, "must be 'none', 'enrolled:k'"),
         ({'features.speaker_norm': 'enrolled:12'}, 'leaves no recording of .* to score: it has 12'),
     ],
@@ -191,10 +292,6 @@ def test_speaker_statistics_are_the_same_in_training_evaluation_and_prediction(
     assert len(ids) == (2 if mode == 'enrolled:2' else 12)
     assert (ids & scored == set()) == (mode == 'enrolled:2')
     predictor = Predictor.open(trained, ['fold0_seed0'])
-
-    def clip(id):
-        s, emotion, take = id.split('_')
-        return Clip(tone(int(s[1:]), trained.emotions.index(emotion), int(take)), 16000)
 
     first = next(r for r in member if r['speaker'] == speaker)
     with pytest.raises(InputError, match=r'relative to speakers .* enroll this voice first'):

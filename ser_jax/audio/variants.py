@@ -2,9 +2,10 @@
 
 Tempo and pitch (librosa's phase vocoder) cost twenty times a front end, so variants are built once
 per recording and stored beside it; those of samples are made when the samples are read.
-`ser_jax.audio.augment` has the augmentation of the training step. A variant has an id of its own, `<source>+<name>`, and belongs to the training sides that
-contain its source, except under `leaky_augmented`, which splits variants as the published systems
-did: their test sets had siblings of training recordings.
+`ser_jax.audio.augment` has the augmentation of the training step. A variant has an id of its own,
+`<source>+<name>`, and belongs to the training sides that contain its source, except under
+`leaky_augmented`, which splits variants as the published systems did: their test sets had siblings
+of training recordings.
 """
 
 import zlib

@@ -93,6 +93,19 @@ def leave_one_speaker_out(utterances, scored: np.ndarray, members) -> list[Fold]
     return [_fold(f'fold{i}', utterances, scored, [s], i, members) for i, s in enumerate(speakers)]
 
 
+def leave_one_corpus_out(utterances, scored: np.ndarray, members) -> list[Fold]:
+    """Return one fold per corpus, in the order of `data.corpora`: what a stranger meets."""
+    corpora = sorted(set(utterances.corpus[scored].tolist()))
+    if len(corpora) < 2:
+        raise InputError(
+            "members.protocol='leave_one_corpus_out' needs at least 2 corpora, got "
+            f'{len(corpora)}; name more in data.corpora'
+        )
+    corpus = dict(zip(utterances.speaker[scored], utterances.corpus[scored], strict=True))
+    tests = [sorted(s for s in corpus if corpus[s] == c) for c in corpora]
+    return [_fold(f'fold{i}', utterances, scored, test, i, members) for i, test in enumerate(tests)]
+
+
 def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
     """Return the folds of a JSON file: {"test": [[speaker, ...], ...], "valid": (the same)}."""
     try:
@@ -211,6 +224,7 @@ PROTOCOLS: dict[str, Callable[..., list[Fold]]] = {
     for f in (
         speakers_k,
         leave_one_speaker_out,
+        leave_one_corpus_out,
         from_file,
         leaky_random,
         leaky_holdout,

@@ -46,7 +46,11 @@ class Batch(NamedTuple):
 
 
 def corpus_data(
-    utterances: Utterances, emotions: Sequence[str], supported: np.ndarray, span: int
+    utterances: Utterances,
+    emotions: Sequence[str],
+    supported: np.ndarray,
+    span: int,
+    frozen: dict | None = None,
 ) -> CorpusData:
     """Return the arrays that all members share (numpy); zeros at the end allow any slice of `span`.
 
@@ -55,6 +59,7 @@ def corpus_data(
       emotions: the classes, in order.
       supported: bool [corpora C], see `emotions.answerable`.
       span: length of the longest window, in stored frames or samples.
+      frozen: values of the frozen variables by path, where the network reads them.
 
     Raises:
       InputError: the resident features are too many for int32 indices.
@@ -76,6 +81,7 @@ def corpus_data(
         emotion=np.array([position[e] for e in utterances.emotion], np.int32),
         corpus=utterances.corpus.astype(np.int32),
         supported=supported,
+        frozen=frozen or (),
     )
 
 

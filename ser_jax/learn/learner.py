@@ -51,6 +51,7 @@ class Learner:
         # Identifies those weights; raises if the file is missing.
         self.begins_with = getattr(model, 'begins_with', str)
         self.provenance: str = getattr(model, 'provenance', '')  # their name and licence
+        self.front_end: str = getattr(model, 'front_end', '')  # that it reads; '' = any
         # Such a model has a frozen part (`derive`) whose outputs can be cached, and a rest
         # (`decide`) that reads them.
         self.derives = getattr(model, 'derives', False)
@@ -65,11 +66,14 @@ class Learner:
         self._trees = [jax.tree.structure(s) for s in states]
         self._frozen = frozen
         self.has_frozen = bool(jax.tree.leaves(frozen))
+        # Whether trained variables begin with values from the file, and whether `decide` reads
+        # frozen ones; the file is needed for nothing else.
+        self._begins_trained = getattr(model, 'begins_trained', not self.has_frozen)
+        self.reads_frozen = getattr(model, 'reads_frozen', self.has_frozen)
 
     def init(self, key) -> State:
         """Return the initial state of a member."""
-        # Frozen variables are no part of the state, so that their file is not needed here.
-        model = self.build(nnx.Rngs(key)) if self.has_frozen else self._begin(key)
+        model = self._begin(key) if self._begins_trained else self.build(nnx.Rngs(key))
         variables = self._flatten(model)
         optimizer = self.optimizer.init(variables.params)
         # Each field has arrays of its own: donated state must not alias itself.
@@ -120,10 +124,12 @@ class Learner:
     def frozen_variables(self) -> dict:
         """Return the values of the frozen variables by path, from the file of pretrained weights.
 
+        Of a learner on derived features that reads none: nothing.
+
         Raises:
           InputError: the file is missing or does not fit.
         """
-        if not self.has_frozen:
+        if not self.has_frozen or (self.derived and not self.reads_frozen):
             return {}
         _, _, frozen = _split(self._begin(jax.random.key(0)))
         return dict(zip(_paths(frozen), jax.tree.leaves(frozen), strict=True))

@@ -41,7 +41,62 @@ class TextEncoder(nnx.Module):
         return jnp.concatenate([mean, most], -1).astype(jnp.float32)
 
 
-class Model(nnx.Module):
+class Fusion(nnx.Module):
+    """Text encoder, fusion layer and classifiers beside the features of speech [B A].
+
+    Args:
+      audio: A.
+      classes: C.
+      words, embedding, fused, dropout, modality_dropout: as in `Model`.
+    """
+
+    reads_text = True
+
+    def __init__(
+        self,
+        audio: int,
+        classes: int,
+        words: int,
+        embedding: int,
+        fused: int,
+        dropout: float,
+        modality_dropout: float,
+        *,
+        dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.encoder = TextEncoder(words, embedding, dropout, dtype=dtype, rngs=rngs)
+        self.audio = nnx.Linear(audio, fused, rngs=rngs)
+        self.text = nnx.Linear(self.encoder.width, fused, rngs=rngs)
+        self.classify_audio = nnx.Linear(fused, classes, rngs=rngs)
+        self.classify_text = nnx.Linear(fused, classes, rngs=rngs)
+        self.meet = nnx.Linear(2 * fused, fused, rngs=rngs)
+        self.classify = nnx.Linear(fused, classes, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.modality_dropout = modality_dropout
+        self.deterministic = False
+
+    def fuse(self, features, tokens, rngs: nnx.Rngs | None) -> Output:
+        """Return the output for features of speech [B A] and tokens [B W]."""
+        audio = jax.nn.relu(self.audio(features))
+        text = jax.nn.relu(self.text(self.encoder(tokens, rngs)))
+        alone = {'audio': self.classify_audio(audio), 'text': self.classify_text(text)}
+        has_audio, has_text = self._present(len(features), rngs)
+        both = jnp.concatenate([audio * has_audio, text * has_text], -1)
+        embedding = jax.nn.relu(self.meet(self.dropout(both, rngs=rngs)))
+        logits = self.classify(self.dropout(embedding, rngs=rngs))
+        return Output(logits, embedding, {**alone, 'fused': logits})
+
+    def _present(self, batch: int, rngs):
+        """Return 1.0 where audio and where text are kept, [B 1] each; at least one always is."""
+        if self.deterministic:
+            return 1.0, 1.0
+        draw = jax.random.uniform(rngs.dropout(), (batch, 1))
+        half = self.modality_dropout / 2
+        return 1.0 * (draw > half), 1.0 * (draw < 1 - half)
+
+
+class Model(Fusion):
     """Feature-level fusion of speech and text, with further audio-only and text-only classifiers.
 
     Args:
@@ -51,8 +106,6 @@ class Model(nnx.Module):
       fused: width of the fusion layer.
       modality_dropout: probability in training that one modality of an utterance is removed.
     """
-
-    reads_text = True
 
     def __init__(
         self,
@@ -71,34 +124,19 @@ class Model(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.trunk = Trunk(
-            bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs
+        trunk = Trunk(bands, channels, kernels, strides, hidden, dropout, dtype=dtype, rngs=rngs)
+        super().__init__(
+            trunk.width,
+            classes,
+            words,
+            embedding,
+            fused,
+            dropout,
+            modality_dropout,
+            dtype=dtype,
+            rngs=rngs,
         )
-        self.encoder = TextEncoder(words, embedding, dropout, dtype=dtype, rngs=rngs)
-        self.audio = nnx.Linear(self.trunk.width, fused, rngs=rngs)
-        self.text = nnx.Linear(self.encoder.width, fused, rngs=rngs)
-        self.classify_audio = nnx.Linear(fused, classes, rngs=rngs)
-        self.classify_text = nnx.Linear(fused, classes, rngs=rngs)
-        self.meet = nnx.Linear(2 * fused, fused, rngs=rngs)
-        self.classify = nnx.Linear(fused, classes, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout)
-        self.modality_dropout = modality_dropout
-        self.deterministic = False
+        self.trunk = trunk
 
     def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
-        audio = jax.nn.relu(self.audio(self.trunk(inputs, rngs)))
-        text = jax.nn.relu(self.text(self.encoder(inputs.text, rngs)))
-        alone = {'audio': self.classify_audio(audio), 'text': self.classify_text(text)}
-        has_audio, has_text = self._present(inputs.length.shape[0], rngs)
-        both = jnp.concatenate([audio * has_audio, text * has_text], -1)
-        embedding = jax.nn.relu(self.meet(self.dropout(both, rngs=rngs)))
-        logits = self.classify(self.dropout(embedding, rngs=rngs))
-        return Output(logits, embedding, {**alone, 'fused': logits})
-
-    def _present(self, batch: int, rngs):
-        """Return 1.0 where audio and where text are kept, [B 1] each; at least one always is."""
-        if self.deterministic:
-            return 1.0, 1.0
-        draw = jax.random.uniform(rngs.dropout(), (batch, 1))
-        half = self.modality_dropout / 2
-        return 1.0 * (draw > half), 1.0 * (draw < 1 - half)
+        return self.fuse(self.trunk(inputs, rngs), inputs.text, rngs)

@@ -24,6 +24,10 @@ class Frozen(nnx.Variable):
     """Variable that is never trained: one copy for all members, in no checkpoint."""
 
 
+class LowRank(nnx.Param):
+    """Trained update beside a frozen variable; no file has it."""
+
+
 class Rule(NamedTuple):
     """Source of some variables.
 
@@ -77,7 +81,7 @@ def load(
     Raises:
       InputError: a tensor is missing, unexpected, of another shape, or not finite.
     """
-    state = nnx.state(module)
+    state = nnx.state(module, nnx.Not(LowRank))
     values, used = [], set()
     leaves, tree = jax.tree_util.tree_flatten_with_path(state)
     for path, leaf in leaves:

@@ -20,16 +20,3 @@ def by_name(name: str):
     if name not in ENCODERS:
         raise InputError(f'model.encoder={name!r} is not known; known are {", ".join(ENCODERS)}')
     return ENCODERS[name]
-
-
-def check_input(name: str, front_end: str) -> None:
-    """Raise if an encoder does not read the features of a front end.
-
-    Raises:
-      InputError: the encoder reads others, or there is no such encoder.
-    """
-    wanted = by_name(name).sizes[name].front_end
-    if front_end != wanted:
-        raise InputError(
-            f'encoder {name} reads {wanted}, got {front_end}; set features.input={wanted!r}'
-        )

@@ -1,8 +1,12 @@
 """Parts of transformer encoders: dense layer, layer normalization, masked attention, block.
 
+A part's variables are frozen, trained, or frozen with a trained low-rank update (`Kind`).
+
 Attention is masked to the frames of the recording, so that neither padding nor the other recordings
 of a batch change an output.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,28 +15,64 @@ from flax import nnx
 
 from ser_jax.audio.mel import frame_mask
 from ser_jax.contract import InputError
+from ser_jax.models.pretrained import Frozen, LowRank
 
 HEAD = 64  # width of an attention head
 
 
-class Dense(nnx.Module):
-    """Affine map with variables of a given type: [... I] -> [... O]."""
+class Kind(NamedTuple):
+    """Kind of a part's variables.
 
-    def __init__(self, inputs: int, outputs: int, kind, *, dtype, rngs: nnx.Rngs):
+    Attributes:
+      variable: their type.
+      rank: of the trained update of each dense layer (LoRA, Hu et al. 2021); 0 = none.
+    """
+
+    variable: type[nnx.Variable]
+    rank: int = 0
+
+    def __call__(self, value) -> nnx.Variable:
+        """Return a variable."""
+        return self.variable(value)
+
+
+def kinds(used: int, trained: int, rank: int = 0) -> list[Kind]:
+    """Return the kinds of the stem and of each of `used` blocks, of which the last are adapted.
+
+    Args:
+      used: number of blocks.
+      trained: number of adapted blocks; more than there are = the stem too.
+      rank: of their low-rank updates; 0 = all their variables are trained.
+    """
+    adapted = Kind(Frozen, rank) if rank else Kind(nnx.Param)
+    return [adapted if i > used - trained else Kind(Frozen) for i in range(used + 1)]
+
+
+class Dense(nnx.Module):
+    """Affine map: [... I] -> [... O]; a low-rank update is zero at first."""
+
+    def __init__(self, inputs: int, outputs: int, kind: Kind, *, dtype, rngs: nnx.Rngs):
         draw = nnx.initializers.lecun_normal()
         self.kernel = kind(draw(rngs.params(), (inputs, outputs)))
         self.bias = kind(jnp.zeros(outputs))
-        self.dtype = dtype
+        if kind.rank:
+            self.lora_in = LowRank(draw(rngs.params(), (inputs, kind.rank)))
+            self.lora_out = LowRank(jnp.zeros((kind.rank, outputs)))
+        self.rank, self.dtype = kind.rank, dtype
 
     def __call__(self, x):
-        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...]
-        return (x.astype(self.dtype) @ kernel).astype(jnp.float32) + bias
+        x = x.astype(self.dtype)
+        out = (x @ self.kernel[...].astype(self.dtype)).astype(jnp.float32) + self.bias[...]
+        if self.rank:
+            low = x @ self.lora_in[...].astype(self.dtype)
+            out += (low @ self.lora_out[...].astype(self.dtype)).astype(jnp.float32)
+        return out
 
 
 class LayerNorm(nnx.Module):
     """Layer normalization in float32: [... D] -> [... D]."""
 
-    def __init__(self, width: int, kind, epsilon: float = 1e-5):
+    def __init__(self, width: int, kind: Kind, epsilon: float = 1e-5):
         self.scale = kind(jnp.ones(width))
         self.bias = kind(jnp.zeros(width))
         self.epsilon = epsilon
@@ -48,11 +88,11 @@ class Block(nnx.Module):
 
     Args:
       width: of the states.
-      kind: type of the variables.
+      kind: of the variables.
       norm_first: normalize before each part, inside its residual branch; False = after each sum.
     """
 
-    def __init__(self, width: int, kind, norm_first: bool = True, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, width: int, kind: Kind, norm_first: bool = True, *, dtype, rngs: nnx.Rngs):
         self.heads, self.norm_first, self.dtype = width // HEAD, norm_first, dtype
         self.norm_attention = LayerNorm(width, kind)
         self.qkv = Dense(width, 3 * width, kind, dtype=dtype, rngs=rngs)

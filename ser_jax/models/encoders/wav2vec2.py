@@ -35,12 +35,13 @@ from ser_jax.models.encoders.transformer import (
     dimensions,
     joined,
     kernel,
+    kinds,
     masked,
     transposed,
     unread_blocks,
     used_blocks,
 )
-from ser_jax.models.pretrained import Frozen, Names, Rule
+from ser_jax.models.pretrained import Names, Rule
 
 
 class Size(NamedTuple):
@@ -88,8 +89,7 @@ class Encoder(nnx.Module):
 
     Args:
       name: a key of `sizes`.
-      trained: number of blocks, counted from the last used one, whose variables are trained; the
-        others are frozen.
+      trained, rank: as in `whisper.Encoder`.
       layers: number of blocks used; None = all.
       size: dimensions; None = those of `name`.
     """
@@ -105,6 +105,7 @@ class Encoder(nnx.Module):
         name: str = 'wav2vec2_base',
         layers: int | None = None,
         trained: int = 0,
+        rank: int = 0,
         *,
         size: Size | None = None,
         dtype=jnp.float32,
@@ -116,7 +117,7 @@ class Encoder(nnx.Module):
         self.groups = size.groups
         used = used_blocks(name, layers, size.layers)
         self.complete = used == size.layers
-        first = nnx.Param if trained > used else Frozen
+        first, *each = kinds(used, trained, rank)
         self.convolutions: nnx.List = nnx.List()
         for i, (taps, stride) in enumerate(zip(TAPS, STRIDES, strict=True)):
             inputs = size.channels if i else 1
@@ -133,10 +134,9 @@ class Encoder(nnx.Module):
         if not size.norm_first:
             self.norm = LayerNorm(size.width, first)
         elif self.complete:
-            self.norm = LayerNorm(size.width, nnx.Param if trained else Frozen)
+            self.norm = LayerNorm(size.width, [first, *each][-1])
         self.blocks: nnx.List = nnx.List()
-        for i in range(used):
-            kind = nnx.Param if i >= used - trained else Frozen
+        for kind in each:
             block = self.block(size.width, kind, size.norm_first, dtype=dtype, rngs=rngs)
             self.blocks.append(block)
 

@@ -10,9 +10,16 @@ import numpy as np
 from flax import nnx
 
 from ser_jax.models.encoders import wav2vec2
-from ser_jax.models.encoders.transformer import HEAD, Block, Dense, transposed
+from ser_jax.models.encoders.transformer import (
+    HEAD,
+    Block,
+    Dense,
+    Kind,
+    kinds,
+    transposed,
+)
 from ser_jax.models.encoders.wav2vec2 import Size
-from ser_jax.models.pretrained import Frozen, Names, Rule
+from ser_jax.models.pretrained import Names, Rule
 
 BUCKETS = 320  # of distances, half of them for frames after the asking one
 FARTHEST = 800  # distance in frames from which on all are alike
@@ -27,7 +34,7 @@ SIZES = {
 class GatedBlock(Block):
     """Transformer block whose bias of the scores is scaled for each frame and head."""
 
-    def __init__(self, width: int, kind, norm_first: bool = True, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, width: int, kind: Kind, norm_first: bool = True, *, dtype, rngs: nnx.Rngs):
         super().__init__(width, kind, norm_first, dtype=dtype, rngs=rngs)
         self.gate = Dense(HEAD, 8, kind, dtype=dtype, rngs=rngs)
         self.gate_scale = kind(jnp.ones(self.heads))
@@ -52,14 +59,15 @@ class Encoder(wav2vec2.Encoder):
         name: str = 'wavlm_base',
         layers: int | None = None,
         trained: int = 0,
+        rank: int = 0,
         *,
         size: Size | None = None,
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        super().__init__(name, layers, trained, size=size, dtype=dtype, rngs=rngs)
+        super().__init__(name, layers, trained, rank, size=size, dtype=dtype, rngs=rngs)
         if self.blocks:
-            kind = nnx.Param if trained >= len(self.blocks) else Frozen
+            kind = kinds(len(self.blocks), trained, rank)[1]
             table = nnx.initializers.normal(0.1)(rngs.params(), (BUCKETS, self.blocks[0].heads))
             self.distances = kind(table)
 

@@ -23,6 +23,7 @@ from ser_jax.models.encoders.transformer import (
     dimensions,
     joined,
     kernel,
+    kinds,
     masked,
     transposed,
     unread_blocks,
@@ -60,8 +61,9 @@ class Encoder(nnx.Module):
 
     Args:
       name: a key of SIZES.
-      trained: number of blocks, counted from the last used one, whose variables are trained; the
-        others are frozen.
+      trained: number of blocks, counted from the last used one, that are adapted; the others are
+        frozen.
+      rank: of the low-rank updates of adapted blocks; 0 = all their variables are trained.
       layers: number of blocks used; None = all.
     """
 
@@ -75,6 +77,7 @@ class Encoder(nnx.Module):
         name: str = 'whisper_base',
         layers: int | None = None,
         trained: int = 0,
+        rank: int = 0,
         *,
         dtype=jnp.float32,
         rngs: nnx.Rngs,
@@ -83,7 +86,7 @@ class Encoder(nnx.Module):
         self.name, self.width, self.dtype = name, size.width, dtype
         self.front_end = size.front_end
         used = used_blocks(name, layers, size.layers)
-        first = nnx.Param if trained > used else Frozen
+        first, *each = kinds(used, trained, rank)
         draw = nnx.initializers.he_normal()
         self.conv1 = first(draw(rngs.params(), (3, size.bands, size.width)))
         self.bias1 = first(jnp.zeros(size.width))
@@ -91,11 +94,10 @@ class Encoder(nnx.Module):
         self.bias2 = first(jnp.zeros(size.width))
         self.positions = Frozen(jnp.asarray(sinusoids(FRAMES, size.width)))
         self.blocks: nnx.List = nnx.List()
-        for i in range(used):
-            kind = nnx.Param if i >= used - trained else Frozen
+        for kind in each:
             self.blocks.append(Block(size.width, kind, dtype=dtype, rngs=rngs))
         if used == size.layers:
-            self.norm = LayerNorm(size.width, nnx.Param if trained else Frozen)
+            self.norm = LayerNorm(size.width, each[-1])
         self.complete = used == size.layers
 
     def names(self, suffix: str) -> Names:
