@@ -101,6 +101,12 @@ def licence(name: str) -> str:
     return PUBLISHED[name].licence if name in PUBLISHED else 'licence of its publisher'
 
 
+def repositories(name: str) -> list[str]:
+    """Return the repositories with an encoder's weights; the last has those of transformers."""
+    found = [PUBLISHED[name].repository] if name in PUBLISHED else []
+    return [*found, f'openai/{name.replace("_", "-")}'] if name.startswith('whisper_') else found
+
+
 def downloadable(name: str) -> Published:
     """Return the published files of an encoder.
 
@@ -121,8 +127,7 @@ def downloadable(name: str) -> Published:
 
 def conversion(name: str) -> str:
     """Return the advice to convert a pickle of PyTorch to `.safetensors`."""
-    repository = PUBLISHED[name].repository if name in PUBLISHED else 'FOLDER'
     return (
-        f"convert it with transformers, AutoModel.from_pretrained('{repository}')"
+        f"convert it with transformers, AutoModel.from_pretrained('{repositories(name)[-1]}')"
         f".save_pretrained('NEW'), and import it: python -m ser_jax.weights {name} --from=NEW"
     )

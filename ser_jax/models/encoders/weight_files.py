@@ -13,7 +13,7 @@ from flax import nnx
 
 from ser_jax.contract import InputError
 from ser_jax.models import encoders, pretrained
-from ser_jax.models.encoders.published import FILE, PUBLISHED, conversion
+from ser_jax.models.encoders.published import FILE, conversion, repositories
 
 SHARDS = 'model.safetensors.index.json'
 PICKLED = ('.bin', '.pt', '.pth', '.ckpt')  # files of PyTorch
@@ -46,10 +46,7 @@ def find(name: str, directory: str | os.PathLike = '') -> pathlib.Path | None:
         return None
     hub = os.environ.get('HF_HUB_CACHE')
     hub = hub or os.path.join(os.environ.get('HF_HOME') or '~/.cache/huggingface', 'hub')
-    repositories = [PUBLISHED[name].repository] if name in PUBLISHED else []
-    if name.startswith('whisper_'):
-        repositories.append(f'openai/{name.replace("_", "-")}')
-    for repository in repositories:
+    for repository in repositories(name):
         stored = f'models--{repository.replace("/", "--")}'
         for snapshot in sorted(pathlib.Path(hub).expanduser().glob(f'{stored}/snapshots/*')):
             if found := weights_in(snapshot):

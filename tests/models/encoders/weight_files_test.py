@@ -166,3 +166,18 @@ def test_from_a_file_of_weights_to_an_answer(data_dir, tmp_path, monkeypatch):
     train.train(c, tmp_path / 'run')
     (answer,) = Predictor.open(tmp_path / 'run').predict([Clip(samples, 16000)])
     assert max(answer.probabilities) > 0.3
+
+
+def test_weights_are_found_where_transformers_keeps_them(tmp_path, monkeypatch):
+    monkeypatch.setenv('SER_JAX_WEIGHTS', str(tmp_path / 'nowhere'))
+    monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path))
+    for name, stored in {
+        'hubert_base': 'models--facebook--hubert-base-ls960',
+        'whisper_large_v3': 'models--openai--whisper-large-v3',
+    }.items():
+        assert weight_files.find(name) is None
+        path = tmp_path / stored / 'snapshots' / 'a' / 'model.safetensors'
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b'x')
+        assert weight_files.find(name) == path
+    assert "from_pretrained('openai/whisper-base')" in published.conversion('whisper_base')
