@@ -6,7 +6,6 @@ A missing tensor and an unexpected one are both errors.
 """
 
 import itertools
-import json
 import os
 import pathlib
 import re
@@ -17,6 +16,7 @@ import numpy as np
 
 from ser_jax.contract import InputError
 from ser_jax.models.backbones import BACKBONES, Backbone
+from ser_jax.models.pretrained import read_safetensors
 
 FOLDER = '$SER_JAX_WEIGHTS or ~/.cache/ser_jax/weights'
 
@@ -78,7 +78,6 @@ _TORCH = {
 _KERAS_HEADS = re.compile(r'predictions|fc1000')
 _TORCH_HEADS = re.compile(r'(classifier|fc|head|last_linear|AuxLogits)\..*|.*num_batches_tracked')
 _NUMBERED = re.compile(r'(?:conv2d|convolution2d|batch_?normalization)(?:_(\d+))?')
-_SAFETENSORS = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16': jnp.bfloat16}
 
 
 def folder() -> pathlib.Path:
@@ -183,7 +182,8 @@ def _read(path: pathlib.Path) -> tuple[str, dict[str, np.ndarray]]:
     if path.suffix == '.h5':
         return 'keras', _read_keras(path)
     if path.suffix == '.safetensors':
-        return 'torch', _read_safetensors(path)
+        tensors = read_safetensors(path)
+        return 'torch', {n: t for n, t in tensors.items() if not _TORCH_HEADS.fullmatch(n)}
     raise InputError(f"{path} is not a file of weights; expected Keras' .h5 or timm's .safetensors")
 
 
@@ -256,30 +256,3 @@ def _weight(layer: str, name: str) -> str:
     """Return `gamma` of `conv1/bn/gamma:0`; Keras 1's `bn_running_std:0` contains a variance."""
     last = name.split(':')[0].rsplit('/', 1)[-1].removeprefix(f'{layer}_')
     return _KERAS_1.get(last, last)
-
-
-def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Return the tensors of a `.safetensors` by torch's names, without heads.
-
-    The file has 8 bytes of header length, a JSON header, and raw little-endian data.
-    """
-    try:
-        with open(path, 'rb') as f:
-            size = int.from_bytes(f.read(8), 'little')
-            if not 2 <= size < path.stat().st_size:
-                raise ValueError(f'its header has {size} bytes')
-            header = json.loads(f.read(size))
-            data = f.read()
-        tensors = {}
-        for name, entry in header.items():
-            if name == '__metadata__' or _TORCH_HEADS.fullmatch(name):
-                continue
-            first, last = entry['data_offsets']
-            tensors[name] = np.frombuffer(data[first:last], _SAFETENSORS[entry['dtype']]).reshape(
-                entry['shape']
-            )
-        return tensors
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(
-            f'{path} cannot be read ({e}); expected .safetensors of timm; fetch it again'
-        ) from e

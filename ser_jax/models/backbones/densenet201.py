@@ -29,17 +29,9 @@ class DenseNet201(Backbone):
     103 units: `conv1`, 98 dense layers, 3 transitions `pool2` to `pool4`, `bn`.
     """
 
-    def __init__(
-        self,
-        width: float = 1.0,
-        style: str = 'keras',
-        *,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs | None = None,
-    ):
+    def __init__(self, width: float = 1.0, style: str = 'keras', **options):
         super().__init__(style)
         epsilon = 1.001e-5 if style == 'keras' else 1e-5
-        options = {'dtype': dtype, 'rngs': rngs}
         growth = scaled(GROWTH, width)
         channels = self.add('conv1', Stem(scaled(64, width), epsilon, **options), scaled(64, width))
         for stage, layers in enumerate(BLOCKS, 2):

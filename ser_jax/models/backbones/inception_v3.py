@@ -109,16 +109,9 @@ class InceptionV3(Backbone):
     size = 299
     mode = 'tf'
 
-    def __init__(
-        self,
-        width: float = 1.0,
-        style: str = 'keras',
-        *,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs | None = None,
-    ):
+    def __init__(self, width: float = 1.0, style: str = 'keras', **options):
         super().__init__(style)
-        options = {'width': width, 'style': style, 'dtype': dtype, 'rngs': rngs}
+        options |= {'width': width, 'style': style}
         stem = Stem(**options)
         channels = self.add('stem', stem, stem.outputs)
         paths = [name for name, *_ in _STEM]
@@ -137,20 +130,10 @@ class InceptionV3(Backbone):
 class _Numbered(nnx.Module):
     """Pairs of convolution and normalization, numbered as in Keras."""
 
-    def add(
-        self,
-        number: int,
-        inputs: int,
-        outputs: int,
-        kernel,
-        stride: int,
-        padding: str,
-        style: str,
-        **options,
-    ) -> int:
-        setattr(
-            self, f'conv2d_{number}', Conv2D(inputs, outputs, kernel, stride, padding, **options)
-        )
+    def add(self, number: int, conv: Conv2D, style: str) -> int:
+        """Append a convolution and its normalization; return their channels."""
+        outputs = conv.kernel.shape[-1]
+        setattr(self, f'conv2d_{number}', conv)
         setattr(self, f'batch_normalization_{number}', Norm(outputs, 1e-3, scale=style == 'torch'))
         return outputs
 
@@ -166,10 +149,8 @@ class Stem(_Numbered):
     def __init__(self, width: float, style: str, **options):
         channels = 3
         for number, (_, filters, kernel, stride, padding) in enumerate(_STEM, 1):
-            outputs = scaled(filters, width)
-            channels = self.add(
-                number, channels, outputs, kernel, stride, padding, style, **options
-            )
+            conv = Conv2D(channels, scaled(filters, width), kernel, stride, padding, **options)
+            channels = self.add(number, conv, style)
         self.outputs = channels
 
     def __call__(self, x):
@@ -193,17 +174,11 @@ class Mixed(_Numbered):
         for number, ((name, source), (_, filters, kernel)) in enumerate(
             zip(self.plan, steps, strict=True), first
         ):
-            halves = halving and name in self.ends
-            channels[name] = self.add(
-                number,
-                channels[source],
-                scaled(filters, width),
-                kernel,
-                2 if halves else 1,
-                'VALID' if halves else 'SAME',
-                style,
-                **options,
+            stride, padding = (2, 'VALID') if halving and name in self.ends else (1, 'SAME')
+            conv = Conv2D(
+                channels[source], scaled(filters, width), kernel, stride, padding, **options
             )
+            channels[name] = self.add(number, conv, style)
         self.outputs = sum(channels[name] for name in self.ends) + (inputs if halving else 0)
 
     def __call__(self, x):

@@ -107,6 +107,9 @@ class Norm(nnx.Module):
 class Backbone(nnx.Module):
     """Trunk as a chain of named units, each of which maps one tensor [B H W C] to another.
 
+    Every trunk takes `width` (a multiplier of its channels), `style`, and the options of `Conv2D`:
+    `dtype` and `rngs`.
+
     Attributes:
       names: names of the units in order; each unit is an attribute of that name.
       channels: output channels of each unit.

@@ -5,7 +5,6 @@ In Keras a stage's stride is in its first 1 x 1 convolution and every convolutio
 """
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.models.backbones.layers import Backbone, Conv2D, Norm, groups, max_pool_3x3, scaled
@@ -18,16 +17,9 @@ class ResNet50(Backbone):
 
     mode = 'caffe'
 
-    def __init__(
-        self,
-        width: float = 1.0,
-        style: str = 'keras',
-        *,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs | None = None,
-    ):
+    def __init__(self, width: float = 1.0, style: str = 'keras', **options):
         super().__init__(style)
-        options = {'style': style, 'dtype': dtype, 'rngs': rngs}
+        options['style'] = style
         channels = self.add('conv1', Stem(scaled(64, width), **options), scaled(64, width))
         for stage, (filters, blocks) in enumerate(STAGES, 2):
             filters = scaled(filters, width)

@@ -8,7 +8,6 @@ import re
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.models.backbones.layers import (
@@ -28,16 +27,9 @@ class Xception(Backbone):
     size = 299
     mode = 'tf'
 
-    def __init__(
-        self,
-        width: float = 1.0,
-        style: str = 'keras',
-        *,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs | None = None,
-    ):
+    def __init__(self, width: float = 1.0, style: str = 'keras', **options):
         super().__init__(style)
-        options = {'style': style, 'dtype': dtype, 'rngs': rngs}
+        options['style'] = style
         wide = partial(scaled, width=width)
         channels = self.add('block1', Stem(wide(32), wide(64), **options), wide(64))
         for i, filters in ((2, 128), (3, 256), (4, 728)):
