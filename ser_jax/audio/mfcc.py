@@ -83,18 +83,10 @@ class MfccCurve(NamedTuple):
         curves = jax.vmap(functools.partial(_curve, self))(excerpts, real)
         return curves[..., None], jnp.full_like(length, self.shape[0])
 
-    def excerpt(self, samples: np.ndarray) -> np.ndarray:
-        """Return the part of [T] that is used; variants are made from it."""
-        return excerpt.cut(samples, round(self.start_s * self.rate_hz), self.samples)
-
-    def describe(self, samples: np.ndarray) -> np.ndarray:
-        """Return the curve of an excerpt [T]: float32 [216]."""
-        padded = excerpt.fit(samples, self.samples)
-        return np.asarray(_curve(self, padded, min(samples.size, self.samples)))
-
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return the curve of mono samples [T] at `rate_hz`: float32 [216]."""
-        return self.describe(self.excerpt(samples))
+        used = excerpt.cut(samples, round(self.start_s * self.rate_hz), self.samples)
+        return np.asarray(_curve(self, excerpt.fit(used, self.samples), used.size))
 
 
 @functools.partial(jax.jit, static_argnums=0)

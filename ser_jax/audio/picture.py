@@ -1,14 +1,13 @@
 """Spectrograms as color pictures for networks pretrained on photographs: VSR's 4 s windows."""
 
 import functools
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ser_jax.audio import excerpt, mel
+from ser_jax.audio import excerpt, features, mel
 from ser_jax.contract import Layout
 
 FLOOR = 1e-10  # power of a magnitude of 1e-5, amin of librosa's amplitude_to_db
@@ -65,10 +64,6 @@ class VsrSpectrogram(NamedTuple):
         count = jnp.maximum(-(-length // self.samples), 1)
         return jnp.concatenate(windows, 1), steps * count
 
-    def excerpt(self, samples: np.ndarray) -> np.ndarray:
-        """Return all of [T]; variants are made from it."""
-        return excerpt.mono(samples)
-
     def spectra(self, samples):
         """Return dB [..., 128, 173] of windows [..., 88200]; traceable by JAX."""
         magnitude = jnp.sqrt(mel.power_spectrogram(samples, self.fft, self.hop, self.fft))
@@ -77,20 +72,11 @@ class VsrSpectrogram(NamedTuple):
         decibels = jnp.clip(mel.decibel(magnitude**2, FLOOR), self.low_db, self.high_db)
         return jnp.swapaxes(decibels, -1, -2)
 
-    def describe(self, samples: np.ndarray) -> np.ndarray:
-        """Return float32 [N, 128, 173] of [T]; N is 1 for a recording of up to 4.000 s."""
-        # One window at a time, so that only one shape is compiled.
-        windows = excerpt.windows(samples, self.samples)
-        return np.stack([np.asarray(_spectra(self, window)) for window in windows])
-
     def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Return float32 [N, 128, 173] dB of mono samples [T] at `rate_hz`."""
-        return self.describe(self.excerpt(samples))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _spectra(front: VsrSpectrogram, samples):
-    return front.spectra(samples)
+        """Return float32 [N, 128, 173] dB of mono [T] at `rate_hz`; N is 1 for up to 4.000 s."""
+        # One window at a time, so that only one shape is compiled.
+        windows = excerpt.windows(excerpt.mono(samples), self.samples)
+        return np.stack([np.asarray(features.jitted(self.spectra, w)) for w in windows])
 
 
 @functools.cache
@@ -114,13 +100,6 @@ def picture(decibels, low_db: float, high_db: float, size: int = 224, name: str 
     share = (jnp.clip(decibels, low_db, high_db) - low_db) / (high_db - low_db)
     share = jax.image.resize(share[..., ::-1, :], (*share.shape[:-2], size, size), 'bilinear')
     return jnp.asarray(colors(name))[jnp.round(share * 255).astype(jnp.int32)]
-
-
-def write_png(path: str | Path, pixels) -> None:
-    """Write one picture, uint8 [height, width, 3], as PNG."""
-    from PIL import Image
-
-    Image.fromarray(np.asarray(pixels)).save(path, format='PNG')
 
 
 VSR_SPECTROGRAM = VsrSpectrogram()

@@ -3,11 +3,10 @@
 import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ser_jax.audio import excerpt, mel
+from ser_jax.audio import excerpt, features, mel
 from ser_jax.contract import Layout
 
 
@@ -61,10 +60,6 @@ class Spectrogram(NamedTuple):
         excerpts, _ = excerpt.traced(samples, length, self.samples, zeros='before')
         return self.spectra(excerpts), jnp.full_like(length, self.shape[0])
 
-    def excerpt(self, samples: np.ndarray) -> np.ndarray:
-        """Return the part of [T] that is used; variants are made from it."""
-        return excerpt.cut(samples, 0, self.samples)
-
     def spectra(self, samples):
         """Return magnitudes [..., 1553, 257] or dB [..., 1553, bands]; traceable by JAX.
 
@@ -77,20 +72,16 @@ class Spectrogram(NamedTuple):
         bank = mel.mel_bank(self.rate_hz, self.fft, self.bands, 0.0, self.rate_hz / 2)
         return mel.decibel(power @ bank, self.floor)
 
-    def describe(self, samples: np.ndarray) -> np.ndarray:
-        """Return the spectrogram of an excerpt [T]: float32 [1553, M]."""
-        return np.asarray(_spectra(self, excerpt.fit(samples, self.samples, 'before')))
-
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return the spectrogram of mono samples [T] at `rate_hz`: float32 [1553, M]."""
-        return self.describe(self.excerpt(samples))
+        padded = excerpt.fit(excerpt.mono(samples), self.samples, 'before')
+        return np.asarray(features.jitted(self.spectra, padded))
 
 
 class LogMel40(NamedTuple):
     """40 mel bands of up to 5.208 s (250,000 samples at 48 kHz), 25 ms Hann windows every 12.5 ms.
 
-    By default 16 kHz, Slaney bands, dB: [F, 40] with at most 417 frames; `padded` returns all 417
-    frames and the number of real ones.
+    By default 16 kHz, Slaney bands, dB: [F, 40] with at most 417 frames.
 
     `published=True` gives the features of "Speech Sentiment Analysis with CNNs & LSTMs",
     [1251, 40]: RAVDESS at 48 kHz in a filter bank made for 16 kHz, so each band covers three times
@@ -127,12 +118,8 @@ class LogMel40(NamedTuple):
     @property
     def layout(self) -> Layout:
         """Layout [F, 40], or [1251, 40] as published."""
-        return Layout(self.bands, self.shape[0], self.hop / self.rate_hz, self.decibels)
-
-    @property
-    def decibels(self) -> bool:
-        """True if the bands are in dB: the published ones are raw power."""
-        return not self.published
+        decibels = not self.published  # the published ones are raw power
+        return Layout(self.bands, self.shape[0], self.hop / self.rate_hz, decibels)
 
     def stored(self, samples: np.ndarray) -> np.ndarray:
         """Return the mel bands of mono samples [T]: float16 [F, 40]."""
@@ -146,10 +133,6 @@ class LogMel40(NamedTuple):
             real, self.frames
         ) if self.published else frames
 
-    def excerpt(self, samples: np.ndarray) -> np.ndarray:
-        """Return the part of [T] that is used; variants are made from it."""
-        return excerpt.cut(samples, 0, self.samples)
-
     def spectra(self, samples):
         """Return mel bands [..., 1 + T // 200, 40] of [..., T]; traceable by JAX."""
         if not self.published:
@@ -161,25 +144,11 @@ class LogMel40(NamedTuple):
         power = uncentered(mirrored, self.window, self.hop, self.window)
         return power @ _bank_as_published(self.window, self.bands)
 
-    def padded(self, samples: np.ndarray) -> tuple[np.ndarray, int]:
-        """Return float32 [frames, 40] of mono [T] at `rate_hz`, and the number of real frames."""
-        samples = self.excerpt(samples)
-        frames = np.asarray(_spectra(self, excerpt.fit(samples, self.samples)))
-        return frames, self.frames if self.published else mel.frame_count(samples.size, self.hop)
-
-    def describe(self, samples: np.ndarray) -> np.ndarray:
-        """Return float32 [F, 40] of an excerpt [T], without padding unless `published`."""
-        frames, real = self.padded(samples)
-        return frames[:real]
-
     def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Return float32 [F, 40] of mono samples [T] at `rate_hz`."""
-        return self.describe(samples)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _spectra(front, samples):
-    return front.spectra(samples)
+        """Return float32 [F, 40] of mono [T] at `rate_hz`, without padding unless `published`."""
+        used = excerpt.cut(samples, 0, self.samples)
+        frames = np.asarray(features.jitted(self.spectra, excerpt.fit(used, self.samples)))
+        return frames if self.published else frames[: mel.frame_count(used.size, self.hop)]
 
 
 @functools.cache

@@ -106,18 +106,6 @@ def prepare(samples: np.ndarray, from_hz: int, rate_hz: int = 16000) -> np.ndarr
     return resample(samples, from_hz, rate_hz)
 
 
-def at_rate(
-    file: str | os.PathLike | BinaryIO, rate_hz: int = 16000, name: str | None = None
-) -> np.ndarray:
-    """Return an audio file of any format as mono float32 [T] at `rate_hz`, without offset.
-
-    Raises:
-      SoundError: as in `read`.
-    """
-    samples, from_hz = read(file, name)
-    return prepare(samples, from_hz, rate_hz)
-
-
 def defect(samples: np.ndarray) -> str | None:
     """Return 'empty', 'not finite' or 'silent' for unusable [T] or [T, channels], else None."""
     if not samples.size:

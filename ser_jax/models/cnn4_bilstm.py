@@ -16,19 +16,6 @@ from ser_jax.contract import Inputs, Output
 from ser_jax.models.layers import Conv, max_pool_2x2
 from ser_jax.models.lstm import BiLSTM
 
-NAMES = (
-    'neutral',
-    'sad',
-    'calm',
-    'happy',
-    'boredom',
-    'trusting',
-    'angry',
-    'fearful',
-    'disgust',
-    'surprised',
-)
-
 
 class Model(nnx.Module):
     """Log-mel [B F M] -> four blocks -> BiLSTM -> mean over real frames -> dense C.

@@ -1,7 +1,6 @@
 """Pictures show all of a recording, on one scale for all recordings."""
 
 import jax
-import matplotlib.image
 import numpy as np
 import pytest
 
@@ -76,10 +75,3 @@ def test_pictures_of_a_batch_are_pictures_apart_inside_a_compiled_step():
         assert (
             np.abs(apart - one.astype(int)).max() <= 6
         )  # a neighboring color where rounding differs
-
-
-def test_png_holds_the_pixels(tmp_path):
-    pixels = picture.picture(VSR_SPECTROGRAM(noise(50_000))[0], LOW, HIGH)
-    picture.write_png(tmp_path / 'window.png', pixels)
-    read = matplotlib.image.imread(tmp_path / 'window.png')
-    np.testing.assert_array_equal(np.round(read[..., :3] * 255).astype(np.uint8), pixels)

@@ -171,17 +171,19 @@ def test_an_offset_is_removed_and_a_tiny_one_is_not_touched(tmp_path):
     samples = noise(16000) * 0.1
     samples -= samples.mean()
     soundfile.write(tmp_path / 'a.wav', samples + 0.045, 16000, subtype='FLOAT')
-    found = wav.at_rate(tmp_path / 'a.wav')
+    found = wav.prepare(*wav.read(tmp_path / 'a.wav'))
     np.testing.assert_allclose(found, samples, atol=1e-6)
     soundfile.write(tmp_path / 'b.wav', samples + 0.0005, 16000, subtype='FLOAT')
-    np.testing.assert_array_equal(wav.at_rate(tmp_path / 'b.wav'), samples + np.float32(0.0005))
+    np.testing.assert_array_equal(
+        wav.prepare(*wav.read(tmp_path / 'b.wav')), samples + np.float32(0.0005)
+    )
 
 
-def test_at_rate_does_everything_at_once(tmp_path):
+def test_preparing_does_everything_at_once(tmp_path):
     seconds = np.arange(22050) / 44100
     left = 0.4 * np.sin(2 * np.pi * 300 * seconds) + 0.02
     soundfile.write(tmp_path / 'a.flac', np.stack([left, np.zeros_like(left)], 1), 44100)
-    found = wav.at_rate(tmp_path / 'a.flac', 16000)
+    found = wav.prepare(*wav.read(tmp_path / 'a.flac'), 16000)
     assert found.shape == (8000,) and found.dtype == np.float32
     expected = 0.2 * np.sin(2 * np.pi * 300 * np.arange(8000) / 16000)
     np.testing.assert_allclose(found[500:-500], expected[500:-500], atol=1e-3)
@@ -233,7 +235,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(InputError, match=r'nowhere\.wav: no such file'):
         wav.read(tmp_path / 'nowhere.wav')
     with pytest.raises(InputError, match='is a folder'):
-        wav.at_rate(tmp_path)
+        wav.read(tmp_path)
 
 
 def test_a_wav_without_samples_is_empty_whatever_follows():
