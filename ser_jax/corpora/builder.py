@@ -43,14 +43,7 @@ from ser_jax.corpora.feature_configs import (
 )
 from ser_jax.corpora.inspection import Inspected, Skipped
 from ser_jax.corpora.inspection_report import PublishedCounts
-from ser_jax.corpora.schema import (
-    FACTS,
-    FINGERPRINT,
-    INSPECTION,
-    ORIGIN,
-    fingerprint,
-    write_json,
-)
+from ser_jax.corpora.schema import FACTS, FINGERPRINT, INSPECTION, fingerprint, write_json
 
 __all__ = [
     'FRONT_ENDS', 'LOG_MEL', 'NATIVE', 'TEXT', 'WAVEFORM', 'Archive', 'Audio', 'CorpusBuilder',
@@ -270,7 +263,7 @@ class CorpusBuilder(
         write_json(folder / FACTS, dataclasses.asdict(facts))
         write_json(folder / INSPECTION, {'corpus': self.name, 'features': name, **self._report})
         if source := self._source or self._given_manifest():
-            write_json(folder / ORIGIN, origin.describe(source))
+            origin.write(folder, source)
         if self.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:  # others need TensorFlow
             source = self.as_data_source('train')
             content = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ser_jax.contract import InputError
 from ser_jax.corpora import audio_files
-from ser_jax.corpora.schema import ORIGIN, read_json
+from ser_jax.corpora.schema import ORIGIN, read_json, write_json
 
 _WHOLE_BYTES = 1 << 16  # of larger files only the size and two samples are hashed
 _TABLES = ('.csv', '.tsv', '.json', '.jsonl', '.txt')
@@ -96,3 +96,8 @@ def compared(folder: Path, given: str | os.PathLike | None, advice: str) -> str:
         f'{folder} was built from {built["source"]} ({built["files"]:,} files), not from {shown} '
         f'({now["files"]:,} files); {advice}'
     )
+
+
+def write(folder: Path, source: Path) -> None:
+    """Write the description of a source beside the shards built from it."""
+    write_json(folder / ORIGIN, describe(source))
