@@ -24,7 +24,7 @@ from ser_jax.data import selection
 from ser_jax.data.utterances import Utterances, data_dir, open_corpora
 from ser_jax.explore import near_duplicates, split_checks
 from ser_jax.explore.corpus_checks import corpus_findings
-from ser_jax.explore.findings import SEVERITIES, Finding, place
+from ser_jax.explore.findings import SEVERITIES, Finding, place, places
 from ser_jax.runs import inventory, run_files
 from ser_jax.runs.trained import Trained, open_begun
 
@@ -82,8 +82,8 @@ def _near(
     if names:
         whole = _same_recordings(open_corpora(names, directory, source), recordings)
         pairs = _moved(near_duplicates.near_duplicates(whole), whole, recordings)
-        places = {place(whole, i) for i in range(len(whole))}
-        missed = [p for i in range(len(recordings)) if (p := place(recordings, i)) not in places]
+        compared = places(whole)
+        missed = [name for name in places(recordings) if name not in compared]
         return pairs, _not_compared(recordings, missed)
     if recordings.source in near_duplicates.SPECTROGRAMS:
         what = (
@@ -92,7 +92,7 @@ def _near(
         )
         finding = Finding('note', 'near duplicates', what, _build_one(recordings.names))
         return near_duplicates.near_duplicates(recordings), [finding]
-    return [], _not_compared(recordings, [place(recordings, i) for i in range(len(recordings))])
+    return [], _not_compared(recordings, [*places(recordings)])
 
 
 def _same_recordings(whole: Utterances, recordings: Utterances) -> Utterances:
@@ -133,7 +133,7 @@ def _moved(
     pairs: list[near_duplicates.Pair], source: Utterances, target: Utterances
 ) -> list[near_duplicates.Pair]:
     """Map pairs of utterances of `source` to the same ones of `target`; drop those it lacks."""
-    at = {place(target, i): i for i in range(len(target))}
+    at = places(target)
     moved = []
     for p in pairs:
         first, second = at.get(place(source, p.first)), at.get(place(source, p.second))

@@ -27,20 +27,9 @@ EMOTIONS = (
 
 # Surprise is positive: the corpora that direct it ask for a pleasant one or leave it open.
 # Sadness is negative.
-VALENCE = {
-    'neutral': 'positive',
-    'calm': 'positive',
-    'happy': 'positive',
-    'surprised': 'positive',
-    'trusting': 'positive',
-    'sad': 'negative',
-    'angry': 'negative',
-    'fearful': 'negative',
-    'disgust': 'negative',
-    'boredom': 'negative',
-    'positive': 'positive',
-    'negative': 'negative',
-}
+_POSITIVE = ('neutral', 'calm', 'happy', 'surprised', 'trusting', 'positive')
+_NEGATIVE = ('sad', 'angry', 'fearful', 'disgust', 'boredom', 'negative')
+VALENCE = dict.fromkeys(_POSITIVE, 'positive') | dict.fromkeys(_NEGATIVE, 'negative')
 
 # Synonyms of the words in EMOTIONS, as corpora, folders and manifests write them.
 SYNONYMS = {

@@ -235,11 +235,11 @@ def _audio(parent: Path | zipfile.ZipFile, name: str, root: Path) -> Audio:
         source = f'{parent.filename}:{name}'
         folders = () if outer == root else outer.parent.relative_to(root).parts
         folders = (*folders, *inside.parts[:-1])
-    return Audio(_normal(inside.stem), readable(source), read, tuple(map(_normal, folders)))
+    return Audio(normal(inside.stem), readable(source), read, tuple(map(normal, folders)))
 
 
-def _normal(name: str) -> str:
-    """Return a name in the Unicode form NFC, since file systems and archives differ."""
+def normal(name: str) -> str:
+    """Return a readable name in the form NFC, since file systems and archives differ."""
     return unicodedata.normalize('NFC', readable(name))
 
 

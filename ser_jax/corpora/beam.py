@@ -22,10 +22,9 @@ import apache_beam as beam
 from apache_beam.internal import pickler
 from apache_beam.options import pipeline_options
 from apache_beam.runners.portability import fn_api_runner
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ser_jax.contract import InputError, Recording
+from ser_jax.corpora import threads
 from ser_jax.corpora.beam_runner import SEE
 from ser_jax.corpora.inspection import Inspected
 
@@ -151,13 +150,7 @@ class Workers:
     def _progress(self, title: str, total: int) -> Iterator[None]:
         """Show a progress bar of the replies while the block runs."""
         over = threading.Event()
-        columns = (
-            TextColumn('{task.description}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with threads.progress_bar() as progress:
             task = progress.add_task(title, total=total)
 
             def watch() -> None:

@@ -113,16 +113,20 @@ class CorpusBuilder(
                     f'{example} (.wav, .flac, at any depth, also in zips), found '
                     f'{file_kinds(folder)}; give the folder that holds them'
                 )
+        archives = self.downloaded(dl_manager)
+        return list(itertools.chain.from_iterable(map(audio_files, archives)))
+
+    def downloaded(self, dl_manager: tfds.download.DownloadManager) -> list[Path]:
+        """Download ARCHIVES where that is still to be done; return their paths.
+
+        Raises:
+          InputError: there are none, or a download fails.
+        """
+        advice = self.MANUAL_DOWNLOAD_INSTRUCTIONS
         if not self.ARCHIVES:
-            raise InputError(
-                f'{self.name} cannot be downloaded; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}'
-            )
+            raise InputError(f'{self.name} cannot be downloaded; {advice}')
         target = Path(dl_manager.download_dir) / self.name
-        paths = [
-            download.fetch(archive, target, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
-            for archive in self.ARCHIVES
-        ]
-        return list(itertools.chain.from_iterable(map(audio_files, paths)))
+        return [download.fetch(archive, target, advice) for archive in self.ARCHIVES]
 
     def manual_dir(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
         """Return --manual_dir (folder or zip) if given, else TFDS's folder if nonempty, else None.

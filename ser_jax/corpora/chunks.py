@@ -1,7 +1,6 @@
 """Processing of one chunk of recordings, in the building process or on a Beam worker."""
 
 import dataclasses
-import unicodedata
 from collections.abc import Sequence
 
 from ser_jax.audio import soundness
@@ -16,17 +15,13 @@ def normal(recording: Recording) -> Recording:
     """Return a recording with printable texts; id, speaker, emotion and label in the form NFC."""
     return dataclasses.replace(
         recording,
-        id=_composed(recording.id),
-        speaker=_composed(recording.speaker),
-        emotion=_composed(recording.emotion),
-        label=_composed(recording.label),
+        id=audio_files.normal(recording.id),
+        speaker=audio_files.normal(recording.speaker),
+        emotion=audio_files.normal(recording.emotion),
+        label=audio_files.normal(recording.label),
         source=audio_files.readable(recording.source),
         text=audio_files.readable(recording.text),
     )
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize('NFC', audio_files.readable(text))
 
 
 def inspect(rate_hz: int | None, recordings: Sequence[Recording]) -> list[inspection.Inspected]:

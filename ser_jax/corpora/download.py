@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import functools
 import hashlib
 import http.client
 import os
@@ -158,8 +159,6 @@ def _size(path: Path) -> int:
 
 
 def _digest(path: Path, archive: Archive) -> str:
-    def begin():
-        return hashlib.new(archive.algorithm, usedforsecurity=False)
-
+    begin = functools.partial(hashlib.new, archive.algorithm, usedforsecurity=False)
     with open(path, 'rb') as f:
         return hashlib.file_digest(f, begin).hexdigest()

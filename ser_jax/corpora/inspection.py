@@ -69,14 +69,8 @@ def measures(samples: np.ndarray | None, rate_hz: int) -> dict:
     are 40 dB or more below the loudest).
     """
     if samples is None:
-        return {
-            'seconds': 0.0,
-            'rate_hz': 0,
-            'level_db': 0.0,
-            'peak': 0.0,
-            'clipped': 0,
-            'silence': 0.0,
-        }
+        floats = dict.fromkeys(('seconds', 'level_db', 'peak', 'silence'), 0.0)
+        return {**floats, 'rate_hz': 0, 'clipped': 0}
     power = np.square(samples, dtype=np.float32)
     power = power if power.ndim == 1 else power.mean(axis=1)
     stretch = max(1, rate_hz // 100)

@@ -105,16 +105,12 @@ def whole(folder: pathlib.Path) -> tuple:
         raise InputError(f'{folder} is damaged ({type(e).__name__}: {e}); {AGAIN}') from e
 
 
-def examples(opened: Opened) -> Iterator[dict]:
-    """Iterate over the examples in order.
+def examples(data: Sequence[dict], title: str) -> Iterator[dict]:
+    """Iterate over the examples of a build in order.
 
     Raises:
       InputError: a record is damaged.
     """
-    yield from _examples(opened.data, opened.title)
-
-
-def _examples(data: Sequence[dict], title: str) -> Iterator[dict]:
     for index in range(len(data)):
         try:
             example = data[index]
@@ -125,12 +121,8 @@ def _examples(data: Sequence[dict], title: str) -> Iterator[dict]:
         yield example
 
 
-def compare(fingerprint: str, opened: Opened) -> None:
+def compare(fingerprint: str, stored: str, title: str) -> None:
     """Raise InputError if the fingerprint of the content read differs from the stored one."""
-    _compare(fingerprint, opened.fingerprint, opened.title)
-
-
-def _compare(fingerprint: str, stored: str, title: str) -> None:
     if fingerprint != stored:
         raise InputError(
             f'{title} is not what was built (fingerprint {fingerprint[:12]}, stored '
@@ -148,8 +140,8 @@ def verify(folder: pathlib.Path) -> int:
         schema.read_json(folder / name)
     expected = schema.read_json(folder / schema.FINGERPRINT, ['fingerprint'])['fingerprint']
     data = whole(folder)[1]
-    fingerprint = schema.fingerprint(_examples(data, str(folder)))
-    _compare(fingerprint, str(expected), str(folder))
+    fingerprint = schema.fingerprint(examples(data, str(folder)))
+    compare(fingerprint, str(expected), str(folder))
     return len(data)
 
 

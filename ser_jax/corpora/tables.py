@@ -88,7 +88,7 @@ def header(text: str, name: str, column: Callable[[str], str], required: Sequenc
     """
     candidates, fault = [], ''
     for delimiter in DELIMITERS:
-        first = next(_records(text, delimiter, 0, 1, _never), None)
+        first = next(_records(text, delimiter, 0, 1, lambda line: False), None)
         if first is None:
             raise InputError(f'{name} is empty')
         if first.last > first.number:  # a heading with a line break has probably absorbed a row
@@ -101,7 +101,7 @@ def header(text: str, name: str, column: Callable[[str], str], required: Sequenc
             hits = sum(c in columns for c in required)
             found = Header(delimiter, written, columns, first.number, first.end)
             candidates.append((hits, len(written), found))
-    best = max(candidates, key=_rank, default=None)
+    best = max(candidates, key=lambda candidate: candidate[:2], default=None)
     if best is None or (fault and best[0] < len(required)):
         raise InputError(f'{name}: {fault}')
     return best[2]
@@ -170,16 +170,8 @@ def _once(pairs: list[tuple[str, object]]) -> dict:
     return row
 
 
-def _rank(candidate: tuple[int, int, Header]) -> tuple[int, int]:
-    return candidate[:2]
-
-
 def _count(n: int, what: str) -> str:
     return f'{n} {what}{"s" * (n > 1)}'
-
-
-def _never(line: str) -> bool:
-    return False
 
 
 class _Record(NamedTuple):
@@ -262,8 +254,5 @@ _INSIDE = 'a quote within a value that has none around it; write "..." with the 
 def _unclosed(text: str, start: int, at: int) -> str:
     """Return the fault of an open quote at `at` in the record that begins at `start`."""
     below = len(_END.findall(text, start, at))
-    return (
-        f'a quote, opened {below} line{"s" * (below > 1)} below, is never closed'
-        if below
-        else 'a quote is never closed'
-    )
+    opened = f', opened {_count(below, "line")} below,' if below else ''
+    return f'a quote{opened} is never closed'

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ser_jax.contract import InputError
-from ser_jax.corpora import audio_files, builder, download, labels, tables
+from ser_jax.corpora import audio_files, builder, labels, tables
 
 TARS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 # cp1252 has curly quotes, dashes and the ellipsis at 0x80 to 0x9F, where Unicode has control
@@ -125,13 +125,7 @@ def collect(
             f'{example}{layout} (at any depth, also in zips and tars), found '
             f'{audio_files.file_kinds(folder)}; give the folder that holds them'
         )
-    if not builder.ARCHIVES:
-        raise InputError(
-            f'{builder.name} cannot be downloaded; {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}'
-        )
-    target = Path(dl_manager.download_dir) / builder.name
-    for archive in builder.ARCHIVES:
-        download.fetch(archive, target, builder.MANUAL_DOWNLOAD_INSTRUCTIONS)
+    target = builder.downloaded(dl_manager)[0].parent
     return list(documents(target, name))
 
 

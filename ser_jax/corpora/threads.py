@@ -48,20 +48,25 @@ def inspect(
     return inspected, finished
 
 
-def _chunks(
-    recordings: Sequence[Recording], config: FeatureConfig, corpus: str, chunk: int, threads: int
-) -> Iterator[list[Inspected]]:
-    """Yield chunks in order; threads inspect the next while the caller processes the last."""
-    columns = (
+def progress_bar() -> Progress:
+    """Return a bar on stderr that counts recordings and estimates the time left."""
+    return Progress(
         TextColumn('{task.description}'),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
     )
+
+
+def _chunks(
+    recordings: Sequence[Recording], config: FeatureConfig, corpus: str, chunk: int, threads: int
+) -> Iterator[list[Inspected]]:
+    """Yield chunks in order; threads inspect the next while the caller processes the last."""
     work = functools.partial(inspection.inspect, config.rate_hz, config.prepare)
     with (
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
-        Progress(*columns, console=Console(stderr=True)) as progress,
+        progress_bar() as progress,
     ):
         task = progress.add_task(f'inspecting {corpus}', total=len(recordings))
         ahead: list[concurrent.futures.Future] = []

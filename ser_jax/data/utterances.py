@@ -170,7 +170,7 @@ def open_corpora(
     fingerprints = {}
     for index, name in enumerate(names):
         fingerprints[name] = schema.fingerprint(rows.read(index, opened[index]))
-        shards.compare(fingerprints[name], opened[index])
+        shards.compare(fingerprints[name], opened[index].fingerprint, opened[index].title)
     return rows.utterances(tuple(names), opened, fingerprints)
 
 
@@ -203,7 +203,8 @@ def builder_config(source: str, versions: Sequence[str]) -> str:
 def data_source(name: str, root: pathlib.Path, source: str) -> shards.Opened:
     """Open the newest version of one built corpus and check its content by its fingerprint."""
     opened = shards.opened(name, root, source)
-    shards.compare(schema.fingerprint(shards.examples(opened)), opened)
+    found = schema.fingerprint(shards.examples(opened.data, opened.title))
+    shards.compare(found, opened.fingerprint, opened.title)
     return opened
 
 
@@ -225,7 +226,7 @@ class _Rows:
 
     def read(self, corpus: int, opened: shards.Opened) -> Iterator[dict]:
         """Yield the examples of a corpus after their rows were added."""
-        for at, example in enumerate(shards.examples(opened)):
+        for at, example in enumerate(shards.examples(opened.data, opened.title)):
             for version in ['', *self.versions]:
                 self._add(corpus, at, example, version)
             yield example
@@ -243,7 +244,7 @@ class _Rows:
             values, first = values[begin:end], first + begin
             frames = front_ends.described(self.front, self.wanted, values)
         frames = frames.astype(np.float64)
-        row: dict[str, Any] = {name: _text(example[name]) for name in FIELDS}
+        row: dict[str, Any] = {name: decoded(example[name]) for name in FIELDS}
         row |= {name: example[name] for name in MEASURES}
         row |= {'id': row['id'] + version, 'corpus': corpus, 'length': len(values)}
         row |= {'frames': len(frames), 'sums': frames.sum(0), 'squares': (frames**2).sum(0)}
@@ -284,7 +285,8 @@ class _Rows:
         )
 
 
-def _text(value: bytes | str) -> str:
+def decoded(value: bytes | str) -> str:
+    """Return a text field of an example as str."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

@@ -1,9 +1,9 @@
 """Example recordings for plots: those at five quantiles of the duration of every emotion."""
 
 import bisect
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -95,14 +95,19 @@ class Sounds:
         Raises:
           InputError: its record is damaged, or `id` has other samples in this build.
         """
-        with self._readable():
+        try:
             if not (index < len(self._data) and self._id(index) == id):
                 # Shards are sorted by id.
                 index = bisect.bisect_left(range(len(self._data)), id, key=self._id)
                 if index == len(self._data) or self._id(index) != id:
                     return None
             example = self._data[index]
-        if sha256 not in ('', _text(example['source_sha256'])):
+        except Exception as e:  # a damaged record raises any error of its decoder
+            raise InputError(
+                f'corpus {self.name!r} ({self.config}) cannot be read ({type(e).__name__}: {e}); '
+                'build it again with --overwrite'
+            ) from e
+        if sha256 not in ('', opening.decoded(example['source_sha256'])):
             raise InputError(
                 f'{self.name}/{id} has other samples in the {self.config} build than in the other '
                 'one; build both again from the same recordings, with --overwrite'
@@ -111,22 +116,8 @@ class Sounds:
         native = self.config == 'native'
         return wav.mono(samples), int(example['rate_hz']) if native else features.RATE_HZ
 
-    @contextlib.contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as e:  # a damaged record raises any error of its decoder
-            raise InputError(
-                f'corpus {self.name!r} ({self.config}) cannot be read ({type(e).__name__}: {e}); '
-                'build it again with --overwrite'
-            ) from e
-
     def _id(self, index: int) -> str:
-        return _text(self._data[index]['id'])
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+        return opening.decoded(self._data[index]['id'])
 
 
 def examples(corpus: Utterances, sounds: Sounds | None = None) -> list[Example]:
@@ -188,14 +179,6 @@ def _mel(corpus: Utterances, index: int) -> np.ndarray:
 
 def rows(found: Sequence[Example]) -> list[dict]:
     """Return the table of the recordings on the sheets."""
-    return [
-        {
-            'corpus': e.corpus,
-            'emotion': e.emotion,
-            'quantile': e.quantile,
-            'id': e.id,
-            'seconds': e.seconds,
-            'rate_hz': e.rate_hz,
-        }
-        for e in found
-    ]
+    columns = ('corpus', 'emotion', 'quantile', 'id', 'seconds', 'rate_hz')
+    values = operator.attrgetter(*columns)
+    return [dict(zip(columns, values(e), strict=True)) for e in found]

@@ -20,3 +20,8 @@ class Finding(NamedTuple):
 def place(u: Utterances, i: int) -> str:
     """Return `corpus/id` of an utterance."""
     return f'{u.names[u.corpus[i]]}/{u.id[i]}'
+
+
+def places(u: Utterances) -> dict[str, int]:
+    """Return the index of each utterance by its `corpus/id`, in order."""
+    return {place(u, i): i for i in range(len(u))}

@@ -10,7 +10,7 @@ from ser_jax.audio import variants
 from ser_jax.corpora import file_names
 from ser_jax.data import text
 from ser_jax.data.utterances import Utterances, normalization
-from ser_jax.explore.findings import Finding
+from ser_jax.explore.findings import Finding, places
 from ser_jax.explore.near_duplicates import Pair
 
 SIDES = ('train', 'valid', 'test')
@@ -40,7 +40,7 @@ def run_findings(
             f'the protocol of the run is leaky: {protocol}',
             'its scores are inflated; report them as inflated',
         )
-    at = {f'{u.names[c]}/{i}': n for n, (c, i) in enumerate(zip(u.corpus, u.id, strict=True))}
+    at = places(u)
     missing = _used(members) - set(at)
     if missing:
         what = (
@@ -254,7 +254,7 @@ def fitted(
       reads: True if its model reads text.
       normalize: features.normalize; with 'none' nothing is fitted, and 0 and 1 are saved.
     """
-    at = {f'{u.names[c]}/{i}': n for n, (c, i) in enumerate(zip(u.corpus, u.id, strict=True))}
+    at = places(u)
     other = collections.defaultdict(list)
     for member, sides in members.items():
         train = np.array([at[i] for i in sides['train'] if i in at], int)

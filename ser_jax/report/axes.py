@@ -55,6 +55,19 @@ def name_rows(axes: Axes, names: Sequence[str], top: float) -> None:
     axes.set_ylim(len(names) - 0.4, top)
 
 
+def name_columns(axes: Axes, names: Sequence[str], rotation: float, **style) -> None:
+    """Label the columns 0, 1, ... with slanted names."""
+    axes.set_xticks(
+        range(len(names)),
+        [short(n) for n in names],
+        rotation=rotation,
+        ha='right',
+        rotation_mode='anchor',
+        parse_math=False,
+        **style,
+    )
+
+
 def annotate(
     axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **style
 ) -> None:

@@ -18,6 +18,7 @@ from ser_jax.report.axes import (
     MUTED,
     annotate,
     dress,
+    name_columns,
     name_rows,
     short,
     single,
@@ -99,7 +100,7 @@ def by_speaker(
     axes.set_yticks(range(len(classes)), [short(c) for c in classes], parse_math=False)
     if len(names) <= _CELLS:
         _write_cells(axes, matrix)
-        _name_columns(axes, [names[i] for i in order])
+        name_columns(axes, [names[i] for i in order], 55, fontsize=6)
     else:
         axes.set_xticks(())
         axes.set_xlabel(f'{len(names)} speakers, one column each')
@@ -120,18 +121,6 @@ def _write_cells(axes: Axes, matrix: np.ndarray) -> None:
         color = 'white' if n > matrix.max() / 2 else INK if n else MUTED
         text = f'{n}' if n else '·'
         axes.text(column, row, text, ha='center', va='center', fontsize=size, color=color)
-
-
-def _name_columns(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_xticks(
-        range(len(names)),
-        [short(name) for name in names],
-        rotation=55,
-        ha='right',
-        rotation_mode='anchor',
-        fontsize=6,
-        parse_math=False,
-    )
 
 
 def _mark_groups(axes: Axes, groups: Sequence[str]) -> None:

@@ -8,9 +8,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ser_jax.report import counts, sheets, spreads
-from ser_jax.report.figures import Figures
+from ser_jax.report.figures import Captioned, Figures
 
-Captioned = tuple[Markup, str]  # a figure and its caption
 MOST_SPEAKERS = 200  # with more speakers there is only the table, no figure
 _RANGE = ('min', 'q10', 'median', 'q90', 'max')
 _RANGES = (
@@ -39,19 +38,15 @@ def compared(
     for u in corpora:
         parts[u.names[0]] = [number.get((u.names[0], e), 0) for e in emotions]
     figure = counts.by_class(emotions, [parts], ['by corpus'])
-    wide = [
-        (
-            figures('counts', 'Utterances by emotion and corpus', figure),
-            'Utterances of every emotion, by corpus.',
-        )
-    ]
+    caption = 'Utterances of every emotion, by corpus.'
+    wide = [figures.captioned('counts', 'Utterances by emotion and corpus', figure, caption)]
     audible = [u for u in corpora if (u.seconds > 0).any()]
     if not audible:
         return {'pair': [], 'wide': wide}
     names = [u.names[0] for u in audible]
     figure = _ranges(tables, [(name, 'all') for name in names], names)
     label = 'Levels, peaks, clipping and silence by corpus'
-    wide.append((figures('measures_compared', label, figure), _RANGES))
+    wide.append(figures.captioned('measures_compared', label, figure, _RANGES))
     if len(audible) > 1:
         wide += _pooled(figures, audible, emotions)
     return {'pair': _distributions(figures, audible), 'wide': wide}
@@ -61,15 +56,11 @@ def _distributions(figures: Figures, corpora: Sequence[Any]) -> list[Captioned]:
     """Return the cumulative distributions of lengths and levels by corpus."""
     lengths = spreads.shares(_by_corpus(corpora, 'seconds'), 'length (s)')
     levels = spreads.shares(_by_corpus(corpora, 'level_db'), 'level (dB re full scale)')
+    short = 'Lengths: the share of recordings that are this short or shorter.'
+    loud = 'Levels: root mean square of each recording.'
     return [
-        (
-            figures('lengths_compared', 'Lengths by corpus', lengths),
-            'Lengths: the share of recordings that are this short or shorter.',
-        ),
-        (
-            figures('levels_compared', 'Levels by corpus', levels),
-            'Levels: root mean square of each recording.',
-        ),
+        figures.captioned('lengths_compared', 'Lengths by corpus', lengths, short),
+        figures.captioned('levels_compared', 'Levels by corpus', levels, loud),
     ]
 
 
@@ -79,19 +70,12 @@ def _pooled(figures: Figures, corpora: Sequence[Any], emotions: Sequence[str]) -
     seconds = np.concatenate([*_by_corpus(corpora, 'seconds').values()])
     rate_hz = np.concatenate([*_by_corpus(corpora, 'rate_hz').values()])
     lengths = spreads.quantile_lines(_grouped(emotion, seconds, emotions), 'length (s)')
+    long = 'Lengths by emotion, all corpora together.'
+    rates = _rates(_grouped(emotion, rate_hz, emotions))
+    fast = 'Sampling rates as recorded, by emotion, all corpora together.'
     return [
-        (
-            figures('lengths', 'Lengths by emotion, all corpora', lengths),
-            'Lengths by emotion, all corpora together.',
-        ),
-        (
-            figures(
-                'rates',
-                'Rates by emotion, all corpora',
-                _rates(_grouped(emotion, rate_hz, emotions)),
-            ),
-            'Sampling rates as recorded, by emotion, all corpora together.',
-        ),
+        figures.captioned('lengths', 'Lengths by emotion, all corpora', lengths, long),
+        figures.captioned('rates', 'Rates by emotion, all corpora', rates, fast),
     ]
 
 
@@ -101,12 +85,8 @@ def of_corpus(figures: Figures, u: Any, tables: Mapping) -> list[Captioned]:
     emotions = [r['emotion'] for r in tables['emotions'] if r['corpus'] == name]
     parts = _parts(name, emotions, tables['counts'])
     figure = counts.by_class(emotions, [*parts.values()], [*parts])
-    captioned = [
-        (
-            figures(f'counts_{name}', f'Utterances by class, {name}', figure),
-            'Utterances of every class.',
-        )
-    ]
+    label = f'Utterances by class, {name}'
+    captioned = [figures.captioned(f'counts_{name}', label, figure, 'Utterances of every class.')]
     speakers = [r for r in tables['speakers'] if r['corpus'] == name]
     if len(speakers) <= MOST_SPEAKERS:
         figure = counts.by_speaker(
@@ -115,10 +95,9 @@ def of_corpus(figures: Figures, u: Any, tables: Mapping) -> list[Captioned]:
             emotions,
             [list(map(s.__getitem__, emotions)) for s in speakers],
         )
-        label = f'Utterances by speaker and class, {name}'
-        captioned.append(
-            (figures(f'speakers_{name}', label, figure), 'Utterances by speaker and class.')
-        )
+        caption = 'Utterances by speaker and class'
+        label = f'{caption}, {name}'
+        captioned.append(figures.captioned(f'speakers_{name}', label, figure, f'{caption}.'))
     if (u.seconds > 0).any():
         captioned += _of_audio(figures, u, tables, emotions)
     rows = [r for r in tables['words'] if r['corpus'] == name and r['emotion'] != 'all']
@@ -132,7 +111,7 @@ def of_corpus(figures: Figures, u: Any, tables: Mapping) -> list[Captioned]:
             'reveal the emotion.'
         )
         label = f'Sentences and words by class, {name}'
-        captioned.append((figures(f'words_{name}', label, figure), caption))
+        captioned.append(figures.captioned(f'words_{name}', label, figure, caption))
     return captioned
 
 
@@ -144,29 +123,17 @@ def _of_audio(
     audible = [e for e in emotions if (has_audio & (u.emotion == e)).any()]
     seconds = _grouped(u.emotion[has_audio], u.seconds[has_audio], emotions)
     rates = _grouped(u.emotion[has_audio], u.rate_hz[has_audio], emotions)
-    keys = [(name, e) for e in ('all', *audible)]
+    lengths = spreads.quantile_lines(seconds, 'length (s)')
+    long = 'Lengths by class: quantiles (left); mean, shortest and longest (right).'
+    fast = (
+        'Sampling rates as recorded, by class: quantiles (left); mean, lowest and highest (right).'
+    )
+    measures = _ranges(tables, [(name, e) for e in ('all', *audible)], ['all', *audible])
+    label = f'Levels, peaks, clipping and silence by class, {name}'
     return [
-        (
-            figures(
-                f'lengths_{name}',
-                f'Lengths by class, {name}',
-                spreads.quantile_lines(seconds, 'length (s)'),
-            ),
-            'Lengths by class: quantiles (left); mean, shortest and longest (right).',
-        ),
-        (
-            figures(f'rates_{name}', f'Sampling rates by class, {name}', _rates(rates)),
-            'Sampling rates as recorded, by class: quantiles (left); mean, lowest and highest '
-            '(right).',
-        ),
-        (
-            figures(
-                f'measures_{name}',
-                f'Levels, peaks, clipping and silence by class, {name}',
-                _ranges(tables, keys, ['all', *audible]),
-            ),
-            _RANGES,
-        ),
+        figures.captioned(f'lengths_{name}', f'Lengths by class, {name}', lengths, long),
+        figures.captioned(f'rates_{name}', f'Sampling rates by class, {name}', _rates(rates), fast),
+        figures.captioned(f'measures_{name}', label, measures, _RANGES),
     ]
 
 
@@ -189,12 +156,12 @@ def of_recordings(figures: Figures, name: str, look: Any) -> list[Captioned]:
         )
         figure = sheets.changed_mels(look.mels, look.id)
         label = f'Log-mel before and after augmentation, {name}'
-        captioned.append((figures(f'augmented_mels_{name}', label, figure), caption))
+        captioned.append(figures.captioned(f'augmented_mels_{name}', label, figure, caption))
     if look.waves:
         figure = sheets.changed_waves(look.waves, look.id)
         label = f'Waves before and after augmentation, {name}'
         caption = 'Augmentations of a waveform, and the log-mels of the results.'
-        captioned.append((figures(f'augmented_waves_{name}', label, figure), caption))
+        captioned.append(figures.captioned(f'augmented_waves_{name}', label, figure, caption))
     return captioned
 
 

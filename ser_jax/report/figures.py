@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ser_jax.report import html
 
+Captioned = tuple[Markup, str]  # a figure and its caption
 _DPI = 200  # resolution of the PNG files
 
 
@@ -33,3 +34,7 @@ class Figures:
             figure.savefig(self.folder / f'{file}.png', dpi=_DPI)
         figure.set_layout_engine('none')  # the layout of the PNG serves the SVG too
         return html.svg(figure, re.sub(r'[^A-Za-z0-9]+', '-', file), label)
+
+    def captioned(self, name: str, label: str, figure: Figure, caption: str) -> Captioned:
+        """Save `figure` and return it as SVG, with its caption; arguments as in `__call__`."""
+        return self(name, label, figure), caption

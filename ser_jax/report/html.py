@@ -205,15 +205,20 @@ def _mistakes(predictions: pa.Table, score) -> list[dict]:
     return sorted(mistakes, key=lambda mistake: -mistake['confidence'])[:_MISTAKES]
 
 
-def template(name: str) -> jinja2.Template:
-    """Return a page template of this folder with its filters; it escapes its variables."""
-    environment = jinja2.Environment(
+def templates(**options: Any) -> jinja2.Environment:
+    """Return the environment of the templates in this folder; an unknown variable is an error."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        **options,
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """Return a page template of this folder with its filters; it escapes its variables."""
+    environment = templates(autoescape=True)
     environment.filters['three'] = lambda x: '–' if x is None or np.isnan(x) else f'{x:.3f}'
     environment.filters['signed'] = lambda x: (
         '–' if x is None or np.isnan(x) else f'{x:+.3f}'.replace('-', '−')

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from ser_jax.contract import CorpusInfo
-from ser_jax.report.html import flat, system_name
+from ser_jax.report.html import flat, system_name, templates
 from ser_jax.scoring.score import Score
 
 
@@ -34,7 +32,8 @@ def write(
       emotions: classes of the run, shown if `scores` is empty.
     """
     path = Path(path)
-    page = _template().render(
+    markdown = templates(keep_trailing_newline=True, autoescape=False, finalize=_plain)
+    page = markdown.get_template('model_card.md.jinja').render(
         run=system_name(scores[0]) if scores else path.resolve().parent.name,
         model=dict(config['model']),
         features=config.get('features', {}).get('input')
@@ -71,19 +70,6 @@ def _support(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, list[i
     for corpus, number in counts.items():
         rows.append((corpus, [number.get(e, 0) for e in emotions]))
     return emotions, rows
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-        finalize=_plain,
-    )
-    return environment.get_template('model_card.md.jinja')
 
 
 def _plain(value: Any) -> Any:

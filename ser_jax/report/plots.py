@@ -17,6 +17,7 @@ from ser_jax.report.axes import (
     ORANGE,
     PURPLE,
     dress,
+    name_columns,
     short,
     single,
 )
@@ -57,14 +58,7 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
             axes.text(
                 j, i + 0.3, f'{matrix[i, j]:g}', ha='center', va='center', color=ink, fontsize=6
             )
-    axes.set_xticks(
-        range(C),
-        [short(c) for c in classes],
-        rotation=40,
-        ha='right',
-        rotation_mode='anchor',
-        parse_math=False,
-    )
+    name_columns(axes, classes, 40)
     axes.set_yticks(range(C), [short(c) for c in classes], parse_math=False)
     axes.set_xticks(np.arange(C + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(C + 1) - 0.5, minor=True)
@@ -75,9 +69,7 @@ def confusion_matrix(matrix, classes: Sequence[str], title: str = '') -> Figure:
     return figure
 
 
-def learning_curves(
-    records: Sequence[dict], title: str = '', chance: float | None = None
-) -> Figure:
+def learning_curves(records: Sequence[dict], chance: float | None = None) -> Figure:
     """Plot training and validation loss, and validation UAR, over epochs.
 
     Thin lines are members, the thick line is their mean.
@@ -86,12 +78,11 @@ def learning_curves(
       records: records of metrics.jsonl. Those of kind 'epoch' are used: member, epoch, train_loss,
         valid_loss, valid_uar (absent or None if not measured). If a (member, epoch) is repeated, as
         after a resume, the last record counts.
-      title: prefix of the title of the losses.
       chance: UAR of guessing, drawn as a dotted line.
     """
     figure = Figure(figsize=(6.8, 3.1), layout='constrained')
     left, right = figure.subplots(1, 2)
-    dress(left, 'loss' if not title else f'{title}: loss')
+    dress(left, 'loss')
     dress(right, 'UAR on validation speakers')
     _curve(left, records, 'train_loss', BLUE, 'training', '-')
     _curve(left, records, 'valid_loss', ORANGE, 'validation', '--')
@@ -179,20 +170,17 @@ def speakers(
     return figure
 
 
-def forest(
-    labels: Sequence[str], value, low, high, chance, notes: Sequence[str], title: str = ''
-) -> Figure:
+def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str]) -> Figure:
     """Plot a row per score: the value with its interval and note, and a tick at its chance level.
 
     Args:
       labels, notes: one per row; the marker is hollow if the note contains 'inflated'.
       value, low, high, chance: [R].
-      title: title of the figure.
     """
     value, low, high = (np.asarray(x, float) for x in (value, low, high))
     R = len(labels)
     figure = Figure(figsize=(9, max(1.4, 0.75 + 0.27 * R)), layout='constrained')
-    axes = single(figure, title)
+    axes = single(figure, '')
     for row in range(R):
         hollow = 'inflated' in notes[row]
         color = ORANGE if hollow else BLUE

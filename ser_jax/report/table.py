@@ -9,14 +9,12 @@ from ser_jax.report.html import system_name
 from ser_jax.scoring.score import Score
 
 
-def table(scores: Sequence[Score], title: str = '') -> Table:
+def table(scores: Sequence[Score]) -> Table:
     """Return a rich table of scores, with the note (inflated, synthetic) right below the UAR.
 
     Each score has two lines, so that it fits in 80 columns; only the first column folds.
     """
-    result = Table(
-        title=Text(title) if title else None, title_justify='left', box=None, pad_edge=False
-    )
+    result = Table(box=None, pad_edge=False)
     result.add_column('system', overflow='fold')
     result.add_column('UAR [95 % interval]', no_wrap=True)
     result.add_column('WA', no_wrap=True)

@@ -6,6 +6,7 @@ from ser_jax.contract import InputError
 from ser_jax.data import protocols
 from ser_jax.data.batches import Member
 from ser_jax.data.utterances import Utterances
+from ser_jax.explore.findings import places
 from ser_jax.runs.trained import Trained
 
 
@@ -15,10 +16,7 @@ def tested_members(trained: Trained, utterances: Utterances, crossed: bool) -> l
     Raises:
       InputError: an utterance is missing, or a member was trained on a speaker it is tested on.
     """
-    place = {
-        f'{utterances.names[c]}/{i}': n
-        for n, (c, i) in enumerate(zip(utterances.corpus, utterances.id, strict=True))
-    }
+    place = places(utterances)
     members = []
     for name in trained.finished:
         ids = list(place) if crossed else trained.folds[name]['test']

@@ -1,6 +1,6 @@
 """One epoch of a group of members: train, validate, mark the best state, write the records."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +13,6 @@ from ser_jax.learn.state import State, Variables
 from ser_jax.runs.checkpoint import Checkpoints
 from ser_jax.runs.logbook import Logbook, Progress
 from ser_jax.scoring import metrics
-
-
-class Measured(NamedTuple):
-    """Measurements of a group's members after an epoch, [K] each."""
-
-    train_loss: np.ndarray
-    valid_loss: np.ndarray
-    valid_uar: np.ndarray
-    learning_rate: np.ndarray
 
 
 def train_epoch(
@@ -52,8 +43,8 @@ def train_epoch(
     # Of equal scores the later epoch is kept, because the learning rate has fallen since.
     state = group.keep(state, merit >= host['best'], merit, epoch + 1)
     train_loss = host['sum'] / np.maximum(host['weight'], 1e-9)
-    rate = np.broadcast_to(host['rate'], len(names))
-    _write(run, book, names, epoch, Measured(train_loss, loss, uar, rate))
+    measured = {'train_loss': train_loss, 'valid_loss': loss, 'valid_uar': uar}
+    _write(run, book, names, epoch, measured, np.broadcast_to(host['rate'], len(names)))
     progress.note = f' · loss {train_loss.mean():.3f}'
     if not np.isnan(uar).any():
         progress.note += f' · validation UAR {uar.mean():.3f}'
@@ -103,20 +94,19 @@ def _merit(
 
 
 def _write(
-    run: assemble.Run, book: Logbook, names: list[str], epoch: int, measured: Measured
+    run: assemble.Run,
+    book: Logbook,
+    names: list[str],
+    epoch: int,
+    measured: dict[str, np.ndarray],
+    rate: np.ndarray,
 ) -> None:
+    """Write a record per member of its values in `measured`, [K] each, and its learning rate."""
+    step = (epoch + 1) * run.steps
     for k, name in enumerate(names):
-        record: dict[str, Any] = {
-            'kind': 'epoch',
-            'member': name,
-            'epoch': epoch + 1,
-            'step': (epoch + 1) * run.steps,
-            'train_loss': round(float(measured.train_loss[k]), 6),
-            'valid_loss': rounded(measured.valid_loss[k]),
-            'valid_uar': rounded(measured.valid_uar[k]),
-            'learning_rate': float(measured.learning_rate[k]),
-        }
-        book.write(record)
+        record: dict[str, Any] = {'kind': 'epoch', 'member': name, 'epoch': epoch + 1, 'step': step}
+        record |= {key: rounded(values[k]) for key, values in measured.items()}
+        book.write({**record, 'learning_rate': float(rate[k])})
 
 
 def rounded(value: float) -> float | None:

@@ -35,12 +35,11 @@ class Predictions(NamedTuple):
     utterance: Any = None
 
 
-def confusion(truth, predicted, classes: int, weight=None) -> np.ndarray:
+def confusion(truth, predicted, classes: int) -> np.ndarray:
     """Return the confusion matrix, float [classes, classes]; rows: truth, columns: predictions.
 
     Args:
       truth, predicted: [N] class indices in 0 ... classes - 1; ValueError otherwise.
-      weight: [N], weight of each utterance; None = 1.
     """
     truth, predicted = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
     for index in (truth, predicted):
@@ -48,7 +47,7 @@ def confusion(truth, predicted, classes: int, weight=None) -> np.ndarray:
             raise ValueError(
                 f'class indices {index.min()} ... {index.max()} are outside 0 ... {classes - 1}'
             )
-    cells = np.bincount(truth * classes + predicted, weight, minlength=classes * classes)
+    cells = np.bincount(truth * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes).astype(float)
 
 

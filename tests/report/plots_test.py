@@ -90,9 +90,9 @@ def test_reliability_leaves_empty_bins_out():
 def test_any_name_can_be_drawn(name):
     figures = (
         plots.confusion_matrix(np.eye(2), [name, 'b'], name),
-        plots.forest([name], [0.5], [0.4], [0.6], [0.1], [''], name),
+        plots.forest([name], [0.5], [0.4], [0.6], [0.1], ['']),
         plots.speakers([name], [0.5], [[0.5]], ['male'], 0.5, name),
-        plots.learning_curves([], name),
+        plots.learning_curves([{'kind': 'epoch', 'member': name, 'epoch': 1, 'train_loss': 1.0}]),
     )
     for i, figure in enumerate(figures):
         text = html.svg(figure, f'f{i}', name)

@@ -11,7 +11,7 @@ from ser_jax.report import table
 
 def _print(scores, width):
     console = Console(file=io.StringIO(), width=width)
-    console.print(table.table(scores, 'Scores'))
+    console.print(table.table(scores))
     return console.file.getvalue()
 
 
