@@ -171,7 +171,7 @@ def predictor(shapes: Shapes, monkeypatch) -> Predictor:
             config=shapes.config,
             protocol='speakers_k',
             emotions=EMOTIONS,
-            folds=dict.fromkeys(MEMBERS, {}),
+            folds={name: {} for name in MEMBERS},
             normalization=dict.fromkeys(MEMBERS, normal),
             words=dict.fromkeys(MEMBERS, VOCABULARY),
             corpora=[CorpusInfo('x', 'x', 'x', False, EMOTIONS)],
