@@ -24,7 +24,7 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # PyTorch share
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # configs/ is no package
-_PACKAGES = ('jax', 'torch', 'librosa', 'onnxruntime', 'numpy')
+_PACKAGES = ('jax', 'torch', 'librosa', 'onnxruntime', 'ctranslate2', 'transformers', 'numpy')
 
 
 class Row(NamedTuple):

@@ -242,3 +242,30 @@ def onnx_session(net, path: str, batch: int, frames: int):
         )
     providers = [p for p in onnxruntime.get_available_providers() if p.startswith(('CUDA', 'CPU'))]
     return onnxruntime.InferenceSession(path, providers=providers)
+
+
+def whisper(name: str, mel: np.ndarray) -> Callable[[], None]:
+    """Return transformers' encoder with random weights, applied to log-mel [B F bands]."""
+    import torch
+    import transformers
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    from ser_jax.models.encoders.whisper import HEAD, SIZES
+
+    size = SIZES[name]
+    config = transformers.WhisperConfig(
+        d_model=size.width,
+        encoder_layers=size.layers,
+        encoder_attention_heads=size.width // HEAD,
+        encoder_ffn_dim=4 * size.width,
+        num_mel_bins=size.bands,
+        max_source_positions=mel.shape[1] // 2,
+    )
+    net, x = WhisperEncoder(config).eval().to(device()), on_device(mel).transpose(1, 2).contiguous()
+
+    def run() -> None:
+        with torch.inference_mode():
+            net(x, output_hidden_states=True)
+        finish()
+
+    return run

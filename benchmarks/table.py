@@ -38,6 +38,7 @@ STAGES = {
     },
     'study': {'cpu': '>= 1 x PyTorch', 'gpu': '>= 10 x PyTorch'},
     'evaluate': {'cpu': '>= 1 x one after another', 'gpu': '>= 5 x one after another'},
+    'encoder': {},
     'predict': {'cpu': "p50 <= 1.2 x ONNX Runtime's", 'gpu': "throughput >= PyTorch's"},
     'start': {},
     'memory': {},

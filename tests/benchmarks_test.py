@@ -16,6 +16,7 @@ STAGES = (
     'bilstm',
     'study',
     'evaluate',
+    'encoder',
     'predict',
     'start',
     'memory',
