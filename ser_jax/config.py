@@ -294,14 +294,3 @@ def _leaves(value: Any) -> Iterator:
             yield from _leaves(entry)
     else:
         yield value
-
-
-def with_lists_split(config: ConfigDict) -> ConfigDict:
-    """Return the config with its lists of words (`ravdess,tess`, from flags) split at commas."""
-    for section in config.values():
-        if isinstance(section, ConfigDict):
-            for key, value in section.items():
-                if isinstance(value, tuple) and value and all(isinstance(v, str) for v in value):
-                    words = (word.strip() for word in ','.join(value).split(','))
-                    section[key] = tuple(word for word in words if word)
-    return config

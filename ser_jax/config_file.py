@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from ser_jax.config import base, with_lists_split
+from ser_jax.config import base
 from ser_jax.contract import InputError
 
 EXPECTED = 'expected a Python file with get_config(), e.g. configs/fusion.py'
@@ -36,7 +36,7 @@ def value() -> tuple[str, ConfigDict]:
         raise InputError('no --config given; e.g. --config=configs/fusion.py')
     for field, given in flag.override_values.items():
         _check_entries(field, given, flag.parser.loaded)
-    return flag.config_filename, with_lists_split(flag.value.copy_and_resolve_references())
+    return flag.config_filename, _with_lists_split(flag.value.copy_and_resolve_references())
 
 
 def expected(error: flags.IllegalFlagValueError) -> str | None:
@@ -187,3 +187,14 @@ def _kind(before: Any, field: str) -> str:
         return 'true or false'
     words = {int: 'a whole number', float: 'a number', str: 'a word'}.get(type(before), 'a value')
     return f'{words} like {before!r} ({type(before).__name__})'
+
+
+def _with_lists_split(config: ConfigDict) -> ConfigDict:
+    """Return the config with its lists of words (`ravdess,tess`, from flags) split at commas."""
+    for section in config.values():
+        if isinstance(section, ConfigDict):
+            for key, value in section.items():
+                if isinstance(value, tuple) and value and all(isinstance(v, str) for v in value):
+                    words = (word.strip() for word in ','.join(value).split(','))
+                    section[key] = tuple(word for word in words if word)
+    return config

@@ -102,8 +102,11 @@ def leave_one_corpus_out(utterances, scored: np.ndarray, members) -> list[Fold]:
             f'{len(corpora)}; name more in data.corpora'
         )
     corpus = dict(zip(utterances.speaker[scored], utterances.corpus[scored], strict=True))
-    tests = [sorted(s for s in corpus if corpus[s] == c) for c in corpora]
-    return [_fold(f'fold{i}', utterances, scored, test, i, members) for i, test in enumerate(tests)]
+    made = []
+    for i, number in enumerate(corpora):
+        test = sorted(s for s in corpus if corpus[s] == number)
+        made.append(_fold(f'fold{i}', utterances, scored, test, i, members))
+    return made
 
 
 def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:

@@ -234,7 +234,7 @@ class _Rows:
     def _add(self, corpus: int, at: int, example: dict, version: str) -> None:
         values, first = _NOTHING if self.source == 'text' else example[self.source], 0
         if self.versions and self.source == _SAMPLES:
-            values = front_ends.varied_samples(_text(example['id']) + version, values)
+            values = front_ends.varied_samples(decoded(example['id']) + version, values)
         elif self.versions:  # one frame per version, in stored order
             first = variants.STORED.ids('').index(version)
             values = values[first : first + 1]

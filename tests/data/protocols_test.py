@@ -87,6 +87,20 @@ def test_train_only_channels_come_from_training_speakers_alone():
         )
 
 
+def test_leave_one_corpus_out():
+    """Each corpus is tested once, whole; validation speakers are of the others."""
+    u = people(9)
+    u.corpus = np.array([int(s[1:]) % 3 for s in u.speaker])
+    made = protocols.make_folds(u, knobs(protocol='leave_one_corpus_out'))
+    for corpus, fold in enumerate(made):
+        assert (np.sort(fold.test) == np.flatnonzero(u.corpus == corpus)).all()
+        assert len(set(u.speaker[fold.valid])) == 2
+        assert corpus not in u.corpus[np.concatenate([fold.train, fold.valid])]
+    assert len(made) == 3
+    with pytest.raises(InputError, match=r'needs at least 2 corpora, got 1; name more'):
+        protocols.make_folds(people(9), knobs(protocol='leave_one_corpus_out'))
+
+
 def test_leave_one_speaker_out():
     made = protocols.make_folds(people(6), knobs(protocol='leave_one_speaker_out'))
     assert len(made) == 6 and all(len(set(people(6).speaker[f.test])) == 1 for f in made)

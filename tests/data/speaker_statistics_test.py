@@ -46,6 +46,27 @@ def test_the_mean_of_the_used_recordings_is_subtracted(opened, resident):
             np.testing.assert_array_equal(centered.flat[at : at + 2], centered.read(i))
 
 
+@pytest.mark.parametrize(
+    'mode, prior, share', [('all', 2.0, 1), ('enrolled:8', 2.0, 0.8), ('enrolled:3', 0.0, 1)]
+)
+def test_a_mean_over_few_recordings_counts_less(opened, mode, prior, share):
+    assert speaker_statistics.share_of_mean(mode, prior) == share
+    used = np.ones(len(opened), bool)
+    whole = speaker_statistics.centered(opened, used)
+    part = speaker_statistics.centered(opened, used, share)
+    moved = opened.read(5).astype(np.float64) - part.read(5)
+    expected = share * (opened.read(5).astype(np.float64) - whole.read(5))
+    np.testing.assert_allclose(moved, expected, atol=4e-3)
+
+
+def test_variants_are_never_enrolled(opened):
+    named = dataclasses.replace(opened, id=np.array([f'{i}+noise' for i in opened.id], object))
+    assert not speaker_statistics.enrolled(named, 'all', ('speech',), 0).any()
+    half = dataclasses.replace(opened, id=np.where(np.arange(len(opened)) % 2, opened.id, named.id))
+    used = speaker_statistics.enrolled(half, 'enrolled:3', ('speech',), 0)
+    assert used.sum() == 3 * len(set(opened.speaker)) and (np.flatnonzero(used) % 2).all()
+
+
 def test_the_choice_depends_on_seed_and_speaker_alone(opened):
     first = speaker_statistics.enrolled(opened, 'enrolled:3', ('speech',), 0)
     assert not first[opened.channel == 'song'].any()

@@ -119,3 +119,65 @@ def test_every_matrix_decays_and_no_bias_does():
         'norm/bias',
         'dense/bias',
     }
+
+
+PARAMS = {
+    'encoder/blocks/0/kernel': jnp.ones(2),
+    'head/kernel': jnp.ones(2),
+    'head/bias': jnp.ones(1),
+}
+
+
+@pytest.mark.parametrize('name', ['adamw', 'adam', 'rmsprop', 'sgd'])
+@pytest.mark.parametrize('schedule', ['constant', 'plateau'])
+def test_only_matching_parameters_are_trained(name, schedule):
+    """The others keep their values, and their gradients count in no norm."""
+
+    def after(pattern, scale):
+        given = {'name': name, 'schedule': schedule, 'trainable': pattern, 'clip': 0.1}
+        tx, params = optim.build(knobs(**given), 10), PARAMS
+        state = tx.init(params)
+        for _ in range(3):
+            gradient = {k: scale * x if 'encoder' in k else x for k, x in PARAMS.items()}
+            change, state = tx.update(gradient, state, params, value=jnp.float32(1))
+            params = optax.apply_updates(params, change)
+        return params
+
+    some, all_of = after('^head/', 1.0), after('', 1.0)
+    assert (some['encoder/blocks/0/kernel'] == 1).all()
+    assert (some['head/kernel'] != 1).all() and (all_of['encoder/blocks/0/kernel'] != 1).all()
+    np.testing.assert_array_equal(after('^head/', 1e6)['head/kernel'], some['head/kernel'])
+
+
+def test_rates_of_groups_scale_every_update():
+    def after(rates):
+        tx = optim.build(knobs(weight_decay=0.1, rates=rates, schedule='constant'), 10)
+        change, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=jnp.float32(1))
+        return change
+
+    plain, slow = after(()), after(('encoder/=0.1', 'bias$=0'))
+    np.testing.assert_allclose(
+        slow['encoder/blocks/0/kernel'], 0.1 * plain['encoder/blocks/0/kernel'], rtol=1e-6
+    )
+    np.testing.assert_array_equal(slow['head/kernel'], plain['head/kernel'])
+    assert plain['head/bias'] != 0 and slow['head/bias'] == 0
+    first = after(('kernel=0.5', 'encoder/=0.1'))  # the first match counts
+    np.testing.assert_allclose(
+        first['encoder/blocks/0/kernel'], 0.5 * plain['encoder/blocks/0/kernel'], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        ({'trainable': 'hed/'}, r"optim.trainable='hed/' matches no parameter; some are encoder/"),
+        ({'trainable': '('}, r"optim.trainable: '\(' is no regular expression"),
+        ({'rates': ('encoder/',)}, "entries 'pattern=factor' .*, got 'encoder/'"),
+        ({'rates': ('encoder/=-1',)}, "entries 'pattern=factor' .*, got 'encoder/=-1'"),
+        ({'rates': ('hed/=1',)}, r"optim.rates: 'hed/' matches no parameter"),
+    ],
+)
+def test_patterns_that_match_nothing_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        tx = optim.build(knobs(**given), 10)
+        tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=jnp.float32(1))
