@@ -83,6 +83,12 @@ def _encoder(name: str, source: str, directory: str | os.PathLike, log) -> pathl
 
 def _adopt_encoder(name: str, given: pathlib.Path, folder: pathlib.Path, log) -> pathlib.Path:
     """Verify local files of an encoder and copy them to its folder."""
+    names = (weight_files.FILE, 'model.safetensors', weight_files.SHARDS)
+    present = [n for n in names if (given / n).is_file()]
+    if len(present) > 1:
+        raise InputError(
+            f'--from={given} holds {" and ".join(present)}; give one of them, --from=FILE'
+        )
     path = weight_files.weights_in(given) if given.is_dir() else given
     if path is None or not path.is_file():
         raise InputError(
