@@ -18,6 +18,7 @@ per recording and kept in --cache. What is not installed is named.
 """
 
 import argparse
+import os
 import pathlib
 import sys
 import time
@@ -154,7 +155,9 @@ def functionals(name: str, recordings: list[np.ndarray], cache: pathlib.Path) ->
         passed = time.perf_counter() - began
         print(f'{name}: {len(missing)} recordings in {passed:.0f} s', file=sys.stderr, flush=True)
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(path, key=np.array(list(known)), value=np.stack(list(known.values())))
+        whole = path.with_name(f'{name}.new.npz')
+        np.savez(whole, key=np.array(list(known)), value=np.stack(list(known.values())))
+        os.replace(whole, path)
     return np.stack([known[k] for k in keys])
 
 

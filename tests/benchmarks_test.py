@@ -1,11 +1,20 @@
-"""The benchmarks run on tiny sizes: every stage has its rows, the table is complete."""
+"""The benchmarks run on tiny sizes: every stage has its rows, the table is complete.
+
+The comparison with classical systems trains on the folds of a run, and on nothing else.
+"""
 
 import json
 import pathlib
 import subprocess
 import sys
+import types
 
+import numpy as np
 import pytest
+
+from ser_jax import assemble
+from ser_jax.models.encoders import whisper
+from ser_jax.scoring import scores
 
 ROOT = pathlib.Path(__file__).parents[1]
 STAGES = (
@@ -93,3 +102,58 @@ def test_an_unknown_stage_is_refused():
         text=True,
     )
     assert done.returncode == 2 and 'known are features' in done.stderr
+
+
+@pytest.fixture
+def modules(monkeypatch) -> types.SimpleNamespace:
+    """Modules of the folder, which is no package."""
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    import encoder
+    import functionals
+
+    return types.SimpleNamespace(encoder=encoder, functionals=functionals)
+
+
+def test_the_operations_of_an_encoder_are_those_that_xla_counts(modules):
+    """Softmax, GELU and normalization, which the formula leaves out, are a few per cent."""
+    import jax
+    from flax import nnx
+
+    graph, state = nnx.split(nnx.eval_shape(lambda: whisper.Encoder(rngs=nnx.Rngs(0))))
+    mel = jax.ShapeDtypeStruct((1, 400, 80), np.float32)
+    length = jax.ShapeDtypeStruct((1,), np.int32)
+    apply = jax.jit(lambda s, x, n: nnx.merge(graph, s)(x, n, (6,)))
+    counted = apply.lower(state, mel, length).cost_analysis()['flops']
+    ours = modules.encoder.encoder_flops(whisper.SIZES['whisper_base'], 200)
+    assert 0.93 * counted < ours < counted
+
+
+def test_classical_systems_train_and_score_on_the_folds_of_a_run(modules, config):
+    """Both classifiers separate the tones; swapped labels of test sides change no prediction."""
+    config.members.seeds = (0, 1)
+    run, functionals = assemble.open_run(config), modules.functionals
+    count = len(run.utterances)
+    features = np.stack([run.utterances.read(i).mean(0, np.float64) for i in range(count)])
+    builds = functionals.support_vectors, lambda: functionals.Discriminants(features.shape[1])
+    tested = sorted(run.utterances.id[np.concatenate([m.test for m in run.members[:3]])])
+    for build in builds:
+        one = functionals.train('x', features, build, run)
+        (score,) = scores.scores_by(one.predictions)
+        assert score.uar.value > 0.8 and score.folds == 3 and score.seeds == 1
+        assert sorted(one.predictions['id'].to_pylist()) == tested and one.parameters > 0
+        member = run.members[0]
+        labels = run.utterances.emotion.copy()
+        run.utterances.emotion[member.test] = 'angry'
+        again = functionals.train('x', features, build, run._replace(members=[member]))
+        run.utterances.emotion[:] = labels
+        first = one.predictions['predicted'].to_pylist()[: len(member.test)]
+        assert again.predictions['predicted'].to_pylist() == first
+        lines = functionals.markdown([one], [score], one.predictions, 'itself')
+        assert len(lines) == 3 and lines[2].endswith('| – |') and 'itself' in lines[0]
+
+
+def test_the_samples_of_a_run_are_those_of_its_utterances(modules, config):
+    run = assemble.open_run(config)
+    recordings = modules.functionals.samples_of(run)
+    for i, samples in enumerate(recordings):
+        assert len(samples) == round(run.utterances.seconds[i] * 16000)

@@ -30,6 +30,8 @@ HIGHER = {
     'features.input',
     'members.protocol',
     'features.speaker_norm',
+    'optim.trainable',
+    'optim.rates',
 }
 
 

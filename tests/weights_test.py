@@ -1,4 +1,7 @@
-"""Weights come from a real server, resumed and checked, or from a file; all are imported."""
+"""Weights come from a real server, resumed and checked, or from a file; all are imported.
+
+The image networks come first, then the files of a speech encoder.
+"""
 
 import hashlib
 import http.server
@@ -17,7 +20,9 @@ from ser_jax.contract import InputError
 from ser_jax.corpora import download
 from ser_jax.models import weights
 from ser_jax.models.backbones import BACKBONES
+from ser_jax.models.encoders import weight_files, whisper
 from tests import forked
+from tests.speech_encoder_test import write_weights
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -175,3 +180,174 @@ def test_the_command_line_lists_fetches_and_names_mistakes(file, tmp_path):
         run(f'--from={file}').returncode == 2
         and run('resnet50', 'xception', f'--from={file}').returncode == 2
     )
+
+
+ENCODER = 'whisper_tiny'
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """Serves `server.files` by name, in the manner of `server.manner`.
+
+    'whole'; 'broken': the first connection ends after half of the bytes; 'no range': likewise, and
+    later ones send the whole file again; 'short': a file that is shorter than published.
+    """
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        server, asked = self.server, self.headers.get('Range')
+        name = self.path.rsplit('/', 1)[1]
+        first = name not in [n for n, _ in server.asked]
+        server.asked.append((name, asked))
+        if name not in server.files:
+            self.send_error(404)
+            return
+        content, ranged = server.files[name], asked and server.manner != 'no range'
+        content = content[:-1] if server.manner == 'short' else content
+        start = int(asked.removeprefix('bytes=').rstrip('-')) if ranged else 0
+        self.send_response(206 if ranged else 200)
+        if ranged:
+            self.send_header('Content-Range', f'bytes {start}-{len(content) - 1}/{len(content)}')
+        self.send_header('Content-Length', str(len(content) - start))
+        self.end_headers()
+        breaks = first and server.manner in ('broken', 'no range')
+        self.wfile.write(content[start : len(content) // 2] if breaks else content[start:])
+
+
+@pytest.fixture
+def mirror(monkeypatch, tmp_path):
+    """A server with the two files of a small encoder, which the table of published files names."""
+    monkeypatch.setattr(download, 'WAIT_S', 0.01)
+    monkeypatch.setenv('SER_JAX_WEIGHTS', str(tmp_path / 'kept'))
+    monkeypatch.setitem(whisper.SIZES, ENCODER, whisper.Size(2, 64))
+    for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+        monkeypatch.delenv(name, raising=False)
+    write_weights(tmp_path / 'made' / 'model.bin', 0)
+    files = {
+        'model.bin': (tmp_path / 'made' / 'model.bin').read_bytes(),
+        'config.json': b'{"a": 1}',
+    }
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Mirror)
+    server.files, server.asked, server.manner = files, [], 'whole'
+    server.handle_error = lambda *args: None
+    server.url = f'http://127.0.0.1:{server.server_port}/some/where'
+    sizes = {n: (len(c), hashlib.sha256(c).hexdigest()) for n, c in files.items()}
+    published = weight_files.PUBLISHED[ENCODER]._replace(files=sizes)
+    monkeypatch.setitem(weight_files.PUBLISHED, ENCODER, published)
+    monkeypatch.setattr(weight_files.Published, 'url', lambda self, file: f'{server.url}/{file}')
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def kept(folder: pathlib.Path) -> dict[str, bytes]:
+    """The files in a folder by name."""
+    return {p.name: p.read_bytes() for p in folder.iterdir()} if folder.exists() else {}
+
+
+@pytest.mark.parametrize(
+    'manner, ranges',
+    [('whole', [False]), ('broken', [False, True]), ('no range', [False, True])],
+)
+def test_the_files_of_an_encoder_are_fetched_over_any_connection(mirror, manner, ranges):
+    """Each is complete, checked, imported, and not fetched again."""
+    mirror.manner, lines = manner, []
+    path = verb.get(ENCODER, log=lines.append)
+    assert path == weight_files.folder() / ENCODER / 'model.bin' == weight_files.find(ENCODER)
+    assert kept(path.parent) == mirror.files
+    tensors = 7 + 12 * whisper.SIZES[ENCODER].layers
+    assert lines == [f'whisper_tiny: {tensors} tensors, 223,872 parameters; all imported']
+    asked = [range_ for name, range_ in mirror.asked if name == 'model.bin']
+    half = f'bytes={len(mirror.files["model.bin"]) // 2}-'
+    assert asked == [half if resumed else None for resumed in ranges]
+    count = len(mirror.asked)
+    assert verb.get(ENCODER) == path and len(mirror.asked) == count
+
+
+def test_a_damaged_encoder_is_fetched_again_and_the_good_file_is_not(mirror):
+    path = verb.get(ENCODER)
+    path.write_bytes(b'x' * len(mirror.files['model.bin']))
+    mirror.asked.clear()
+    assert verb.get(ENCODER) == path and kept(path.parent) == mirror.files
+    assert mirror.asked == [('model.bin', None)]
+
+
+def test_a_mirror_of_an_encoder_is_a_folder(mirror, monkeypatch, tmp_path):
+    monkeypatch.setattr(weight_files.Published, 'url', lambda self, file: 'http://127.0.0.1:9/x')
+    path = verb.get(ENCODER, mirror.url + '/', tmp_path / 'own')
+    assert kept(path.parent) == mirror.files
+
+
+def wrong(server) -> None:
+    server.files['model.bin'] = server.files['model.bin'][:-1] + b'?'
+
+
+def short(server) -> None:
+    server.manner = 'short'
+
+
+def absent(server) -> None:
+    del server.files['model.bin']
+
+
+@pytest.mark.parametrize(
+    'spoil, message',
+    [
+        (wrong, r'checksum is sha256 \w{64}, expected \w{64}; the file was deleted'),
+        (short, r'expected [\d,]+ bytes, the server has [\d,]+'),
+        (absent, r'download failed \(HTTP 404 Not Found\)'),
+    ],
+)
+def test_what_is_not_the_published_encoder_is_refused_and_leaves_nothing(mirror, spoil, message):
+    """In one line with the way out; nothing is found afterwards, and the next download is whole."""
+    good = dict(mirror.files)
+    spoil(mirror)
+    with pytest.raises(InputError, match=message) as e:
+        verb.get(ENCODER)
+    words = str(e.value)
+    assert '\n' not in words and words.startswith(mirror.url)
+    assert words.endswith(
+        'download it elsewhere and give --from=FOLDER with model.bin, config.json'
+    )
+    assert weight_files.find(ENCODER) is None
+    assert kept(weight_files.folder() / ENCODER) == {}
+    mirror.files, mirror.manner = good, 'whole'
+    assert kept(verb.get(ENCODER).parent) == good
+
+
+def test_a_truncated_part_of_an_earlier_download_is_completed(mirror):
+    part = weight_files.folder() / ENCODER / 'model.bin.part'
+    part.parent.mkdir(parents=True)
+    part.write_bytes(mirror.files['model.bin'][:1000])
+    assert kept(verb.get(ENCODER).parent) == mirror.files
+    assert mirror.asked[0] == ('model.bin', 'bytes=1000-')
+
+
+def test_a_file_as_published_that_does_not_fit_the_network_is_refused(mirror, monkeypatch):
+    """The checksum is right and the network another one: in one line, not half loaded."""
+    monkeypatch.setitem(whisper.SIZES, ENCODER, whisper.Size(3, 64))
+    with pytest.raises(InputError, match=r'lacks encoder/layer_2/.* another network'):
+        verb.get(ENCODER)
+
+
+def test_an_encoder_that_is_not_pinned_needs_a_file(mirror):
+    with pytest.raises(InputError, match=r'no file of whisper_large_v3 is pinned; .*--from=FILE'):
+        verb.get('whisper_large_v3')
+
+
+def test_a_folder_with_two_files_of_weights_is_ambiguous(mirror, tmp_path):
+    given = tmp_path / 'made'
+    (given / 'model.safetensors').write_bytes(b'x')
+    with pytest.raises(
+        InputError, match=r'--from=.* holds model\.bin and model\.safetensors; give one .*FILE'
+    ) as e:
+        verb.get(ENCODER, str(given), tmp_path / 'own')
+    assert '\n' not in str(e.value) and not (tmp_path / 'own').exists()
+    path = verb.get(ENCODER, str(given / 'model.bin'), tmp_path / 'own')
+    assert kept(path.parent) == {'model.bin': mirror.files['model.bin']}
+    for name in ('none', 'empty'):
+        (tmp_path / 'empty').mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=r'must be a folder with model\.bin or \.safetensors'):
+            verb.get(ENCODER, str(tmp_path / name), tmp_path / 'own')

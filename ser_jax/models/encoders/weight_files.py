@@ -16,6 +16,7 @@ from ser_jax.models import encoders, pretrained
 from ser_jax.models.encoders.published import FILE, conversion, repositories
 
 SHARDS = 'model.safetensors.index.json'
+NAMES = (FILE, 'model.safetensors', SHARDS)  # in a folder
 PICKLED = ('.bin', '.pt', '.pth', '.ckpt')  # files of PyTorch
 
 
@@ -27,7 +28,7 @@ def folder() -> pathlib.Path:
 
 def weights_in(directory: pathlib.Path) -> pathlib.Path | None:
     """Return the file of weights in a folder, None if there is none; of shards, their index."""
-    for name in (FILE, 'model.safetensors', SHARDS):
+    for name in NAMES:
         if (directory / name).is_file():
             return directory / name
     return None
@@ -150,8 +151,13 @@ def given_file(name: str, given: pathlib.Path) -> pathlib.Path:
     """Return the file of weights that the user names: a file, or the one in a folder.
 
     Raises:
-      InputError: there is none, or only a pickle.
+      InputError: there is none, or only a pickle, or a folder has several.
     """
+    present = [n for n in NAMES if given.is_dir() and (given / n).is_file()]
+    if len(present) > 1:
+        raise InputError(
+            f'--from={given} holds {" and ".join(present)}; give one of them, --from=FILE'
+        )
     path = weights_in(given) if given.is_dir() else given
     if path is not None and path.is_file():
         return path
