@@ -20,7 +20,7 @@ from ser_jax.contract import InputError
 from ser_jax.corpora import download
 from ser_jax.models import weights
 from ser_jax.models.backbones import BACKBONES
-from ser_jax.models.encoders import weight_files, whisper
+from ser_jax.models.encoders import published, weight_files, whisper
 from tests import forked
 from tests.speech_encoder_test import write_weights
 
@@ -233,9 +233,9 @@ def mirror(monkeypatch, tmp_path):
     server.handle_error = lambda *args: None
     server.url = f'http://127.0.0.1:{server.server_port}/some/where'
     sizes = {n: (len(c), hashlib.sha256(c).hexdigest()) for n, c in files.items()}
-    published = weight_files.PUBLISHED[ENCODER]._replace(files=sizes)
-    monkeypatch.setitem(weight_files.PUBLISHED, ENCODER, published)
-    monkeypatch.setattr(weight_files.Published, 'url', lambda self, file: f'{server.url}/{file}')
+    entry = published.PUBLISHED[ENCODER]._replace(files=sizes)
+    monkeypatch.setitem(published.PUBLISHED, ENCODER, entry)
+    monkeypatch.setattr(published.Published, 'url', lambda self, file: f'{server.url}/{file}')
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
@@ -275,7 +275,7 @@ def test_a_damaged_encoder_is_fetched_again_and_the_good_file_is_not(mirror):
 
 
 def test_a_mirror_of_an_encoder_is_a_folder(mirror, monkeypatch, tmp_path):
-    monkeypatch.setattr(weight_files.Published, 'url', lambda self, file: 'http://127.0.0.1:9/x')
+    monkeypatch.setattr(published.Published, 'url', lambda self, file: 'http://127.0.0.1:9/x')
     path = verb.get(ENCODER, mirror.url + '/', tmp_path / 'own')
     assert kept(path.parent) == mirror.files
 
