@@ -47,6 +47,7 @@ def get_config(variant: str = '') -> ConfigDict:
         c.data.corpora = ('ravdess', 'emodb', 'savee', 'tess')
         c.data.merge = ('calm:neutral',)
         c.data.emotions = ('neutral', 'happy', 'sad', 'angry', 'fearful', 'disgust')
+        c.data.variants = ()
         c.members.protocol = 'leave_one_corpus_out'
     if variant == 'strangers-enrolled':
         c.features.speaker_norm = 'enrolled:8'

@@ -175,6 +175,8 @@ def test_a_stream_of_silence_and_of_another_rate(predictor):
     assert windows[-1].end_s == pytest.approx(1.0, abs=1e-3)
     with pytest.raises(InputError, match=r'hop_s must be 0\.02 to window_s=1, got 2'):
         Stream(predictor, 1.0, 2.0)
+    with pytest.raises(InputError, match='window_s'):
+        Stream(predictor, 1e6, 2.0)
 
 
 @pytest.mark.parametrize('name', [n for n in front_ends.FRONT_ENDS if n != 'stats162'])

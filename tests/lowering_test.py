@@ -124,6 +124,7 @@ def corpus_data(shapes: Shapes) -> CorpusData:
         emotion=of_each,
         corpus=of_each,
         supported=shape((1, len(EMOTIONS)), bool),
+        frozen=shapes.frozen if learner.reads_frozen else (),
     )
 
 

@@ -22,13 +22,14 @@ def rows(
         'member': member.name,
         'fold': np.int32(member.fold),
         'seed': np.int32(member.seed),
-        'planned': np.int32(len(trained.folds)),
     }
+    planned = np.array([_planned(trained, name) for name in utterances.names], np.int32)
     parts = []
     for modality, probabilities in prediction.probabilities.items():
         same = {**run, 'modality': modality}
         columns = {name: np.full(len(index), value) for name, value in same.items()}
         columns |= {
+            'planned': planned[utterances.corpus[index]],
             'corpus': np.array(utterances.names, object)[utterances.corpus[index]],
             'id': utterances.id[index],
             'speaker': utterances.speaker[index],
@@ -40,3 +41,14 @@ def rows(
         columns |= {f'p_{e}': probabilities[:, c] for c, e in enumerate(trained.emotions)}
         parts.append(pa.table(columns))
     return pa.concat_tables(parts)
+
+
+def _planned(trained: Trained, corpus: str) -> int:
+    """Return the number of members that a complete run has to score a corpus.
+
+    They are those whose test side has recordings of it; of a corpus that no member was to be tested
+    on, all.
+    """
+    mark = f'{corpus}/'
+    own = [any(id.startswith(mark) for id in fold['test']) for fold in trained.folds.values()]
+    return sum(own) or len(own)

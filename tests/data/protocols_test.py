@@ -101,6 +101,16 @@ def test_leave_one_corpus_out():
         protocols.make_folds(people(9), knobs(protocol='leave_one_corpus_out'))
 
 
+def test_validation_speakers_come_from_the_corpora_in_turn():
+    """The first sex begins with the first corpus, the second sex with the second."""
+    u = people(18)
+    u.corpus = np.array([int(s[1:]) // 6 for s in u.speaker])
+    made = protocols.make_folds(u, knobs(folds=9, valid_speakers=2))
+    for fold in made[:1]:
+        sexes = {u.sex[i]: int(u.corpus[i]) for i in fold.valid}
+        assert sexes == {'female': 0, 'male': 1}
+
+
 def test_leave_one_speaker_out():
     made = protocols.make_folds(people(6), knobs(protocol='leave_one_speaker_out'))
     assert len(made) == 6 and all(len(set(people(6).speaker[f.test])) == 1 for f in made)

@@ -64,3 +64,36 @@ def test_mixup_keeps_empty_slots_empty(run):
     alone, padded = updated(run, [1], mixup=0.4), updated(run, [1, 0, 0], mixup=0.4)
     for name, value in alone.items():
         np.testing.assert_allclose(padded[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    'axis, knobs',
+    [(1, {'time_masks': 1, 'time_mask_s': 0.2}), (2, {'band_masks': 1, 'band_mask': 8})],
+)
+@pytest.mark.parametrize('run', ['conv_bilstm'], indirect=True)
+def test_a_mask_hides_whole_frames_or_whole_bands(run, axis, knobs):
+    """Masked values are those of the mean, 0 after normalization, over the whole other axis."""
+    learner = run.learner
+    given = ConfigDict({**run.config.augment, **knobs})
+    learner.preprocessing = learner.preprocessing._replace(augment=given)
+    shared = jax.tree.map(jnp.asarray, run.corpus_data(learner.preprocessing.span))
+    data = jax.tree.map(lambda x: jnp.asarray(x[0]), run.member_data([0]))
+    row = Batch(jnp.arange(8), jnp.zeros(8, jnp.int32), jnp.ones(8))
+    inputs, _ = learner.preprocessing.train(shared, data, row, jax.random.key(3))
+    features = np.asarray(inputs.features)[:, : int(inputs.length.min())]
+    hidden = (features == 0).all(3 - axis).sum(1)
+    assert hidden.max() > 1 and not (features == 0).all(axis).any()
+
+
+@pytest.mark.parametrize('run', ['conv_bilstm'], indirect=True)
+def test_scoring_shifts_bands_by_what_is_asked_for(run):
+    shared = jax.tree.map(jnp.asarray, run.corpus_data(60))
+    data = jax.tree.map(lambda x: jnp.asarray(x[0]), run.member_data([0]))
+    data = data._replace(mean=data.mean * 0, std=data.std * 0 + 1)
+    row = Batch(jnp.arange(4), jnp.zeros(4, jnp.int32), jnp.ones(4))
+    plain, up = (
+        np.asarray(run.learner.preprocessing.evaluate(shared, data, row, 60, s).features)
+        for s in (0, 2)
+    )
+    np.testing.assert_allclose(up[..., 4:-4], np.roll(plain, 2, 2)[..., 4:-4], atol=1e-5)
+    assert np.abs(up - plain).max() > 1

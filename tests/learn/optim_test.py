@@ -181,3 +181,11 @@ def test_patterns_that_match_nothing_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         tx = optim.build(knobs(**given), 10)
         tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=jnp.float32(1))
+
+
+def test_biases_do_not_decay():
+    tx = optim.build(knobs(name='adamw', weight_decay=0.5, schedule='constant'), 10)
+    params = {'head/kernel': jnp.ones((2, 2)), 'head/bias': jnp.ones(2)}
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    change, _ = tx.update(nothing, tx.init(params), params, value=jnp.float32(1))
+    assert (change['head/bias'] == 0).all() and (change['head/kernel'] < 0).all()

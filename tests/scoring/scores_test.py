@@ -214,6 +214,9 @@ def test_csv_holds_every_score_with_note_and_interval(tmp_path):
     with open(tmp_path / 'scores.csv', newline='') as f:
         lines = list(csv.DictReader(f))
     assert [x['note'] for x in lines] == ['', 'inflated', 'inflated']
+    names = list(lines[0])
+    recalls = [n.startswith('recall_') for n in names]
+    assert names[0] == 'run' and recalls == sorted(recalls) and any(recalls)  # recalls come last
     for line, s in zip(lines, got, strict=True):
         assert float(line['uar']) == pytest.approx(s.uar.value, abs=1e-6)
         assert float(line['uar_low']) <= float(line['uar']) <= float(line['uar_high'])
