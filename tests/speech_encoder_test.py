@@ -1,8 +1,11 @@
 """A frozen encoder from its file to an answer: cached, refused with other weights, never stored."""
 
 import json
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -136,6 +139,31 @@ def test_states_are_computed_once_for_all_heads(config, tmp_path):
         assemble.derived._fill = original
     assert not counted
     np.testing.assert_array_equal(first.flat, again.flat)
+
+
+DERIVE = """
+import sys, numpy as np
+from ml_collections import ConfigDict
+from ser_jax import assemble
+from ser_jax.models.encoders import whisper
+whisper.SIZES['whisper_tiny'] = whisper.Size(2, 64)
+run = assemble.open_run(ConfigDict(eval(sys.argv[1])))
+np.save(sys.argv[2], run.utterances.flat)
+"""
+
+
+def test_several_devices_derive_the_same_states(config, tmp_path):
+    """Three devices compute the recordings of a batch in parallel."""
+    given = []
+    for count in (1, 3):
+        made = {'JAX_NUM_CPU_DEVICES': str(count), 'JAX_PLATFORMS': 'cpu'}
+        made['SER_JAX_ACTIVATIONS'] = str(tmp_path / f'derived{count}')
+        path = tmp_path / f'{count}.npy'
+        command = [sys.executable, '-c', DERIVE, repr(config.to_dict()), str(path)]
+        subprocess.run(command, check=True, env=os.environ | made, capture_output=True)
+        given.append(np.load(path).astype(np.float32))
+    assert len(given[0]) == 72
+    np.testing.assert_allclose(given[1], given[0], atol=2e-2)
 
 
 ADAPTED = {'one block': {'adapted': 1}, 'LoRA': {'adapted': 2, 'rank': 2}, 'all': {'adapted': 3}}

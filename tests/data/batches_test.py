@@ -78,3 +78,12 @@ def test_cut_windows_are_the_slices_then_zeros(bands):
         expected = values[utterance[at]][start[at] : start[at] + 4]
         np.testing.assert_array_equal(cut[at][: len(expected)], expected)
         assert not cut[at][len(expected) :].any()
+
+
+@pytest.mark.parametrize(
+    'length, most, starts',
+    [(100, 20, range(0, 81, 10)), (45, 20, (0, 10, 20, 25)), (20, 20, (0,)), (3, 1, (0, 1, 2))],
+)
+def test_windows_of_long_utterances_overlap_by_half(length, most, starts):
+    cut = batches.windows(np.array([0]), np.array([length]), most)
+    assert sorted(cut.start) == list(starts) and (cut.length == most).all()
