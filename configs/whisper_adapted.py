@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     c.loss.label_smoothing = 0.1
     c.optim.rates = ('encoder/=0.3',)
     c.optim.ema = 0.98
-    c.train.epochs = 12
+    c.train.epochs = 6
     c.train.batch_size = 16
     c.train.window_s = 3.0
     c.train.eval_window_s = 30.0

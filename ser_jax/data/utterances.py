@@ -164,7 +164,8 @@ def open_corpora(
     _check(names, source, trim_db, versions)
     config = builder_config(source, versions)
     opened = [shards.opened(name, data_dir(directory), source, config) for name in names]
-    size_gb = sum(o.bytes for o in opened) / 1e9
+    made = len(versions) if source == _SAMPLES else 0  # versions beside what is stored
+    size_gb = (1 + made) * sum(o.bytes for o in opened) / 1e9
     resident = source == 'text' or size_gb <= resident_gb
     rows = _Rows(source, wanted, resident, trim_db, [f'+{v}' for v in versions])
     fingerprints = {}
