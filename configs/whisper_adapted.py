@@ -8,7 +8,8 @@ The states before the adapted blocks are computed once and cached by frame; an e
 and the head. `--config.model.rank=0` trains all variables of the blocks; `--config.model.adapted=7`
 the whole encoder, for which a GPU is meant.
 
-@SCORE@
+Score (1 of 5 folds): UAR @A@, 95 % interval by speaker @B@.
+Cost: @C@ min on 2 cores.
 """
 
 from ml_collections import ConfigDict

@@ -162,6 +162,7 @@ MODEL = {
     'adapted': Knob(0, least=0),
     'rank': Knob(0, least=0),
     'dropout': Knob(0.0, least=0, most=0.99),
+    'audio_dropout': Knob(0.0, least=0, most=0.99),
     'modality_dropout': Knob(0.0, least=0, most=0.99),
 }
 

@@ -23,6 +23,7 @@ class Model(HiddenStates):
       words, embedding, fused, dropout, modality_dropout: as in `fusion`.
       encoder, layers: as in `encoders.hidden_states`.
       shrinkage: of the whitening; -1 = by Ledoit and Wolf's formula.
+      audio_dropout: rate of the whitened states, which are many and fit a training side at once.
     """
 
     reads_text = True
@@ -38,8 +39,9 @@ class Model(HiddenStates):
         shrinkage: float = closed_form.AUTO,
         embedding: int = 64,
         fused: int = 128,
-        dropout: float = 0.5,
-        modality_dropout: float = 0.2,
+        dropout: float = 0.3,
+        audio_dropout: float = 0.8,
+        modality_dropout: float = 0.4,
         *,
         dtype=jnp.float32,
         rngs: nnx.Rngs,
@@ -47,7 +49,7 @@ class Model(HiddenStates):
         super().__init__(encoder, layers, 0, 0, True, dtype=dtype, rngs=rngs)
         self.classes, self.shrinkage = classes, shrinkage
         self.whitening = Whitening(len(self.layers), self.width)
-        self.dropout = nnx.Dropout(dropout)
+        self.audio_dropout = nnx.Dropout(audio_dropout)
         self.fusion = Fusion(
             len(self.layers) * self.width,
             classes,
@@ -67,4 +69,4 @@ class Model(HiddenStates):
     def decide(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
         """Return the output for derived features [B 1 L*D] and texts."""
         white = self.whitening(self.states(inputs)[:, 0])
-        return self.fusion.fuse(self.dropout(white, rngs=rngs), inputs.text, rngs)
+        return self.fusion.fuse(self.audio_dropout(white, rngs=rngs), inputs.text, rngs)
