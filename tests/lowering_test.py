@@ -38,7 +38,10 @@ N, B, UNTRACED = 5, 2, ('stats162',)
 
 def experiments() -> list:
     """Every config, and the head that is trained by gradients of the one fitted in closed form."""
-    found = [pytest.param(path, '', id=path.stem) for path in CONFIGS]
+    found = []
+    for path in CONFIGS:  # those of published systems take most of the time
+        marks = pytest.mark.slow if path.parent.name == 'seeds' else ()
+        found.append(pytest.param(path, '', id=path.stem, marks=marks))
     whisper = ROOT / 'configs' / 'whisper.py'
     return [*found, pytest.param(whisper, 'bilstm', id='whisper-bilstm')]
 

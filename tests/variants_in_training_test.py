@@ -115,5 +115,7 @@ def test_what_has_no_variants_is_refused(varied):
     ):
         assemble.open_run(varied)
     varied.data.variants, varied.features.source = ('noise',), 'log_mel'
-    with pytest.raises(InputError, match='variants are stored for stats162 only'):
+    with pytest.raises(
+        InputError, match='variants are stored for stats162 and made of waveform only'
+    ):
         assemble.open_run(varied)

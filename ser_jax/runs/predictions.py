@@ -49,6 +49,7 @@ def _planned(trained: Trained, corpus: str) -> int:
     They are those whose test side has recordings of it; of a corpus that no member was to be tested
     on, all.
     """
-    mark = f'{corpus}/'
-    own = [any(id.startswith(mark) for id in fold['test']) for fold in trained.folds.values()]
-    return sum(own) or len(own)
+    tested = 0
+    for fold in trained.folds.values():
+        tested += any(id.startswith(f'{corpus}/') for id in fold['test'])
+    return tested or len(trained.folds)
