@@ -250,7 +250,8 @@ def whisper(name: str, mel: np.ndarray) -> Callable[[], None]:
     import transformers
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    from ser_jax.models.encoders.whisper import HEAD, SIZES
+    from ser_jax.models.encoders.transformer import HEAD
+    from ser_jax.models.encoders.whisper import SIZES
 
     size = SIZES[name]
     config = transformers.WhisperConfig(
