@@ -28,7 +28,7 @@ best: $(VENV)/.quickstart
 	@echo '--- 1/4 the weights of Whisper base'
 	@$(BIN)/python -m ser_jax.weights whisper_base
 	@echo '--- 2/4 build RAVDESS, samples'
-	@$(BIN)/python -m ser_jax.build datasets/ravdess --config=waveform $(if $(RAVDESS),--manual_dir=$(RAVDESS))
+	@$(BIN)/python -m ser_jax.build datasets/ravdess --config=waveform $(if $(RAVDESS),'--manual_dir=$(RAVDESS)')
 	@echo '--- 3/4 fit: runs/best'
 	@$(BIN)/python -m ser_jax.main --config=configs/best.py --workdir=runs/best
 	@echo '--- 4/4 score it on speakers that it was not trained on'

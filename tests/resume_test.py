@@ -1,5 +1,6 @@
 """A run's directory, begun before: gone on with, put right, or left as it is with one line."""
 
+import contextlib
 import json
 import os
 import re
@@ -23,6 +24,23 @@ def whole(data_dir, tmp_path_factory):
     return workdir
 
 
+@contextlib.contextmanager
+def interrupted_after(count, monkeypatch):
+    """Interrupt the training inside, as by ctrl-C, after so many epochs."""
+    epochs = []
+
+    def interrupted(*arguments, after=training_epoch.train_epoch):
+        if len(epochs) == count:
+            raise KeyboardInterrupt
+        epochs.append(1)
+        return after(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_epoch, 'train_epoch', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
 @pytest.fixture
 def begun(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / 'run')
@@ -34,18 +52,9 @@ def test_a_removed_kept_model_is_trained_again_to_the_same_bits(
     """Also where that is interrupted, and with a leftover of an earlier time beside it."""
     shutil.rmtree(begun / 'best' / 'fold0_seed0')
     shutil.copytree(begun / 'checkpoints', begun / 'checkpoints_2')
-    before, epochs = content(begun / 'best'), []
-
-    def interrupted(*arguments, after=training_epoch.train_epoch):
-        if len(epochs) == 2:
-            raise KeyboardInterrupt
-        epochs.append(1)
-        return after(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training_epoch, 'train_epoch', interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(config, begun)
+    before = content(begun / 'best')
+    with interrupted_after(2, monkeypatch):
+        train.train(config, begun)
     assert 'group 1 of 3 has lost a kept model' in capsys.readouterr().out
     train.train(config, begun)
     assert re.search(

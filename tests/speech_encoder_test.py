@@ -22,10 +22,10 @@ from ser_jax.data import speaker_statistics
 from ser_jax.inference import Clip, Predictor
 from ser_jax.learn.arrays import CorpusData
 from ser_jax.models.encoders import weight_files, whisper
-from ser_jax.runs import training_epoch
 from ser_jax.runs.trained import open_trained
 from tests.conftest import EMOTIONS, small_config, tone
 from tests.models.pretrained_test import model_bin
+from tests.resume_test import interrupted_after
 from tests.train_test import assert_bitwise, kept
 
 SIZE = whisper.Size(2, 64)
@@ -227,20 +227,21 @@ def test_training_resumes_bitwise_with_low_rank_updates(config, tmp_path, monkey
     config.model.update(ADAPTED['LoRA'] | {'head': 'mean'})
     config.train.epochs, config.train.checkpoint_every, config.members.only = 4, 1, (0,)
     train.train(config, tmp_path / 'whole')
-    epochs = []
-
-    def interrupted(*arguments, after=training_epoch.train_epoch):
-        if len(epochs) == 2:
-            raise KeyboardInterrupt
-        epochs.append(1)
-        return after(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training_epoch, 'train_epoch', interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(config, tmp_path / 'broken')
+    with interrupted_after(2, monkeypatch):
+        train.train(config, tmp_path / 'broken')
     train.train(config, tmp_path / 'broken')
     assert_bitwise(kept(tmp_path / 'whole'), kept(tmp_path / 'broken'))
+
+
+@pytest.mark.parametrize('knob, value', [('trainable', 'hed/'), ('rates', ('hed/=0.1',))])
+def test_a_pattern_without_a_parameter_is_refused_before_anything_is_written(
+    config, tmp_path, knob, value
+):
+    config.model.head = 'attentive'
+    config.optim[knob] = value
+    with pytest.raises(InputError, match=rf"optim.{knob}.*'hed/' matches no parameter"):
+        train.train(config, tmp_path / 'run')
+    assert not (tmp_path / 'run' / 'config.json').exists()
 
 
 def test_adapted_blocks_and_speaker_statistics_exclude_each_other(config):
@@ -290,6 +291,7 @@ def clip(id: str) -> Clip:
         ({'features.source': 'log_mel'}, 'is computed from samples'),
         ({'features.input': 'log_mel'}, "reads whisper_mel, got log_mel; set features.input='whi"),
         ({'model.adapted': 1}, 'model.adapted=1 needs a head that is trained on frames'),
+        ({'model.rank': 4}, 'model.rank=4 adapts no block; set model.adapted'),
         ({'features.speaker_norm': 'enrolled:0'}, "must be 'none', 'enrolled:k'"),
         ({'features.speaker_norm': 'enrolled:12'}, 'leaves no recording of .* to score: it has 12'),
     ],

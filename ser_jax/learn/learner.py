@@ -65,6 +65,8 @@ class Learner:
         self._names = [_paths(s) for s in states]
         self._trees = [jax.tree.structure(s) for s in states]
         self._frozen = frozen
+        # Raise here for a pattern that matches no parameter, before a run's files are written.
+        jax.eval_shape(optimizer.init, self._flatten(model).params)
         self.has_frozen = bool(jax.tree.leaves(frozen))
         # Whether trained variables begin with values from the file, and whether `decide` reads
         # frozen ones; the file is needed for nothing else.

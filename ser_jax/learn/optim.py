@@ -17,7 +17,7 @@ def build(config, steps: int, epoch: int = 1) -> optax.GradientTransformationExt
 
     Raises:
       InputError: an unknown `name` or `schedule`, or a pattern of `trainable` or `rates` that is
-        none; the optimizer's `init` and `update` raise it if a pattern matches no parameter.
+        none; the optimizer's `init` raises it if a pattern matches no parameter.
     """
     rate = schedule(config, steps)
     if config.name == 'adamw':
@@ -84,20 +84,23 @@ def _scaled(rates: Sequence[str]) -> optax.GradientTransformation:
             )
         table.append((_compiled('optim.rates', pattern), value))
 
+    def init(params):
+        for pattern, _ in table:
+            if not any(map(pattern.search, params)):
+                raise InputError(
+                    f'optim.rates: {pattern.pattern!r} matches no parameter; some are '
+                    f'{", ".join(sorted(params)[:5])}'
+                )
+        return optax.EmptyState()
+
     def update(updates, state, params=None):
-        unmatched = [p.pattern for p, _ in table if not any(map(p.search, updates))]
-        if unmatched:
-            raise InputError(
-                f'optim.rates: {unmatched[0]!r} matches no parameter; some are '
-                f'{", ".join(sorted(updates)[:5])}'
-            )
         scaled = {}
         for path, change in updates.items():
             factor = next((value for pattern, value in table if pattern.search(path)), 1.0)
             scaled[path] = jax.tree.map(lambda x, factor=factor: factor * x, change)
         return scaled, state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformation(init, update)
 
 
 def _compiled(knob: str, pattern: str) -> re.Pattern:

@@ -50,6 +50,8 @@ class HiddenStates(nnx.Module):
                 f'model.adapted={adapted} needs a head that is trained on frames; set model.head '
                 'to mean, attentive or bilstm'
             )
+        if rank and not adapted:
+            raise InputError(f'model.rank={rank} adapts no block; set model.adapted')
         # Of averages all layers are derived, so that a choice of layers costs nothing.
         used = None if pooled or not layers else max(layers)
         self.encoder = encoders.by_name(encoder)(
