@@ -48,6 +48,7 @@ def configs(tmp_path, monkeypatch) -> pathlib.Path:
     return folder
 
 
+@pytest.mark.slow
 def test_both_protocols_stand_side_by_side_and_nothing_is_trained_twice(
     configs, data_dir, tmp_path, capsys
 ):

@@ -169,10 +169,13 @@ def test_several_devices_derive_the_same_states(config, tmp_path):
 ADAPTED = {'one block': {'adapted': 1}, 'LoRA': {'adapted': 2, 'rank': 2}, 'all': {'adapted': 3}}
 
 
-SLOW = [pytest.param(head, marks=pytest.mark.slow) for head in ('mean', 'bilstm', 'all')]
+SLOW = [
+    pytest.param(head, marks=pytest.mark.slow)
+    for head in ('mean', 'attentive', 'bilstm', 'one block', 'all')
+]
 
 
-@pytest.mark.parametrize('head', ['linear', 'attentive', 'one block', 'LoRA', *SLOW])
+@pytest.mark.parametrize('head', ['linear', 'LoRA', *SLOW])
 def test_heads_and_adapted_encoders_learn(config, tmp_path, head):
     config.model.update(ADAPTED.get(head, {}))
     config.model.head = 'attentive' if head in ADAPTED else head

@@ -292,6 +292,7 @@ def test_loss_that_is_not_finite_names_member_step_and_checkpoint(config, tmp_pa
         train.train(config, tmp_path / 'run')
 
 
+@pytest.mark.slow
 def test_shuffled_labels_score_chance_and_true_ones_do_not(config, tmp_path):
     """The pipeline scores chance if labels are shuffled before the corpus is built."""
 

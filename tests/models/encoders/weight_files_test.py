@@ -140,6 +140,7 @@ def test_encoders_of_which_no_file_is_pinned_offer_a_local_one_only(tmp_path):
     assert published.licence('hubert_base') == 'Apache 2.0'
 
 
+@pytest.mark.slow
 def test_from_a_file_of_weights_to_an_answer(data_dir, tmp_path, monkeypatch):
     """From samples in int16 shards, and from a clip: both arrive in [-1, 1]."""
     write(made('hubert_base'), tmp_path / 'hub' / 'x.safetensors')
