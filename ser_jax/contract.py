@@ -196,6 +196,7 @@ class Window(NamedTuple):
     end_s: float
     probabilities: np.ndarray  # [C]; nan if `problem`
     problem: str = ''  # reason for no prediction, e.g. 'silent'
+    voice: str = ''  # 'voice', 'uncertain' or 'unknown'; '' without a gate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +211,7 @@ class Answer:
       windows: in order of time.
       embedding: float32 [D], mean over members and windows.
       spread: float32 [C], standard deviation of the probabilities over members.
+      voice: 'voice', 'uncertain' or 'unknown' (not a human voice); '' without a gate.
     """
 
     emotions: tuple[str, ...]
@@ -218,6 +220,7 @@ class Answer:
     windows: list[Window]
     embedding: np.ndarray
     spread: np.ndarray
+    voice: str = ''
 
     @property
     def emotion(self) -> str:

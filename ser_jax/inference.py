@@ -13,6 +13,7 @@ from ser_jax import assemble
 from ser_jax.audio import front_ends, soundness
 from ser_jax.audio.clips import Clip, check_window, checked_samples
 from ser_jax.audio.mel import frame_mask
+from ser_jax.audio.voice_activity import VoiceGate
 from ser_jax.contract import Answer, InputError, Window
 from ser_jax.data import batches, speaker_statistics
 from ser_jax.emotions import supported
@@ -31,6 +32,8 @@ class Predictor:
       trained: the run.
       members: names of finished members; () = all, whose mean is the answer.
       window_s: maximum window in seconds; 0 = as the run was scored.
+      gate: judge of recordings, for `Answer.voice`; an answer is not changed by it.
+      trim_voice: remove the time before and after speech instead of silence by level.
 
     Attributes:
       emotions: the C classes.
@@ -40,20 +43,28 @@ class Predictor:
       InputError: the run has no such finished member, or the window is out of range.
     """
 
-    def __init__(self, trained: Trained, members: Sequence[str] = (), window_s: float = 0.0):
+    def __init__(
+        self,
+        trained: Trained,
+        members: Sequence[str] = (),
+        window_s: float = 0.0,
+        gate: VoiceGate | None = None,
+        trim_voice: bool = False,
+    ):
         check_window(window_s)
         if wrong := [m for m in members if m not in trained.finished]:
             raise InputError(
                 f'{trained.directory} has no finished member {wrong[0]!r}; it has '
                 f'{", ".join(trained.finished)}'
             )
-        self.trained, self.emotions = trained, trained.emotions
+        self.trained, self.emotions, self.gate = trained, trained.emotions, gate
+        self._trimmer = (gate or VoiceGate.open()) if trim_voice else None
         self.members = list(members) or trained.finished
         config = trained.config
         self.reads_text = assemble.reads_text(config)
         self.source = front_ends.by_name(config.features.source)
         self.rate_hz = self.source.rate_hz
-        self._trim_db = config.features.trim_db
+        self._trim_db = 0.0 if trim_voice else config.features.trim_db
         self._most = assemble.scored_span(config, self.source.layout, window_s)
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
@@ -73,6 +84,8 @@ class Predictor:
         run: str | os.PathLike | Trained,
         members: Sequence[str] = (),
         window_s: float = 0.0,
+        gate: VoiceGate | None = None,
+        trim_voice: bool = False,
     ) -> 'Predictor':
         """Return the predictor of a run, given as its directory or opened.
 
@@ -80,7 +93,7 @@ class Predictor:
           InputError: see the class, and `runs.trained.open_trained`.
         """
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
-        return cls(trained, members, window_s)
+        return cls(trained, members, window_s, gate, trim_voice)
 
     def predict(self, clips: Sequence[Clip]) -> list[Answer]:
         """Return the answers for recordings of any rate, channel count and length.
@@ -105,9 +118,12 @@ class Predictor:
 
         starts, windows, each = self._by_window(clips, apply)
         _, mean = prediction.average(windows, each)
-        return [
+        answers = [
             self._answer(i, clip, starts[i], windows, each, mean) for i, clip in enumerate(clips)
         ]
+        if self.gate is None:
+            return answers
+        return [self.gate.mark(a, clip) for a, clip in zip(answers, clips, strict=True)]
 
     def enroll(self, clips: Sequence[Clip]) -> None:
         """Predict from now on relative to a speaker, from unlabeled recordings of that speaker.
@@ -173,9 +189,14 @@ class Predictor:
     def _values(self, clip: Clip) -> tuple[np.ndarray, int]:
         """Return the stored form of a clip without silence at its ends, and its start in it."""
         samples = soundness.checked(checked_samples(clip), clip.rate_hz, self.rate_hz, clip.source)
+        before = 0
+        if self._trimmer:
+            start, end = self._trimmer.trimmed(samples, self.rate_hz)
+            before = round(start / self.rate_hz / self.source.layout.hop_s)
+            samples = samples[start:end]
         values = self.source.stored(samples)
         first, last = front_ends.audible_span(self.source, values, self._trim_db)
-        return values[first:last], first
+        return values[first:last], before + first
 
     def _answer(self, index: int, clip: Clip, offset: int, windows, each, mean) -> Answer:
         """Return the answer for one clip from the values of its windows and their means [N K X]."""
@@ -245,6 +266,8 @@ class Predictor:
           InputError: the front end cannot be traced, or no speaker is enrolled that the run needs.
         """
         self._check_enrolled()
+        if self._trimmer:
+            raise InputError('trim_voice is no part of a pure function; open the run without it')
         tokens = self.trained.tokens(self.members, [''])
         source, steps = self.source, self.source.layout.steps
         dtype = source.stored(np.zeros(self.rate_hz, np.float32)).dtype

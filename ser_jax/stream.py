@@ -78,4 +78,4 @@ class Stream:
         except wav.SoundError as e:
             nothing = np.full(len(self.predictor.emotions), np.nan, np.float32)
             return Window(*times, nothing, e.kind)
-        return Window(*times, answer.probabilities)
+        return Window(*times, answer.probabilities, voice=answer.voice)

