@@ -255,8 +255,9 @@ def mixed(tmp_path_factory) -> pathlib.Path:
     samples, rate_hz = synthetic_voice.perform(next(iter(synthetic_script.script(0, 1))))
     voice = wav.resample(samples, rate_hz, 16000)
     hum = np.resize(tone(0, 0, 0), 6 * 16000)
-    for name, sound in (('tone', hum), ('voice', voice), ('both', np.concatenate([hum, voice]))):
-        soundfile.write(folder / f'{name}.wav', sound, 16000)
+    parts = {'tone': hum, 'voice': voice, 'both': np.concatenate([hum, voice])}
+    for name, samples in parts.items():
+        soundfile.write(folder / f'{name}.wav', samples, 16000)
     return folder
 
 
