@@ -90,6 +90,7 @@ class Recording:
         and their rate in Hz; None if the utterance is text only.
       source: origin for messages: a path, or `archive.zip:member`.
       text: transcript, '' if unknown.
+      text_origin: '' = as given, else 'automatic: ...', or 'none: ...' if transcription gave none.
       language: ISO 639-1 code.
     """
 
@@ -104,6 +105,7 @@ class Recording:
     language: str = 'en'
     intensity: str = 'unknown'
     channel: str = 'speech'
+    text_origin: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,6 +36,7 @@ NOUNS = {
     'runs': {'assemble', 'config', 'contract', 'data', 'explore', 'learn', 'report', 'scoring'},
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
     'stream': {'audio', 'contract', 'inference'},
+    'live': {'audio', 'contract', 'inference', 'report', 'stream'},
 }
 VERBS = {'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'}
 ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another
