@@ -2,8 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import queue
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +10,7 @@ import numpy as np
 import rich.console
 
 from ser_jax.audio import voice_activity
-from ser_jax.audio.microphone import DeviceLost, Source
+from ser_jax.audio.microphone import PATIENCE_S, DeviceLost, Source, arriving
 from ser_jax.audio.transcription import Transcript
 from ser_jax.audio.voice_activity import UNKNOWN, VoiceGate
 from ser_jax.contract import InputError, Window
@@ -25,10 +23,9 @@ Listener = Callable[[np.ndarray, int], Transcript]
 
 SMOOTHING = 0.4  # weight of the newest window
 FORGET_S = 3.0  # after so long without a voice, smoothing begins anew
-PATIENCE_S = 60.0  # wait for a device that has disappeared
-_RETRY_S = 1.0
 _SPOKEN_S = 10.0  # a transcript is made of at most this much speech ...
 _PAUSE_S = 0.6  # ... or at a pause of this length
+_WAITING = 3  # transcripts in work or waiting
 _VALID_S = 8.0  # a transcript is an input of the model for this long
 
 
@@ -62,16 +59,21 @@ class Captions:
     def __init__(self, listener: Listener, gate: VoiceGate | None, rate_hz: int):
         self._listener, self._gate, self._rate_hz = listener, gate, rate_hz
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        self._running: concurrent.futures.Future | None = None
+        self._pending: list[concurrent.futures.Future] = []
         self._samples = np.zeros(0, np.float32)
         self._judged = 0  # samples at the end of the buffer that are not judged yet
         self._speaking = gate is None
 
     def push(self, samples: np.ndarray) -> None:
         """Add samples; begin a transcript at a pause."""
+        step = round(_PAUSE_S * self._rate_hz)
+        for start in range(0, len(samples), step):
+            self._add(samples[start : start + step], step)
+
+    def _add(self, samples: np.ndarray, pause: int) -> None:
+        """Add at most `pause` samples; look for a pause once so many are new."""
         self._samples = np.concatenate([self._samples, samples])
         self._judged += len(samples)
-        pause = round(_PAUSE_S * self._rate_hz)
         if self._judged < pause:
             return
         self._judged, paused = 0, False
@@ -85,26 +87,23 @@ class Captions:
             self._begin()
 
     def _begin(self) -> None:
-        """Transcribe the buffer, or keep its last 30 s while another transcript is made."""
-        if self._running and not self._running.done():
+        """Transcribe the buffer, or keep its last 30 s while others wait."""
+        if len(self._pending) >= _WAITING:
             self._samples = self._samples[-30 * self._rate_hz :]
             return
-        if self._running is None:
-            self._running = self._pool.submit(self._listener, self._samples, self._rate_hz)
-            self._samples, self._speaking = self._samples[:0], self._gate is None
+        self._pending.append(self._pool.submit(self._listener, self._samples, self._rate_hz))
+        self._samples, self._speaking = self._samples[:0], self._gate is None
 
     def ready(self) -> Transcript | None:
-        """Return a transcript that was finished since the last call."""
-        if self._running is None or not self._running.done():
+        """Return the next transcript that is finished."""
+        if not self._pending or not self._pending[0].done():
             return None
-        finished, self._running = self._running, None
-        return finished.result()
+        return self._pending.pop(0).result()
 
     def finish(self) -> Iterator[Transcript]:
         """Iterate over the transcripts that remain at the end."""
-        if self._running:
-            yield self._running.result()
-            self._running = None
+        while self._pending:
+            yield self._pending.pop(0).result()
         if self._speaking and len(self._samples):
             yield self._listener(self._samples, self._rate_hz)
         self._pool.shutdown(cancel_futures=True)
@@ -250,77 +249,6 @@ _KINDS = {
     voice_activity.UNCERTAIN: 'uncertain',
     UNKNOWN: 'no voice',
 }
-
-
-def arriving(source: Source) -> Iterator[tuple[np.ndarray, float, str]]:
-    """Yield (samples, time of arrival, '') or (none, time, note) where a source was lost.
-
-    A live source is read in a thread; what arrives while the caller is busy comes in one piece.
-
-    Raises:
-      DeviceLost: the source has not come back in PATIENCE_S.
-    """
-    nothing = np.zeros(0, np.float32)
-    if not source.live:
-        for block in source.blocks():
-            yield block, time.monotonic(), ''
-        return
-    received: queue.SimpleQueue = queue.SimpleQueue()
-    stopped = threading.Event()
-    reader = threading.Thread(target=_read, args=(source, received, stopped), daemon=True)
-    reader.start()
-    try:
-        while True:
-            items = [received.get()]
-            while not received.empty():
-                items.append(received.get())
-            for kind, group in _grouped(items):
-                if kind == 'end':
-                    return
-                if kind == 'failed':
-                    raise group[0][1]
-                if kind == 'lost':
-                    yield nothing, group[-1][2], str(group[-1][1])
-                else:
-                    yield np.concatenate([g[1] for g in group]), group[-1][2], ''
-    finally:
-        stopped.set()
-
-
-def _grouped(items: list[tuple]) -> list[tuple[str, list[tuple]]]:
-    """Return neighbors of one kind together."""
-    groups: list[tuple[str, list[tuple]]] = []
-    for item in items:
-        if not groups or groups[-1][0] != item[0]:
-            groups.append((item[0], []))
-        groups[-1][1].append(item)
-    return groups
-
-
-def _read(source: Source, received: queue.SimpleQueue, stopped: threading.Event) -> None:
-    """Put (kind, value, time) of everything that a source gives; open it again where it is lost."""
-    deadline = time.monotonic() + PATIENCE_S
-    lost = False
-    while not stopped.is_set():
-        try:
-            for block in source.blocks():
-                received.put(('block', block, time.monotonic()))
-                lost, deadline = False, time.monotonic() + PATIENCE_S
-                if stopped.is_set():
-                    return
-            received.put(('end', None, time.monotonic()))
-            return
-        except DeviceLost as e:
-            if time.monotonic() > deadline:
-                received.put(('failed', e, time.monotonic()))
-                return
-            if not lost:
-                received.put(('lost', f'{e}; waiting for it', time.monotonic()))
-            lost = True
-            stopped.wait(_RETRY_S)
-        except Exception as e:  # shown by the reader of the queue, with its traceback
-            received.put(('failed', e, time.monotonic()))
-            return
 
 
 def run(

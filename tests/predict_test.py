@@ -2,9 +2,11 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import types
@@ -15,12 +17,14 @@ import pytest
 import soundfile
 
 from ser_jax import predict, train
-from ser_jax.audio import silero, wav
+from ser_jax.audio import silero, transcription, wav
 from ser_jax.audio.clips import Clip
 from ser_jax.audio.features import LOG_MEL
+from ser_jax.audio.transcription import EngineOutput, Segment
 from ser_jax.audio.voice_activity import VoiceGate
 from ser_jax.contract import Answer, InputError, Window
 from ser_jax.corpora import audio_files, synthetic_script, synthetic_voice
+from ser_jax.data.text import UNKNOWN
 from ser_jax.inference import Predictor
 from ser_jax.learn.state import Predicted
 from tests import forked
@@ -199,6 +203,124 @@ def run(data_dir, tmp_path_factory) -> pathlib.Path:
     directory = tmp_path_factory.mktemp('runs') / 'x'
     train.train(c, directory)
     return directory
+
+
+@pytest.fixture(scope='module')
+def reading(data_dir, tmp_path_factory) -> pathlib.Path:
+    """A run of one epoch that reads text."""
+    c = small_config(data_dir)
+    c.train.epochs, c.members.only = 1, (0, 1)
+    with c.unlocked():
+        c.model.name = 'fusion'
+    directory = tmp_path_factory.mktemp('runs') / 'reading'
+    train.train(c, directory)
+    return directory
+
+
+class Scripted:
+    """Stands in for an engine of speech to text, to test what is done with its text."""
+
+    name, identity, least = 'scripted', 'scripted 1', 0.5
+
+    def __init__(self, text):
+        self._text = text
+
+    def segments(self, samples, language):
+        return EngineOutput([Segment(0, 1, self._text, 0.9)], 'en')
+
+
+def test_a_transcript_is_read_like_a_typed_text(reading, tmp_path):
+    soundfile.write(tmp_path / 'x.wav', tone(0, 2, 0), 16000)
+    predictor, text = Predictor.open(reading), 'the tears of number 4'
+    file = predict.sound_file(tmp_path / 'x.wav')
+    listener = functools.partial(transcription.transcribe, Scripted(text))
+    spoken, transcript = predict._answer(predictor, file, '', listener)
+    typed, _ = predict._answer(predictor, file, text, None)
+    silent, none = predict._answer(predictor, file, '', None)
+    assert transcript.described() == '"the tears of number 4" (scripted, en, 90 %)' and not none
+    np.testing.assert_array_equal(spoken.probabilities, typed.probabilities)
+    assert not np.array_equal(spoken.probabilities, silent.probabilities)
+
+
+def test_texts_are_read_with_the_vocabulary_of_the_run(reading, tmp_path):
+    """Never with one that is made of the texts to be predicted, which would give other ids."""
+    predictor = Predictor.open(reading)
+    stored = json.loads((reading / 'vocabulary.json').read_text())
+    text = 'number tears the zebra of'
+    ids = predictor.trained.tokens(predictor.members, [text, 'zebra zebra zebra'])
+    for member, row in zip(predictor.members, ids, strict=True):
+        words = stored[member]
+        expected = [words.index(w) + 2 if w in words else UNKNOWN for w in text.split()]
+        assert row[0, :5].tolist() == expected and 'zebra' not in words
+        assert row[1, :3].tolist() == [UNKNOWN] * 3
+    clips = [Clip(tone(0, 2, 0), 16000, t) for t in (text, 'the sunshine', 'zebra tears tears')]
+    together = predictor.predict(clips)
+    for clip, answer in zip(clips, together, strict=True):
+        (alone,) = Predictor.open(reading).predict([clip])
+        np.testing.assert_allclose(alone.probabilities, answer.probabilities, atol=1e-6)
+    json_path = tmp_path / 'a.json'
+    predict.write(json_path, {'x': together[0]}, predictor.emotions, {'x': text})
+    assert json.loads(json_path.read_text())[0]['text'] == text
+
+
+def test_a_typed_text_is_printed_and_written_and_excludes_a_transcript(reading, tmp_path):
+    soundfile.write(tmp_path / 'x.wav', tone(0, 2, 0), 16000)
+    table = tmp_path / 'a.csv'
+    given = f'--run={reading}', '--text=the tears', str(tmp_path / 'x.wav')
+    done = verb(*given, f'--output={table}')
+    assert done.returncode == 0 and b'  "the tears" (typed)' in done.stdout
+    with table.open() as f:
+        assert next(csv.DictReader(f))['text'] == 'the tears'
+    done = verb(*given, '--transcribe')
+    assert done.returncode == 2 and b'--text and --transcribe exclude each other' in done.stderr
+
+
+def test_a_recording_that_is_played_gives_windows_and_a_summary(run, tmp_path):
+    soundfile.write(tmp_path / 'x.wav', np.resize(tone(0, 1, 0), 5 * 16000), 16000)
+    done = verb(f'--run={run}', f'--stream={tmp_path / "x.wav"}', '--stream_speed=0')
+    lines = done.stdout.decode().splitlines()
+    assert done.returncode == 0, done.stderr
+    assert [float(li.split()[0]) for li in lines if ' s  ' in li] == [x / 2 for x in range(1, 11)]
+    assert lines[-3].startswith('5.0 s in 10 windows: 10 predicted')
+    assert lines[-2].startswith('mean: ') and 'real-time factor' in lines[-1]
+
+
+def test_raw_sound_from_a_pipe_is_predicted(run):
+    content = wav.int16(np.resize(tone(0, 1, 0), 3 * 16000)).tobytes()
+    command = [sys.executable, '-m', 'ser_jax.predict', f'--run={run}', '--stream=-', '--gate=off']
+    done = subprocess.run(command, cwd=ROOT, input=content, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().splitlines()[-3].startswith('3.0 s in ')
+
+
+def test_an_interrupt_ends_a_live_prediction_with_its_summary(run):
+    command = [sys.executable, '-m', 'ser_jax.predict', f'--run={run}', '--stream=-', '--gate=off']
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as child:
+        child.stdin.write(wav.int16(np.resize(tone(0, 1, 0), 2 * 16000)).tobytes())
+        child.stdin.flush()
+        while b'ready' not in child.stdout.readline():
+            pass
+        child.stdout.readline()  # a window
+        child.send_signal(signal.SIGINT)
+        rest = child.stdout.read().decode()
+        assert child.wait(60) == 0, child.stderr.read()
+        assert 'real-time factor' in rest and not child.stderr.read()
+
+
+@pytest.mark.parametrize(
+    'flags, words',
+    [
+        (['--microphone', '--stream=x.wav'], 'exclude each other'),
+        (['--microphone', 'x.wav'], '--microphone takes no recordings, got x.wav'),
+        (['--stream=x.wav', '--output=a.json'], '--output does not go with --stream'),
+        (['--stream=nowhere.wav'], 'nowhere.wav: no such file'),
+    ],
+)
+def test_odd_live_flags_are_one_line(run, tmp_path, flags, words):
+    done = verb(f'--run={run}', *flags)
+    assert done.returncode == 2 and words in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
 
 
 def verb(*given, **environment) -> subprocess.CompletedProcess:

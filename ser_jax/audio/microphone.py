@@ -4,6 +4,7 @@ A microphone needs sounddevice (`pip install -e '.[live]'`) and its library Port
 """
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
@@ -13,6 +14,8 @@ import numpy as np
 from ser_jax.contract import InputError
 
 BLOCK_S = 0.1
+PATIENCE_S = 60.0  # wait for a device that has disappeared
+RETRY_S = 1.0
 SILENT_S = 2.0  # a device that gives no block for so long has disappeared
 INSTALL = "pip install -e '.[live]'"
 PIPE = '-'  # in place of a file name: standard input
@@ -165,3 +168,74 @@ class Microphone:
             raise DeviceLost(f'the microphone gave nothing for {SILENT_S:g} s') from e
         except self._library.PortAudioError as e:
             raise DeviceLost(f'the microphone has failed ({e})') from e
+
+
+def arriving(source: Source) -> Iterator[tuple[np.ndarray, float, str]]:
+    """Yield (samples, time of arrival, '') or (none, time, note) where a source was lost.
+
+    A live source is read in a thread; what arrives while the caller is busy comes in one piece.
+
+    Raises:
+      DeviceLost: the source has not come back in PATIENCE_S.
+    """
+    nothing = np.zeros(0, np.float32)
+    if not source.live:
+        for block in source.blocks():
+            yield block, time.monotonic(), ''
+        return
+    received: queue.SimpleQueue = queue.SimpleQueue()
+    stopped = threading.Event()
+    reader = threading.Thread(target=_read, args=(source, received, stopped), daemon=True)
+    reader.start()
+    try:
+        while True:
+            items = [received.get()]
+            while not received.empty():
+                items.append(received.get())
+            for kind, group in _grouped(items):
+                if kind == 'end':
+                    return
+                if kind == 'failed':
+                    raise group[0][1]
+                if kind == 'lost':
+                    yield nothing, group[-1][2], str(group[-1][1])
+                else:
+                    yield np.concatenate([g[1] for g in group]), group[-1][2], ''
+    finally:
+        stopped.set()
+
+
+def _grouped(items: list[tuple]) -> list[tuple[str, list[tuple]]]:
+    """Return neighbors of one kind together."""
+    groups: list[tuple[str, list[tuple]]] = []
+    for item in items:
+        if not groups or groups[-1][0] != item[0]:
+            groups.append((item[0], []))
+        groups[-1][1].append(item)
+    return groups
+
+
+def _read(source: Source, received: queue.SimpleQueue, stopped: threading.Event) -> None:
+    """Put (kind, value, time) of everything that a source gives; open it again where it is lost."""
+    deadline = time.monotonic() + PATIENCE_S
+    lost = False
+    while not stopped.is_set():
+        try:
+            for block in source.blocks():
+                received.put(('block', block, time.monotonic()))
+                lost, deadline = False, time.monotonic() + PATIENCE_S
+                if stopped.is_set():
+                    return
+            received.put(('end', None, time.monotonic()))
+            return
+        except DeviceLost as e:
+            if time.monotonic() > deadline:
+                received.put(('failed', e, time.monotonic()))
+                return
+            if not lost:
+                received.put(('lost', f'{e}; waiting for it', time.monotonic()))
+            lost = True
+            stopped.wait(RETRY_S)
+        except Exception as e:  # shown by the reader of the queue, with its traceback
+            received.put(('failed', e, time.monotonic()))
+            return

@@ -15,6 +15,7 @@ from ser_jax.audio.transcription import RATE_HZ, EngineOutput, Segment, Transcri
 from ser_jax.contract import InputError
 
 INSTALL = "pip install -e '.[asr]'"
+_WINDOW_S = 30  # of Whisper
 _REPEATED = 2.4  # compression ratio above which faster-whisper, too, calls a text a failure
 VOSK_MODELS = 'https://alphacephei.com/vosk/models'
 
@@ -66,6 +67,8 @@ class Whisper:
                 beam_size=5,
                 temperature=0.0,
                 condition_on_previous_text=False,
+                # Texts of short recordings are better without times.
+                without_timestamps=len(samples) <= _WINDOW_S * RATE_HZ,
             )
         except ValueError as e:
             raise InputError(f'language {language!r} is not one of Whisper: {e}') from e

@@ -98,7 +98,8 @@ class Cache:
         with writing(path):
             content = path.read_bytes() if path.exists() else b''
             for line in _lines(content):
-                self._found[line.pop('key')] = Transcript(**line)
+                key = line.pop('key')
+                self._found[key] = Transcript(**line)
             whole = content[: content.rfind(b'\n') + 1]
             if whole != content:
                 path.write_bytes(whole)
