@@ -156,7 +156,7 @@ def _listener(values, gate: voice_activity.VoiceGate | None) -> live.Listener | 
 def _source(values) -> microphone.Source:
     """Return the microphone, the pipe, or the file that is played."""
     if values.stream == microphone.PIPE:
-        return microphone.PipeSource(sys.stdin.buffer)
+        return microphone.PipeSource(open(0, 'rb', buffering=0, closefd=False))
     if values.stream:
         samples, rate_hz = wav.read(values.stream)
         return microphone.FileSource(wav.mono(samples), rate_hz, values.stream_speed)

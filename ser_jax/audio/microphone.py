@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol
 
 import numpy as np
 
@@ -73,21 +73,25 @@ class PipeSource:
     """Raw samples from a pipe: 16-bit little-endian, mono.
 
     Args:
-      pipe: open for reading bytes.
+      pipe: open for reading bytes, without a buffer: a thread that waits in a buffered read keeps
+        Python from ending.
       rate_hz: their rate.
     """
 
     live = True
 
-    def __init__(self, pipe: BinaryIO, rate_hz: int = 16_000):
+    def __init__(self, pipe: IO[bytes], rate_hz: int = 16_000):
         self.rate_hz, self._pipe = rate_hz, pipe
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield the samples; see the protocol."""
         size = 2 * max(1, round(BLOCK_S * self.rate_hz))
+        rest = b''  # half of a sample
         while content := self._pipe.read(size):
-            whole = content[: len(content) // 2 * 2]
-            yield np.frombuffer(whole, '<i2').astype(np.float32) / 32768
+            content = rest + content
+            whole = len(content) // 2 * 2
+            rest = content[whole:]
+            yield np.frombuffer(content[:whole], '<i2').astype(np.float32) / 32768
 
 
 class Microphone:

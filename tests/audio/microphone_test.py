@@ -32,6 +32,22 @@ def test_a_pipe_gives_its_samples_and_drops_half_a_sample():
     np.testing.assert_array_equal(np.concatenate(list(source.blocks())) * 32768, content)
 
 
+class Trickle:
+    """A pipe that gives three bytes at a time."""
+
+    def __init__(self, content):
+        self._pipe = io.BytesIO(content)
+
+    def read(self, size):
+        return self._pipe.read(3)
+
+
+def test_a_sample_in_two_pieces_of_a_pipe_is_whole():
+    content = (SIGNAL[:500] * 32768).astype('<i2')
+    source = PipeSource(Trickle(content.tobytes()), 8000)
+    np.testing.assert_array_equal(np.concatenate(list(source.blocks())) * 32768, content)
+
+
 class Flaky:
     """A device: a list of blocks and failures; each failure ends one opening."""
 
