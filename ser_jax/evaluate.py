@@ -144,7 +144,7 @@ def _run(
                 f'{int((~is_class).sum())} utterances of {utterances.names[0]} left out'
             )
     utterances, note = _speakers(config, utterances.select(scored), crossed)
-    protocol = ('cross_corpus' if crossed else trained.protocol) + note
+    protocol = ('cross_corpus' if crossed else trained.label) + note
     chosen, everything = (
         answerable(by, utterances.facts, trained.emotions, trained.corpora)
         for by in (config.data.supported, 'run')

@@ -8,7 +8,7 @@ import numpy as np
 
 from ser_jax.audio import variants
 from ser_jax.corpora import file_names
-from ser_jax.data import text
+from ser_jax.data import protocols, text
 from ser_jax.data.utterances import Utterances, normalization
 from ser_jax.explore.findings import Finding, places
 from ser_jax.explore.near_duplicates import Pair
@@ -33,7 +33,8 @@ def run_findings(
       members: from folds.json: member -> side -> ['corpus/id', ...].
       pairs: pairs from `near_duplicates.near_duplicates(u)`.
     """
-    if protocol.startswith('leaky'):
+    leaky = protocols.is_leaky(protocol)
+    if leaky:
         yield Finding(
             'leak',
             'protocol',
@@ -63,7 +64,12 @@ def run_findings(
         'leak',
         'separate them; every protocol does that is not named leaky',
     )
-    if not protocol.startswith('leaky'):
+    sessions = file_names.sessions(u.id.tolist())
+    apart = np.array([s or f'?{i}' for i, s in enumerate(sessions)], object)
+    yield from _together(
+        sides, 'session', apart, 'leak', 'use a protocol that keeps sessions together'
+    )
+    if not leaky:
         do = 'use one name per speaker in all corpora, or leave one of them out'
         yield from _together(sides, 'voice', _voices(u), 'leak', do)
     yield from _pairs(u, sides, 'duplicate', [(p.first, p.second) for p in alike], 'one recording')

@@ -8,7 +8,20 @@ import numpy as np
 from ser_jax.scoring.calibration import Reliability
 from ser_jax.scoring.intervals import Interval
 
-TRANSDUCTIVE = 'transductive'  # in the protocol of scores that use recordings of test speakers
+# Words in the protocol column, after its name.
+TRANSDUCTIVE = 'transductive'  # recordings of the test speakers are used
+SHARED = 'speakers shared'  # speakers of the test are in training, by the published split
+PARTIAL = 'partial'  # a part of the protocol's corpora was built
+
+
+def protocol_label(name: str, version: int = 1, leaky: bool = False, partial: bool = False) -> str:
+    """Return a protocol's name for tables, e.g. 'savee/loso4, partial' or 'meld/official@2, ...'.
+
+    Names that begin with `leaky` need no further word.
+    """
+    words = [name if version == 1 else f'{name}@{version}']
+    words += [SHARED] * (leaky and not name.startswith('leaky')) + [PARTIAL] * partial
+    return ', '.join(words)
 
 
 class Speaker(NamedTuple):
@@ -77,7 +90,12 @@ class Score:
     @property
     def inflated(self) -> bool:
         """True if the protocol is leaky: test speakers also occur in training."""
-        return self.protocol.startswith('leaky')
+        return self.protocol.startswith('leaky') or SHARED in self.protocol.split(', ')
+
+    @property
+    def partial(self) -> bool:
+        """True if only a part of the published protocol's corpora was built."""
+        return PARTIAL in self.protocol.split(', ')
 
     @property
     def transductive(self) -> bool:
@@ -99,7 +117,7 @@ class Score:
         """Caveats to print beside every number of this score; '' if there are none."""
         return ', '.join(
             word
-            for word in ('inflated', 'transductive', 'synthetic', 'incomplete')
+            for word in ('inflated', 'partial', 'transductive', 'synthetic', 'incomplete')
             if getattr(self, word)
         )
 
