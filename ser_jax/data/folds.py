@@ -33,7 +33,7 @@ def check(fold: Fold, utterances, leaky: bool = False, untrained: bool = False) 
 
 def impossible(fold: Fold, utterances, untrained: bool = False) -> tuple[str, str] | None:
     """Return why a fold cannot be trained and tested, and the remedy; None if it can."""
-    for side in ('train', 'test'):
+    for side in ('test', 'train'):
         if not len(getattr(fold, side)):
             return (
                 f'{fold.name} has no utterance to {side}',

@@ -3,8 +3,8 @@
 import collections
 import itertools
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -116,27 +116,33 @@ def _read(path: str) -> list[Lists]:
     try:
         with open(path) as f:
             content = json.load(f)
-        sides = {side: content[side] for side in ('test', 'valid', 'train') if side in content}
-        tests = sides['test']
+        sides = {side: content.get(side) for side in Lists._fields}
+        sides = {side: lists for side, lists in sides.items() if lists is not None}
         entries = itertools.chain.from_iterable(itertools.chain.from_iterable(sides.values()))
-        if not (tests and all(isinstance(entry, str) for entry in entries)):
-            raise ValueError('it has no test lists, or an entry that is no text')
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        if not (sides.get('test') and all(isinstance(entry, str) for entry in entries)):
+            raise ValueError('it has no test lists, or entries that are no words')
+    except (OSError, ValueError, TypeError, AttributeError) as e:
         raise InputError(
-            f'members.folds_file={path!r} cannot be read ({type(e).__name__}: {e}); expected JSON '
-            f'{_FORM} whose entries are speakers or utterance ids'
+            f'members.folds_file={str(path)!r} cannot be read ({type(e).__name__}: {e}); expected '
+            f'JSON {_FORM} whose entries are speakers or utterance ids'
         ) from e
-    for side, given in sides.items():
-        if len(given) != len(tests):
+    number = len(sides['test'])
+    for side, lists in sides.items():
+        if len(lists) != number:
             raise InputError(
-                f'{path} has {len(tests)} test lists and {len(given)} {side} lists; expected as '
-                'many'
+                f'{path} has {number} test lists and {len(lists)} {side} lists; expected as many'
             )
-    return [
-        Lists(**{side: tuple(given[i]) for side, given in sides.items()}) for i in range(len(tests))
-    ]
+    return [_of_fold(_nth(sides, i)) for i in range(number)]
 
 
-def parsed(folds: Sequence[dict[str, Any]]) -> tuple[Lists, ...]:
+def _nth(sides: Mapping[str, Sequence], i: int) -> dict[str, Sequence[str]]:
+    return {side: lists[i] for side, lists in sides.items()}
+
+
+def parsed(folds: Sequence[Mapping[str, Sequence[str]]]) -> tuple[Lists, ...]:
     """Return the lists of a published protocol's JSON."""
-    return tuple(Lists(**{side: tuple(given) for side, given in f.items()}) for f in folds)
+    return tuple(_of_fold(sides) for sides in folds)
+
+
+def _of_fold(sides: Mapping[str, Sequence[str]]) -> Lists:
+    return Lists(**{side: tuple(entries) for side, entries in sides.items()})

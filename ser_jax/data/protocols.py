@@ -125,11 +125,8 @@ def named(name: str) -> Protocol:
       InputError: there is none.
     """
     if name not in PROTOCOLS:
-        known = ', '.join(sorted(PROTOCOLS, key=lambda n: ('/' not in n, n)))
-        raise InputError(
-            f'members.protocol must be one of {known}, got {name!r}; '
-            "'--config.members.protocol=?' describes them"
-        )
+        known = ', '.join(sorted(PROTOCOLS, key=lambda n: ('/' in n, n)))
+        raise InputError(f"members.protocol must be one of {known} ('?' lists them), got {name!r}")
     return PROTOCOLS[name]
 
 
@@ -183,14 +180,18 @@ def _general() -> list[Protocol]:
         Protocol('from_file', 'the lists of members.folds_file', listed_splits.from_file),
         _leaky(leaky.leaky_random, 'K folds by utterance'),
         _leaky(leaky.leaky_holdout, 'one random split by utterance'),
-        _leaky(leaky.leaky_augmented, 'the same with variants split too', splits_variants=True),
+        dataclasses.replace(
+            _leaky(leaky.leaky_augmented, 'the same with variants split too'), splits_variants=True
+        ),
         _leaky(leaky.leaky_label_pairing, 'the same with texts paired by label'),
-        _leaky(leaky.leaky_position, "by position in each speaker's files", untrained=True),
+        dataclasses.replace(
+            _leaky(leaky.leaky_position, "by position in each speaker's files"), untrained=True
+        ),
     ]
 
 
-def _leaky(split: Callable[..., list[Fold]], title: str, **kinds: bool) -> Protocol:
-    return Protocol(split.__name__, title, split, leaky=True, **kinds)
+def _leaky(split: Callable[..., list[Fold]], title: str) -> Protocol:
+    return Protocol(split.__name__, title, split, leaky=True)
 
 
 def _published() -> list[Protocol]:

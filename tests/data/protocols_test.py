@@ -20,6 +20,7 @@ def people(speakers=10, each=6, emotions=3, song=0):
     return types.SimpleNamespace(
         speaker=speaker,
         corpus=np.zeros(len(speaker), np.int32),
+        names=('own',),
         sex=np.array([('female', 'male')[int(s[1:]) % 2] for s in speaker], object),
         emotion=np.array([f'e{i % emotions}' for i in range(n)], object),
         channel=channel,
@@ -169,7 +170,7 @@ def test_from_file(tmp_path):
     [
         (
             {'protocol': 'speaker_k'},
-            r"members\.protocol must be one of .*speakers_k, got 'speaker_k'",
+            r"members\.protocol must be one of .*speakers_k, .*, got 'speaker_k'",
         ),
         ({'folds': 11}, 'members.folds must be 2 to 10 with 10 speakers, got 11'),
         ({'valid_speakers': 9}, 'no speaker to train on'),
