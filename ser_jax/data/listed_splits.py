@@ -74,9 +74,8 @@ def of_lists(lists: Sequence[Lists], utterances, scored: np.ndarray, members) ->
         train = scored if sides.train is None else index.find(sides.train)
         train = np.setdiff1d(train, np.concatenate([test, valid]))
         lost = sides.valid and not len(valid) and sides.train is None
-        if sides.valid is None or lost:
-            tested = set(utterances.speaker[test])
-            rest = sorted({*utterances.speaker[train]} - tested)
+        rest = sorted({*utterances.speaker[train]} - {*utterances.speaker[test]})
+        if rest and (sides.valid is None or lost):
             chosen = speaker_splits.validation_speakers(
                 name, known, rest, members.valid_speakers, i
             )

@@ -112,8 +112,8 @@ def lay_out(
         made.append(fold)
     if not made:
         raise InputError(
-            f'no fold of members.protocol={protocol.name!r} can be run on what is built '
-            f'({"; ".join(left_out.values())}); build more of {", ".join(protocol.corpora)}'
+            f'no fold of members.protocol={protocol.name!r} can be run on the built part of '
+            f'{", ".join(protocol.corpora)} (e.g. {next(iter(left_out.values()))}); build more'
         )
     return made, left_out
 

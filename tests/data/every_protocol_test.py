@@ -87,14 +87,14 @@ def test_a_whole_corpus_is_tested_once(name, folder):
     assert bool(leaks) == protocols.is_leaky(name)
 
 
-@settings(max_examples=80, derandomize=True)
+@pytest.mark.parametrize('name', [p for p in PROTOCOLS if not protocols.is_leaky(p)])
+@settings(max_examples=8, derandomize=True)
 @given(
-    name=st.sampled_from([p for p in PROTOCOLS if not protocols.is_leaky(p)]),
     seed=st.integers(0, 2**32 - 1),
     share=st.sampled_from((0.4, 0.7, 0.95)),
     valid=st.integers(0, 2),
     folds=st.integers(2, 5),
-    planted=st.sampled_from(('nothing', 'copy', 'voice', 'session')),
+    planted=st.sampled_from(('nothing', 'nothing', 'copy', 'voice', 'session')),
 )
 def test_no_one_is_on_two_sides_of_any_part_of_any_corpus(
     folder, name, seed, share, valid, folds, planted
