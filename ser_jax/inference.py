@@ -217,15 +217,8 @@ class Predictor:
         return Answer(self.emotions, modalities[headline], modalities, cut, embedding, spread)
 
     def _scaled(self, modality: str, probabilities):
-        """Return probabilities [... C] scaled by the temperature of their modality, if any.
-
-        The same as `scoring.calibration.scaled`, for arrays of numpy and of JAX.
-        """
-        if modality not in self._temperatures:
-            return probabilities
-        power = 1 / self._temperatures[modality]
-        raised = (probabilities / probabilities.max(-1, keepdims=True)) ** power
-        return (raised / raised.sum(-1, keepdims=True)).astype(probabilities.dtype)
+        """Return probabilities [... C] scaled by the temperature of their modality, if any."""
+        return prediction.scaled(probabilities, self._temperatures.get(modality, 1.0))
 
     def _each_member(self, stored, tokens, raw, length) -> Predicted:
         """Return the predictions of each member [K B X] for windows.

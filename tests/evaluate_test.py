@@ -155,7 +155,7 @@ def test_validation_rows_calibrate_and_are_never_scored(runs, tmp_path):
     traced = after.function()(samples, np.array([samples.shape[1]]))
     np.testing.assert_allclose(traced.probabilities['audio'][0], expected, atol=1e-5)
     (run / 'calibration.json').write_text('{"mean": {"audio": {"temperature": -1}}}')
-    with pytest.raises(InputError, match='calibration.json is damaged'):
+    with pytest.raises(InputError, match=r'calibration\.json is damaged'):
         Predictor.open(run)
 
 
