@@ -81,6 +81,15 @@ def read(directory: pathlib.Path, checked: bool = True) -> dict[str, Any]:
     return content
 
 
+def without_definition(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's content without the definition of the protocol, for comparisons.
+
+    Runs of earlier versions have none, and its title and source may be reworded; the sides of every
+    member are compared.
+    """
+    return {key: value for key, value in content.items() if key != DEFINITION}
+
+
 def read_inventory(directory: pathlib.Path) -> dict[str, list[str]] | None:
     """Return the inventory of a run's utterances; None for earlier versions, which kept none.
 

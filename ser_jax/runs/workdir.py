@@ -166,18 +166,9 @@ def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
             'file it was begun with'
         )
     for name in ('folds', 'normalization', 'vocabulary'):
-        now = json.loads(json.dumps(files[name]))
-        if name in begun and _compared(begun[name]) != _compared(now):
+        now = run_files.without_definition(json.loads(json.dumps(files[name])))
+        if name in begun and run_files.without_definition(begun[name]) != now:
             raise InputError(
                 f'{workdir} was begun with other {name}; give another --workdir, or the data it '
                 'was begun with'
             )
-
-
-def _compared(content: dict) -> dict:
-    """Return a file's content without what is compared otherwise.
-
-    Runs of earlier versions have no definition of their protocol, and its title and source may be
-    reworded; the sides of every member are compared.
-    """
-    return {key: value for key, value in content.items() if key != DEFINITION}
