@@ -85,7 +85,7 @@ def test_its_scores_are_labeled_partial(run):
     assert set(table['protocol'].to_pylist()) == {trained.label}
     assert set(table['fold'].to_pylist()) == {0, 2}
     (score,) = scores_by(table, draws=20)
-    assert score.partial and not score.inflated and score.note == 'partial, synthetic'
+    assert score.partial and not score.inflated and score.note == 'synthetic, partial'
     assert not score.incomplete
 
 
@@ -97,7 +97,7 @@ def test_shared_speakers_of_a_published_split_are_inflated(run):
     label = np.full(table.num_rows, leaky.label)
     at = table.column_names.index('protocol')
     (score,) = scores_by(table.set_column(at, 'protocol', [label]), draws=20)
-    assert score.inflated and score.note == 'inflated, partial, synthetic'
+    assert score.inflated and score.note == 'inflated, synthetic, partial'
 
 
 @pytest.mark.parametrize(
