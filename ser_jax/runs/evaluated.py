@@ -166,9 +166,9 @@ def _same(name: str, directory: pathlib.Path) -> bool:
 def _name_in(names: set[str], directory: pathlib.Path, alone: bool) -> str | None:
     """Return the name under which a table has a run; None if it has none or several.
 
-    A name of another path is accepted if no run is there any more (the run was moved), or the run
-    there has the same configuration (this one is a copy), and if its last part is the directory's
-    or it is `alone` in the run's own table.
+    A name of another path is accepted if its last part is the directory's, or if it is `alone` in
+    the run's own table; and if no run is there any more (it was moved), or the run there has the
+    same configuration (this one is a copy).
     """
     if exact := [n for n in names if _same(n, directory)]:
         return exact[0] if len(exact) == 1 else None
@@ -177,9 +177,10 @@ def _name_in(names: set[str], directory: pathlib.Path, alone: bool) -> str | Non
         alike = list(names)
     if len(alike) != 1:
         return None
-    there, here = (p / 'config.json' for p in (pathlib.Path(alike[0]), directory))
-    if there.is_file() and (not here.is_file() or there.read_bytes() != here.read_bytes()):
-        return None
+    name, here = pathlib.Path(alike[0]), directory / 'config.json'
+    for there in (name / here.name, directory.parent / name.name / here.name):
+        if there.is_file() and there.read_bytes() != here.read_bytes():
+            return None
     return alike[0]
 
 

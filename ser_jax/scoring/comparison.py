@@ -63,10 +63,23 @@ class Comparison:
             return f'shown {of}' if self.shown else f'not shown {of}'
         return 'shown' if self.shown else 'not shown'
 
+    def swapped(self) -> 'Comparison':
+        """Return candidate a minus candidate b."""
+        return dataclasses.replace(
+            self,
+            a=self.b,
+            b=self.a,
+            uar=-self.uar,
+            recall={name: -d for name, d in self.recall.items()},
+            speakers={name: -d for name, d in self.speakers.items()},
+            only_a=self.only_b,
+            only_b=self.only_a,
+        )
+
     def __str__(self) -> str:
         d, names = self.uar, (self.b.name, self.a.name)
         if d.value < 0:  # the better one comes first
-            names, d = names[::-1], d._replace(value=-d.value, low=-d.high, high=-d.low)
+            names, d = names[::-1], -d
         interval = '' if np.isnan(d.low) else f', 95 % {points(d.low)} … {points(d.high)}'
         if points(d.value) in ('0.0', '−0.0'):
             return f'{names[1]} and {names[0]} differ by 0.0 points{interval}: {self.verdict}'
@@ -167,16 +180,26 @@ def _marks(a: Candidate, b: Candidate, common: int) -> Iterable[str]:
 
 
 def pairs(
-    chosen: Sequence[Candidate], details: int = 10, draws: int = 2000, rng: int = 0
+    chosen: Sequence[Candidate],
+    across: bool = True,
+    details: int = 10,
+    draws: int = 2000,
+    rng: int = 0,
 ) -> tuple[list[Comparison], list[tuple[Candidate, Candidate, str]]]:
-    """Return the comparisons of all pairs with a corpus in common, and the refused pairs with reason.
+    """Return the comparisons of all pairs on a corpus, and the refused pairs with the reason.
 
     p-values are corrected within families (Holm): the pairs of one ranking, and on each corpus all
-    pairs of different rankings. Speakers are compared if there are at most `details` pairs.
+    pairs of different rankings.
+
+    Args:
+      across: also compare candidates that are not ranked together.
+      details: maximum number of pairs whose speakers are compared too.
     """
     sought, refused = [], []
     for a, b in itertools.combinations(chosen, 2):
         if a.score.corpus != b.score.corpus or a.score.run == b.score.run:
+            continue
+        if not across and a.key != b.key:
             continue
         if reason := objection(a, b):
             refused.append((a, b, reason))

@@ -50,6 +50,11 @@ class Difference(NamedTuple):
         """True if the interval lies above or below 0."""
         return self.low > 0 or self.high < 0
 
+    def __neg__(self) -> 'Difference':
+        """Return the difference of the swapped sides; a 0 stays 0."""
+        value, low, high = (0.0 - x for x in (self.value, self.high, self.low))
+        return self._replace(value=value, low=low, high=high)
+
 
 def speaker_bootstrap(
     predictions: Predictions, classes: int, draws: int = 2000, rng: int = 0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ser_jax.contract import InputError
 from ser_jax.scoring.candidates import Candidate
-from ser_jax.scoring.comparison import Comparison
+from ser_jax.scoring.comparison import Comparison, pairs
 
 _LETTERS = 'abcdefghijklmnopqrstuvwxyz'
 
@@ -24,6 +24,24 @@ class Place(NamedTuple):
     candidate: Candidate
     groups: str
     above: Comparison | None
+
+
+class Study(NamedTuple):
+    """Rankings of candidates and comparisons of their pairs.
+
+    Attributes:
+      refused: pairs on one corpus whose comparison means nothing, with the reason.
+    """
+
+    rankings: list[list[Place]]
+    compared: list[Comparison]
+    refused: list[tuple[Candidate, Candidate, str]]
+
+
+def study(candidates: Sequence[Candidate], across: bool = True, **options) -> Study:
+    """Return the rankings and comparisons of candidates; arguments as in `comparison.pairs`."""
+    compared, refused = pairs(candidates, across, **options)
+    return Study([ranking(b, compared) for b in boards(candidates)], compared, refused)
 
 
 def boards(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
