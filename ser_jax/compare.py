@@ -24,7 +24,7 @@ from ser_jax.runs.evaluated import Evaluated, Shelf, Unevaluated
 from ser_jax.scoring.candidates import Candidate, candidates
 from ser_jax.scoring.rankings import Study, study
 
-_LINES = 12  # comparisons and refusals on the console; the pages have all
+_LINES = 6  # comparisons and refusals on the console, if there are no more
 
 
 def compare(
@@ -80,24 +80,27 @@ def _why(chosen: Sequence[Candidate], result: Study, problems: Sequence[InputErr
 def _lines(kind: str, result: Study) -> Iterator[Table | str]:
     """Yield the tables and sentences for the console."""
     for ranking in result.rankings:
-        if len(ranking) > 1 or kind == pages.LEADERBOARD:
+        if len(ranking) > 1:
             yield tables.ranking_table(ranking)
             yield ''
     if kind == pages.LEADERBOARD:
+        if alone := [r[0] for r in result.rankings if len(r) == 1]:
+            yield tables.alone_table(alone)
         return
-    for c in result.compared[:_LINES]:
+    refusals = tables.refusals(result)
+    for c in result.compared if len(result.compared) <= _LINES else ():
         yield f'{c}'
         yield f'  {tables.basis(c)}'
         if c.speakers:
             yield f'  {tables.speakers(c)}'
     if len(result.compared) == 1:
         yield tables.class_table(result.compared[0])
-    refusals = tables.refusals(result)
-    for line in refusals[:_LINES]:
+    elif len(result.compared) > _LINES:
+        yield f'{len(result.compared)} pairs are on the page'
+    if len(refusals) > _LINES:
+        yield f'{len(refusals)} pairs cannot be compared; the page has the reasons'
+    for line in refusals if len(refusals) <= _LINES else ():
         yield f'not compared: {line}'
-    rest = [len(x) - _LINES for x in (result.compared, refusals) if len(x) > _LINES]
-    if rest:
-        yield f'and {sum(rest)} more lines in the pages below'
 
 
 def _enough(found: Sequence[Evaluated], problems: Sequence[InputError]) -> None:

@@ -34,18 +34,21 @@ def write(
 
     Args:
       kind: COMPARISON or LEADERBOARD; a leaderboard has no other pairs than those of its rankings,
-        and also rankings of a single candidate.
+        and also has candidates that no other is ranked with.
       left_out: sentences about runs that were left out.
       command: the command that makes the page.
     """
     board = kind == LEADERBOARD
-    rankings = [r for r in study.rankings if board or len(r) > 1]
+    rankings = [r for r in study.rankings if len(r) > 1]
+    alone = [r[0] for r in study.rankings if len(r) == 1] if board else []
     compared = [] if board else study.compared
     variables = {
         'title': 'Leaderboard' if board else 'Comparison of runs',
         'leaderboard': board,
         'candidates': [_candidate(c) for c in candidates],
         'rankings': [_ranking(r, i) for i, r in enumerate(rankings)],
+        'alone': [_alone(place) for place in alone],
+        'alone_title': comparison_tables.ALONE,
         'pairs': [_pair(c, i) for i, c in enumerate(compared)],
         'refused': comparison_tables.refusals(study),
         'left_out': list(left_out),
@@ -57,7 +60,7 @@ def write(
     markdown = html.templates(autoescape=False, keep_trailing_newline=True, finalize=_cell)
     text = markdown.get_template('comparison.md.jinja').render(variables)
     rows: list[dict[str, Any]] = []
-    for ranking in rankings if board else ():
+    for ranking in study.rankings if board else ():
         rows += comparison_tables.ranking_fields(ranking)
     for c in compared:
         rows += comparison_tables.pair_fields(c)
@@ -89,6 +92,10 @@ def _candidate(c: Candidate) -> dict[str, Any]:
         'speakers': s.speakers,
         'seeds': s.seeds,
     }
+
+
+def _alone(place: Place) -> dict[str, Any]:
+    return {**_candidate(place.candidate), 'test': ranking_title([place])}
 
 
 def _ranking(ranking: Sequence[Place], number: int) -> dict[str, Any]:

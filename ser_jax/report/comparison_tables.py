@@ -14,6 +14,7 @@ from ser_jax.scoring.intervals import Difference
 from ser_jax.scoring.rankings import Place, Study
 
 NONE = '–'
+ALONE = 'No other run has the same corpus, protocol, classes and test utterances'
 
 
 def probability(p: float) -> str:
@@ -88,15 +89,33 @@ def ranking_table(ranking: Sequence[Place]) -> Table:
     result.add_column('groups', overflow='fold')
     result.add_column('against the line above', overflow='fold')
     for place in ranking:
-        s = place.candidate.score
-        name = Text(place.candidate.name)
-        name.append(f' {s.modality}', 'dim')
-        uar = Text(str(s.uar))
-        uar.stylize('bold', 0, 5)
-        if s.note:
-            uar.append(f'\n{s.note}', 'bold yellow' if s.inflated or s.incomplete else 'cyan')
+        name, uar = _cells(place)
         result.add_row(str(place.rank), name, uar, place.groups, above(place))
     return result
+
+
+def alone_table(places: Sequence[Place]) -> Table:
+    """Return a rich table of candidates whose test no other has; it fits in 80 columns."""
+    result = Table(box=None, pad_edge=False, title=ALONE, title_justify='left')
+    result.add_column('run', overflow='fold')
+    result.add_column('UAR [95 %]', no_wrap=True)
+    result.add_column('test', overflow='fold')
+    for place in places:
+        s = place.candidate.score
+        result.add_row(*_cells(place), Text(f'{s.corpus}, {s.protocol}'))
+    return result
+
+
+def _cells(place: Place) -> tuple[Text, Text]:
+    """Return the name and modality, and the UAR with its note."""
+    s = place.candidate.score
+    name = Text(place.candidate.name)
+    name.append(f' {s.modality}', 'dim')
+    uar = Text(str(s.uar))
+    uar.stylize('bold', 0, 5)
+    if s.note:
+        uar.append(f'\n{s.note}', 'bold yellow' if s.inflated or s.incomplete else 'cyan')
+    return name, uar
 
 
 def class_table(c: Comparison) -> Table:

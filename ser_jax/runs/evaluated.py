@@ -29,7 +29,7 @@ class Evaluated(NamedTuple):
       place: the run's directory; for a table without its runs, the name of the run in it.
       file: the table's path.
       table: the run's rows; the column `run` is `place`.
-      note: '' unless the rows were written for another path.
+      note: '' unless the rows were written for a folder of another name.
     """
 
     place: str
@@ -60,7 +60,7 @@ def read(path: pathlib.Path) -> pa.Table:
     try:
         table = pa.parquet.read_table(path)
     except (OSError, pa.ArrowException) as e:
-        reason = ' '.join(str(e).split())[:160]
+        reason = ' '.join(str(e).split()).split('. ')[0]
         raise InputError(f'{path} cannot be read ({reason}); {remedy}') from e
     if missing := [c for c in COLUMNS if c not in table.column_names]:
         raise InputError(
@@ -135,7 +135,8 @@ class Shelf:
         if not found:
             raise broken or Unevaluated(directory, others)
         _, path, name = max(found)
-        note = '' if _same(name, absolute) else f'{directory}: its predictions were made as {name}'
+        moved = pathlib.Path(name).name != absolute.name
+        note = f'{directory}: its predictions were made as {name}' if moved else ''
         return Evaluated(str(directory), path, _rows(self.table(path), name, directory), note)
 
     def of_file(self, path: pathlib.Path, known: Iterable[str] = ()) -> list[Evaluated]:

@@ -22,7 +22,7 @@ class Candidate:
       score: its score alone; `score.run` is the run in full.
       classes: emotions that it can answer or is tested on, sorted.
       facts: (speaker, emotion) of each test utterance.
-      predictions: rows of all seeds; class indices are places in `classes`.
+      predictions: rows of all seeds, with words instead of class indices.
       right: correctness of the mean of members for each test utterance.
     """
 
@@ -32,6 +32,11 @@ class Candidate:
     facts: dict[str, tuple[str, str]]
     predictions: Predictions
     right: dict[str, bool]
+
+    @property
+    def tested(self) -> frozenset[str]:
+        """Emotions of the test utterances."""
+        return frozenset(emotion for _, emotion in self.facts.values())
 
     @property
     def key(self) -> tuple:
@@ -90,9 +95,7 @@ def _system(name: str, score: Score, part: pa.Table, averaged: pa.Table) -> Cand
     )
     answered = [w for w in rows.classes(part) if (pc.max(part[f'p_{w}']).as_py() or 0) > 0]
     classes = tuple(sorted({*answered, *truth, *predicted}))
-    place = {c: i for i, c in enumerate(classes)}
-    indices = (np.array([place[word] for word in words]) for words in (truth, predicted))
-    rest = (np.array(x) for x in (speaker, seed, ids))
+    columns = (np.array(x) for x in (truth, predicted, speaker, seed, ids))
     source = averaged if averaged.num_rows else part
     right = pc.equal(source['emotion'], source['predicted']).to_pylist()
     of_id = zip(source['id'].to_pylist(), right, strict=True)
@@ -101,7 +104,7 @@ def _system(name: str, score: Score, part: pa.Table, averaged: pa.Table) -> Cand
         score,
         classes,
         dict(zip(ids, zip(speaker, truth, strict=True), strict=True)),
-        Predictions(*indices, *rest),
+        Predictions(*columns),
         dict(of_id) if averaged.num_rows or len(set(ids)) == len(ids) else {},
     )
 
@@ -116,12 +119,23 @@ def objection(a: Candidate, b: Candidate) -> str:
             f'protocol {leaky[0]} has its test speakers in training, which inflates its score; '
             f'{a.score.protocol} against {b.score.protocol}'
         )
-    if odd := sorted(set(a.classes) ^ set(b.classes)):
-        only = a.name if odd[0] in a.classes else b.name
-        return f'labels differ: only {only} has {odd[0]}'
+    if a.tested != b.tested:
+        only = [f'only {x.name} is tested on {c}' for x, c in _of_one(a, b, 'tested')]
+        return f'labels differ: {", ".join(only)}'
     both = a.facts.keys() & b.facts.keys()
     differ = sorted(id for id in both if a.facts[id] != b.facts[id])
     if differ:
         was, now = (', '.join(s.facts[differ[0]]) for s in (a, b))
         return f'labels differ: {differ[0]} is ({was}) and ({now})'
     return '' if both else 'no test utterance in common'
+
+
+def extra_classes(a: Candidate, b: Candidate) -> list[str]:
+    """Return a sentence per class that only one of the two can answer."""
+    return [f'only {x.name} answers {c}' for x, c in _of_one(a, b, 'classes')]
+
+
+def _of_one(a: Candidate, b: Candidate, name: str) -> list[tuple[Candidate, str]]:
+    """Return the classes that only one of the two has, with their owner."""
+    left, right = set(getattr(a, name)), set(getattr(b, name))
+    return [(a if c in left else b, c) for c in sorted(left ^ right)]

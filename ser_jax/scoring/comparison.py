@@ -12,7 +12,7 @@ import scipy.stats
 
 from ser_jax.contract import InputError
 from ser_jax.scoring import intervals
-from ser_jax.scoring.candidates import Candidate, objection
+from ser_jax.scoring.candidates import Candidate, extra_classes, objection
 from ser_jax.scoring.intervals import Difference
 from ser_jax.scoring.metrics import Predictions
 
@@ -109,21 +109,21 @@ def compare(
         raise InputError(f'{a.name} and {b.name} cannot be compared: {reason}')
     common = a.facts.keys() & b.facts.keys()
     ids = np.array(sorted(common))
-    left, right = (_restricted(s.predictions, ids) for s in (a, b))
-    classes = len(a.classes)
-    uar, recalls = intervals.paired_difference(right, left, classes, draws, rng)
+    words = sorted({*a.classes, *b.classes})
+    left, right = (_indexed(_restricted(s.predictions, ids), words) for s in (a, b))
+    uar, recalls = intervals.paired_difference(right, left, len(words), draws, rng)
     tested = {a.facts[id][1] for id in common}
     names = sorted({a.facts[id][0] for id in common})
     speakers = {}
     for speaker in names if by_speaker else ():
         sides = (_restricted(p, [speaker], 'speaker') for p in (right, left))
-        speakers[speaker] = intervals.paired_difference(*sides, classes, _SPEAKER_DRAWS, rng)[0]
+        speakers[speaker] = intervals.paired_difference(*sides, len(words), _SPEAKER_DRAWS, rng)[0]
     only_a, only_b = _discordant(a, b, common)
     return Comparison(
         a,
         b,
         uar,
-        {c: d for c, d in zip(a.classes, recalls, strict=True) if c in tested},
+        {c: d for c, d in zip(words, recalls, strict=True) if c in tested},
         speakers,
         only_a,
         only_b,
@@ -138,6 +138,12 @@ def compare(
 def _restricted(p: Predictions, names: Sequence[str] | np.ndarray, column: str = 'utterance'):
     at = np.flatnonzero(np.isin(getattr(p, column), names))
     return Predictions(*(np.asarray(x)[at] for x in p))
+
+
+def _indexed(p: Predictions, words: Sequence[str]) -> Predictions:
+    """Return predictions with the places of their classes in `words`, which is sorted."""
+    places = (np.searchsorted(words, side) for side in (p.truth, p.predicted))
+    return Predictions(*places, *p[2:])
 
 
 def _discordant(a: Candidate, b: Candidate, common: Iterable[str]) -> tuple[int, int]:
@@ -169,6 +175,7 @@ def _marks(a: Candidate, b: Candidate, common: int) -> Iterable[str]:
         yield f'protocols differ: {a.score.protocol} and {b.score.protocol}'
     if a.score.modality != b.score.modality:
         yield f'modalities differ: {a.score.modality} and {b.score.modality}'
+    yield from extra_classes(a, b)
     for word in ('inflated', 'synthetic'):
         if getattr(a.score, word) and getattr(b.score, word):
             yield word
