@@ -193,7 +193,9 @@ def pairs(
     draws: int = 2000,
     rng: int = 0,
 ) -> tuple[list[Comparison], list[tuple[Candidate, Candidate, str]]]:
-    """Return the comparisons of all pairs on a corpus, and the refused pairs with the reason.
+    """Return the comparisons of pairs on a corpus, and the refused pairs with the reason.
+
+    Pairs of one ranking come first.
 
     p-values are corrected within families (Holm): the pairs of one ranking, and on each corpus all
     pairs of different rankings.
@@ -222,4 +224,4 @@ def pairs(
         corrected = holm([c.uar.p for c in of_family])
         for c, p in zip(of_family, corrected, strict=True):
             result.append(dataclasses.replace(c, pairs=len(of_family), holm=p))
-    return result, refused
+    return sorted(result, key=lambda c: c.a.key != c.b.key), refused
