@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ser_jax.report import comparison_figures, comparison_tables, html, plots
+from ser_jax.report import comparison_figures, comparison_tables, html, plots, sentences
 from ser_jax.report.comparison_tables import above, basis, probability, ranking_title, signed
 from ser_jax.scoring.candidates import Candidate
 from ser_jax.scoring.comparison import Comparison
@@ -57,7 +57,9 @@ def write(
         'figure': _figure(compared) if compared else '',
     }
     page = html.template('comparison.html.jinja').render(variables)
-    markdown = html.templates(autoescape=False, keep_trailing_newline=True, finalize=_cell)
+    markdown = html.templates(
+        autoescape=False, keep_trailing_newline=True, finalize=sentences.plain
+    )
     text = markdown.get_template('comparison.md.jinja').render(variables)
     rows: list[dict[str, Any]] = []
     for ranking in study.rankings if board else ():
@@ -68,11 +70,6 @@ def write(
     (output / names[0]).write_text(page, encoding='utf-8')
     (output / names[1]).write_text(text, encoding='utf-8')
     comparison_tables.write_csv(output / names[2], rows)
-
-
-def _cell(value: Any) -> Any:
-    """Return a text that breaks no table of Markdown."""
-    return value.replace('|', '\\|').replace('\n', ' ') if isinstance(value, str) else value
 
 
 def _candidate(c: Candidate) -> dict[str, Any]:

@@ -144,10 +144,15 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def pair_fields(c: Comparison) -> Iterator[dict[str, Any]]:
     """Yield the rows of a comparison: UAR, each class, each speaker."""
     a, b = c.a.score, c.b.score
-    same = {'corpus': a.corpus, 'a': a.run, 'b': b.run}
+    same: dict[str, Any] = {'corpus': a.corpus, 'a': a.run, 'b': b.run}
     same |= {'protocol_a': a.protocol, 'protocol_b': b.protocol}
     same |= {'modality_a': a.modality, 'modality_b': b.modality}
-    test = {'p_holm': c.holm, 'pairs': c.pairs, 'shown': c.shown, 'utterances': c.utterances}
+    test: dict[str, Any] = {
+        'p_holm': c.holm,
+        'pairs': c.pairs,
+        'shown': c.shown,
+        'utterances': c.utterances,
+    }
     test |= {'utterances_a': len(c.a.facts), 'utterances_b': len(c.b.facts)}
     test |= {'speakers': c.speaker_count, 'only_a': c.only_a, 'only_b': c.only_b}
     test |= {'p_mcnemar': c.mcnemar, 'marks': '; '.join(c.marks)}
@@ -162,7 +167,12 @@ def ranking_fields(ranking: Sequence[Place]) -> Iterator[dict[str, Any]]:
     """Yield a row per line of a ranking."""
     for place in ranking:
         s = place.candidate.score
-        row = {'corpus': s.corpus, 'protocol': s.protocol, 'rank': place.rank, 'run': s.run}
+        row: dict[str, Any] = {
+            'corpus': s.corpus,
+            'protocol': s.protocol,
+            'rank': place.rank,
+            'run': s.run,
+        }
         row |= {'config': s.config, 'modality': s.modality, 'note': s.note}
         row |= {'uar': s.uar.value, 'uar_low': s.uar.low, 'uar_high': s.uar.high}
         row |= {'wa': s.wa.value, 'macro_f1': s.macro_f1.value, 'groups': place.groups}

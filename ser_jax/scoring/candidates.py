@@ -61,6 +61,7 @@ def candidates(
       InputError: the run has no rows of that modality or condition, or no probabilities to average.
     """
     table = rows.selected(table, condition=condition)
+    table = table.drop_columns([c for c in ('side', 'condition') if c in table.column_names])
     found = [m for m in MODALITIES if m in set(table['modality'].to_pylist())]
     if not found or modality not in ('', *found):
         asked = modality or 'audio'

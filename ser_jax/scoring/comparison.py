@@ -116,8 +116,9 @@ def compare(
     names = sorted({a.facts[id][0] for id in common})
     speakers = {}
     for speaker in names if by_speaker else ():
-        sides = (_restricted(p, [speaker], 'speaker') for p in (right, left))
-        speakers[speaker] = intervals.paired_difference(*sides, len(words), _SPEAKER_DRAWS, rng)[0]
+        one, other = (_restricted(p, [speaker], 'speaker') for p in (right, left))
+        of_speaker = intervals.paired_difference(one, other, len(words), _SPEAKER_DRAWS, rng)
+        speakers[speaker] = of_speaker[0]
     only_a, only_b = _discordant(a, b, common)
     return Comparison(
         a,
@@ -142,8 +143,8 @@ def _restricted(p: Predictions, names: Sequence[str] | np.ndarray, column: str =
 
 def _indexed(p: Predictions, words: Sequence[str]) -> Predictions:
     """Return predictions with the places of their classes in `words`, which is sorted."""
-    places = (np.searchsorted(words, side) for side in (p.truth, p.predicted))
-    return Predictions(*places, *p[2:])
+    truth, predicted = (np.searchsorted(words, side) for side in (p.truth, p.predicted))
+    return p._replace(truth=truth, predicted=predicted)
 
 
 def _discordant(a: Candidate, b: Candidate, common: Iterable[str]) -> tuple[int, int]:
@@ -176,7 +177,7 @@ def _marks(a: Candidate, b: Candidate, common: int) -> Iterable[str]:
     if a.score.modality != b.score.modality:
         yield f'modalities differ: {a.score.modality} and {b.score.modality}'
     yield from extra_classes(a, b)
-    for word in ('inflated', 'synthetic'):
+    for word in ('inflated', 'synthetic', 'partial'):
         if getattr(a.score, word) and getattr(b.score, word):
             yield word
     for s in (a, b):

@@ -120,8 +120,8 @@ def paired_difference(
     return _difference(*uar, by, units), [_difference(v, d, by, units) for v, d in of_class]
 
 
-def _difference(value: float, drawn: np.ndarray, by: str, units: int) -> Difference:
-    value, drawn = float(value), drawn[~np.isnan(drawn)]
+def _difference(measured: np.ndarray, drawn: np.ndarray, by: str, units: int) -> Difference:
+    value, drawn = float(measured), drawn[~np.isnan(drawn)]
     if np.isnan(value) or len(drawn) < 2 or units < 2:
         return Difference(value, np.nan, np.nan, 1.0, by, units)
     spread = float(drawn.std(ddof=1) * np.sqrt(units / (units - 1)))
