@@ -177,6 +177,14 @@ def test_predictions_of_another_run_are_not_taken_for_those_of_this_one(runs):
     assert 'made as' in evaluated.Shelf().of_run(copied).note
 
 
+def test_a_run_evaluated_from_inside_is_found_from_anywhere(runs, monkeypatch):
+    pq.write_table(table(run='.'), runs / 'low' / evaluated.FILE)
+    for place in (runs / 'low', runs / 'high', ROOT):
+        monkeypatch.chdir(place)
+        found = evaluated.Shelf().of_run(runs / 'low')
+        assert found.table['run'][0].as_py() == str(runs / 'low') and not found.note
+
+
 def test_runs_without_predictions_are_named_with_the_command(runs):
     for name in ('low', 'like'):
         (runs / name / evaluated.FILE).unlink()
@@ -191,7 +199,9 @@ def test_damaged_and_foreign_tables_are_one_line_each_and_the_others_go_on(runs,
     whole = pq.read_table(runs / 'low' / evaluated.FILE)
     twice = pa.concat_tables([whole, whole.slice(3, 1)])
     odd = whole.set_column(0, 'run', pa.array([None] * whole.num_rows, pa.string()))
+    words = pa.array(['much'] * whole.num_rows)
     bad = {
+        'words': (whole.set_column(whole.num_columns - 1, 'p_sad', words), 'p_sad is no double'),
         'cut': ((runs / 'low' / evaluated.FILE).read_bytes()[:999], 'cannot be read'),
         'empty': (b'', 'cannot be read'),
         'foreign': (pa.table({'a': [1]}), 'is no table of predictions: it lacks run'),
@@ -236,6 +246,19 @@ def test_a_leaderboard_has_a_table_for_each_protocol(runs, tmp_path):
     verb(f'--leaderboard={runs}', '--protocol=speakers_k*', f'--output={tmp_path}')
     rows = lines_of(tmp_path / 'leaderboard.csv')
     assert len({r['protocol'] for r in rows}) == 2 and len(rows) == 5
+
+
+def test_a_run_in_two_tables_is_ranked_once(runs, tmp_path):
+    for name, mtime in (('old', 1), ('new', 2)):
+        (runs / name).mkdir()
+        parts = [table(run=str(runs / 'high'), seed=1, skill=0.75), table(run='gone', seed=4)]
+        pq.write_table(pa.concat_tables(parts), runs / name / evaluated.FILE)
+        os.utime(runs / name / evaluated.FILE, (mtime, mtime))
+    done = verb(f'--leaderboard={runs}', f'--output={tmp_path}')
+    assert done.returncode == 0, done.stderr
+    rows = lines_of(tmp_path / 'leaderboard.csv')
+    names = sorted(pathlib.Path(r['run']).name for r in rows)
+    assert names == ['gone', 'high', 'leaky', 'like', 'low']
 
 
 def test_two_protocols_in_one_table_are_refused(runs):

@@ -7,9 +7,9 @@ from typing import Any
 from markupsafe import Markup
 
 from ser_jax.report import comparison_figures, comparison_tables, html, plots, sentences
-from ser_jax.report.comparison_tables import above, basis, probability, ranking_title, signed
+from ser_jax.report.comparison_tables import above, basis, ranking_title, signed
 from ser_jax.scoring.candidates import Candidate
-from ser_jax.scoring.comparison import Comparison
+from ser_jax.scoring.comparison import Comparison, probability
 from ser_jax.scoring.intervals import Difference
 from ser_jax.scoring.rankings import Place, Study
 

@@ -9,17 +9,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ser_jax.scoring.comparison import Comparison
+from ser_jax.scoring.comparison import Comparison, probability
 from ser_jax.scoring.intervals import Difference
 from ser_jax.scoring.rankings import Place, Study
 
 NONE = '–'
 ALONE = 'No other run has the same corpus, protocol, classes and test utterances'
-
-
-def probability(p: float) -> str:
-    """Return a p-value as text: 'p = 0.012', 'p < 0.001'."""
-    return 'p < 0.001' if p < 0.001 else f'p = {p:.3f}'
 
 
 def signed(d: Difference) -> str:

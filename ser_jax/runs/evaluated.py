@@ -66,13 +66,14 @@ def read(path: pathlib.Path) -> pa.Table:
         raise InputError(
             f'{path} is no table of predictions: it lacks {", ".join(missing)}; {remedy}'
         )
+    kinds = dict.fromkeys(COLUMNS, pa.string()) | dict.fromkeys(_NUMBERS, pa.int32())
+    kinds |= {c: pa.float64() for c in table.column_names if c.startswith('p_')}
     try:
-        for name in COLUMNS:
-            kind = pa.int32() if name in _NUMBERS else pa.string()
+        for name, kind in kinds.items():
             column = table[name].cast(kind)
             table = table.set_column(table.column_names.index(name), name, column)
     except pa.ArrowException as e:
-        raise InputError(f'{path} is no table of predictions: {name} is {e}; {remedy}') from e
+        raise InputError(f'{path} is no table of predictions: {name} is no {kind}; {remedy}') from e
     if empty := [c for c in COLUMNS if table[c].null_count]:
         raise InputError(f'{path} is damaged: {empty[0]} has empty cells; {remedy}')
     if not table.num_rows:
@@ -135,7 +136,7 @@ class Shelf:
         if not found:
             raise broken or Unevaluated(directory, others)
         _, path, name = max(found)
-        moved = pathlib.Path(name).name != absolute.name
+        moved = _parts(name)[-1:] not in ((), (absolute.name,))
         note = f'{directory}: its predictions were made as {name}' if moved else ''
         return Evaluated(str(directory), path, _rows(self.table(path), name, directory), note)
 
@@ -158,10 +159,13 @@ def _rows(table: pa.Table, name: str, place: pathlib.Path | str) -> pa.Table:
 
 def _same(name: str, directory: pathlib.Path) -> bool:
     """Return True if a name in a table is the path of `directory`, or its last parts."""
-    parts = pathlib.Path(os.path.normpath(name)).parts
-    parts = tuple(p for p in parts if p != '..')
-    tails = [d.parts[-len(parts) :] for d in (directory, directory.resolve())]
-    return parts in tails
+    parts = _parts(name)
+    return parts in [d.parts[-len(parts) :] for d in (directory, directory.resolve())]
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Return the parts of a path that name folders; () for '.' and '..'."""
+    return tuple(p for p in pathlib.Path(os.path.normpath(name)).parts if p != '..')
 
 
 def _name_in(names: set[str], directory: pathlib.Path, alone: bool) -> str | None:
@@ -176,6 +180,8 @@ def _name_in(names: set[str], directory: pathlib.Path, alone: bool) -> str | Non
     alike = [n for n in names if pathlib.Path(n).name == directory.name]
     if alone and len(names) == 1:
         alike = list(names)
+        if not _parts(alike[0]):  # evaluated from inside
+            return alike[0]
     if len(alike) != 1:
         return None
     name, here = pathlib.Path(alike[0]), directory / 'config.json'
@@ -214,7 +220,7 @@ def find(patterns: Sequence[str], shelf: Shelf) -> tuple[list[Evaluated], list[I
                 found.append(shelf.of_run(directory))
             except InputError as e:
                 problems.append(e)
-    return list({os.path.realpath(e.place): e for e in reversed(found)}.values())[::-1], problems
+    return _once(found), problems
 
 
 def below(folder: pathlib.Path, shelf: Shelf) -> tuple[list[Evaluated], list[InputError]]:
@@ -248,8 +254,18 @@ def below(folder: pathlib.Path, shelf: Shelf) -> tuple[list[Evaluated], list[Inp
                 found += shelf.of_file(path, shelf.used.get(path.resolve(), ()))
         except InputError as e:
             problems.append(e)
-    once = {str(p): p for p in problems}
-    return found, list(once.values())
+    by_line = {str(p): p for p in problems}
+    return _once(found), list(by_line.values())
+
+
+def _once(found: Sequence[Evaluated]) -> list[Evaluated]:
+    """Return every run once, with its newest table."""
+    newest: dict[str, Evaluated] = {}
+    for e in found:
+        before = newest.setdefault(os.path.realpath(e.place), e)
+        if e.file.stat().st_mtime_ns > before.file.stat().st_mtime_ns:
+            newest[os.path.realpath(e.place)] = e
+    return list(newest.values())
 
 
 def is_run(path: pathlib.Path) -> bool:

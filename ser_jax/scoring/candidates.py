@@ -1,6 +1,7 @@
 """Candidates of a comparison: one run on one corpus under one protocol with one modality each."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pyarrow as pa
@@ -33,12 +34,12 @@ class Candidate:
     predictions: Predictions
     right: dict[str, bool]
 
-    @property
+    @functools.cached_property
     def tested(self) -> frozenset[str]:
         """Emotions of the test utterances."""
         return frozenset(emotion for _, emotion in self.facts.values())
 
-    @property
+    @functools.cached_property
     def key(self) -> tuple:
         """Corpus, protocol, classes and test utterances: equal for candidates of one ranking."""
         tested = frozenset((id, *facts) for id, facts in self.facts.items())
@@ -79,7 +80,7 @@ def candidates(
         if answer == rows.MEAN:
             kept = {k: getattr(score, k) for k in ('seeds', 'folds', 'members', 'planned')}
             score, part = dataclasses.replace(*scores_by(averaged), **kept), averaged
-        result.append(_system(name, score, part, averaged))
+        result.append(_candidate(name, score, part, averaged))
     return result
 
 
@@ -90,7 +91,7 @@ def _of(table: pa.Table, score: Score) -> pa.Table:
     return table
 
 
-def _system(name: str, score: Score, part: pa.Table, averaged: pa.Table) -> Candidate:
+def _candidate(name: str, score: Score, part: pa.Table, averaged: pa.Table) -> Candidate:
     ids, speaker, truth, predicted, seed = (
         part[c].to_pylist() for c in ('id', 'speaker', 'emotion', 'predicted', 'seed')
     )
@@ -120,9 +121,9 @@ def objection(a: Candidate, b: Candidate) -> str:
             f'protocol {leaky[0]} has its test speakers in training, which inflates its score; '
             f'{a.score.protocol} against {b.score.protocol}'
         )
-    if a.tested != b.tested:
-        only = [f'only {x.name} is tested on {c}' for x, c in _of_one(a, b, 'tested')]
-        return f'labels differ: {", ".join(only)}'
+    for one, other in ((a, b), (b, a)):
+        if odd := sorted(one.tested - set(other.classes)):
+            return f'labels differ: only {one.name} has {", ".join(odd)}'
     both = a.facts.keys() & b.facts.keys()
     differ = sorted(id for id in both if a.facts[id] != b.facts[id])
     if differ:
@@ -133,10 +134,5 @@ def objection(a: Candidate, b: Candidate) -> str:
 
 def extra_classes(a: Candidate, b: Candidate) -> list[str]:
     """Return a sentence per class that only one of the two can answer."""
-    return [f'only {x.name} answers {c}' for x, c in _of_one(a, b, 'classes')]
-
-
-def _of_one(a: Candidate, b: Candidate, name: str) -> list[tuple[Candidate, str]]:
-    """Return the classes that only one of the two has, with their owner."""
-    left, right = set(getattr(a, name)), set(getattr(b, name))
-    return [(a if c in left else b, c) for c in sorted(left ^ right)]
+    odd = sorted(set(a.classes) ^ set(b.classes))
+    return [f'only {(a if c in a.classes else b).name} answers {c}' for c in odd]

@@ -59,12 +59,12 @@ class Comparison:
         if np.isnan(self.uar.low):
             return f'not shown, {self.uar.units} {self.uar.by}s are too few for an interval'
         if self.uar.excludes_zero and self.pairs > 1:
-            of = f'among {self.pairs} pairs (p = {self.holm:.3f}, Holm)'
+            of = f'among {self.pairs} pairs ({probability(self.holm)}, Holm)'
             return f'shown {of}' if self.shown else f'not shown {of}'
         return 'shown' if self.shown else 'not shown'
 
     def swapped(self) -> 'Comparison':
-        """Return candidate a minus candidate b."""
+        """Return the comparison with a and b swapped."""
         return dataclasses.replace(
             self,
             a=self.b,
@@ -97,6 +97,11 @@ def points(difference: float) -> str:
     return f'{100 * difference:.1f}'.replace('-', '−')
 
 
+def probability(p: float) -> str:
+    """Return a p-value as text: 'p = 0.012', 'p < 0.001'."""
+    return 'p < 0.001' if p < 0.001 else f'p = {p:.3f}'
+
+
 def compare(
     a: Candidate, b: Candidate, by_speaker: bool = True, draws: int = 2000, rng: int = 0
 ) -> Comparison:
@@ -110,7 +115,7 @@ def compare(
     common = a.facts.keys() & b.facts.keys()
     ids = np.array(sorted(common))
     words = sorted({*a.classes, *b.classes})
-    left, right = (_indexed(_restricted(s.predictions, ids), words) for s in (a, b))
+    left, right = (_indexed(_common(s, ids), words) for s in (a, b))
     uar, recalls = intervals.paired_difference(right, left, len(words), draws, rng)
     tested = {a.facts[id][1] for id in common}
     names = sorted({a.facts[id][0] for id in common})
@@ -134,6 +139,12 @@ def compare(
         tuple(_marks(a, b, len(common))),
         holm=uar.p,
     )
+
+
+def _common(candidate: Candidate, ids: np.ndarray) -> Predictions:
+    """Return the rows of the utterances `ids`, which the candidate has."""
+    every = len(ids) == len(candidate.facts)
+    return candidate.predictions if every else _restricted(candidate.predictions, ids)
 
 
 def _restricted(p: Predictions, names: Sequence[str] | np.ndarray, column: str = 'utterance'):
@@ -196,10 +207,8 @@ def pairs(
 ) -> tuple[list[Comparison], list[tuple[Candidate, Candidate, str]]]:
     """Return the comparisons of pairs on a corpus, and the refused pairs with the reason.
 
-    Pairs of one ranking come first.
-
-    p-values are corrected within families (Holm): the pairs of one ranking, and on each corpus all
-    pairs of different rankings.
+    Pairs of one ranking come first. p-values are corrected within families (Holm): the pairs of
+    one ranking, and on each corpus all pairs of different rankings.
 
     Args:
       across: also compare candidates that are not ranked together.
