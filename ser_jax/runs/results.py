@@ -37,11 +37,13 @@ def common_folder(directories: Sequence[pathlib.Path]) -> pathlib.Path:
     return common.relative_to(working) if common.is_relative_to(working) else common
 
 
-def folder(output: str, directories: Sequence[pathlib.Path]) -> pathlib.Path:
+def folder(
+    output: str, directories: Sequence[pathlib.Path], files: Sequence[str] = FILES
+) -> pathlib.Path:
     """Return the folder for the results of `directories`: `output`, else the one that holds them.
 
     Raises:
-      InputError: the folder is not writable, or one of FILES is a folder there.
+      InputError: the folder is not writable, or one of `files` is a folder there.
     """
     if output:
         place = pathlib.Path(output).expanduser()
@@ -50,7 +52,7 @@ def folder(output: str, directories: Sequence[pathlib.Path]) -> pathlib.Path:
     existing = place.absolute()
     while not os.path.lexists(existing):
         existing = existing.parent
-    blocked = next((place / f for f in FILES if (place / f).is_dir()), None)
+    blocked = next((place / f for f in files if (place / f).is_dir()), None)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
