@@ -29,12 +29,28 @@ class Study(NamedTuple):
     Attributes:
       conditions: in the order of the table.
       utterances: number of utterances of a corpus that are distorted; 0 = all that are scored.
-      seed: of the choice of utterances, of noises, and of what is mixed in.
+      seed: of the choice of utterances, of noises, and of the recordings mixed in.
+      asked: names and groups of conditions that the user gave.
     """
 
     conditions: tuple[Condition, ...]
     utterances: int = 200
     seed: int = 0
+    asked: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, names: Sequence[str], utterances: int = 200, seed: int = 0) -> 'Study | None':
+        """Return the study of conditions given by names or groups; None without any.
+
+        Raises:
+          InputError: a name is unknown, or the number is negative.
+        """
+        if utterances < 0:
+            raise InputError(
+                f'--condition_utterances must be at least 0 (all), got {utterances}; e.g. 200'
+            )
+        found = conditions.chosen(names)
+        return cls(found, utterances, seed, tuple(names)) if found else None
 
 
 class Recordings:
@@ -114,6 +130,11 @@ class Sources(NamedTuple):
     corpora: tuple[Recordings, ...]
     sounds: Recordings | None
 
+    def check(self, utterances: Utterances, indices: np.ndarray) -> None:
+        """Raise InputError if samples of the utterances at `indices` are missing or others'."""
+        for corpus, recordings in enumerate(self.corpora):
+            recordings.check(utterances, indices[utterances.corpus[indices] == corpus])
+
     def distorted(
         self, utterances: Utterances, index: int, condition: Condition, seed: int
     ) -> np.ndarray:
@@ -141,12 +162,11 @@ class Sources(NamedTuple):
         return condition(corpus.samples(id), self.front.rate_hz, rng, mixed)
 
 
-def built(study: Study, asked: Sequence[str], directory: str, say=print) -> Study:
+def built(study: Study, directory: str, say=print) -> Study:
     """Return the study without the sounds of `nonspeech` if that is not built.
 
     Args:
       study: as asked for.
-      asked: names and groups of conditions that the user gave.
       directory: folder of the builds.
       say: gets the line about the conditions left out.
 
@@ -157,7 +177,7 @@ def built(study: Study, asked: Sequence[str], directory: str, say=print) -> Stud
     root = data_dir(directory)
     if not mixing or any(root.glob(f'{NONSPEECH}/*/*/{schema.FINGERPRINT}')):
         return study
-    named = next((c.name for c in mixing if c.name in asked), '')
+    named = next((c.name for c in mixing if c.name in study.asked), '')
     reason = (
         f'the corpus {NONSPEECH} is not built in {root} (python -m ser_jax.build '
         f'datasets/{NONSPEECH} --manual_dir=WHERE_THE_RECORDINGS_ARE --config=waveform)'
@@ -169,23 +189,28 @@ def built(study: Study, asked: Sequence[str], directory: str, say=print) -> Stud
 
 
 def opened(
-    utterances: Utterances, study: Study, directory: str, cache: dict[tuple, Recordings]
+    corpora: Sequence[str], source: str, study: Study, directory: str, cache: dict
 ) -> Sources:
-    """Open the samples of the corpora of `utterances`, and of the other sounds if needed.
+    """Open the samples of corpora, and of the other sounds if the study needs them.
+
+    Args:
+      corpora: names, as `Utterances.names`.
+      source: name of the stored front end.
+      study: the conditions.
+      directory: folder of the builds.
+      cache: of opened samples, shared by calls.
 
     Raises:
       InputError: see `Recordings`.
     """
-    front = front_ends.by_name(utterances.source)
-    names = list(utterances.names)
+    front, names = front_ends.by_name(source), list(corpora)
     if any(c.kind == conditions.SOUNDS for c in study.conditions):
         names.append(NONSPEECH)
     for name in names:
-        key = (name, directory, front.rate_hz)
-        if key not in cache:
-            cache[key] = Recordings(*key)
+        if (name, directory, front.rate_hz) not in cache:
+            cache[name, directory, front.rate_hz] = Recordings(name, directory, front.rate_hz)
     found = [cache[name, directory, front.rate_hz] for name in names]
-    count = len(utterances.names)
+    count = len(corpora)
     return Sources(front, tuple(found[:count]), found[count] if len(found) > count else None)
 
 
@@ -208,12 +233,7 @@ def passes(
       study: the conditions and the seed.
       trim_db: see `features.audible_span`.
       resident_gb: features larger than this are computed whenever they are read.
-
-    Raises:
-      InputError: samples are missing or of other recordings.
     """
-    for corpus, recordings in enumerate(sources.corpora):
-        recordings.check(utterances, chosen[utterances.corpus[chosen] == corpus])
     first = utterances.read(int(chosen[0]))
     row_bytes = first.itemsize * int(np.prod(first.shape[1:]))
     size_gb = 1.2 * row_bytes * int(utterances.length[chosen].sum()) / 1e9

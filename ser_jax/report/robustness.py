@@ -71,7 +71,8 @@ def card_lines(found: Sequence[Effect]) -> list[str]:
         note = f' (**{first.note}**)' if first.note else ''
         lines.append(
             f'{first.corpus}, {first.protocol}, {first.modality}{note}, {first.utterances} '
-            f'utterances of {first.speakers} speakers: {robustness.summary(effects, _words(effects))}'
+            f'utterances of {first.speakers} speakers: '
+            f'{robustness.summary(effects, _words(effects))}'
         )
         for e in effects:
             changed = f'{100 * e.changed.value:.0f} % of the answers change'
@@ -100,7 +101,7 @@ def curves(found: Sequence[Effect], labels: Mapping[tuple, str]) -> Figure | Non
     """
     kinds: dict[str, list[Effect]] = {}
     for e in found:
-        if _snr_db(e) is not None:
+        if _is_noise(e):
             kinds.setdefault(e.condition.partition('_')[0], []).append(e)
     if not kinds:
         return None
@@ -138,7 +139,7 @@ def bars(found: Sequence[Effect], labels: Mapping[tuple, str]) -> Figure | None:
     Returns:
       None if no such condition was tested.
     """
-    others = [e for e in found if _snr_db(e) is None]
+    others = [e for e in found if not _is_noise(e)]
     if not others:
         return None
     names = list(dict.fromkeys(e.condition for e in others))
@@ -169,8 +170,8 @@ def _legend(figure: Figure, axes: Axes, labels: Mapping[tuple, str]) -> None:
     if len(labels) > 1:
         handles, names = axes.get_legend_handles_labels()
         names = [short(n, 60) for n in names]
-        place = {'loc': 'outside lower center', 'labelcolor': MUTED}
-        figure.legend(handles, names, frameon=False, fontsize=8, **place)
+        style: dict[str, Any] = {'frameon': False, 'fontsize': 8, 'labelcolor': MUTED}
+        figure.legend(handles, names, loc='outside lower center', **style)
 
 
 def _styled(labels: Mapping[tuple, str], found: Sequence[Effect]):
@@ -238,5 +239,12 @@ def _answering(found: Sequence[Effect], effect: Effect) -> str:
     return next(m for m in _MODALITIES if m in has)
 
 
-def _snr_db(e: Effect) -> float | None:
-    return CONDITIONS[e.condition].snr_db if e.condition in CONDITIONS else None
+def _is_noise(e: Effect) -> bool:
+    return e.condition in CONDITIONS and CONDITIONS[e.condition].snr_db is not None
+
+
+def _snr_db(e: Effect) -> float:
+    """Return the ratio of speech to noise of a condition for which `_is_noise`."""
+    value = CONDITIONS[e.condition].snr_db
+    assert value is not None
+    return value

@@ -1,10 +1,11 @@
 """Predictions of a run for distorted utterances: a choice of them, their members, their rows."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+from ml_collections import ConfigDict
 
 from ser_jax.data import distorted, speaker_statistics
 from ser_jax.data.batches import Member
@@ -13,40 +14,74 @@ from ser_jax.data.utterances import Utterances
 from ser_jax.explore.findings import place
 from ser_jax.runs.trained import Trained
 
+# Evaluation of (utterances, crossed), or of distorted ones with their `members_of`.
+Score = Callable[..., Iterator[pa.Table]]
+
+
+def ready(
+    study: Study, config: ConfigDict, corpora: Sequence[str], opened: dict, say=print
+) -> Study:
+    """Open the samples that a study of a run needs; return the study without missing sounds.
+
+    Args:
+      study: the conditions.
+      config: of the run, with the folder of the builds.
+      corpora: others that the run is scored on.
+      opened: cache, shared by runs.
+      say: gets the line about the conditions left out.
+
+    Raises:
+      InputError: samples are not built; the message has the command that builds them.
+    """
+    study = distorted.built(study, config.data.dir, say)
+    for name in dict.fromkeys([*config.data.corpora, *corpora]):
+        _sources((name,), config, study, opened)
+    return study
+
 
 def rows(
     trained: Trained,
+    config: ConfigDict,
     utterances: Utterances,
     crossed: bool,
-    study: Study,
-    sources: Sources,
-    score: Callable[[Utterances], Iterator[pa.Table]],
+    study: Study | None,
+    opened: dict,
+    score: Score,
 ) -> Iterator[pa.Table]:
-    """Yield the predictions of a run under conditions, with a column `condition`.
+    """Yield the predictions of a run, then those under the conditions of a study, as tables.
+
+    The latter have a column `condition`. Their utterances are chosen and the samples checked before
+    anything is scored.
 
     Args:
       trained: the run.
+      config: of the run, with the folder of the builds.
       utterances: with stored features and the run's labels, before frozen layers.
       crossed: they are of a corpus that the run was not trained on.
-      study: the conditions, and the number of utterances.
-      sources: samples of the utterances.
-      score: the evaluation of distorted utterances; their members are those of `tested`.
+      study: the conditions; None = none.
+      opened: cache, shared by runs.
+      score: the evaluation.
 
     Raises:
       InputError: samples are missing or of other recordings.
     """
-    utterances = utterances.select(trained.takes(utterances))
-    enrolled, scored = _sides(trained, utterances, crossed)
-    chosen = balanced(utterances, scored, study.utterances, study.seed)
+    if study is None:
+        yield from score(utterances, crossed)
+        return
+    used = utterances.select(trained.takes(utterances))
+    sources = _sources(used.names, config, study, opened)
+    enrolled, scored = _sides(trained, used, crossed)
+    chosen = balanced(used, scored, study.utterances, study.seed)
+    sources.check(used, chosen)
+    yield from score(utterances, crossed)
     if not len(chosen):
         return
-    kept = np.flatnonzero(enrolled & np.isin(utterances.speaker, utterances.speaker[chosen]))
+    kept = np.flatnonzero(enrolled & np.isin(used.speaker, used.speaker[chosen]))
     if len(kept):  # enrolling needs a further recording of each speaker
         kept = np.union1d(kept, chosen)
-    config = trained.config
     limits = config.features.trim_db, config.data.resident_gb
-    for part in distorted.passes(utterances, chosen, kept, sources, study, *limits):
-        for table in score(part):
+    for part in distorted.passes(used, chosen, kept, sources, study, *limits):
+        for table in score(part, crossed, tested):
             yield _with_condition(table)
 
 
@@ -100,6 +135,10 @@ def balanced(utterances: Utterances, eligible: np.ndarray, count: int, seed: int
         free[best] = False
         cells[emotion[best], speaker[best]] += 1
     return np.sort(left[~free])
+
+
+def _sources(names: Sequence[str], config: ConfigDict, study: Study, opened: dict) -> Sources:
+    return distorted.opened(names, config.features.source, study, config.data.dir, opened)
 
 
 def _sides(

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ser_jax.contract import InputError
 from ser_jax.scoring import intervals
+from ser_jax.scoring import rows as tables
 from ser_jax.scoring.intervals import Interval
 from ser_jax.scoring.metrics import Predictions
 from ser_jax.scoring.score import TRANSDUCTIVE
 
-CLEAN = 'clean'
-COLUMN = 'condition'
 _KEY = ('run', 'config', 'corpus', 'protocol', 'modality')
 _PAIR = ('member', 'id')
 
@@ -73,7 +71,7 @@ class Effect:
         return ', '.join(word for word, holds in caveats.items() if holds)
 
     def verdict(self, words: str = '') -> str:
-        """Return the effect as a clause: 'loses 12.0 points with white noise at 10 dB, 95 % 8 … 16'.
+        """Return the effect as a clause: 'loses 12.0 points with babble at 10 dB, 95 % 8.1 … 16.2'.
 
         Args:
           words: description of the condition; '' = its name.
@@ -90,24 +88,11 @@ class Effect:
         )
 
 
-def clean(predictions: pa.Table) -> pa.Table:
-    """Return the rows of undistorted utterances."""
-    return _under(predictions, CLEAN)
-
-
-def conditions(predictions: pa.Table) -> list[str]:
-    """Return the conditions in a table, in order of appearance, without `clean`."""
-    if COLUMN not in predictions.column_names:
-        return []
-    found = dict.fromkeys(predictions[COLUMN].unique().to_pylist())
-    return [name for name in found if name not in (None, CLEAN)]
-
-
 def effects(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Effect]:
     """Return the effect of each condition on each run, corpus, protocol and modality but text.
 
     Args:
-      predictions: rows of single members, with a column `condition` (null or 'clean': undistorted).
+      predictions: rows of single members, or their mean, on test sides, see `scoring.rows`.
       draws: number of resamples.
       rng: seed of the draws.
 
@@ -115,9 +100,10 @@ def effects(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Effe
       InputError: a distorted utterance has no undistorted row of the same member.
     """
     result: list[Effect] = []
-    reference = _groups(clean(predictions))
-    for condition in conditions(predictions):
-        for key, rows in _groups(_under(predictions, condition)).items():
+    reference = _groups(tables.selected(predictions))
+    for condition in tables.conditions(predictions):
+        under = tables.selected(predictions, condition=condition)
+        for key, rows in _groups(under).items():
             if key[-1] != 'text':
                 same = _paired(rows, reference.get(key), condition)
                 result.append(_effect(key, condition, rows, same, draws, rng))
@@ -158,13 +144,6 @@ def write_csv(found: Sequence[Effect], path) -> None:
         writer.writerows(lines)
 
 
-def _under(predictions: pa.Table, condition: str) -> pa.Table:
-    if COLUMN not in predictions.column_names:
-        return predictions if condition == CLEAN else predictions.slice(0, 0)
-    column = pc.fill_null(predictions[COLUMN], CLEAN)
-    return predictions.filter(pc.equal(column, condition))
-
-
 def _groups(rows: pa.Table) -> dict[tuple, pa.Table]:
     places: dict[tuple, list[int]] = {}
     for i, key in enumerate(zip(*(rows[k].to_pylist() for k in _KEY), strict=True)):
@@ -197,7 +176,7 @@ def _effect(
     count = len(classes)
     changed = under.predicted != before.predicted
     return Effect(
-        *key,
+        **dict(zip(_KEY, key, strict=True)),
         condition=condition,
         uar=intervals.speaker_bootstrap(under, count, draws, rng)['uar'],
         clean=intervals.speaker_bootstrap(before, count, draws, rng)['uar'],
