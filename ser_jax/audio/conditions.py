@@ -47,6 +47,11 @@ class Condition:
     kind: str = ''
     snr_db: float | None = None
 
+    @property
+    def stem(self) -> str:
+        """The name without its amount, e.g. 'white'."""
+        return self.name.partition('_')[0]
+
     def __call__(
         self,
         samples: np.ndarray,
@@ -108,20 +113,24 @@ CONDITIONS: dict[str, Condition] = {
     )
 }
 GROUPS = tuple(dict.fromkeys(c.group for c in CONDITIONS.values()))
+STEMS = tuple(dict.fromkeys(c.stem for c in CONDITIONS.values()))
 ALONE = {c.name: c.change for c in CONDITIONS.values() if c.change}  # they need no other recording
 
 
 def chosen(names: Sequence[str]) -> tuple[Condition, ...]:
-    """Return the conditions of a list of names, groups or 'all', each once, in the table's order.
+    """Return the conditions of a list of words, each once, in the order of the table.
+
+    Args:
+      names: names, stems ('white' for all white noise), groups, or 'all'.
 
     Raises:
-      InputError: a name is no condition and no group.
+      InputError: a word is none of these.
     """
     wanted: set[str] = set()
     for name in (n.strip() for n in names):
-        members = {c.name for c in CONDITIONS.values() if name in (c.name, c.group, ALL)}
+        members = {c.name for c in CONDITIONS.values() if name in (c.name, c.stem, c.group, ALL)}
         if not members:
-            known = (*CONDITIONS, *GROUPS, ALL)
+            known = (*CONDITIONS, *GROUPS, *STEMS, ALL)
             near = difflib.get_close_matches(name, known, 1)
             hint = f'; did you mean {near[0]}?' if near else ''
             raise InputError(
@@ -139,7 +148,8 @@ def listing() -> str:
         lines.append(f'{group}:')
         of_group = [c for c in CONDITIONS.values() if c.group == group]
         lines += [f'  {c.name:<14} {c.words}' for c in of_group]
-    return '\n'.join([*lines, f'{ALL}: every condition'])
+    stems = f'Names up to the _ stand for all amounts ({", ".join(STEMS)}); {ALL}: every condition'
+    return '\n'.join([*lines, stems])
 
 
 def words(name: str) -> str:

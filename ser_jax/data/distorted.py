@@ -171,13 +171,13 @@ def built(study: Study, directory: str, say=print) -> Study:
       say: gets the line about the conditions left out.
 
     Raises:
-      InputError: a condition with these sounds was asked for by its own name.
+      InputError: a condition with these sounds was asked for by its name, not by a group.
     """
     mixing = [c for c in study.conditions if c.kind == conditions.SOUNDS]
     root = data_dir(directory)
     if not mixing or any(root.glob(f'{NONSPEECH}/*/*/{schema.FINGERPRINT}')):
         return study
-    named = next((c.name for c in mixing if c.name in study.asked), '')
+    named = next((c.name for c in mixing if {c.name, c.stem} & {*study.asked}), '')
     reason = (
         f'the corpus {NONSPEECH} is not built in {root} (python -m ser_jax.build '
         f'datasets/{NONSPEECH} --manual_dir=WHERE_THE_RECORDINGS_ARE --config=waveform)'

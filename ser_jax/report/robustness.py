@@ -71,8 +71,8 @@ def card_lines(found: Sequence[Effect]) -> list[str]:
         note = f' (**{first.note}**)' if first.note else ''
         lines.append(
             f'{first.corpus}, {first.protocol}, {first.modality}{note}, {first.utterances} '
-            f'utterances of {first.speakers} speakers: '
-            f'{robustness.summary(effects, _words(effects))}'
+            f'utterances of {first.speakers} speakers: it '
+            f'{robustness.summary(effects, _words(effects))}.'
         )
         for e in effects:
             changed = f'{100 * e.changed.value:.0f} % of the answers change'
@@ -102,7 +102,7 @@ def curves(found: Sequence[Effect], labels: Mapping[tuple, str]) -> Figure | Non
     kinds: dict[str, list[Effect]] = {}
     for e in found:
         if _is_noise(e):
-            kinds.setdefault(e.condition.partition('_')[0], []).append(e)
+            kinds.setdefault(CONDITIONS[e.condition].stem, []).append(e)
     if not kinds:
         return None
     steps = sorted({_snr_db(e) for e in itertools.chain.from_iterable(kinds.values())})
@@ -200,14 +200,15 @@ def _labels(found: Sequence[Effect], configs: Mapping[str, Mapping]) -> dict[tup
     return labels
 
 
-def _sentences(found: Sequence[Effect], labels: Mapping[tuple, str], corpus: bool = False):
+def _sentences(
+    found: Sequence[Effect], labels: Mapping[tuple, str], corpus: bool = False
+) -> list[str]:
     lines = []
     for system, effects in _systems(found).items():
         note = f' ({effects[0].note})' if effects[0].note else ''
         where = f' on {effects[0].corpus}' if corpus else ''
-        lines.append(
-            f'{labels[system]}{where}{note}: {robustness.summary(effects, _words(effects))}'
-        )
+        clause = robustness.summary(effects, _words(effects))
+        lines.append(f'{labels[system]}{where}{note} {clause}.')
     return lines
 
 

@@ -7,7 +7,7 @@ interval of the difference lies below 0; without any effect, one condition in fo
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -111,21 +111,22 @@ def effects(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Effe
     return sorted(result, key=lambda e: order.index(tuple(getattr(e, k) for k in _KEY)))
 
 
-def summary(found: Sequence[Effect], words: dict[str, str] | None = None) -> str:
-    """Return one sentence about the effects on one run: the largest loss and how many are shown.
+def summary(found: Sequence[Effect], words: Mapping[str, str] | None = None) -> str:
+    """Return a clause about the effects on one run: the largest loss, and how many are shown.
 
     Args:
       found: effects on one run, corpus, protocol and modality, at least one.
       words: descriptions by condition.
     """
-    words, lost = words or {}, [e for e in found if e.lost]
-    plural = '' if len(found) == 1 else 's'
+    lost = [e for e in found if e.lost]
+    tested = 'the one condition' if len(found) == 1 else f'any of {len(found)} conditions'
     if not lost:
-        return f'No loss is shown under {len(found)} condition{plural} tested.'
+        return f'is not shown to lose under {tested} tested'
     worst = min(lost, key=lambda e: e.difference.value)
-    sentence = f'{worst.verdict(words.get(worst.condition, ""))}; '
-    sentence += f'losses are shown under {len(lost)} of {len(found)} condition{plural} tested.'
-    return sentence[0].upper() + sentence[1:]
+    clause = worst.verdict((words or {}).get(worst.condition, ''))
+    if len(found) == 1:
+        return clause
+    return f'{clause}; losses are shown under {len(lost)} of {len(found)} conditions tested'
 
 
 def write_csv(found: Sequence[Effect], path) -> None:

@@ -103,5 +103,3 @@ def test_the_mean_of_good_members_is_a_score_of_its_own():
     assert not mean.incomplete and 'mean of members' in str(mean)
     (only,) = scores.scores_by(drawn(predictions(seeds=1)))  # both are the same
     assert only.answer == 'member'
-
-
