@@ -93,7 +93,6 @@ CHANGES: dict[str, Change] = {
     # Conditions of `evaluate --conditions` that need no other recording.
     **conditions.ALONE,
 }
-_NAMES = {*CHANGES, *conditions.CONDITIONS}  # what may follow the + of an id
 
 
 class Variants(NamedTuple):
@@ -146,7 +145,8 @@ def generator(source: str, variant: str, seed: int) -> np.random.Generator:
 def source_of(id: str) -> str:
     """Return the id of a variant's source recording; a recording's own id is unchanged."""
     source, plus, variant = id.rpartition('+')
-    return source if plus and variant in _NAMES else id
+    known = variant in CHANGES or variant in conditions.CONDITIONS
+    return source if plus and known else id
 
 
 def variant_of(id: str) -> str:

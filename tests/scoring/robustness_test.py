@@ -68,7 +68,7 @@ def test_a_planted_fragility_is_found_and_absent_ones_are_not(seed):
 
 
 def test_without_an_effect_few_of_many_conditions_are_found():
-    """The answers are drawn again with the same skill: of 60 intervals, 1.5 are expected below 0."""
+    """Answers drawn again with the same skill: of 60 intervals, 1.5 are expected below 0."""
     none = {f'c{i}': (0.7, 0.5) for i in range(60)}
     lost = [e.lost for e in found(study(7, **none)).values()]
     assert len(lost) == 60 and sum(lost) <= 6
