@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from ser_jax.audio import conditions
 from ser_jax.audio.conditions import CONDITIONS
 from ser_jax.report.axes import COLORS, INK, LINE, MARKERS, MUTED, dress, short
-from ser_jax.report.html import svg, system_name
+from ser_jax.report.html import svg
+from ser_jax.report.sentences import system_name
 from ser_jax.scoring import robustness
 from ser_jax.scoring.robustness import Effect
 

@@ -164,8 +164,9 @@ def _sides(
 
 
 def _with_condition(table: pa.Table) -> pa.Table:
-    """Return the rows of distorted utterances under their own ids, with a column `condition`."""
-    parts = [distorted.parts_of(id) for id in table['id'].to_pylist()]
-    ids = pa.array([id for id, _ in parts])
-    table = table.set_column(table.column_names.index('id'), 'id', ids)
-    return table.append_column('condition', pa.array([condition for _, condition in parts]))
+    """Return the rows of distorted utterances under their own ids, with their condition."""
+    ids, names = zip(*map(distorted.parts_of, table['id'].to_pylist()), strict=True)
+    for column, values in (('id', ids), ('condition', names)):
+        at = table.column_names.index(column)
+        table = table.set_column(at, column, pa.array(values, pa.string()))
+    return table

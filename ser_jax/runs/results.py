@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ser_jax.contract import InputError
-from ser_jax.report import html, model_card
+from ser_jax.report import html, markdown, model_card
 from ser_jax.report import robustness as pages
-from ser_jax.runs import run_files
+from ser_jax.runs import calibration, merge, run_files
 from ser_jax.runs.trained import Trained
 from ser_jax.scoring import robustness
 from ser_jax.scoring import scores as scoring
 from ser_jax.scoring.robustness import Effect
 from ser_jax.scoring.rows import selected
 
-FILES = ('predictions.parquet', 'scores.csv', 'report.html')
+FILES = ('predictions.parquet', 'scores.csv', 'report.html', 'report.md')
 
 
 def common_folder(directories: Sequence[pathlib.Path]) -> pathlib.Path:
@@ -68,6 +68,16 @@ def folder(output: str, directories: Sequence[pathlib.Path]) -> pathlib.Path:
     return place
 
 
+def merged(directories: Sequence[pathlib.Path], output: str) -> pathlib.Path:
+    """Merge the pieces in `directories`; return the merged run, by default beside them."""
+    whole = pathlib.Path(output)
+    if not output:
+        whole = common_folder([d.absolute().parent for d in directories]) / 'merged'
+    merge.merge([d for d in directories if d.resolve() != whole.resolve()], whole)
+    print(f'merged: {whole}')
+    return whole
+
+
 def write(
     output: pathlib.Path,
     runs: Sequence[Trained],
@@ -77,7 +87,7 @@ def write(
     log: Callable[[str], None] = print,
     effects: Sequence[Effect] = (),
 ) -> None:
-    """Write FILES to `output`, and MODEL_CARD.md to every run.
+    """Write FILES to `output`, and MODEL_CARD.md and calibration.json to every run.
 
     With `effects` of conditions there is also robustness.csv.
 
@@ -105,8 +115,10 @@ def write(
             published,
             pages.variables(effects, configs),
         )
+        markdown.write(output / FILES[3], scores)
         for r in runs:
             of_run = [s for s in scores if s.run == str(r.directory)]
+            calibration.write(r.directory, of_run, log)
             lines = pages.card_lines([e for e in effects if e.run == str(r.directory)])
             _write_card(r, configs[str(r.directory)], of_run, output, log, lines)
     except OSError as e:
