@@ -30,15 +30,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 @pytest.fixture(scope='module')
 def runs(data_dir, tmp_path_factory) -> pathlib.Path:
-    """Two runs on tones without noise, two of three folds: log-mel shards, and samples."""
+    """Runs on tones without noise: two folds from log-mel shards, a short one from samples."""
     root = tmp_path_factory.mktemp('runs')
     for name in ('log_mel', 'waveform'):
         c = small_config(data_dir)
-        c.train.epochs, c.features.source, c.members.only = 12, name, (0, 1)
+        c.features.source, c.members.only, c.train.epochs = name, (0,), 2
         if name == 'log_mel':
-            c.features.trim_db = 30.0
-        else:
-            c.features.normalize = 'window'  # the level does not matter
+            c.features.trim_db, c.members.only, c.train.epochs = 30.0, (0, 1), 12
         train.train(c, root / name)
     return root
 
@@ -61,12 +59,14 @@ def keyed(table, condition='clean'):
     return {(r['member'], r['id']): [v for k, v in r.items() if k.startswith('p_')] for r in part}
 
 
-@pytest.mark.parametrize(('name', 'tolerance'), [('log_mel', 0.02), ('waveform', 1e-5)])
-def test_what_changes_nothing_is_scored_as_undistorted(runs, same, name, tolerance):
+@pytest.mark.parametrize(
+    ('name', 'count', 'tolerance'), [('log_mel', 48, 0.02), ('waveform', 24, 1e-5)]
+)
+def test_what_changes_nothing_is_scored_as_undistorted(runs, same, name, count, tolerance):
     """Samples of 16 bits, through the run's own front end, have the features of its shards."""
     table = scored(runs / name, ['same'])
     clean, again = keyed(table), keyed(table, 'same')
-    assert clean.keys() == again.keys() and len(clean) == 4 * 12
+    assert clean.keys() == again.keys() and len(clean) == count
     for key, p in clean.items():
         np.testing.assert_allclose(again[key], p, atol=tolerance, err_msg=str(key))
     (effect,) = robustness.effects(table, draws=200)
@@ -75,13 +75,11 @@ def test_what_changes_nothing_is_scored_as_undistorted(runs, same, name, toleran
     assert keyed(plain) == clean
 
 
-def test_a_planted_fragility_to_noise_is_found_and_an_absent_one_to_the_level_is_not(runs):
-    """Trained without noise, the pitch of a tone is lost in it; the level is normalized away."""
-    table = scored(runs / 'waveform', ['white_0db', 'gain_-20db'])
-    found = {e.condition: e for e in robustness.effects(table, draws=500)}
-    assert found['white_0db'].clean.value > 0.6
-    assert found['white_0db'].lost and found['white_0db'].changed.value > 0.2
-    assert not found['gain_-20db'].lost and found['gain_-20db'].changed.value < 0.05
+def test_a_planted_fragility_to_noise_is_found(runs):
+    """The run was trained without noise, in which the pitch of a tone is lost."""
+    (effect,) = robustness.effects(scored(runs / 'log_mel', ['white_0db']), draws=500)
+    assert effect.clean.value > 0.5  # chance is 0.25
+    assert effect.lost and effect.changed.value > 0.2
 
 
 def test_a_condition_of_an_utterance_depends_on_no_other_utterance_or_condition(runs):
@@ -92,7 +90,7 @@ def test_a_condition_of_an_utterance_depends_on_no_other_utterance_or_condition(
     assert len(part) == 9 < len(every)
     for key, p in part.items():
         np.testing.assert_allclose(p, every[key], atol=1e-5)
-    assert robustness.effects(whole, draws=50)[0].utterances == 48
+    assert robustness.effects(whole, draws=50)[0].utterances == 24
 
 
 @pytest.mark.parametrize('resident_gb', [1e-9, 4.0])
@@ -177,7 +175,8 @@ def test_sounds_that_are_not_built_are_left_out_by_group_and_refused_by_name(run
     lines = []
     table = scored(runs / 'waveform', ['noise'], 8, say=lines.append)
     assert len(rows.conditions(table)) == 10
-    assert len(lines) == 1 and 'left out sounds_20db' in lines[0] and 'nonspeech' in lines[0]
+    (line,) = [line for line in lines if line.startswith('left out')]
+    assert 'sounds_20db' in line and 'nonspeech' in line and 'white' not in line
     for names in (['sounds_10db'], ['sounds']):
         with pytest.raises(InputError, match=r'needs other sounds, .* ser_jax\.build datasets/non'):
             scored(runs / 'waveform', names)
@@ -191,7 +190,7 @@ def test_sounds_are_those_of_the_corpus(runs, data_dir, tmp_path):
     shutil.copytree(data_dir / 'synthetic', tmp_path / 'synthetic')
     Sounds(config='waveform', data_dir=tmp_path).download_and_prepare()
     given = {'data_dir': str(tmp_path)}
-    table = scored(runs / 'waveform', ['sounds_0db', 'sounds_20db'], 24, **given)
+    table = scored(runs / 'log_mel', ['sounds_0db', 'sounds_20db'], **given)
     soft, loud = robustness.effects(table, draws=200)
     assert (soft.condition, loud.condition) == ('sounds_20db', 'sounds_0db')
     assert loud.changed.value > soft.changed.value
@@ -219,9 +218,10 @@ def test_the_command_writes_rows_scores_curves_and_a_card(runs, tmp_path):
         for s in scores_by(evaluate([open_trained(runs / n) for n in ('log_mel', 'waveform')]))
     ]
     assert len((tmp_path / 'robustness.csv').read_text().splitlines()) == 1 + 2 * 6
+    assert 'conditions tested' in (tmp_path / 'report.md').read_text()
     page = (tmp_path / 'report.html').read_text()
     assert 'id="robustness"' in page and 'robustness-0-curves' in page
-    assert done.stdout.replace('\n', ' ').count('conditions tested') == 2
+    assert ' '.join(done.stdout.split()).count('conditions tested') == 2
     for name in ('log_mel', 'waveform'):
         card = (runs / name / 'MODEL_CARD.md').read_text()
         assert '## Robustness' in card and 'white noise at 0 dB' in card
@@ -269,9 +269,12 @@ def test_a_frozen_encoder_is_scored_and_speakers_are_enrolled_undistorted(
     c.features.speaker_norm, c.train.epochs = mode, 1
     c.model = ConfigDict({'name': 'speech_encoder', 'encoder': 'whisper_tiny', 'layers': (1, 2)})
     train.train(c, tmp_path / 'run')
-    table = scored(tmp_path / 'run', ['same', 'white_0db'], 16)
+    table = scored(tmp_path / 'run', ['same', 'white_0db', 'gain_-20db'], 16)
     again, noisy = keyed(table, 'same'), keyed(table, 'white_0db')
     assert len(again) == len(noisy) == 16
     for key, p in again.items():
         np.testing.assert_allclose(p, keyed(table)[key], atol=1e-5)
     assert not np.allclose([*again.values()], [*noisy.values()], atol=1e-3)
+    found = {e.condition: e for e in robustness.effects(table, draws=500)}
+    assert found['white_0db'].lost or mode != 'none'
+    assert not found['gain_-20db'].lost or mode != 'none'  # Whisper's features have no level

@@ -79,6 +79,7 @@ class Recordings:
         self.speaker: list[str] = []
         self._rates: list[int] = []
         self._spoken: list[str] = []
+        self._others: dict[str, list[str]] = {}
         found = schema.fingerprint(self._examples())
         shards.compare(found, self._opened.fingerprint, self._opened.title)
 
@@ -117,7 +118,10 @@ class Recordings:
 
     def others(self, speaker: str) -> list[str]:
         """Return the ids of the speech of other speakers, sorted."""
-        return sorted(id for id in self._spoken if self.speaker[self.place[id]] != speaker)
+        if speaker not in self._others:
+            found = [id for id in self._spoken if self.speaker[self.place[id]] != speaker]
+            self._others[speaker] = sorted(found)
+        return self._others[speaker]
 
     def __len__(self) -> int:
         return len(self.place)

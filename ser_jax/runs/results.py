@@ -19,7 +19,7 @@ from ser_jax.scoring import scores as scoring
 from ser_jax.scoring.robustness import Effect
 from ser_jax.scoring.rows import selected
 
-FILES = ('predictions.parquet', 'scores.csv', 'report.html', 'report.md')
+FILES = ('predictions.parquet', 'scores.csv', 'report.html', 'report.md', 'robustness.csv')
 
 
 def common_folder(directories: Sequence[pathlib.Path]) -> pathlib.Path:
@@ -89,7 +89,7 @@ def write(
 ) -> None:
     """Write FILES to `output`, and MODEL_CARD.md and calibration.json to every run.
 
-    With `effects` of conditions there is also robustness.csv.
+    The last file is written only if there are `effects` of conditions.
 
     The card of a run that is not writable goes to `output`, reported through `log`. `published`, a
     table of published results (HTML), comes first in the report.
@@ -102,7 +102,7 @@ def write(
         pa.parquet.write_table(predictions, output / FILES[0])
         scoring.write_csv(scores, output / FILES[1])
         if effects:
-            robustness.write_csv(effects, output / 'robustness.csv')
+            robustness.write_csv(effects, output / FILES[4])
         histories = {str(r.directory): run_files.history(r.directory, log) for r in runs}
         configs = {str(r.directory): run_files.read_one(r.directory, 'config') for r in runs}
         html.write(
@@ -115,7 +115,7 @@ def write(
             published,
             pages.variables(effects, configs),
         )
-        markdown.write(output / FILES[3], scores)
+        markdown.write(output / FILES[3], scores, pages.sentences(effects))
         for r in runs:
             of_run = [s for s in scores if s.run == str(r.directory)]
             calibration.write(r.directory, of_run, log)
