@@ -6,9 +6,8 @@ on its folds only. With --merge the runs are pieces of one (`members.only`), mer
 """
 
 import dataclasses
-import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +15,11 @@ import rich.console
 from absl import flags
 
 from ser_jax import assemble, cli
+from ser_jax.audio.conditions import listing
 from ser_jax.contract import InputError
 from ser_jax.data import derived, selection, speaker_statistics
 from ser_jax.data.batches import Member
+from ser_jax.data.distorted import Study
 from ser_jax.data.utterances import Utterances
 from ser_jax.emotions import answerable
 from ser_jax.explore import split_checks
@@ -27,16 +28,22 @@ from ser_jax.learn.devices import device_mesh, scored_at_once
 from ser_jax.learn.members import Group
 from ser_jax.learn.prediction import Prediction
 from ser_jax.report import table as score_table
-from ser_jax.runs import merge, predictions, results
+from ser_jax.report.robustness import sentences
+from ser_jax.runs import conditions, predictions, results
 from ser_jax.runs.tested_members import tested_members
 from ser_jax.runs.trained import Trained, find_runs, open_trained
+from ser_jax.scoring import robustness
 from ser_jax.scoring import scores as scoring
 from ser_jax.scoring.rows import TEST, VALIDATION
 from ser_jax.scoring.score import TRANSDUCTIVE
 
 
 def evaluate(
-    runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print
+    runs: Sequence[Trained],
+    corpora: Sequence[str] = (),
+    data_dir: str = '',
+    say=print,
+    study: Study | None = None,
 ) -> pa.Table:
     """Return the predictions of all finished members, a row per (run, member, modality, utterance).
 
@@ -48,16 +55,23 @@ def evaluate(
     """
     opened: dict[tuple, Utterances] = {}
     return pa.concat_tables(
-        [evaluate_run(r, opened, corpora, data_dir, say) for r in runs], promote_options='default'
+        [evaluate_run(r, opened, corpora, data_dir, say, study) for r in runs],
+        promote_options='default',
     )
 
 
 def evaluate_run(
-    trained: Trained, opened: dict, corpora: Sequence[str] = (), data_dir: str = '', say=print
+    trained: Trained,
+    opened: dict,
+    corpora: Sequence[str] = (),
+    data_dir: str = '',
+    say=print,
+    study: Study | None = None,
 ) -> pa.Table:
     """Return the predictions of one run, like `evaluate`; `opened` caches corpora between runs."""
     config = trained.config.copy_and_resolve_references()
     config.data.dir = data_dir or config.data.dir
+    study = study and conditions.ready(study, config, corpora, opened, say)
     if waiting := [m for m in trained.folds if m not in trained.finished]:
         say(
             f'{trained.directory}: {len(waiting)} of {len(trained.folds)} members were not '
@@ -75,14 +89,19 @@ def evaluate_run(
             f'{trained.directory} has no fingerprint of {config.data.texts}: its texts may differ '
             'from those of the training'
         )
-    parts = list(_run(trained, config, _derived(trained, config, training), False, say))
+
+    def score(utterances: Utterances, crossed: bool, members_of=tested_members):
+        features = _derived(trained, config, utterances)
+        return _run(trained, config, features, crossed, say, members_of)
+
+    parts = list(conditions.rows(trained, config, training, False, study, opened, score))
     for corpus in corpora:
         if corpus in config.data.corpora:
             continue
         other = selection.open_for(config, (corpus,), opened)
         other = other.relabel(config.data.labels, config.data.merge)
         other = _disjoint(trained, training, other, say)
-        parts.extend(_run(trained, config, _derived(trained, config, other), True, say))
+        parts.extend(conditions.rows(trained, config, other, True, study, opened, score))
     return pa.concat_tables(parts, promote_options='default')
 
 
@@ -131,7 +150,12 @@ def _speakers(config, utterances: Utterances, crossed: bool) -> tuple[Utterances
 
 
 def _run(
-    trained: Trained, config, utterances: Utterances, crossed: bool, say
+    trained: Trained,
+    config,
+    utterances: Utterances,
+    crossed: bool,
+    say,
+    members_of: Callable[[Trained, Utterances, bool], list[Member]] = tested_members,
 ) -> Iterator[pa.Table]:
     """Yield the rows of one run on its own test sides, or (`crossed`) on a whole other corpus."""
     is_class = np.isin(utterances.emotion, trained.emotions)
@@ -154,7 +178,7 @@ def _run(
     )
     if (chosen != everything).any():  # the score assumes that the corpus is known
         protocol += ', corpus known'
-    members = tested_members(trained, utterances, crossed)
+    members = members_of(trained, utterances, crossed)
     at_once = scored_at_once(len(members))
     made: dict[int, Group] = {}  # compiled programs and shared arrays serve all members
     for i in range(0, len(members), at_once):
@@ -197,24 +221,17 @@ def _predict(
     return {side: group.predict(variables, indices, span) for side, indices in sides.items()}
 
 
-def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
-    """Merge the pieces in `directories`; return the merged run, by default beside them."""
-    if flags.FLAGS.output:
-        whole = pathlib.Path(flags.FLAGS.output)
-    else:
-        whole = results.common_folder([d.absolute().parent for d in directories]) / 'merged'
-    merge.merge([d for d in directories if d.resolve() != whole.resolve()], whole)
-    print(f'merged: {whole}')
-    return whole
-
-
 def main(argv: list[str]) -> None:
     """Score the runs, print the table, write the results."""
     if argv[1:]:
         raise InputError(f'unexpected argument {argv[1]!r}; runs are given as --runs=')
+    if '?' in flags.FLAGS.conditions:
+        print(listing())
+        return
+    study = Study.of(flags.FLAGS.conditions, flags.FLAGS.condition_utterances)
     directories = find_runs(flags.FLAGS.runs)
     if flags.FLAGS.merge:
-        directories = [_whole(directories)]
+        directories = [results.merged(directories, flags.FLAGS.output)]
     output = results.folder(flags.FLAGS.output, directories)
     cli.prepare_jax()
     runs, parts, broken = [], [], 0
@@ -222,7 +239,8 @@ def main(argv: list[str]) -> None:
     for directory in directories:
         try:
             trained = open_trained(directory)
-            parts.append(evaluate_run(trained, opened, flags.FLAGS.corpora, flags.FLAGS.data_dir))
+            given = flags.FLAGS.corpora, flags.FLAGS.data_dir
+            parts.append(evaluate_run(trained, opened, *given, study=study))
             runs.append(trained)
         except InputError as e:
             if len(directories) == 1:
@@ -232,12 +250,14 @@ def main(argv: list[str]) -> None:
     if not runs:
         raise InputError(f'none of the {len(directories)} runs can be scored')
     table = pa.concat_tables(parts, promote_options='default')
-    scores = scoring.with_means(table)
+    scores, effects = scoring.with_means(table), robustness.effects(table)
     console = rich.console.Console()
     console.print(score_table.table(scores))
     for line in score_table.margins(scores):
         console.print(line, markup=False, highlight=False)
-    results.write(output, runs, table, scores)
+    for line in sentences(effects):
+        console.print(line, markup=False, highlight=False)
+    results.write(output, runs, table, scores, effects=effects)
     print(
         f'report: {output / "report.html"}   scores: {output / "scores.csv"}   '
         f'predictions: {output / "predictions.parquet"}'
@@ -251,6 +271,14 @@ def define_flags() -> None:
     """Define the flags of this verb; only when it runs, so that verbs can be imported together."""
     flags.DEFINE_list('runs', [], "Directories of trained runs; globs like 'runs/*' are expanded.")
     flags.DEFINE_list('corpora', [], 'Built corpora to score on as well, e.g. ravdess,synthetic.')
+    flags.DEFINE_list(
+        'conditions',
+        [],
+        "Conditions to score under as well, e.g. noise,telephone or all; '?' lists them.",
+    )
+    flags.DEFINE_integer(
+        'condition_utterances', 200, 'Utterances of a corpus scored under conditions; 0 = all.'
+    )
     flags.DEFINE_bool(
         'merge',
         False,
