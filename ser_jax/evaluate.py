@@ -27,7 +27,7 @@ from ser_jax.learn.devices import device_mesh, scored_at_once
 from ser_jax.learn.members import Group
 from ser_jax.learn.prediction import Prediction
 from ser_jax.report import table as score_table
-from ser_jax.runs import merge, predictions, results
+from ser_jax.runs import explanations, merge, predictions, results
 from ser_jax.runs.tested_members import tested_members
 from ser_jax.runs.trained import Trained, find_runs, open_trained
 from ser_jax.scoring import scores as scoring
@@ -231,6 +231,8 @@ def main(argv: list[str]) -> None:
         f'report: {output / "report.html"}   scores: {output / "scores.csv"}   '
         f'predictions: {output / "predictions.parquet"}'
     )
+    if flags.FLAGS.explain:
+        explanations.write(output, runs, table, opened, flags.FLAGS.explain, flags.FLAGS.data_dir)
     print(f'next:   python -m ser_jax.predict --run={runs[0].directory} RECORDING.wav')
     if broken:
         sys.exit(1)
@@ -244,6 +246,9 @@ def define_flags() -> None:
         'merge',
         False,
         'The runs are pieces of one: put them together in --output, a run, and score that.',
+    )
+    flags.DEFINE_integer(
+        'explain', 0, 'Answers of each run to explain in explanations.html; 0 = none.', 0, 1000
     )
     flags.DEFINE_string('data_dir', '', "Where built corpora lie; '' = as each run was trained.")
     flags.DEFINE_string(
