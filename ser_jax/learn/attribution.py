@@ -5,7 +5,6 @@ averaged over windows. The input is the unnormalized features; the gradient pass
 encoders too. The baseline, in place of what is taken away, is the utterance's own mean per band.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from ser_jax.data import batches
 from ser_jax.learn import losses, prediction
 from ser_jax.learn.arrays import Batch, CorpusData, MemberData
 from ser_jax.learn.learner import Learner
+from ser_jax.learn.patches import Patch
 from ser_jax.learn.state import Variables
 
 _ROWS = 16  # versions of an utterance that are computed together
@@ -62,15 +62,6 @@ class Example(NamedTuple):
         for values, first, length in zip(windows, self.first, self.length, strict=True):
             whole[first : first + length] += values[:length]
         return whole
-
-
-class Patch(NamedTuple):
-    """Part of the input: frames [first, end) of the bands [low, high)."""
-
-    first: int
-    end: int
-    low: int = 0
-    high: int = 1 << 30
 
 
 class Attribution:
@@ -131,8 +122,7 @@ class Attribution:
     ) -> np.ndarray:
         """Return the attribution of each input value, float32 [frames, M] (Sundararajan 2017).
 
-        They sum to the log-probability minus that of the baseline (`Example.mean` in all frames),
-        up to the error of the midpoint rule with `steps` points.
+        They sum to `change`, up to the error of the midpoint rule with `steps` points.
         """
         return example.merged(self.gradients_by_window(network, example, emotion, steps))
 
@@ -151,16 +141,11 @@ class Attribution:
             total += np.asarray(gradient, np.float64)
         return ((example.values - example.mean) * total).astype(np.float32)
 
-    def completeness(
-        self, network: Network, example: Example, emotion: int, attribution: np.ndarray
-    ) -> float:
-        """Return the error of the attributions' sum, relative to the difference it should be."""
+    def change(self, network: Network, example: Example, emotion: int) -> float:
+        """Return the log-probability minus that of the baseline in all frames."""
         empty = example._replace(values=np.broadcast_to(example.mean, example.values.shape))
-        scores = [self.log_probability(network, e, emotion) for e in (example, empty)]
-        difference = scores[0] - scores[1]
-        return abs(float(attribution.sum(dtype=np.float64)) - difference) / max(
-            abs(difference), 1e-6
-        )
+        whole, without = (self.log_probability(network, e, emotion) for e in (example, empty))
+        return whole - without
 
     def occlusion(
         self, network: Network, example: Example, emotion: int, patches: Sequence[Patch]
@@ -263,40 +248,6 @@ def random_network(learner: Learner, network: Network, seed: int) -> Network:
         variables=jax.tree.map(fresh, variables, network.variables),
         frozen=jax.tree.map(fresh, used, network.frozen),
     )
-
-
-def edges(count: int, parts: int) -> np.ndarray:
-    """Return the bounds of about equal parts of `count` frames or bands: int [parts + 1]."""
-    return np.round(np.linspace(0, count, min(parts, count) + 1)).astype(int)
-
-
-def grid(columns: np.ndarray, rows: np.ndarray) -> list[Patch]:
-    """Return the patches between bounds of frames and of bands, all of one moment in a row."""
-    patches = []
-    for first, end in itertools.pairwise(columns):
-        patches += [Patch(first, end, a, b) for a, b in itertools.pairwise(rows)]
-    return patches
-
-
-def moments(columns: np.ndarray) -> list[Patch]:
-    """Return all bands of two adjacent columns each, so that no moment is split by a bound."""
-    if len(columns) < 4:
-        return [Patch(a, b) for a, b in itertools.pairwise(columns)]
-    return [Patch(a, b) for a, b in zip(columns[:-2], columns[2:], strict=True)]
-
-
-def by_column(drops: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the mean drop of the `moments` that cover each column: float32 [columns]."""
-    if len(columns) < 4:
-        return drops
-    edge = drops[:1], drops[-1:]
-    return (np.concatenate([edge[0], drops]) + np.concatenate([drops, edge[1]])) / 2
-
-
-def summed(attribution: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the sums of attributions [frames, M] over the patches of `grid`: [columns, rows]."""
-    over_time = np.add.reduceat(attribution, columns[:-1], axis=0)
-    return np.add.reduceat(over_time, rows[:-1], axis=1)
 
 
 def _padded(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -46,7 +46,7 @@ class Explanation(NamedTuple):
       words: words of the text with the drop without each, in order.
       samples: float32 [T] at 16 kHz; None if they are not built.
       remark: about the samples, '' if there is nothing to remark.
-      gap: relative error of the sum of the integrated gradients.
+      change: log-probability minus that of the baseline; nan without gradients.
       agreement: rank correlations with other explanations.
     """
 
@@ -65,7 +65,7 @@ class Explanation(NamedTuple):
     words: list[tuple[str, float]]
     samples: np.ndarray | None
     remark: str
-    gap: float
+    change: float
     agreement: Agreement
 
     @property

@@ -15,8 +15,8 @@ from ser_jax.data import selection, speaker_statistics, text
 from ser_jax.emotions import answerable
 from ser_jax.explore import playback
 from ser_jax.explore.findings import places
-from ser_jax.learn import attribution
-from ser_jax.learn.attribution import Attribution, Example, Network
+from ser_jax.learn import patches
+from ser_jax.learn.attribution import Attribution, Example, Network, random_network
 from ser_jax.learn.prediction import answering
 from ser_jax.report import explanations as page
 from ser_jax.report.explanations import Explanation, Section
@@ -76,13 +76,13 @@ class Explainer:
         networks = [self._network(m) for m in choice.members]
         frames = examples[0].frames
         width = max(frames / _COLUMNS, _SHORTEST_S / self._hop_s)
-        columns = attribution.edges(frames, max(1, int(frames / width)))
-        rows = attribution.edges(self.front.layout.bands, _BANDS) if self.pictures else None
+        columns = patches.edges(frames, max(1, int(frames / width)))
+        rows = patches.edges(self.front.layout.bands, _BANDS) if self.pictures else None
         maps = [
             self._maps(n, e, emotion, columns, rows)
             for n, e in zip(networks, examples, strict=True)
         ]
-        shuffled = attribution.random_network(self.trained.learner, networks[0], seed)
+        shuffled = random_network(self.trained.learner, networks[0], seed)
         plain = examples[0]._replace(speaker=())
         random = self._maps(jax.device_put(shuffled), plain, emotion, columns, rows, False)
         samples, remark = self.playback(index)
@@ -108,7 +108,7 @@ class Explainer:
             words=list(zip(words, mean.words.tolist(), strict=True)),
             samples=samples,
             remark=remark,
-            gap=float(mean.gap),
+            change=float(mean.change),
             agreement=_agreement(maps, random, columns, rows),
         )
 
@@ -147,22 +147,24 @@ class Explainer:
         mean, std = self.trained.normalization[member]
         return Network(jax.device_put(variables), mean, std, self.frozen)
 
-    def _maps(self, network: Network, example: Example, emotion: int, columns, rows) -> '_Maps':
+    def _maps(
+        self, network: Network, example: Example, emotion: int, columns, rows, trained: bool = True
+    ) -> '_Maps':
         explain, of = self.attribution, (network, example, emotion)
-        gradients, patches, gap = np.zeros((0, 0)), np.zeros((0, 0)), float('nan')
+        gradients, drops, change = np.zeros((0, 0)), np.zeros((0, 0)), float('nan')
         moments = words = np.zeros(0, np.float32)
         if trained or rows is None:
-            drops = explain.occlusion(*of, attribution.moments(columns))
-            moments = attribution.by_column(drops, columns)
+            without = explain.occlusion(*of, patches.moments(columns))
+            moments = patches.by_column(without, columns)
         if trained and self.modality == 'fused':
             words = explain.words(*of)
         if rows is not None:
             gradients = explain.integrated_gradients(*of, STEPS)
             if trained:
-                gap = explain.completeness(*of, gradients)
-            patches = explain.occlusion(*of, attribution.grid(columns, rows))
-            patches = patches.reshape(len(columns) - 1, -1)
-        return _Maps(gradients, patches, moments, words, gap)
+                change = explain.change(*of)
+            drops = explain.occlusion(*of, patches.grid(columns, rows))
+            drops = drops.reshape(len(columns) - 1, -1)
+        return _Maps(gradients, drops, moments, words, change)
 
 
 class _Maps(NamedTuple):
@@ -172,7 +174,7 @@ class _Maps(NamedTuple):
     patches: np.ndarray  # [columns, rows]
     moments: np.ndarray  # [columns]
     words: np.ndarray
-    gap: float  # see `Attribution.completeness`
+    change: float  # see `Attribution.change`
 
 
 def has_picture(layout: Layout) -> bool:
@@ -188,14 +190,14 @@ def _agreement(maps: Sequence[_Maps], random: _Maps, columns, rows) -> Agreement
             random_occlusion=rank_correlation(mean.moments, random.moments),
             members=agreement.mean_correlation([m.moments for m in maps]),
         )
-    ours, theirs = (attribution.summed(m.gradients, columns, rows) for m in (mean, random))
+    ours, theirs = (patches.summed(m.gradients, columns, rows) for m in (mean, random))
     return Agreement(
         random=rank_correlation(ours, theirs),
         random_occlusion=rank_correlation(mean.patches, random.patches),
         random_size=rank_correlation(abs(ours), abs(theirs)),
         methods=rank_correlation(ours, mean.patches),
         members=agreement.mean_correlation(
-            [attribution.summed(m.gradients, columns, rows) for m in maps]
+            [patches.summed(m.gradients, columns, rows) for m in maps]
         ),
     )
 
