@@ -18,7 +18,7 @@ from ser_jax.audio import features, front_ends
 from ser_jax.audio.mel import mel_bank
 from ser_jax.contract import CorpusInfo
 from ser_jax.report import html
-from ser_jax.report.axes import BLUE, DOUBLE, LINE, MUTED, ORANGE, dress
+from ser_jax.report.axes import BLUE, DOUBLE, INK, LINE, MUTED, ORANGE, dress
 from ser_jax.scoring import agreement
 from ser_jax.scoring.agreement import Agreement
 
@@ -222,14 +222,14 @@ def band_centers_hz(front_end: str) -> np.ndarray | None:
 
 def _curve(axes: Axes, e: Explanation) -> None:
     """Draw the moments: steps of occlusion and, beside them, the sums of integrated gradients."""
-    dress(axes, 'moments: log-probability of the answer minus that without the moment')
+    dress(axes, 'moments: drop of the log-probability without each')
     bounds = e.columns * e.hop_s
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.stairs(e.moments, bounds, color=ORANGE, linewidth=1.6, label='occlusion')
     if e.gradients is not None:
         sums = np.add.reduceat(e.gradients.sum(1), e.columns[:-1])
         axes.stairs(
-            sums, bounds, color=BLUE, linewidth=1.2, linestyle='--', label='integrated gradients'
+            sums, bounds, color=INK, linewidth=1.1, linestyle='--', label='integrated gradients'
         )
     axes.grid(axis='y', color=LINE, linewidth=0.5)
     axes.legend(frameon=False, fontsize=7, ncols=2)
