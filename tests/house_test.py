@@ -38,6 +38,7 @@ NOUNS = {
     'stream': {'audio', 'contract', 'inference'},
 }
 VERBS = {'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'}
+VERBS |= {'compare'}
 ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another
 
 

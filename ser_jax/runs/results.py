@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ser_jax.contract import InputError
-from ser_jax.report import html, model_card
-from ser_jax.runs import run_files
+from ser_jax.report import html, markdown, model_card
+from ser_jax.runs import calibration, run_files
 from ser_jax.runs.trained import Trained
 from ser_jax.scoring import scores as scoring
 
-FILES = ('predictions.parquet', 'scores.csv', 'report.html')
+FILES = ('predictions.parquet', 'scores.csv', 'report.html', 'report.md')
 
 
 def common_folder(directories: Sequence[pathlib.Path]) -> pathlib.Path:
@@ -37,11 +37,13 @@ def common_folder(directories: Sequence[pathlib.Path]) -> pathlib.Path:
     return common.relative_to(working) if common.is_relative_to(working) else common
 
 
-def folder(output: str, directories: Sequence[pathlib.Path]) -> pathlib.Path:
+def folder(
+    output: str, directories: Sequence[pathlib.Path], files: Sequence[str] = FILES
+) -> pathlib.Path:
     """Return the folder for the results of `directories`: `output`, else the one that holds them.
 
     Raises:
-      InputError: the folder is not writable, or one of FILES is a folder there.
+      InputError: the folder is not writable, or one of `files` is a folder there.
     """
     if output:
         place = pathlib.Path(output).expanduser()
@@ -50,7 +52,7 @@ def folder(output: str, directories: Sequence[pathlib.Path]) -> pathlib.Path:
     existing = place.absolute()
     while not os.path.lexists(existing):
         existing = existing.parent
-    blocked = next((place / f for f in FILES if (place / f).is_dir()), None)
+    blocked = next((place / f for f in files if (place / f).is_dir()), None)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -72,7 +74,7 @@ def write(
     published: str = '',
     log: Callable[[str], None] = print,
 ) -> None:
-    """Write FILES to `output`, and MODEL_CARD.md to every run.
+    """Write FILES to `output`, and MODEL_CARD.md and calibration.json to every run.
 
     The card of a run that is not writable goes to `output`, reported through `log`. `published`, a
     table of published results (HTML), comes first in the report.
@@ -95,8 +97,10 @@ def write(
             configs,
             published,
         )
+        markdown.write(output / FILES[3], scores)
         for r in runs:
             of_run = [s for s in scores if s.run == str(r.directory)]
+            calibration.write(r.directory, of_run, log)
             _write_card(r, configs[str(r.directory)], of_run, output, log)
     except OSError as e:
         raise InputError(
