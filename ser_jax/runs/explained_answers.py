@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from ser_jax.learn.prediction import answering
 from ser_jax.runs.trained import Trained
+from ser_jax.scoring.rows import selected
 
 SEED = 0  # of the choice, and of the random weights of the sanity check
 
@@ -51,15 +52,15 @@ def choose(predictions: pa.Table, trained: Trained, count: int, seed: int = SEED
 
 def _answers(predictions: pa.Table, trained: Trained) -> list[Choice]:
     """Return the mean answer of the members to each utterance on their test sides."""
-    rows = [r for r in predictions.to_pylist() if r['run'] == str(trained.directory)]
-    clean = [r for r in rows if (r.get('condition') or 'clean') == 'clean']
+    rows = selected(predictions).to_pylist()
+    clean = [r for r in rows if r['run'] == str(trained.directory)]
     headline = answering({r['modality'] for r in clean})
     tested = {m: set(fold['test']) for m, fold in trained.folds.items()}
     found: dict[str, list[dict]] = {}
     for row in clean:
         place = f'{row["corpus"]}/{row["id"]}'
         own = place in tested.get(row['member'], ())
-        if own and row['modality'] == headline and (row.get('side') or 'test') == 'test':
+        if own and row['modality'] == headline:
             found.setdefault(place, []).append(row)
     choices = []
     for place, each in found.items():
