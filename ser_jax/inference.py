@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ser_jax import assemble
-from ser_jax.audio import front_ends, soundness
-from ser_jax.audio.clips import Clip, check_window, checked_samples
+from ser_jax.audio import front_ends
+from ser_jax.audio.clips import Clip, check_window
 from ser_jax.audio.mel import frame_mask
 from ser_jax.audio.voice_activity import VoiceGate
 from ser_jax.contract import Answer, InputError, Window
@@ -20,6 +20,7 @@ from ser_jax.emotions import supported
 from ser_jax.learn import prediction
 from ser_jax.learn.arrays import Batch, CorpusData
 from ser_jax.learn.state import Predicted
+from ser_jax.runs import calibration
 from ser_jax.runs.trained import Trained, open_trained
 
 _BATCH = 16
@@ -32,6 +33,7 @@ class Predictor:
       trained: the run.
       members: names of finished members; () = all, whose mean is the answer.
       window_s: maximum window in seconds; 0 = as the run was scored.
+      calibrated: scale probabilities by the temperatures that `evaluate` fitted, if there are any.
       gate: judge of recordings, for `Answer.voice`; an answer is not changed by it.
       trim_voice: remove the time before and after speech instead of silence by level.
 
@@ -48,6 +50,7 @@ class Predictor:
         trained: Trained,
         members: Sequence[str] = (),
         window_s: float = 0.0,
+        calibrated: bool = True,
         gate: VoiceGate | None = None,
         trim_voice: bool = False,
     ):
@@ -58,13 +61,13 @@ class Predictor:
                 f'{", ".join(trained.finished)}'
             )
         self.trained, self.emotions, self.gate = trained, trained.emotions, gate
-        self._trimmer = (gate or VoiceGate.open()) if trim_voice else None
         self.members = list(members) or trained.finished
         config = trained.config
         self.reads_text = assemble.reads_text(config)
         self.source = front_ends.by_name(config.features.source)
         self.rate_hz = self.source.rate_hz
         self._trim_db = 0.0 if trim_voice else config.features.trim_db
+        self._trimmer = (gate or VoiceGate.open()).trimmed if trim_voice else None
         self._most = assemble.scored_span(config, self.source.layout, window_s)
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
@@ -73,6 +76,9 @@ class Predictor:
         frozen = trained.learner.frozen_variables()
         self._stored: tuple[Any, Any] = (jax.device_put((*stored, frozen)), ())
         self._speaker_norm = config.features.speaker_norm
+        self._temperatures: dict[str, float] = {}
+        if calibrated:
+            self._temperatures = calibration.temperatures(trained.directory, len(self.members))
         # Classes that no training corpus holds are masked: the model cannot have learned them.
         of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
         self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
@@ -84,16 +90,18 @@ class Predictor:
         run: str | os.PathLike | Trained,
         members: Sequence[str] = (),
         window_s: float = 0.0,
+        calibrated: bool = True,
         gate: VoiceGate | None = None,
         trim_voice: bool = False,
     ) -> 'Predictor':
-        """Return the predictor of a run, given as its directory or opened.
-
-        Raises:
-          InputError: see the class, and `runs.trained.open_trained`.
-        """
+        """Return the predictor of a run, its directory or opened; see the class and open_trained."""
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
-        return cls(trained, members, window_s, gate, trim_voice)
+        return cls(trained, members, window_s, calibrated, gate, trim_voice)
+
+    @property
+    def calibrated(self) -> bool:
+        """True if probabilities are scaled by the temperatures that `evaluate` fitted."""
+        return bool(self._temperatures)
 
     def predict(self, clips: Sequence[Clip]) -> list[Answer]:
         """Return the answers for recordings of any rate, channel count and length.
@@ -121,9 +129,7 @@ class Predictor:
         answers = [
             self._answer(i, clip, starts[i], windows, each, mean) for i, clip in enumerate(clips)
         ]
-        if self.gate is None:
-            return answers
-        return [self.gate.mark(a, clip) for a, clip in zip(answers, clips, strict=True)]
+        return self.gate.mark(answers, clips) if self.gate else answers
 
     def enroll(self, clips: Sequence[Clip]) -> None:
         """Predict from now on relative to a speaker, from unlabeled recordings of that speaker.
@@ -170,7 +176,9 @@ class Predictor:
         Returns:
           The first stored value of each clip, the windows, and the results [n ...] by name.
         """
-        values, starts = zip(*(self._values(clip) for clip in clips), strict=True)
+        trimming = self._trim_db, self._trimmer
+        stored = [front_ends.of_clip(self.source, clip, *trimming) for clip in clips]
+        values, starts = zip(*stored, strict=True)
         length = np.array([len(v) for v in values])
         aligned = self.source.layout.steps is not None
         windows = batches.windows(np.arange(len(clips)), length, self._most, aligned)
@@ -186,29 +194,18 @@ class Predictor:
         (each,) = prediction.in_batches([windows], self._most, rows, apply)
         return starts, windows, each
 
-    def _values(self, clip: Clip) -> tuple[np.ndarray, int]:
-        """Return the stored form of a clip without silence at its ends, and its start in it."""
-        samples = soundness.checked(checked_samples(clip), clip.rate_hz, self.rate_hz, clip.source)
-        before = 0
-        if self._trimmer:
-            start, end = self._trimmer.trimmed(samples, self.rate_hz)
-            before = round(start / self.rate_hz / self.source.layout.hop_s)
-            samples = samples[start:end]
-        values = self.source.stored(samples)
-        first, last = front_ends.audible_span(self.source, values, self._trim_db)
-        return values[first:last], before + first
-
     def _answer(self, index: int, clip: Clip, offset: int, windows, each, mean) -> Answer:
         """Return the answer for one clip from the values of its windows and their means [N K X]."""
         has_text = self.reads_text and bool(clip.text.strip())
         names = [n for n in each if n != 'embedding' and (has_text or n == 'audio')]
         headline = prediction.answering(names)
-        modalities = {name: mean[name][index].mean(0) for name in names}
+        modalities = {name: self._scaled(name, mean[name][index].mean(0)) for name in names}
         hop_s, found = self.source.layout.hop_s, np.flatnonzero(windows.utterance == index)
         cut = []
         for at in found[np.argsort(windows.start[found], kind='stable')]:
             start = offset + int(windows.start[at])
-            end, probabilities = start + int(windows.length[at]), each[headline][at].mean(0)
+            end = start + int(windows.length[at])
+            probabilities = self._scaled(headline, each[headline][at].mean(0))
             cut.append(Window(start * hop_s, end * hop_s, probabilities))
         if not all(np.isfinite(w.probabilities).all() for w in cut):
             raise InputError(
@@ -216,8 +213,12 @@ class Predictor:
                 'again'
             )
         embedding = mean['embedding'][index].mean(0)
-        spread = mean[headline][index].std(0)
+        spread = self._scaled(headline, mean[headline][index]).std(0)
         return Answer(self.emotions, modalities[headline], modalities, cut, embedding, spread)
+
+    def _scaled(self, modality: str, probabilities):
+        """Return probabilities [... C] scaled by the temperature of their modality, if any."""
+        return prediction.scaled(probabilities, self._temperatures.get(modality, 1.0))
 
     def _each_member(self, stored, tokens, raw, length) -> Predicted:
         """Return the predictions of each member [K B X] for windows.
@@ -289,6 +290,8 @@ class Predictor:
             def average(x):
                 return (x.mean(0).reshape(-1, windows, x.shape[-1]) * weight).sum(1)
 
-            return jax.tree.map(average, each)
+            whole = jax.tree.map(average, each)
+            scaled = {n: self._scaled(n, p) for n, p in whole.probabilities.items()}
+            return whole._replace(probabilities=scaled)
 
         return apply

@@ -111,7 +111,9 @@ def main(argv: list[str]) -> None:
     cli.prepare_jax()
     gate = voice_activity.open_gate(values.gate, _note)
     members = [values.member] if values.member else ()
-    predictor = Predictor.open(values.run, members, values.window_s, gate, values.trim_voice)
+    predictor = Predictor.open(
+        values.run, members, values.window_s, gate=gate, trim_voice=values.trim_voice
+    )
     _check_text(values, predictor, len(files))
     if values.enroll:
         recordings = [Clip(*s.read(), source=s.source) for s in sound_files([values.enroll])]

@@ -49,6 +49,7 @@ class Constant(Predictor):
         self.source, self.rate_hz, self.reads_text = LOG_MEL, 16000, False
         self._trim_db, self._most, self._stored = 0.0, 1000, (None, ())
         self._speaker_norm, self.gate, self._trimmer = 'none', None, None
+        self._temperatures = {}
         self._given = np.asarray(probabilities, np.float32)
 
     def _apply(self, known, tokens, raw, length):

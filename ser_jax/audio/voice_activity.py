@@ -8,7 +8,7 @@ AUDIBLE_DB below the loudest, the share of speech decides; silence around a voic
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -110,8 +110,11 @@ class VoiceGate:
         rows = np.pad(scaled, (0, -len(scaled) % silero.FRAME)).reshape(-1, silero.FRAME)
         return Frames(self._network(scaled), np.square(rows).mean(1))
 
-    def mark(self, answer: Answer, clip: Clip) -> Answer:
-        """Return the answer for a recording with the decisions for it and for its windows."""
+    def mark(self, answers: Sequence[Answer], clips: Sequence[Clip]) -> list[Answer]:
+        """Return the answers for recordings with the decisions for them and for their windows."""
+        return [self._marked(a, clip) for a, clip in zip(answers, clips, strict=True)]
+
+    def _marked(self, answer: Answer, clip: Clip) -> Answer:
         frames = self.frames(clip.samples, clip.rate_hz)
         windows = [
             w._replace(voice=decide(frames.between(w.start_s, w.end_s)).kind)

@@ -175,7 +175,7 @@ def test_an_answer_is_marked_in_each_window():
     half = np.array([0.5, 0.5])
     windows = [Window(float(i), i + 1.0, half) for i in range(4)]
     answer = Answer(('sad', 'happy'), half, {}, windows, np.zeros(1), np.zeros(2))
-    marked = VoiceGate(Loud()).mark(answer, Clip(samples, RATE))
+    (marked,) = VoiceGate(Loud()).mark([answer], [Clip(samples, RATE)])
     assert marked.voice == VOICE and answer.voice == ''
     assert [w.voice for w in marked.windows] == [UNKNOWN, VOICE, UNKNOWN, UNKNOWN]
     assert [w[:4] for w in marked.windows] == [w[:4] for w in windows]
