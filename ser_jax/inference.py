@@ -94,7 +94,7 @@ class Predictor:
         gate: VoiceGate | None = None,
         trim_voice: bool = False,
     ) -> 'Predictor':
-        """Return the predictor of a run (its directory or opened); see the class, `open_trained`."""
+        """Return the predictor of a run, given as its directory or opened; see the class."""
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
         return cls(trained, members, window_s, calibrated, gate, trim_voice)
 
