@@ -189,9 +189,6 @@ def _reuse(cls, folder: pathlib.Path, config: str, args) -> None:
         raise InputError(
             f'{folder} exists but holds no complete shards; remove it, or build it with --overwrite'
         )
-    report = schema.read_json(folder / schema.INSPECTION) if args.transcribe else {}
-    if args.transcribe and not report.get('transcripts'):
-        raise InputError(f'{folder} is built without --transcribe; --overwrite builds it again')
     other = 'another --name' if cls.name == 'folder' or args.name else 'another --data_dir'
     advice = f'--overwrite builds it again in its place, {other} beside it'
     note = origin.compared(folder, args.paths.manual_dir, advice)
@@ -199,6 +196,8 @@ def _reuse(cls, folder: pathlib.Path, config: str, args) -> None:
     print(f'{title} is already built, nothing to do; --overwrite builds it again')
     if note:
         print(f'{title}: {note}')
+    if args.transcribe and not schema.read_json(folder / schema.INSPECTION).get('transcripts'):
+        print(f'{title}: no text in it is automatic; if some are missing, add --overwrite')
     print(f'{title}: {utterances:,} utterances in {folder}')
 
 
@@ -242,6 +241,8 @@ def _transcribed(args, cls) -> Iterator[None]:
     from ser_jax.models.encoders import weight_files
 
     if not args.transcribe:
+        if unused := [n for n in ('asr_model', 'language') if getattr(args, n)]:
+            raise InputError(f'--{unused[0]} is for --transcribe; add it or leave the flag out')
         yield
         return
     if args.asr not in transcription.ENGINES:

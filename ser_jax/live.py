@@ -139,7 +139,7 @@ class Summary:
                 f'factor {factor:.3f}'
             )
         if self.lost:
-            out.append(f'the source was lost {self.lost} times')
+            out.append(f'interruptions of the source: {self.lost}')
         return out
 
 

@@ -149,6 +149,8 @@ def _note(line: str) -> None:
 def _listener(values, gate: voice_activity.VoiceGate | None) -> live.Listener | None:
     """Return the function (samples, rate) -> transcript that --transcribe asks for."""
     if not values.transcribe:
+        if unused := [n for n in ('asr_model', 'language') if values[n].value]:
+            raise InputError(f'--{unused[0]} is for --transcribe; add it or leave the flag out')
         return None
     whisper = weight_files.find('whisper_base')
     engine = transcription_engines.open_transcriber(values.asr, values.asr_model, whisper)

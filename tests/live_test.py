@@ -150,7 +150,9 @@ def test_a_microphone_that_disappears_is_waited_for(monkeypatch):
     assert 'the microphone has failed; waiting for it' in lines
     assert summary.lost == 1 and summary.seconds == pytest.approx(2)
     ends = [float(line.split()[0]) for line in lines if ' s  ' in line]
-    assert ends == sorted(ends) and ends[-1] == 2.0 and lines[-1] == 'the source was lost 1 times'
+    assert (
+        ends == sorted(ends) and ends[-1] == 2.0 and lines[-1] == 'interruptions of the source: 1'
+    )
 
 
 def test_a_microphone_that_stays_away_ends_in_one_line_after_the_summary(monkeypatch, capsys):

@@ -140,7 +140,11 @@ def test_the_command_fills_texts_refuses_odd_engines_and_names_an_old_build(tmp_
     assert done.returncode == 2 and 'vosk needs a model' in done.stderr, done.stderr
     assert verb().returncode == 0
     done = verb('--transcribe')
-    assert done.returncode == 2 and 'is built without --transcribe; --overwrite' in done.stderr
+    assert done.returncode == 0 and 'no text in it is automatic; if some are missing, add' in (
+        done.stdout
+    )
+    done = verb('--language=de')
+    assert done.returncode == 2 and '--language is for --transcribe' in done.stderr
     assert 'Traceback' not in done.stderr
 
 
