@@ -33,7 +33,17 @@ NOUNS = {
     'learn': {'audio', 'contract', 'data', 'models'},
     'report': {'audio', 'contract', 'scoring'},
     'assemble': {'audio', 'config', 'contract', 'data', 'emotions', 'learn'},
-    'runs': {'assemble', 'config', 'contract', 'data', 'explore', 'learn', 'report', 'scoring'},
+    'runs': {
+        'assemble',
+        'config',
+        'contract',
+        'data',
+        'emotions',
+        'explore',
+        'learn',
+        'report',
+        'scoring',
+    },
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
     'stream': {'audio', 'contract', 'inference'},
 }
