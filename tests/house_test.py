@@ -49,7 +49,7 @@ NOUNS = {
 }
 VERBS = {'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'}
 VERBS |= {'compare'}
-ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another
+ON_VERBS = {'main': {'train'}}  # the verbs that stand on another
 
 
 def imports(path: pathlib.Path) -> set[str]:

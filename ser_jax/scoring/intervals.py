@@ -160,6 +160,16 @@ def _paired(matrices: np.ndarray, seeds: int, name: str) -> np.ndarray:
     return metrics.headline(matrices[:seeds])[name] - metrics.headline(matrices[seeds:])[name]
 
 
+def mean_bootstrap(values, predictions: Predictions, draws: int = 2000, rng: int = 0) -> Interval:
+    """Return the mean of one value per row [N], with its 95 % interval by speaker."""
+    unit, units, by = _units(predictions)
+    total = np.bincount(unit, np.asarray(values, float), units)
+    count = np.bincount(unit, minlength=units)
+    drawn = np.random.default_rng(rng).integers(units, size=(draws, units))
+    means = metrics.ratio(total[drawn].sum(1), count[drawn].sum(1))
+    return Interval(float(metrics.ratio(total.sum(), count.sum())), *_ends(means), by)
+
+
 def gap_bootstrap(
     predictions: Predictions, sex, classes: int, draws: int = 2000, rng: int = 0
 ) -> Interval:
