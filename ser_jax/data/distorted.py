@@ -6,6 +6,7 @@ is, and go through the run's own front end. A distorted utterance is a row `<id>
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -244,7 +245,8 @@ def passes(
     at_once = max(1, int(resident_gb / max(size_gb, 1e-9)))
     for at in range(0, len(study.conditions), at_once):
         some = study.conditions[at : at + at_once]
-        rows = [(int(i), None) for i in kept] + [(int(i), c) for c in some for i in chosen]
+        rows = [(int(i), None) for i in kept]
+        rows += [(int(i), c) for c, i in itertools.product(some, chosen)]
         yield _distorted(utterances, rows, sources, study.seed, trim_db, size_gb <= resident_gb)
 
 
