@@ -246,7 +246,7 @@ def _sections(runs, predictions, opened, count, data_dir, say) -> Iterator[Secti
             number=number,
             run=str(trained.directory),
             config=assemble.title(trained.config),
-            protocol=trained.protocol,
+            protocol=trained.label,
             front_end=explainer.front.name,
             pictures=has_picture(layout),
             modality=explainer.modality,
