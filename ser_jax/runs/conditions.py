@@ -71,7 +71,7 @@ def rows(
     used = utterances.select(trained.takes(utterances))
     sources = _sources(used.names, config, study, opened)
     enrolled, scored = _sides(trained, used, crossed)
-    chosen = balanced(used, scored, study.utterances, study.seed)
+    chosen = _chosen(used, scored, study)
     sources.check(used, chosen)
     yield from score(utterances, crossed)
     if not len(chosen):
@@ -135,6 +135,15 @@ def balanced(utterances: Utterances, eligible: np.ndarray, count: int, seed: int
         free[best] = False
         cells[emotion[best], speaker[best]] += 1
     return np.sort(left[~free])
+
+
+def _chosen(utterances: Utterances, eligible: np.ndarray, study: Study) -> np.ndarray:
+    """Return the indices of the utterances that a study distorts, corpus by corpus."""
+    chosen = []
+    for corpus in range(len(utterances.names)):
+        own = eligible & (utterances.corpus == corpus)
+        chosen.append(balanced(utterances, own, study.utterances, study.seed))
+    return np.concatenate(chosen)
 
 
 def _sources(names: Sequence[str], config: ConfigDict, study: Study, opened: dict) -> Sources:

@@ -1,6 +1,7 @@
 """Choice of the answers to explain: confident mistakes and successes over all emotions."""
 
 import itertools
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -62,9 +63,9 @@ def _answers(predictions: pa.Table, trained: Trained) -> list[Choice]:
         own = place in tested.get(row['member'], ())
         if own and row['modality'] == headline:
             found.setdefault(place, []).append(row)
-    choices = []
+    choices, probabilities = [], operator.itemgetter(*(f'p_{e}' for e in trained.emotions))
     for place, each in found.items():
-        p = np.array([[r[f'p_{e}'] for e in trained.emotions] for r in each]).mean(0)
+        p = np.mean([probabilities(row) for row in each], axis=0)
         answer = trained.emotions[int(p.argmax())]
         members = [r['member'] for r in each]
         choices.append(Choice(place, each[0]['emotion'], answer, p, members))

@@ -241,17 +241,16 @@ def _sections(runs, predictions, opened, count, data_dir, say) -> Iterator[Secti
         for at, choice in enumerate(choose(predictions, trained, count)):
             say(f'explaining {choice.place}: {choice.answer} (truth {choice.truth})')
             found.append(explainer.explain(choice, SEED + at))
+        names = {e.place.split('/')[0] for e in found}
         yield Section(
             number=number,
             run=str(trained.directory),
             config=assemble.title(trained.config),
-            protocol=trained.protocol,
+            protocol=trained.label,
             front_end=explainer.front.name,
             pictures=has_picture(layout),
             modality=explainer.modality,
-            corpora=[
-                f for f in trained.corpora if any(e.place.startswith(f'{f.name}/') for e in found)
-            ],
+            corpora=[f for f in trained.corpora if f.name in names],
             explanations=found,
             agreement=agreement.overall([e.agreement for e in found]),
         )
