@@ -35,6 +35,8 @@ class Predictor:
     Attributes:
       emotions: the C classes.
       rate_hz: rate of the samples that the front end takes; `predict` resamples to it.
+      span: padded length (longest, most) of windows that are predicted together; each length that
+        it returns is compiled once.
 
     Raises:
       InputError: the run has no such finished member, or the window is out of range.
@@ -55,6 +57,7 @@ class Predictor:
         self.rate_hz = self.source.rate_hz
         self._trim_db = config.features.trim_db
         self._most = assemble.scored_span(config, self.source.layout, window_s)
+        self.span: Callable[[int, int], int] = prediction.padded_span
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
         if trained.learner.has_frozen:
@@ -81,6 +84,11 @@ class Predictor:
         """
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
         return cls(trained, members, window_s)
+
+    @property
+    def window_s(self) -> float:
+        """Length of the longest window in seconds."""
+        return self._most * self.source.layout.hop_s
 
     def predict(self, clips: Sequence[Clip]) -> list[Answer]:
         """Return the answers for recordings of any rate, channel count and length.
@@ -167,7 +175,7 @@ class Predictor:
             return {name: v[None] for name, v in function(utterance, raw, size).items()}
 
         rows = min(_BATCH, 1 << (len(windows.utterance) - 1).bit_length())
-        (each,) = prediction.in_batches([windows], self._most, rows, apply)
+        (each,) = prediction.in_batches([windows], self._most, rows, apply, span=self.span)
         return starts, windows, each
 
     def _values(self, clip: Clip) -> tuple[np.ndarray, int]:
@@ -227,9 +235,9 @@ class Predictor:
           rows: numbers of windows that are predicted together; powers of two up to 16.
         """
         tone = 0.1 * np.sin(np.arange(self.rate_hz) * 0.1, dtype=np.float32)
-        full = self._most * self.source.layout.hop_s
-        for length_s in seconds or (full,):
-            size = max(1, round(min(length_s, full) * self.rate_hz))
+        for length_s in seconds or (self.window_s,):
+            # One sample less: a front end gives one frame more than hops, and so a second window.
+            size = max(1, round(min(length_s, self.window_s) * self.rate_hz) - 1)
             clip = Clip(np.resize(tone, size), self.rate_hz)
             for n in rows:
                 self.predict([clip] * n)

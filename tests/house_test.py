@@ -36,8 +36,12 @@ NOUNS = {
     'runs': {'assemble', 'config', 'contract', 'data', 'explore', 'learn', 'report', 'scoring'},
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
     'stream': {'audio', 'contract', 'inference'},
+    'serving': {'audio', 'contract', 'inference', 'stream'},
 }
-VERBS = {'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'}
+VERBS = {
+    'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce',
+    'serve',
+}  # fmt: skip
 ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another
 
 
