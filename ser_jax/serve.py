@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -88,7 +89,8 @@ def main(argv: list[str]) -> None:
     """Open the runs and serve until SIGINT or SIGTERM; requests in work are finished first."""
     check_installed()
     values = flags.FLAGS
-    limits = Limits(**{f.name: values[f.name].value for f in dataclasses.fields(Limits)})
+    given: dict[str, Any] = {f.name: values[f.name].value for f in dataclasses.fields(Limits)}
+    limits = Limits(**given)
     runs = named_runs([*(values.run or []), *argv[1:]])
     token = values.token or os.environ.get('SER_JAX_TOKEN', '')
     if re.search(r'[^\x21-\x7e]', token):
@@ -163,7 +165,7 @@ def define_flags() -> None:
         'decoder_mb': 'Memory of a decoder, MB.',
     }
     for field in dataclasses.fields(Limits):
-        define = flags.DEFINE_integer if field.type is int else flags.DEFINE_float
+        define: Any = flags.DEFINE_integer if field.type is int else flags.DEFINE_float
         define(field.name, field.default, words[field.name])
 
 

@@ -21,7 +21,7 @@ from ser_jax.stream import Stream
 
 SUBPROTOCOL = 'ser_jax'
 _POLICY, _BUSY, _LATE = 1008, 1013, 1008  # close codes (RFC 6455 and its registry)
-_TYPES = {'pcm16': np.dtype('<i2'), 'float32': np.dtype('<f4')}
+_TYPES: dict[str, np.dtype] = {'pcm16': np.dtype('<i2'), 'float32': np.dtype('<f4')}
 _PIECE_S = 1.0  # audio that is predicted before other requests have their turn
 
 

@@ -68,7 +68,11 @@ def test_runs_are_served_by_name_and_read_the_text(server, predictors):
 
 def test_a_batch_has_an_answer_or_an_error_for_each_file(server, predictors):
     good = [wav(0.7), wav(3.0)]
-    files = [('files', ('a.wav', good[0])), ('files', ('b.wav', b'')), ('files', ('c.wav', good[1]))]
+    files = [
+        ('files', ('a.wav', good[0])),
+        ('files', ('b.wav', b'')),
+        ('files', ('c.wav', good[1])),
+    ]
     response = httpx.post(f'{server.url}/v1/batch', files=files, timeout=60)
     first, second, third = response.json()['results']
     clips = [Clip(*sounds.read(io.BytesIO(c))) for c in good]

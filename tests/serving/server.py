@@ -59,20 +59,24 @@ class Server:
 
     def resident_mb(self) -> float:
         """Return the memory of the server and its decoders."""
-        total, pids = 0.0, [self.process.pid]
-        for pid in pids:
-            with contextlib.suppress(OSError):
-                status = pathlib.Path(f'/proc/{pid}/status').read_text()
-                total += int(re.search(r'VmRSS:\s+(\d+)', status)[1]) / 1024
-                children = pathlib.Path(f'/proc/{pid}/task/{pid}/children')
-                pids += map(int, children.read_text().split())
-        return total
+        return sum(map(resident_mb, [self.process.pid, *self.children()]))
+
+    def children(self) -> list[int]:
+        """Return the processes that it has started."""
+        tasks = pathlib.Path(f'/proc/{self.process.pid}/task').glob('*/children')
+        return [int(pid) for pid in ' '.join(t.read_text() for t in tasks).split()]
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """End it; return its exit code and what it wrote to stderr."""
         self.process.send_signal(number)
         _, err = self.process.communicate(timeout=120)
         return self.process.returncode, err
+
+
+def resident_mb(pid: int) -> float:
+    """Return the memory of a process."""
+    status = pathlib.Path(f'/proc/{pid}/status').read_text()
+    return int(re.search(r'VmRSS:\s+(\d+)', status)[1]) / 1024
 
 
 @contextlib.contextmanager
