@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from ser_jax.serving.failures import Failure, of_input
 from ser_jax.serving.limits import Limits
 from ser_jax.serving.metrics import Metrics
 
-Transcriber = Callable[[np.ndarray, int], schemas.Transcript]  # (mono samples [T], rate)
+# (mono samples [T], rate) -> an object with text, engine, language, confidence and reason
+Transcriber = Callable[[np.ndarray, int], Any]
 
 
 class Wanted(NamedTuple):
@@ -121,16 +122,15 @@ class Service:
             answer = await asyncio.wrap_future(self.batcher.predict(predictor, clip))
         except InputError as e:
             raise self.failure(e) from e
-        self.metrics.answers.labels(run, answer.emotion).inc()
-        voice = getattr(answer, 'voice', None)
-        return schemas.prediction(
+        body = schemas.prediction(
             answer,
             run=run,
             duration_s=decoded.seconds,
-            calibrated=is_calibrated(predictor),
-            voice=voice if voice is None else schemas.voice(voice),
+            calibrated=predictor.calibrated,
             transcript=await self._transcript(decoded, predictor.rate_hz, wanted),
         )
+        self.metrics.answers.labels(run, body.emotion or 'withheld').inc()
+        return body
 
     def check(self, wanted: Wanted) -> None:
         """Raise Failure if an option does not fit the run or the server."""
@@ -152,8 +152,10 @@ class Service:
     async def _transcript(self, decoded: Decoded, rate_hz: int, wanted: Wanted):
         if not wanted.transcribe or self._transcriber is None:
             return None
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._texts, self._transcriber, decoded.samples, rate_hz)
+        loop, call = asyncio.get_running_loop(), self._transcriber
+        return schemas.transcript(
+            await loop.run_in_executor(self._texts, call, decoded.samples, rate_hz)
+        )
 
     def runs(self) -> schemas.Runs:
         """Return the description of all runs."""
@@ -166,16 +168,11 @@ class Service:
                 rate_hz=predictor.rate_hz,
                 window_s=predictor.window_s,
                 reads_text=predictor.reads_text,
-                calibrated=is_calibrated(predictor),
+                calibrated=predictor.calibrated,
                 protocol=predictor.trained.protocol,
             )
             found.append(info)
         return schemas.Runs(runs=found)
-
-
-def is_calibrated(predictor: Predictor) -> bool:
-    """Return True if the probabilities of a run are calibrated."""
-    return bool(getattr(predictor, 'calibrated', False))
 
 
 def _lengths(window_s: float) -> list[float]:
