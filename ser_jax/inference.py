@@ -37,8 +37,8 @@ class Predictor:
     Attributes:
       emotions: the C classes.
       rate_hz: rate of the samples that the front end takes; `predict` resamples to it.
-      span: padded length (longest, most) of windows that are predicted together; each length that
-        it returns is compiled once.
+      span: padded length (longest, most) of windows predicted together; few lengths, few programs.
+      window_s: length of the longest window.
 
     Raises:
       InputError: the run has no such finished member, or the window is out of range.
@@ -65,6 +65,7 @@ class Predictor:
         self.rate_hz = self.source.rate_hz
         self._trim_db = config.features.trim_db
         self._most = assemble.scored_span(config, self.source.layout, window_s)
+        self.window_s = self._most * self.source.layout.hop_s
         self.span: Callable[[int, int], int] = prediction.padded_span
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
@@ -101,11 +102,6 @@ class Predictor:
     def calibrated(self) -> bool:
         """True if probabilities are scaled by the temperatures that `evaluate` fitted."""
         return bool(self._temperatures)
-
-    @property
-    def window_s(self) -> float:
-        """Length of the longest window in seconds."""
-        return self._most * self.source.layout.hop_s
 
     def predict(self, clips: Sequence[Clip]) -> list[Answer]:
         """Return the answers for recordings of any rate, channel count and length.

@@ -25,6 +25,7 @@ REQUEST = struct.Struct(
     '<QIdH'
 )  # bytes, rate of the samples, longest recording in s, bytes of name
 REPLY = struct.Struct('<IQ')  # bytes of the JSON, number of samples
+READY = b'+'  # written once, before the first reply
 UNKNOWN = 'unknown format'
 
 
@@ -157,6 +158,8 @@ def main() -> None:
         os.dup2(null, number)
     limit_memory(float(sys.argv[1]))
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+        sink.write(READY)
+        sink.flush()
         serve(sys.stdin.buffer, sink)
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from ser_jax.audio.wav import SoundError
-from ser_jax.serving.decoder import REPLY, REQUEST, UNKNOWN
+from ser_jax.serving.decoder import READY, REPLY, REQUEST, UNKNOWN
 from ser_jax.serving.failures import of_input
 from ser_jax.serving.limits import MEGABYTE, Limits
 
@@ -117,18 +117,15 @@ class _Process:
                 env=environment,
                 start_new_session=True,  # Ctrl-C ends the server, which lets requests finish
             )
+            assert self._process.stdout
+            self._process.stdout.read(len(READY))  # '' if it could not start; then asking fails
         return self._process
 
     def ask(self, file: BinaryIO, name: str, rate_hz: int) -> tuple[dict, np.ndarray]:
         """Return the reply for a file; end the process if it takes too long."""
         process = self.start()
         late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(self._limits.decode_s, stop)
+        timer = threading.Timer(self._limits.decode_s, _stop, (process, late))
         timer.start()
         try:
             return self._exchange(process, file, name, rate_hz)
@@ -167,6 +164,12 @@ class _Process:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+def _stop(process: subprocess.Popen, late: threading.Event) -> None:
+    """End a process whose time is over."""
+    late.set()
+    process.kill()
 
 
 def _exactly(source, size: int) -> bytes:
