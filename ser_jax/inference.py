@@ -254,8 +254,9 @@ class Predictor:
         """
         tone = 0.1 * np.sin(np.arange(self.rate_hz) * 0.1, dtype=np.float32)
         for length_s in seconds or (self.window_s,):
-            # One sample less: a front end gives one frame more than hops, and so a second window.
-            size = max(1, round(min(length_s, self.window_s) * self.rate_hz) - 1)
+            # A front end gives one frame more than hops: a full window is one sample shorter.
+            size = max(1, round(min(length_s, self.window_s) * self.rate_hz))
+            size -= length_s >= self.window_s
             clip = Clip(np.resize(tone, size), self.rate_hz)
             for n in rows:
                 self.predict([clip] * n)

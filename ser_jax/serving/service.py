@@ -139,7 +139,7 @@ class Service:
             remedy = 'leave it out, or name a run that reads text (/v1/runs)'
             raise Failure(422, f'a text is given, but run {run} reads none', remedy)
         if wanted.transcribe and self._transcriber is None:
-            remedy = 'leave it out, or start the server with --transcriber'
+            remedy = 'leave it out, or use a server with a recognizer'
             raise Failure(422, 'a transcript is requested, but this server makes none', remedy)
 
     def failure(self, error: InputError) -> Failure:
