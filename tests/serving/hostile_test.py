@@ -125,6 +125,7 @@ def test_ten_hours_are_refused_by_their_length(server, kind):
     assert server.post(wav()).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_hundred_parallel_uploads_are_answered_or_sent_away(runs):
     flags = f'--run={runs["audio"]}', *LIMITS, '--max_concurrent=16'
     with serving(*flags) as small:
@@ -173,6 +174,7 @@ def test_damaged_files_get_a_refusal_or_an_answer(server):
     assert server.post(wav()).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_run_that_is_deleted_is_served_on(runs, tmp_path):
     shutil.copytree(runs['audio'], tmp_path / 'gone')
     with serving(f'--run={tmp_path / "gone"}', '--max_batch=1') as small:
@@ -191,6 +193,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_killed_server_leaves_no_process_and_its_port_is_free(runs):
     flags = f'--run={runs["audio"]}', '--max_batch=1'
     first = Server(*flags).wait()
@@ -215,6 +218,7 @@ def test_a_decoder_that_dies_is_replaced(server):
     assert codes[-1] == 200 and set(codes) <= {200, 422}
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_the_requests_in_work(runs):
     flags = f'--run={runs["audio"]}', '--max_batch=1', '--max_seconds=600', '--max_mb=64'
     server = Server(*flags).wait()
@@ -228,6 +232,7 @@ def test_sigterm_finishes_the_requests_in_work(runs):
     assert code == 0 and 'Traceback' not in err, err
 
 
+@pytest.mark.slow
 def test_a_port_in_use_and_other_mistakes_are_one_line(server, runs, tmp_path):
     audio = f'--run={runs["audio"]}'
     for flags, words in {

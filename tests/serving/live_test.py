@@ -107,6 +107,7 @@ def test_dropped_streams_are_forgotten_and_too_many_refused(server):
     assert server.post(wav()).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_reading_is_closed_and_memory_stays(runs):
     with serving(f'--run={runs["audio"]}', '--max_batch=1', '--timeout_s=3') as small:
         address = f'ws{small.url[4:]}/v1/stream?rate_hz=1000&hop_s=0.1&window_s=0.2'
@@ -130,6 +131,7 @@ def test_a_client_that_stops_reading_is_closed_and_memory_stays(runs):
         assert small.post(wav()).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_token_may_come_as_a_subprotocol(runs):
     flags = f'--run={runs["audio"]}', '--max_batch=1', '--token=s3cret'
     with serving(*flags) as guarded:
