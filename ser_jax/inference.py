@@ -40,6 +40,8 @@ class Predictor:
     Attributes:
       emotions: the C classes.
       rate_hz: rate of the samples that the front end takes; `predict` resamples to it.
+      span: padded length (longest, most) of windows predicted together; few lengths, few programs.
+      window_s: length of the longest window.
 
     Raises:
       InputError: the run has no such finished member, or the window is out of range.
@@ -69,6 +71,8 @@ class Predictor:
         self._trim_db = 0.0 if trim_voice else config.features.trim_db
         self._trimmer = (gate or VoiceGate.open()).trimmed if trim_voice else None
         self._most = assemble.scored_span(config, self.source.layout, window_s)
+        self.window_s = self._most * self.source.layout.hop_s
+        self.span: Callable[[int, int], int] = prediction.padded_span
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
         if trained.learner.has_frozen:
@@ -191,7 +195,7 @@ class Predictor:
             return {name: v[None] for name, v in function(utterance, raw, size).items()}
 
         rows = min(_BATCH, 1 << (len(windows.utterance) - 1).bit_length())
-        (each,) = prediction.in_batches([windows], self._most, rows, apply)
+        (each,) = prediction.in_batches([windows], self._most, rows, apply, span=self.span)
         return starts, windows, each
 
     def _answer(self, index: int, clip: Clip, offset: int, windows, each, mean) -> Answer:
@@ -249,9 +253,10 @@ class Predictor:
           rows: numbers of windows that are predicted together; powers of two up to 16.
         """
         tone = 0.1 * np.sin(np.arange(self.rate_hz) * 0.1, dtype=np.float32)
-        full = self._most * self.source.layout.hop_s
-        for length_s in seconds or (full,):
-            size = max(1, round(min(length_s, full) * self.rate_hz))
+        for length_s in seconds or (self.window_s,):
+            # A front end gives one frame more than hops: a full window is one sample shorter.
+            size = max(1, round(min(length_s, self.window_s) * self.rate_hz))
+            size -= length_s >= self.window_s
             clip = Clip(np.resize(tone, size), self.rate_hz)
             for n in rows:
                 self.predict([clip] * n)

@@ -47,9 +47,12 @@ NOUNS = {
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
     'stream': {'audio', 'contract', 'inference'},
     'live': {'audio', 'contract', 'inference', 'report', 'stream'},
+    'serving': {'audio', 'contract', 'inference', 'stream'},
 }
-VERBS = {'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'}
-VERBS |= {'compare'}
+VERBS = {
+    'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce',
+    'compare', 'serve',
+}  # fmt: skip
 ON_VERBS = {'main': {'train'}}  # the verbs that stand on another
 
 

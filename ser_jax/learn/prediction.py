@@ -30,6 +30,7 @@ def in_batches(
     batch_size: int,
     function: Callable[[Windows, int], dict[str, Any]],
     ahead: int = 1,
+    span: Callable[[int, int], int] | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Apply a function to windows in batches of one size and few lengths.
 
@@ -40,6 +41,7 @@ def in_batches(
       function: (windows [K B], span) -> arrays [K B ...] by name; `span` is at least the length of
         each of these windows.
       ahead: maximum number of unfinished calls when the next one begins.
+      span: padded length of a batch from its longest window and `most`; None = `padded_span`.
 
     Returns:
       For each row the arrays [n ...] by name, in the order of its windows.
@@ -52,7 +54,7 @@ def in_batches(
             rows = np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1)
             pieces.append(Windows(w.utterance[rows], w.start[rows], w.length[rows]))
         batch = Windows(*(np.stack(x) for x in zip(*pieces, strict=True)))
-        outs.append(function(batch, padded_span(int(batch.length.max()), most)))
+        outs.append(function(batch, (span or padded_span)(int(batch.length.max()), most)))
         if len(outs) > ahead:
             jax.block_until_ready(outs[-1 - ahead])
     return [_row(outs, k, len(w.utterance)) for k, w in enumerate(windows)]
