@@ -94,13 +94,11 @@ class Predictor:
         run: str | os.PathLike | Trained,
         members: Sequence[str] = (),
         window_s: float = 0.0,
-        calibrated: bool = True,
-        gate: VoiceGate | None = None,
-        trim_voice: bool = False,
+        **options: Any,
     ) -> 'Predictor':
         """Return the predictor of a run, given as its directory or opened; see the class."""
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
-        return cls(trained, members, window_s, calibrated, gate, trim_voice)
+        return cls(trained, members, window_s, **options)
 
     @property
     def calibrated(self) -> bool:
