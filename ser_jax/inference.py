@@ -211,7 +211,7 @@ class Predictor:
         (variables, data, frozen), speaker = stored
         shared = (self._supported, frozen, speaker)
         corpus = CorpusData(None, zeros, length, zeros, zeros, *shared)
-        batch = Batch(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
+        batch = Batch(jnp.arange(raw.shape[0]), zeros, jnp.ones(raw.shape[0]), raw)
 
         def member(variables, data, tokens):
             data = data._replace(tokens=tokens)
@@ -258,7 +258,7 @@ class Predictor:
                 windows = values.shape[1] // steps
                 values = values.reshape(-1, steps, values.shape[2])
                 count = jnp.clip(count[:, None] - steps * jnp.arange(windows), 0, steps).reshape(-1)
-            all_tokens = jnp.repeat(tokens, len(count), 1)
+            all_tokens = jnp.repeat(tokens, count.shape[0], 1)
             each = self._each_member(self._stored, all_tokens, values, count)
             count = count.reshape(-1, windows)
             weight = count[:, :, None] / count.sum(1)[:, None, None]
