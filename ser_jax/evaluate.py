@@ -31,6 +31,7 @@ from ser_jax.runs import merge, predictions, results
 from ser_jax.runs.tested_members import tested_members
 from ser_jax.runs.trained import Trained, find_runs, open_trained
 from ser_jax.scoring import scores as scoring
+from ser_jax.scoring.rows import TEST, VALIDATION
 from ser_jax.scoring.score import TRANSDUCTIVE
 
 
@@ -38,6 +39,8 @@ def evaluate(
     runs: Sequence[Trained], corpora: Sequence[str] = (), data_dir: str = '', say=print
 ) -> pa.Table:
     """Return the predictions of all finished members, a row per (run, member, modality, utterance).
+
+    They are of the test sides and, for calibration, of the validation sides (column `side`).
 
     Raises:
       InputError: a corpus is not built or is another build than the run's, a kept model is damaged,
@@ -156,19 +159,24 @@ def _run(
     made: dict[int, Group] = {}  # compiled programs and shared arrays serve all members
     for i in range(0, len(members), at_once):
         part = members[i : i + at_once]
-        predicted = _predict(trained, config, utterances, part, made)
-        for member, prediction in zip(part, predicted, strict=True):
-            if not all(np.isfinite(p).all() for p in prediction.probabilities.values()):
-                raise InputError(
-                    f'the predictions of {trained.directory / "best" / member.name} are not '
-                    'finite: it is damaged; train that member again'
-                )
-            yield predictions.rows(trained, utterances, member, prediction, protocol)
+        for side, predicted in _predict(trained, config, utterances, part, made).items():
+            for member, prediction in zip(part, predicted, strict=True):
+                _check_finite(trained, member, prediction)
+                yield predictions.rows(trained, utterances, member, prediction, protocol, side)
+
+
+def _check_finite(trained: Trained, member: Member, prediction: Prediction) -> None:
+    if not all(np.isfinite(p).all() for p in prediction.probabilities.values()):
+        raise InputError(
+            f'the predictions of {trained.directory / "best" / member.name} are not finite: it is '
+            'damaged; train that member again'
+        )
 
 
 def _predict(
     trained: Trained, config, utterances: Utterances, members: list[Member], made: dict
-) -> list[Prediction]:
+) -> dict[str, list[Prediction]]:
+    """Return the predictions of each member by side; validation only where all members have it."""
     names, span = [m.name for m in members], assemble.scored_span(config, utterances.layout)
     data, size = trained.member_data(names, utterances.text), len(members)
     if size not in made:
@@ -183,7 +191,10 @@ def _predict(
         corpus = arrays.corpus_data(utterances, emotions, supported, span, frozen)
         made[size] = Group(learner, members, data, corpus, utterances, mesh, batch_size=1, steps=1)
     group = made[size] = made[size].regroup(members, data)
-    return group.predict(group.place(trained.variables(names)), [m.test for m in members], span)
+    variables, sides = group.place(trained.variables(names)), {TEST: [m.test for m in members]}
+    if all(len(m.valid) for m in members):
+        sides[VALIDATION] = [m.valid for m in members]
+    return {side: group.predict(variables, indices, span) for side, indices in sides.items()}
 
 
 def _whole(directories: Sequence[pathlib.Path]) -> pathlib.Path:
@@ -221,7 +232,7 @@ def main(argv: list[str]) -> None:
     if not runs:
         raise InputError(f'none of the {len(directories)} runs can be scored')
     table = pa.concat_tables(parts, promote_options='default')
-    scores = scoring.scores_by(table)
+    scores = scoring.with_means(table)
     console = rich.console.Console()
     console.print(score_table.table(scores))
     for line in score_table.margins(scores):

@@ -19,6 +19,7 @@ from ser_jax.emotions import supported
 from ser_jax.learn import prediction
 from ser_jax.learn.arrays import Batch, CorpusData
 from ser_jax.learn.state import Predicted
+from ser_jax.runs import calibration
 from ser_jax.runs.trained import Trained, open_trained
 
 _BATCH = 16
@@ -31,6 +32,7 @@ class Predictor:
       trained: the run.
       members: names of finished members; () = all, whose mean is the answer.
       window_s: maximum window in seconds; 0 = as the run was scored.
+      calibrated: scale probabilities by the temperatures that `evaluate` fitted, if there are any.
 
     Attributes:
       emotions: the C classes.
@@ -40,7 +42,13 @@ class Predictor:
       InputError: the run has no such finished member, or the window is out of range.
     """
 
-    def __init__(self, trained: Trained, members: Sequence[str] = (), window_s: float = 0.0):
+    def __init__(
+        self,
+        trained: Trained,
+        members: Sequence[str] = (),
+        window_s: float = 0.0,
+        calibrated: bool = True,
+    ):
         check_window(window_s)
         if wrong := [m for m in members if m not in trained.finished]:
             raise InputError(
@@ -62,6 +70,9 @@ class Predictor:
         frozen = trained.learner.frozen_variables()
         self._stored: tuple[Any, Any] = (jax.device_put((*stored, frozen)), ())
         self._speaker_norm = config.features.speaker_norm
+        self._temperatures: dict[str, float] = {}
+        if calibrated:
+            self._temperatures = calibration.temperatures(trained.directory, len(self.members))
         # Classes that no training corpus holds are masked: the model cannot have learned them.
         of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
         self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
@@ -73,6 +84,7 @@ class Predictor:
         run: str | os.PathLike | Trained,
         members: Sequence[str] = (),
         window_s: float = 0.0,
+        calibrated: bool = True,
     ) -> 'Predictor':
         """Return the predictor of a run, given as its directory or opened.
 
@@ -80,7 +92,12 @@ class Predictor:
           InputError: see the class, and `runs.trained.open_trained`.
         """
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
-        return cls(trained, members, window_s)
+        return cls(trained, members, window_s, calibrated)
+
+    @property
+    def calibrated(self) -> bool:
+        """True if probabilities are scaled by the temperatures that `evaluate` fitted."""
+        return bool(self._temperatures)
 
     def predict(self, clips: Sequence[Clip]) -> list[Answer]:
         """Return the answers for recordings of any rate, channel count and length.
@@ -182,12 +199,13 @@ class Predictor:
         has_text = self.reads_text and bool(clip.text.strip())
         names = [n for n in each if n != 'embedding' and (has_text or n == 'audio')]
         headline = prediction.answering(names)
-        modalities = {name: mean[name][index].mean(0) for name in names}
+        modalities = {name: self._scaled(name, mean[name][index].mean(0)) for name in names}
         hop_s, found = self.source.layout.hop_s, np.flatnonzero(windows.utterance == index)
         cut = []
         for at in found[np.argsort(windows.start[found], kind='stable')]:
             start = offset + int(windows.start[at])
-            end, probabilities = start + int(windows.length[at]), each[headline][at].mean(0)
+            end = start + int(windows.length[at])
+            probabilities = self._scaled(headline, each[headline][at].mean(0))
             cut.append(Window(start * hop_s, end * hop_s, probabilities))
         if not all(np.isfinite(w.probabilities).all() for w in cut):
             raise InputError(
@@ -195,8 +213,12 @@ class Predictor:
                 'again'
             )
         embedding = mean['embedding'][index].mean(0)
-        spread = mean[headline][index].std(0)
+        spread = self._scaled(headline, mean[headline][index]).std(0)
         return Answer(self.emotions, modalities[headline], modalities, cut, embedding, spread)
+
+    def _scaled(self, modality: str, probabilities):
+        """Return probabilities [... C] scaled by the temperature of their modality, if any."""
+        return prediction.scaled(probabilities, self._temperatures.get(modality, 1.0))
 
     def _each_member(self, stored, tokens, raw, length) -> Predicted:
         """Return the predictions of each member [K B X] for windows.
@@ -266,6 +288,8 @@ class Predictor:
             def average(x):
                 return (x.mean(0).reshape(-1, windows, x.shape[-1]) * weight).sum(1)
 
-            return jax.tree.map(average, each)
+            whole = jax.tree.map(average, each)
+            scaled = {n: self._scaled(n, p) for n, p in whole.probabilities.items()}
+            return whole._replace(probabilities=scaled)
 
         return apply

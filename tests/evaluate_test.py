@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
@@ -17,7 +18,8 @@ from ser_jax.evaluate import evaluate, find_runs
 from ser_jax.inference import Clip, Predictor
 from ser_jax.predict import predict_file
 from ser_jax.runs.trained import open_trained
-from ser_jax.scoring.scores import scores_by
+from ser_jax.scoring import calibration, rows
+from ser_jax.scoring.scores import scores_by, with_means
 from tests import forked
 from tests.conftest import EMOTIONS, small_config, tone
 
@@ -67,8 +69,10 @@ def test_all_runs_are_scored_in_one_go(runs, tmp_path):
     for s in scores:
         assert s.synthetic and s.seeds == 2 and s.folds == 3 and not s.incomplete
         assert s.utterances == 6 * 4 * 3  # every spoken utterance once a seed, song never
-    rows = list(csv.DictReader((tmp_path / 'scores.csv').read_text().splitlines()))
-    assert len(rows) == 4 and all('synthetic' in r['note'] for r in rows)
+    lines = list(csv.DictReader((tmp_path / 'scores.csv').read_text().splitlines()))
+    assert len(lines) == 8 and all('synthetic' in line['note'] for line in lines)
+    assert [line['answer'] for line in lines] == ['member', 'mean'] * 4
+    assert 'recognizes' in (tmp_path / 'report.md').read_text()
     page = (tmp_path / 'report.html').read_text()
     assert 'speakers_k' in page and page.count('synthetic') > 4
     assert 'UAR' in done.stdout and 'synthetic' in done.stdout
@@ -88,7 +92,7 @@ def test_training_learnt_something_and_probabilities_are_probabilities(runs):
 
 def test_no_voice_is_scored_by_a_member_that_learnt_it(runs):
     trained = open_trained(runs / 'conv_bilstm')
-    table = evaluate([trained])
+    table = rows.selected(evaluate([trained]))
     for member in set(table['member'].to_pylist()):
         speakers = {
             s
@@ -105,13 +109,13 @@ def test_no_voice_is_scored_by_a_member_that_learnt_it(runs):
 def test_prediction_of_a_file_equals_its_evaluation(runs, tmp_path, name):
     """Training and prediction compute the same features, from log-mel and from waveform shards."""
     trained = open_trained(runs / name)
-    rows = [
+    scored = [
         r
         for r in evaluate([trained]).to_pylist()
         if r['member'] == 'fold0_seed0' and r['modality'] == 'audio'
     ][:5]
-    predictor = Predictor.open(trained, ['fold0_seed0'])
-    for row in rows:
+    predictor = Predictor.open(trained, ['fold0_seed0'], calibrated=False)
+    for row in scored:
         s, emotion, take = row['id'].split('_')
         samples = tone(int(s[1:]), EMOTIONS.index(emotion), int(take))
         sf.write(tmp_path / 'x.wav', samples, 16000, subtype='FLOAT')
@@ -120,8 +124,43 @@ def test_prediction_of_a_file_equals_its_evaluation(runs, tmp_path, name):
         np.testing.assert_allclose(answer.probabilities, expected, atol=1e-6)
 
 
+def test_validation_rows_calibrate_and_are_never_scored(runs, tmp_path):
+    """Of a copy: its predictions are scaled by the temperatures that `evaluate` wrote."""
+    run = tmp_path / 'fusion'
+    shutil.copytree(runs / 'fusion', run)
+    (run / 'calibration.json').unlink(missing_ok=True)
+    before = Predictor.open(run)
+    assert not before.calibrated
+    assert verb('evaluate', f'--runs={run}').returncode == 0
+    table = pq.read_table(run / 'predictions.parquet')
+    trained = open_trained(run)
+    for side in ('test', 'valid'):
+        part = rows.selected(table, side)
+        for member in trained.finished:
+            of_member = part.filter(pa.compute.equal(part['member'], member))
+            names = {f'{row["corpus"]}/{row["id"]}' for row in of_member.to_pylist()}
+            assert names == set(trained.folds[member][side])
+    for score in with_means(table):
+        assert score.utterances == 6 * 4 * 3
+        assert score.calibrated.fitted_on == 'validation speakers'
+    kept = json.loads((run / 'calibration.json').read_text())
+    after, clip = Predictor.open(run), Clip(tone(0, 1, 0), 16000, text='')
+    (raw,), (scaled,) = before.predict([clip]), after.predict([clip])
+    temperature = kept['mean']['audio']['temperature']
+    expected = calibration.scaled(raw.probabilities, temperature)
+    np.testing.assert_allclose(scaled.probabilities, expected, atol=1e-6)
+    np.testing.assert_allclose(scaled.windows[0].probabilities, expected, atol=1e-6)
+    assert after.calibrated and scaled.emotion == raw.emotion
+    samples = tone(0, 1, 0)[None]
+    traced = after.function()(samples, np.array([samples.shape[1]]))
+    np.testing.assert_allclose(traced.probabilities['audio'][0], expected, atol=1e-5)
+    (run / 'calibration.json').write_text('{"mean": {"audio": {"temperature": -1}}}')
+    with pytest.raises(InputError, match=r'calibration\.json is damaged'):
+        Predictor.open(run)
+
+
 def test_a_long_recording_has_a_track_and_its_mean_is_the_answer(runs):
-    predictor = Predictor.open(runs / 'conv_bilstm', window_s=2.0)
+    predictor = Predictor.open(runs / 'conv_bilstm', window_s=2.0, calibrated=False)
     samples = np.concatenate([tone(0, 1, 0), tone(0, 3, 1)] * 20)
     (answer,) = predictor.predict([Clip(samples, 16000)])
     windows = answer.windows

@@ -93,3 +93,14 @@ def average(
         np.add.at(sums, place, flat * windows.length[:, None])
         means[name] = (sums / total[:, None]).astype(np.float32).reshape(-1, *v.shape[1:])
     return utterance.astype(np.int32), means
+
+
+def scaled(probabilities, temperature: float):
+    """Return probabilities [... C] (NumPy or JAX) with log-probabilities divided by `temperature`.
+
+    The same as `scoring.calibration.scaled`, in the dtype that came.
+    """
+    if temperature == 1:
+        return probabilities
+    raised = (probabilities / probabilities.max(-1, keepdims=True)) ** (1 / temperature)
+    return (raised / raised.sum(-1, keepdims=True)).astype(probabilities.dtype)

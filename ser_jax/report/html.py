@@ -19,8 +19,10 @@ import pyarrow.compute as pc
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from ser_jax.report import plots
+from ser_jax.report import confidence_plots, plots, sentences
+from ser_jax.report.sentences import system_name
 from ser_jax.scoring.score import Score
+from ser_jax.scoring.temperatures import ERROR
 
 _FONTS = "'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 _MISTAKES = 6  # confident mistakes listed per system
@@ -48,12 +50,13 @@ def write(
     histories, environment, configs = histories or {}, environment or {}, configs or {}
     names = [system_name(s) for s in scores]
     figure = plots.forest(
-        [f'{n} · {s.corpus} · {s.modality}' for n, s in zip(names, scores, strict=True)],
+        [f'{n} · {s.corpus} · {s.name}' for n, s in zip(names, scores, strict=True)],
         [s.uar.value for s in scores], [s.uar.low for s in scores], [s.uar.high for s in scores],
         [s.chance for s in scores], [s.note for s in scores],
     )  # fmt: skip
     page = template('report.html.jinja').render(
         scores=list(zip(names, scores, strict=True)),
+        summaries=[sentences.summary(s) for s in sentences.leading(scores)],
         forest=svg(figure, 'forest', 'UAR of all systems with 95 % intervals') if scores else '',
         systems=list(_systems(scores, predictions, histories)),
         inflated=any(s.inflated for s in scores),
@@ -65,12 +68,6 @@ def write(
         configs={run: flat(config) for run, config in configs.items()},
     )
     Path(path).write_text(page, encoding='utf-8')
-
-
-def system_name(score) -> str:
-    """Return a run's name for tables: its folder, and its model unless the folder contains it."""
-    run = Path(score.run).name or score.run
-    return run if score.config in run else f'{run} ({score.config})'
 
 
 def flat(tree: Mapping, prefix: str = '') -> list[tuple[str, str]]:
@@ -137,27 +134,39 @@ def _systems(scores, predictions: pa.Table, histories: Mapping) -> Iterator[dict
             'first': first,
             'name': system_name(first),
             'anchor': anchor,
-            'modalities': [_modality(s, f'{anchor}-{i}') for i, s in enumerate(group)],
+            'modalities': [_modality(s, f'{anchor}-{i}', group) for i, s in enumerate(group)],
             'speakers': _speakers(first, f'{anchor}-speakers'),
             'curves': curves,
             'mistakes': _mistakes(predictions, first),
         }
 
 
-def _modality(score, anchor: str) -> dict:
-    """Return a score with its confusion matrix and, if it has probabilities, its calibration."""
-    title = f'{score.modality}, UAR {score.uar.value:.3f} {score.note}'.strip()
-    confusion = plots.confusion_matrix(score.confusion, score.classes, f'confusion, {title}')
-    bins = score.reliability
-    calibration = plots.reliability_diagram(
-        bins.confidence, bins.accuracy, bins.count, f'calibration, {score.modality}'
-    )
+def _modality(score: Score, anchor: str, group: Sequence[Score]) -> dict:
+    """Return a score with its confusion matrix and, if it has probabilities, its calibration.
+
+    Where single members and their mean are scored, the first figure is that of the mean alone.
+    """
+    averaged = any(s.answer == 'mean' and s.modality == score.modality for s in group)
+    leads = score.answer == 'mean' or not averaged
+    title = f'{score.name}, UAR {score.uar.value:.3f} {score.note}'.strip()
+    bins, after = score.reliability, score.calibrated
+    confusion = reliability = risk = Markup()
+    if leads:
+        figure = plots.confusion_matrix(score.confusion, score.classes, f'confusion, {title}')
+        confusion = svg(figure, f'{anchor}-confusion', f'Confusion: {title}')
+    if bins.count.sum():
+        figure = confidence_plots.reliability_diagram(
+            bins, f'calibration, {score.name}', after.reliability if after else None
+        )
+        reliability = svg(figure, f'{anchor}-calibration', f'Calibration: {title}')
+    if after and leads:
+        figure = confidence_plots.risk_coverage(after.risk, ERROR, f'errors, {score.name}')
+        risk = svg(figure, f'{anchor}-risk', f'Errors by share of answers: {title}')
     return {
         'score': score,
-        'confusion': svg(confusion, f'{anchor}-confusion', f'Confusion: {title}'),
-        'reliability': svg(calibration, f'{anchor}-calibration', f'Calibration: {title}')
-        if bins.count.sum()
-        else '',
+        'confusion': confusion,
+        'reliability': reliability,
+        'risk': risk,
     }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ser_jax.contract import CorpusInfo
-from ser_jax.report.html import flat, system_name, templates
+from ser_jax.report.html import flat, templates
+from ser_jax.report.sentences import leading, plain, summary, system_name
 from ser_jax.scoring.score import Score
 
 
@@ -32,7 +33,7 @@ def write(
       emotions: classes of the run, shown if `scores` is empty.
     """
     path = Path(path)
-    markdown = templates(keep_trailing_newline=True, autoescape=False, finalize=_plain)
+    markdown = templates(keep_trailing_newline=True, autoescape=False, finalize=plain)
     page = markdown.get_template('model_card.md.jinja').render(
         run=system_name(scores[0]) if scores else path.resolve().parent.name,
         model=dict(config['model']),
@@ -51,6 +52,7 @@ def write(
         emotions=tuple(emotions) or tuple(config['data'].get('emotions', ())),
         text=any(s.modality == 'text' for s in scores) or config['model'].get('name') == 'fusion',
         scores=scores,
+        summaries=[summary(s) for s in leading(scores)],
         environment=flat(environment),
     )
     path.write_text(page, encoding='utf-8')
@@ -70,10 +72,3 @@ def _support(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, list[i
     for corpus, number in counts.items():
         rows.append((corpus, [number.get(e, 0) for e in emotions]))
     return emotions, rows
-
-
-def _plain(value: Any) -> Any:
-    """Return text for Markdown, with characters that would break a table or form HTML escaped."""
-    if not isinstance(value, str):
-        return value
-    return ' '.join(value.split()).replace('&', '&amp;').replace('<', '&lt;').replace('|', '\\|')

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from ser_jax.report.axes import (
     BLUE,
@@ -212,37 +212,6 @@ def forest(labels: Sequence[str], value, low, high, chance, notes: Sequence[str]
     axes.set_ylim(-0.6, R - 0.4)
     axes.tick_params(axis='y', length=0)
     axes.set_xlabel('UAR with 95 % interval; the grey tick is guessing')
-    return figure
-
-
-def reliability_diagram(confidence, accuracy, count, title: str = '') -> Figure:
-    """Plot accuracy over confidence, with the diagonal of perfect calibration, and counts below.
-
-    Args:
-      confidence, accuracy: [bins], nan for an empty bin.
-      count: [bins], predictions per bin.
-      title: title of the figure.
-    """
-    confidence, accuracy, count = (np.asarray(x, float) for x in (confidence, accuracy, count))
-    figure = Figure(figsize=(3.35, 3.1), layout='constrained')
-    top, bottom = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    dress(top, title)
-    dress(bottom, '')
-    known = count > 0
-    top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle='--')
-    top.vlines(confidence[known], confidence[known], accuracy[known], color=ORANGE, linewidth=1.2)
-    size = 6 + 60 * count[known] / max(1.0, count.max())
-    top.scatter(confidence[known], accuracy[known], size, color=BLUE, zorder=2, clip_on=False)
-    top.set_ylim(0, 1)
-    top.set_ylabel('accuracy')
-    bottom.bar(
-        (np.arange(len(count)) + 0.5) / len(count), count, width=0.9 / len(count), color=BLUE
-    )
-    bottom.set_ylabel('answers')
-    bottom.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=2))
-    bottom.set_xlim(0, 1)
-    bottom.set_xlabel('confidence')
-    bottom.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=' %'))
     return figure
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from ser_jax.report.html import system_name
+from ser_jax.report.sentences import system_name
 from ser_jax.scoring.score import Score
 
 
@@ -27,7 +27,7 @@ def table(scores: Sequence[Score]) -> Table:
         if s.uar.by != 'speaker':
             uar.append(f' by {s.uar.by}', 'dim')
         name = Text(system_name(s))  # Text, since a [bracket] in a name is no markup
-        name.append(f'\n{s.corpus}, {s.protocol}, {s.modality}', 'dim')
+        name.append(f'\n{s.corpus}, {s.protocol}, {s.name}', 'dim')
         tested = (
             f'{_count(s.utterances, "utterance")}\n{_count(s.speakers, "speaker")}, '
             f'{_count(s.seeds, "seed")}'
@@ -42,8 +42,8 @@ def margins(scores: Sequence[Score]) -> list[str]:
     for s in scores:
         note = f' {s.note}' if s.note else ''
         sentences += [
-            f'{system_name(s)} on {s.corpus} ({s.protocol}): fused - {modality} = {m.value:+.3f} '
-            f'[{m.low:+.3f}, {m.high:+.3f}] UAR{note}, paired by {m.by}'
+            f'{system_name(s)} on {s.corpus} ({s.protocol}): {s.name} - {modality} = '
+            f'{m.value:+.3f} [{m.low:+.3f}, {m.high:+.3f}] UAR{note}, paired by {m.by}'
             for modality, m in s.margins.items()
         ]
     return sentences

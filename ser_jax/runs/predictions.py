@@ -8,10 +8,17 @@ from ser_jax.data.batches import Member
 from ser_jax.data.utterances import Utterances
 from ser_jax.learn.prediction import Prediction
 from ser_jax.runs.trained import Trained
+from ser_jax.scoring.rows import CLEAN, TEST
 
 
 def rows(
-    trained: Trained, utterances: Utterances, member: Member, prediction: Prediction, protocol: str
+    trained: Trained,
+    utterances: Utterances,
+    member: Member,
+    prediction: Prediction,
+    protocol: str,
+    side: str = TEST,
+    condition: str = CLEAN,
 ) -> pa.Table:
     """Return the predictions of one member as rows of the table."""
     index = prediction.utterance
@@ -22,6 +29,8 @@ def rows(
         'member': member.name,
         'fold': np.int32(member.fold),
         'seed': np.int32(member.seed),
+        'side': side,
+        'condition': condition,
     }
     planned = np.array([_planned(trained, name) for name in utterances.names], np.int32)
     parts = []

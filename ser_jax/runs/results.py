@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ser_jax.contract import InputError
-from ser_jax.report import html, model_card
-from ser_jax.runs import run_files
+from ser_jax.report import html, markdown, model_card
+from ser_jax.runs import calibration, run_files
 from ser_jax.runs.trained import Trained
 from ser_jax.scoring import scores as scoring
 
-FILES = ('predictions.parquet', 'scores.csv', 'report.html')
+FILES = ('predictions.parquet', 'scores.csv', 'report.html', 'report.md')
 
 
 def common_folder(directories: Sequence[pathlib.Path]) -> pathlib.Path:
@@ -72,7 +72,7 @@ def write(
     published: str = '',
     log: Callable[[str], None] = print,
 ) -> None:
-    """Write FILES to `output`, and MODEL_CARD.md to every run.
+    """Write FILES to `output`, and MODEL_CARD.md and calibration.json to every run.
 
     The card of a run that is not writable goes to `output`, reported through `log`. `published`, a
     table of published results (HTML), comes first in the report.
@@ -95,8 +95,10 @@ def write(
             configs,
             published,
         )
+        markdown.write(output / FILES[3], scores)
         for r in runs:
             of_run = [s for s in scores if s.run == str(r.directory)]
+            calibration.write(r.directory, of_run, log)
             _write_card(r, configs[str(r.directory)], of_run, output, log)
     except OSError as e:
         raise InputError(

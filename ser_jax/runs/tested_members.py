@@ -11,7 +11,7 @@ from ser_jax.runs.trained import Trained
 
 
 def tested_members(trained: Trained, utterances: Utterances, crossed: bool) -> list[Member]:
-    """Return the finished members, each with its test side or, `crossed`, all utterances as test.
+    """Return the finished members with their test and validation sides, or, `crossed`, all as test.
 
     Raises:
       InputError: an utterance is missing, or a member was trained on a speaker it is tested on.
@@ -30,9 +30,10 @@ def tested_members(trained: Trained, utterances: Utterances, crossed: bool) -> l
         test = np.array([place[i] for i in ids], np.int32)
         if not crossed:
             _check_sides(trained, name, utterances.speaker[test], place, utterances.speaker)
-        members.append(
-            Member(name, int(fold.removeprefix('fold')), int(seed), test[:0], test[:0], test)
-        )
+        chosen = [] if crossed else [place[i] for i in trained.folds[name]['valid'] if i in place]
+        valid = np.array(chosen, np.int32)
+        number = int(fold.removeprefix('fold'))
+        members.append(Member(name, number, int(seed), test[:0], valid, test))
     return members
 
 

@@ -89,6 +89,27 @@ def paired_bootstrap(
     )
 
 
+def gap_bootstrap(
+    predictions: Predictions, sex, classes: int, draws: int = 2000, rng: int = 0
+) -> Interval:
+    """Return UAR(female) - UAR(male) with its 95 % interval; speakers are drawn within each sex.
+
+    Args:
+      sex: [N]; rows of other words are left out. Without one of both the interval is nan.
+    """
+    drawn, value, sex = [], [], np.asarray(sex)
+    for i, word in enumerate(('female', 'male')):
+        at = np.flatnonzero(sex == word)
+        if not len(at):
+            return Interval(np.nan, np.nan, np.nan, 'speaker')
+        side = Predictions(*(None if x is None else np.asarray(x)[at] for x in predictions))
+        unit, units, by = _units(side)
+        matrices = metrics.cells(side, unit, units, classes)
+        value.append(float(metrics.headline(matrices.sum(1))['uar']))
+        drawn.append(metrics.headline(_resample(matrices, draws, rng + i))['uar'])
+    return Interval(value[0] - value[1], *_ends(drawn[0] - drawn[1]), by)
+
+
 def auc_bootstrap(
     predictions: Predictions, probability, draws: int = 500, rng: int = 0
 ) -> Interval:

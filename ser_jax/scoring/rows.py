@@ -66,15 +66,16 @@ def mean_of_members(table: pa.Table) -> pa.Table:
             table = table.append_column(name, pa.array([value] * table.num_rows))
     validated = pc.equal(table['side'], VALIDATION)
     turn = pc.if_else(validated, table['fold'], pa.scalar(0, table['fold'].type))
-    table = table.append_column('_turn', turn)
-    keys = ['run', 'corpus', 'protocol', 'modality', 'side', 'condition', '_turn', 'id']
-    rest = [c for c in table.column_names if c not in (*keys, *names)]
-    asked = [(c, 'first') for c in rest] + [(c, 'mean') for c in names]
-    grouped = table.group_by(keys, use_threads=False).aggregate(asked)
-    columns = {c: grouped[c] for c in keys}
-    columns |= {c: grouped[f'{c}_first'] for c in rest}
-    columns |= {c: grouped[f'{c}_mean'].cast(table[c].type) for c in names}
-    mean = pa.table({c: columns[c] for c in table.column_names if c != '_turn'})
+    keys = ['run', 'corpus', 'protocol', 'modality', 'side', 'condition', 'id']
+    numbered = table.select([*keys, *names]).append_column('_turn', turn)
+    numbered = numbered.append_column('_row', pa.array(np.arange(table.num_rows)))
+    asked = [('_row', 'min'), *((c, 'mean') for c in names)]
+    grouped = numbered.group_by([*keys, '_turn'], use_threads=False).aggregate(asked)
+    grouped = grouped.sort_by('_row_min')
+    mean = table.take(grouped['_row_min'])
+    for c in names:
+        values = grouped[f'{c}_mean'].cast(table[c].type)
+        mean = mean.set_column(mean.column_names.index(c), c, values)
     p = np.stack([np.nan_to_num(mean[c].to_numpy().astype(float), nan=-1.0) for c in names], 1)
     mean = mean.filter(pa.array(p.max(1) >= 0))
     words = np.array([c.removeprefix('p_') for c in names], object)

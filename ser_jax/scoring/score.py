@@ -7,7 +7,9 @@ import numpy as np
 
 from ser_jax.scoring.calibration import Reliability
 from ser_jax.scoring.intervals import Interval
+from ser_jax.scoring.temperatures import Calibrated
 
+PARTIAL = 'partial'  # in the protocol of scores on a part of its speakers or emotions
 TRANSDUCTIVE = 'transductive'  # in the protocol of scores that use recordings of test speakers
 
 
@@ -41,6 +43,10 @@ class Score:
       by_sex: UAR per sex.
       by_speaker: one entry per speaker.
       margins: for a fused score, paired UAR(fused) - UAR(other modality); empty otherwise.
+      sex_gap: UAR of female minus UAR of male speakers, nan if one is missing.
+      answer: 'member' (each member alone, averaged over seeds) or 'mean' (mean probabilities of the
+        members that never trained on the speaker).
+      calibrated: calibration after temperature scaling; None without a basis for it.
       auc: area under the ROC curve for the probability of the second of two classes; None unless
         there are two.
     """
@@ -72,6 +78,9 @@ class Score:
     by_sex: dict[str, float]
     by_speaker: tuple[Speaker, ...]
     margins: dict[str, Interval]
+    sex_gap: Interval
+    answer: str = 'member'
+    calibrated: Calibrated | None = None
     auc: Interval | None = None
 
     @property
@@ -83,6 +92,11 @@ class Score:
     def transductive(self) -> bool:
         """True if features are relative to unlabeled recordings of the test speakers."""
         return TRANSDUCTIVE in self.protocol
+
+    @property
+    def partial(self) -> bool:
+        """True if speakers or emotions of the protocol are missing."""
+        return PARTIAL in self.protocol.split(', ')
 
     @property
     def synthetic(self) -> bool:
@@ -99,19 +113,25 @@ class Score:
         """Caveats to print beside every number of this score; '' if there are none."""
         return ', '.join(
             word
-            for word in ('inflated', 'transductive', 'synthetic', 'incomplete')
+            for word in ('inflated', 'transductive', 'synthetic', 'partial', 'incomplete')
             if getattr(self, word)
         )
 
     @property
-    def sex_gap(self) -> float:
-        """UAR of female minus UAR of male speakers; nan if one is missing."""
-        return self.by_sex.get('female', np.nan) - self.by_sex.get('male', np.nan)
+    def speaker_sd(self) -> float:
+        """Standard deviation of the UARs of single speakers; nan for one speaker."""
+        uars = [s.uar for s in self.by_speaker]
+        return float(np.std(uars, ddof=1)) if len(uars) > 1 else np.nan
+
+    @property
+    def name(self) -> str:
+        """The modality, and the kind of answer if it is the mean of members."""
+        return self.modality + (', mean of members' if self.answer == 'mean' else '')
 
     def __str__(self) -> str:
         plural = '' if self.seeds == 1 else 's'
         return (
             f'UAR {self.uar}{f" {self.note}" if self.note else ""} ({self.corpus}, '
-            f'{self.protocol}, {self.modality}, {self.utterances} utterances, {self.speakers} '
+            f'{self.protocol}, {self.name}, {self.utterances} utterances, {self.speakers} '
             f'speakers, {self.seeds} seed{plural}, 95 % by {self.uar.by})'
         )

@@ -1,14 +1,16 @@
 """Scores from the table of predictions, each with its protocol, counts, interval and note."""
 
 import csv
+import dataclasses
 import itertools
 from collections import Counter
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ser_jax.contract import InputError
-from ser_jax.scoring import calibration, intervals, metrics
+from ser_jax.scoring import calibration, intervals, metrics, rows, temperatures
 from ser_jax.scoring.calibration import Reliability
 from ser_jax.scoring.intervals import Interval
 from ser_jax.scoring.metrics import Predictions
@@ -33,9 +35,10 @@ COLUMNS = (
 
 
 def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Score]:
-    """Return one Score per (run, corpus, protocol, modality).
+    """Return one Score of single members per (run, corpus, protocol, modality).
 
-    They are in order of appearance, modalities in the order fused, audio, text.
+    They are in order of appearance, modalities in the order fused, audio, text. Rows of other
+    conditions than 'clean' are left out; rows of the validation side serve calibration alone.
 
     Args:
       predictions: one row per (run, member, modality, utterance) with COLUMNS (`emotion` is the
@@ -47,20 +50,67 @@ def scores_by(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Sc
         raise InputError(
             f'predictions lack the columns {", ".join(missing)}; run python -m ser_jax.evaluate'
         )
-    groups: dict[tuple, dict[str, list[int]]] = {}
-    keys = [predictions[k].to_pylist() for k in ('run', 'corpus', 'protocol', 'modality')]
-    for i, (*run_key, modality) in enumerate(zip(*keys, strict=True)):
-        groups.setdefault(tuple(run_key), {}).setdefault(modality, []).append(i)
+    tested, validated = (rows.selected(predictions, s) for s in (rows.TEST, rows.VALIDATION))
+    whole = pa.concat_tables([tested, validated])
     result = []
-    for key, modalities in groups.items():
-        parts = {m: predictions.take(pa.array(rows)) for m, rows in modalities.items()}
-        for modality in sorted(
-            parts, key=lambda m: MODALITIES.index(m) if m in MODALITIES else len(MODALITIES)
-        ):
-            others = [m for m in parts if m != modality] if modality == 'fused' else []
-            margins = {m: paired_interval(parts[modality], parts[m], draws, rng) for m in others}
-            result.append(_score((*key, modality), parts[modality], margins, draws, rng))
+    for group in _groups(tested):
+        modalities = _by_modality(tested, group)
+        for modality, part in modalities.items():
+            basis = _matching(whole, run=group[0], modality=modality)
+            of_group = temperatures.calibrated(part, basis)
+            score = _score((*group, modality), modalities, draws, rng)
+            result.append(dataclasses.replace(score, calibrated=of_group))
     return result
+
+
+def with_means(predictions: pa.Table, draws: int = 2000, rng: int = 0) -> list[Score]:
+    """Return `scores_by`, each followed by the score of the mean of members if it is another.
+
+    That is the score of the answers that `predict` gives: every utterance is answered by the mean
+    of the members that never trained on its speaker. If each utterance has one such member, the
+    two are the same and the second is left out.
+    """
+    averaged = rows.mean_of_members(predictions)
+    means = {_key(s): s for s in scores_by(averaged, draws, rng)} if averaged.num_rows else {}
+    result = []
+    for single in scores_by(predictions, draws, rng):
+        result.append(single)
+        mean = means.get(_key(single))
+        if mean is None or single.confusion.sum() == mean.confusion.sum():
+            continue
+        same = {k: getattr(single, k) for k in _OF_MEMBERS}
+        result.append(dataclasses.replace(mean, answer=rows.MEAN, **same))
+    return result
+
+
+def _key(score: Score) -> tuple:
+    return score.run, score.corpus, score.protocol, score.modality
+
+
+# Facts of single members that the score of their mean repeats.
+_OF_MEMBERS = ('seeds', 'folds', 'members', 'planned', 'member_uar', 'member_sd')
+
+
+def _groups(table: pa.Table) -> list[tuple[str, str, str]]:
+    """Return the distinct (run, corpus, protocol), in order of appearance."""
+    keys = (table[k].to_pylist() for k in ('run', 'corpus', 'protocol'))
+    return list(dict.fromkeys(zip(*keys, strict=True)))
+
+
+def _matching(table: pa.Table, **values: str) -> pa.Table:
+    """Return the rows whose columns have these values."""
+    for name, value in values.items():
+        table = table.filter(pc.equal(table[name], value))
+    return table
+
+
+def _by_modality(table: pa.Table, group: tuple[str, str, str]) -> dict[str, pa.Table]:
+    """Return the rows of a group by modality, in the order of MODALITIES."""
+    part = _matching(table, **dict(zip(('run', 'corpus', 'protocol'), group, strict=True)))
+    found = list(dict.fromkeys(part['modality'].to_pylist()))
+    known = [m for m in MODALITIES if m in found]
+    ordered = [*known, *(m for m in found if m not in known)]
+    return {m: _matching(part, modality=m) for m in ordered}
 
 
 def paired_interval(a: pa.Table, b: pa.Table, draws: int = 2000, rng: int = 0) -> Interval:
@@ -93,7 +143,8 @@ def write_csv(scores: list[Score], path) -> None:
     lines = []
     for s in scores:
         line = {
-            k: getattr(s, k) for k in ('run', 'config', 'corpus', 'protocol', 'modality', 'note')
+            k: getattr(s, k)
+            for k in ('run', 'config', 'corpus', 'protocol', 'modality', 'answer', 'note')
         }
         line |= {
             k: getattr(s, k)
@@ -105,7 +156,12 @@ def write_csv(scores: list[Score], path) -> None:
             line |= {name: i.value, f'{name}_low': i.low, f'{name}_high': i.high}
         line |= {'interval_by': s.uar.by}
         line |= {'auc': s.auc.value, 'auc_low': s.auc.low, 'auc_high': s.auc.high} if s.auc else {}
-        line |= {k: getattr(s, k) for k in ('chance', 'ece', 'member_uar', 'member_sd', 'sex_gap')}
+        line |= {
+            k: getattr(s, k) for k in ('chance', 'ece', 'member_uar', 'member_sd', 'speaker_sd')
+        }
+        gap = s.sex_gap
+        line |= {'sex_gap': gap.value, 'sex_gap_low': gap.low, 'sex_gap_high': gap.high}
+        line |= _calibration_fields(s)
         lines.append({name: _csv_field(value) for name, value in line.items()})
     # Classes differ between scores: recall columns come last.
     names = dict.fromkeys(itertools.chain.from_iterable(lines))
@@ -114,6 +170,16 @@ def write_csv(scores: list[Score], path) -> None:
         writer = csv.DictWriter(f, fields, restval='')
         writer.writeheader()
         writer.writerows(lines)
+
+
+def _calibration_fields(score: Score) -> dict:
+    """Return the fields of a calibrated score; none if there is no calibration."""
+    c = score.calibrated
+    if c is None:
+        return {}
+    fields = {'temperature': c.temperature, 'calibrated_on': c.fitted_on, 'calibrated_ece': c.ece}
+    at = c.selection
+    return {**fields, 'threshold': at.threshold, 'answered': at.answered, 'error': at.error}
 
 
 def _csv_field(value):
@@ -127,16 +193,10 @@ def _columns(table: pa.Table, *names: str) -> list[np.ndarray]:
     return [table[n].to_numpy() for n in names]
 
 
-def _words(table: pa.Table) -> list[str]:
-    """Return the classes with probabilities; those of other runs in the table are all null."""
-    names = [c for c in table.column_names if c.startswith('p_')]
-    return [c.removeprefix('p_') for c in names if table[c].null_count < table.num_rows]
-
-
 def _classes(table: pa.Table) -> tuple[str, ...]:
     """Return the emotions in the truth or the predictions, in the order of the p_ columns."""
     seen = {*table['emotion'].to_pylist(), *table['predicted'].to_pylist()}
-    words = _words(table)
+    words = rows.classes(table)
     return (*(w for w in words if w in seen), *sorted(seen - {*words}))
 
 
@@ -149,20 +209,15 @@ def _predictions(table: pa.Table, classes: tuple[str, ...]) -> Predictions:
 
 
 def _reliability(table: pa.Table) -> Reliability:
-    """Return the reliability over rows with probabilities; classes the run lacks are null or 0."""
-    words = _words(table)
-    p = np.zeros((table.num_rows, max(1, len(words))))
-    for i, w in enumerate(words):
-        p[:, i] = np.nan_to_num(table[f'p_{w}'].to_numpy().astype(float))
-    place = {w: i for i, w in enumerate(words)}
-    truth = np.array([place.get(e, -1) for e in table['emotion'].to_pylist()])
+    """Return the reliability over rows with probabilities."""
+    p, truth = rows.probabilities(table)
     known = p.sum(-1) > 0
     return calibration.reliability(p[known], truth[known])
 
 
 def _auc(table: pa.Table, predicted: Predictions, rng: int) -> Interval | None:
     """Return the AUC of the second of two classes; None for other runs or if one is not tested."""
-    words = _words(table)
+    words = rows.classes(table)
     if len(words) != 2 or set(table['emotion'].to_pylist()) != set(words):
         return None
     truth = np.array([words.index(e) for e in table['emotion'].to_pylist()])
@@ -170,10 +225,12 @@ def _auc(table: pa.Table, predicted: Predictions, rng: int) -> Interval | None:
     return intervals.auc_bootstrap(predicted._replace(truth=truth), p, rng=rng)
 
 
-def _score(
-    key: tuple, table: pa.Table, margins: dict[str, Interval], draws: int, rng: int
-) -> Score:
+def _score(key: tuple, modalities: dict[str, pa.Table], draws: int, rng: int) -> Score:
+    """Return the score of (run, corpus, protocol, modality) from its rows by modality."""
     run, corpus, protocol, modality = key
+    table = modalities[modality]
+    others = [m for m in modalities if m != modality] if modality == 'fused' else []
+    margins = {m: paired_interval(table, modalities[m], draws, rng) for m in others}
     classes = _classes(table)
     predicted = _predictions(table, classes)
     of_metric = intervals.speaker_bootstrap(predicted, len(classes), draws, rng)
@@ -212,6 +269,7 @@ def _score(
         by_sex=dict(zip(sexes, map(float, of_sex['uar']), strict=True)),
         by_speaker=speakers,
         margins=margins,
+        sex_gap=intervals.gap_bootstrap(predicted, sex, len(classes), draws, rng),
     )
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pyarrow as pa
 import pytest
 
-from ser_jax.report import html
+from ser_jax.report import html, markdown
 from ser_jax.scoring import scores
 
 _VOID = {'meta', 'link', 'img', 'br', 'hr', 'input', 'wbr', 'path', 'use', 'image', 'rect'}
@@ -87,9 +87,9 @@ def test_every_section_is_there(source):
         'Fused minus text',
     ):
         assert words in page.text, words
-    assert (
-        page.tags.count('svg') == 1 + 5 + 5 + 3 + 2
-    )  # forest, confusion, calibration, speakers, curves
+    # Forest, confusion, calibration, errors by answered share, speakers, curves.
+    assert page.tags.count('svg') == 1 + 5 + 5 + 5 + 3 + 2
+    assert page.tags.count('li') == 3 and 'that it was not trained on' in page.text
 
 
 def test_every_number_has_its_note_and_protocol(source, scored):
@@ -97,7 +97,9 @@ def test_every_number_has_its_note_and_protocol(source, scored):
     for s in scored:
         value = f'{s.uar.value:.3f} <span class="ci">[{s.uar.low:.3f}, {s.uar.high:.3f}]'
         headline = [
-            r for r in rows if value in r and s.protocol in r and s.modality in r and s.corpus in r
+            r
+            for r in rows
+            if value in r and s.protocol in r and f'>{s.name}<' in r and s.corpus in r
         ]
         assert headline
         assert (
@@ -107,6 +109,20 @@ def test_every_number_has_its_note_and_protocol(source, scored):
         for row in (r for r in rows if value in r and s.note):
             assert s.note in row
     assert '>inflated</strong>' in source and '>synthetic</strong>' in source
+
+
+def test_the_mean_of_members_has_rows_of_its_own_and_leads(tmp_path, make):
+    table = make('runs/a')
+    single, mean = scores.with_means(table, draws=50)
+    for name, write in {'r.html': html.write, 'r.md': markdown.write}.items():
+        write(tmp_path / name, [single, mean], *([table] if name == 'r.html' else []))
+        text = (tmp_path / name).read_text(encoding='utf-8')
+        assert text.count('audio, mean of members') >= 1 and 'the mean of 4 models' in text
+        for s in (single, mean):
+            assert f'{s.uar.value:.3f}' in text and f'{s.calibrated.ece:.3f}' in text
+    assert text.count('recognizes') == 1  # one sentence for each run
+    page = Page((tmp_path / 'r.html').read_text(encoding='utf-8'))
+    assert page.tags.count('svg') == 1 + 1 + 2 + 1 + 1  # confusion of the mean alone
 
 
 def test_a_page_of_honest_scores_never_calls_one_inflated(tmp_path, make):

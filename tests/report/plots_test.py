@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ser_jax.report import html, plots
+from ser_jax.report import confidence_plots, html, plots
 from ser_jax.report.axes import BLUE
+from ser_jax.scoring.calibration import Reliability
 
 
 def _texts(axes):
@@ -81,9 +82,24 @@ def test_forest_writes_notes_beside_values_and_draws_inflated_ones_hollow():
 
 def test_reliability_leaves_empty_bins_out():
     nan = float('nan')
-    top, bottom = plots.reliability_diagram([0.3, nan, 0.9], [0.5, nan, 0.8], [10, 0, 20], 'x').axes
+    bins = Reliability(*(np.array(x) for x in ([0.3, nan, 0.9], [0.5, nan, 0.8], [10, 0, 20])))
+    top, bottom = confidence_plots.reliability_diagram(bins, 'x').axes
     np.testing.assert_allclose(top.collections[-1].get_offsets(), [(0.3, 0.5), (0.9, 0.8)])
     assert [b.get_height() for b in bottom.patches] == [10, 0, 20]
+
+
+def test_calibration_before_and_after_are_two_marks_in_one_figure():
+    before = Reliability(np.array([0.9]), np.array([0.5]), np.array([10]))
+    after = Reliability(np.array([0.6]), np.array([0.5]), np.array([10]))
+    top, bottom = confidence_plots.reliability_diagram(before, 'x', after).axes
+    assert [c.get_label() for c in top.collections if 'cal' in c.get_label()] == ['calibrated']
+    assert {p.get_height() for p in bottom.patches} == {10}
+
+
+def test_errors_rise_to_those_of_all_answers():
+    (axes,) = confidence_plots.risk_coverage([0.0, 0.0, 1 / 3, 0.5], 0.1, 'x').axes
+    np.testing.assert_allclose(axes.lines[0].get_xydata()[-1], [1.0, 0.5])
+    assert axes.get_ylim()[1] > 0.5
 
 
 @pytest.mark.parametrize('name', ['$\\frac', 'a$b$c', '情感', '<script>&', 'x' * 80])

@@ -97,11 +97,9 @@ def test_a_table_without_probabilities_has_no_mean():
 
 def test_the_mean_of_good_members_is_a_score_of_its_own():
     table = drawn(predictions(seeds=3))
-    single, mean = scores.scores_by(table)
+    single, mean = scores.with_means(table)
     assert (single.answer, mean.answer) == ('member', 'mean')
     assert mean.utterances == single.utterances and mean.members == single.members
     assert not mean.incomplete and 'mean of members' in str(mean)
-    (only,) = scores.scores_by(drawn(predictions(seeds=1)))  # both are the same
+    (only,) = scores.with_means(drawn(predictions(seeds=1)))  # both are the same
     assert only.answer == 'member'
-
-

@@ -74,7 +74,8 @@ def test_a_score_carries_what_it_was_measured_on():
     assert set(s.recall) == set(EMOTIONS)
     assert s.ece == pytest.approx(abs(right - 0.8), abs=1e-6)
     assert s.member_uar == pytest.approx(s.uar.value)  # balanced folds
-    assert s.sex_gap == pytest.approx(s.by_sex['female'] - s.by_sex['male'])
+    assert s.sex_gap.low <= s.sex_gap.value <= s.sex_gap.high
+    assert s.sex_gap.value == pytest.approx(s.by_sex['female'] - s.by_sex['male'])
     assert [(p.name, p.sex, p.utterances) for p in s.by_speaker][:2] == [
         ('ravdess_0', 'male', 12),
         ('ravdess_1', 'female', 12),
@@ -183,7 +184,7 @@ def test_draws_and_their_seed_reach_every_interval():
 def test_a_single_speaker_is_scored_by_utterance():
     (s,) = scores.scores_by(predictions(speakers=1))
     assert s.uar.by == 'utterance' and '95 % by utterance' in str(s)
-    assert np.isnan(s.sex_gap)
+    assert np.isnan(s.sex_gap.value)
 
 
 def test_predictions_without_probabilities_or_rows():
