@@ -65,9 +65,7 @@ class Predictor:
         self._most = assemble.scored_span(config, self.source.layout, window_s)
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
-        if trained.learner.has_frozen:
-            trained.check_weights()
-        frozen = trained.learner.frozen_variables()
+        frozen = trained.frozen_variables()
         self._stored: tuple[Any, Any] = (jax.device_put((*stored, frozen)), ())
         self._speaker_norm = config.features.speaker_norm
         self._temperatures: dict[str, float] = {}
@@ -93,6 +91,11 @@ class Predictor:
         """
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
         return cls(trained, members, window_s, calibrated)
+
+    @property
+    def longest_s(self) -> float:
+        """Length of a window in seconds; longer recordings are cut into several."""
+        return self._most * self.source.layout.hop_s
 
     @property
     def calibrated(self) -> bool:

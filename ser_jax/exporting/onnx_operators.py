@@ -110,6 +110,9 @@ def reshaped(g: Graph, x: str, shape) -> str:
 
 
 def _reshape(g: Graph, e, x, *sizes):
+    if order := e.params.get('dimensions'):  # of the axes, before they are merged
+        if e.primitive.name == 'reshape':
+            x = g.add('Transpose', x, perm=[int(i) for i in order])
     return reshaped(g, x, sides(e)[1])
 
 
@@ -215,24 +218,6 @@ def _cumsum(g: Graph, e, x):
     return g.add('CumSum', x, axis, reverse=int(e.params['reverse']))
 
 
-def _fft(g: Graph, e, x):
-    """Return real and imaginary part of a real transform, as two products with constants."""
-    if e.params['fft_type'] != jax.lax.FftType.RFFT or len(e.params['fft_lengths']) != 1:
-        raise unsupported(e, ' of complex numbers')
-    (n,) = e.params['fft_lengths']
-    angle = 2 * np.pi * (np.outer(np.arange(n), np.arange(n // 2 + 1)) % n) / n
-    parts = np.cos(angle), -np.sin(angle)
-    return [tuple(g.add('MatMul', x, g.constant(p, np.float32)) for p in parts)]
-
-
-def _real(g: Graph, e, x):
-    return x[0]
-
-
-def _imag(g: Graph, e, x):
-    return x[1]
-
-
 OPERATORS: dict[str, Callable[..., Any]] = {
     'argmax': _argmax('ArgMax'),
     'argmin': _argmax('ArgMin'),
@@ -245,15 +230,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     'erfc': _erfc,
     'exp2': _exp2,
     'expand_dims': _reshape,
-    'fft': _fft,
-    'imag': _imag,
     'integer_pow': _integer_pow,
     'iota': _iota,
     'is_finite': _is_finite,
     'log1p': _log1p,
     'ne': _ne,
     'pad': _pad,
-    'real': _real,
     'reduce_and': _reduce('ReduceMin'),
     'reduce_max': _reduce('ReduceMax'),
     'reduce_min': _reduce('ReduceMin'),
