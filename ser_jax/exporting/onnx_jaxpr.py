@@ -43,7 +43,7 @@ def _evaluate(g: Graph, jaxpr, constants: Sequence, inputs: Sequence) -> list:
         names[variable] = value if isinstance(value, str) else g.constant(value)
 
     def read(atom):
-        return g.constant(atom.val) if hasattr(atom, 'val') else names[atom]
+        return g.constant(atom.val, atom.aval.dtype) if hasattr(atom, 'val') else names[atom]
 
     for equation in jaxpr.eqns:
         results = _apply(g, equation, [read(a) for a in equation.invars])

@@ -2,6 +2,7 @@
 
 import string
 
+import jax
 import numpy as np
 
 from ser_jax.exporting.onnx_graph import Graph
@@ -43,7 +44,7 @@ def _convolution(g: Graph, e, x, kernel):
         x, kernel = cast(g, x, dtype), cast(g, kernel, dtype)
     x = g.add('Transpose', x, perm=[int(i) for i in numbers.lhs_spec])
     kernel = g.add('Transpose', kernel, perm=[int(i) for i in numbers.rhs_spec])
-    pads = [int(low) for low, _ in p['padding']] + [int(high) for _, high in p['padding']]
+    x, pads = _padded(g, x, p['padding'], np.zeros((), dtype))
     out = g.add(
         'Conv',
         x,
@@ -56,6 +57,16 @@ def _convolution(g: Graph, e, x, kernel):
     return g.add('Transpose', out, perm=[int(i) for i in np.argsort(numbers.out_spec)])
 
 
+def _padded(g: Graph, x, padding, value) -> tuple[str, list[int]]:
+    """Return x [B C ...] and the padding that is left to the operator: integers alone."""
+    widths = [low for low, _ in padding] + [high for _, high in padding]
+    if not any(map(jax.export.is_symbolic_dim, widths)):
+        return x, [int(w) for w in widths]
+    half = len(widths) // 2
+    ends = g.shape([0, 0, *widths[:half], 0, 0, *widths[half:]])
+    return g.add('Pad', x, ends, g.constant(value)), [0] * len(widths)
+
+
 def _window_max(g: Graph, e, x):
     """Return the maxima of windows over the middle axes of [B ... C]."""
     p, ndim = e.params, len(sides(e)[0])
@@ -63,10 +74,11 @@ def _window_max(g: Graph, e, x):
     if window[0] != 1 or window[-1] != 1 or set(p['window_dilation']) != {1}:
         raise unsupported(e, ' over other axes than the middle ones')
     order = [0, ndim - 1, *range(1, ndim - 1)]
-    pads = [int(low) for low, _ in padding[1:-1]] + [int(high) for _, high in padding[1:-1]]
+    low = np.array(-np.inf, e.invars[0].aval.dtype)
+    x, pads = _padded(g, g.add('Transpose', x, perm=order), padding[1:-1], low)
     out = g.add(
         'MaxPool',
-        g.add('Transpose', x, perm=order),
+        x,
         kernel_shape=[int(n) for n in window[1:-1]],
         strides=[int(n) for n in strides[1:-1]],
         pads=pads,
@@ -134,6 +146,13 @@ def _one_part(g: Graph, e, x, at, axes):
     return reshaped(g, g.add('Slice', x, start, stop, g.constant(axes, np.int64)), after)
 
 
+def _dynamic_slice(g: Graph, e, x, *at):
+    """Return the part of x that begins at the scalars `at`."""
+    place = g.constant([0], np.int64)
+    start = g.add('Concat', *[g.add('Unsqueeze', i, place) for i in at], axis=0)
+    return _one_part(g, e, x, start, list(range(len(at))))
+
+
 def _offsets(before, collapsed: set, kept: list) -> list[int]:
     """Return the places of the `kept` axes among those of x that are not collapsed."""
     names = [a for a in range(len(before)) if a not in collapsed]
@@ -143,6 +162,7 @@ def _offsets(before, collapsed: set, kept: list) -> list[int]:
 OPERATORS |= {
     'conv_general_dilated': _convolution,
     'dot_general': _dot,
+    'dynamic_slice': _dynamic_slice,
     'gather': _gather,
     'reduce_window_max': _window_max,
 }
