@@ -37,11 +37,20 @@ NOUNS = {
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
     'stream': {'audio', 'contract', 'inference'},
     'exporting': {
-        'assemble', 'audio', 'config', 'contract', 'inference', 'learn', 'models', 'report', 'runs',
+        'assemble',
+        'audio',
+        'config',
+        'contract',
+        'inference',
+        'learn',
+        'models',
+        'report',
+        'runs',
     },
 }
 VERBS = {
-    'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce', 'export',
+    'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce',
+    'export',
 }  # fmt: skip
 ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another
 

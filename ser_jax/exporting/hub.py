@@ -54,9 +54,9 @@ class Packed(Trained):
     def variables(self, members: list[str]) -> Variables:
         """Return the variables of `members`, stacked on a leading axis."""
         rows = [self.finished.index(m) for m in members]
-        found = [
-            {n: a[rows] for n, a in _under(self.tensors, kind).items()} for kind in Variables._fields
-        ]
+        found = []
+        for kind in Variables._fields:
+            found.append({n: a[rows] for n, a in _under(self.tensors, kind).items()})
         return Variables(*found)
 
     def frozen_variables(self) -> dict:
@@ -114,7 +114,8 @@ def open_folder(folder: Path) -> Predictor:
     Raises:
       InputError: it is no such folder, or a file of it is damaged.
     """
-    numpy, damaged = package('safetensors.numpy', EXTRA), package('safetensors', EXTRA).SafetensorError
+    numpy = package('safetensors.numpy', EXTRA)
+    damaged = package('safetensors', EXTRA).SafetensorError
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding='utf-8'))
         members, words = settings['members'], settings['words']
@@ -184,8 +185,7 @@ def _unscored(trained: Trained) -> str:
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / trained.directory.resolve().name / 'MODEL_CARD.md'
         path.parent.mkdir()
-        content = (config, [], trained.environment, trained.corpora, trained.emotions)
-        model_card.write(path, *content)
+        model_card.write(path, config, [], trained.environment, trained.corpora, trained.emotions)
         return path.read_text(encoding='utf-8')
 
 
@@ -193,7 +193,8 @@ def _results(metadata: dict) -> list[dict[str, Any]]:
     """Return the scores in the form of a hub's index of results."""
     found = []
     for score in metadata['scores']:
-        metric = {'type': 'recall', 'name': f'UAR, {score["protocol"]}', 'value': float(score['uar'])}
+        name = f'UAR, {score["protocol"]}'
+        metric = {'type': 'recall', 'name': name, 'value': float(score['uar'])}
         found.append(
             {
                 'task': {'type': 'audio-classification', 'name': 'Speech emotion recognition'},

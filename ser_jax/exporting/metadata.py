@@ -1,4 +1,4 @@
-"""Facts that go with every exported file: classes, inputs, features, calibration, score, licence."""
+"""Metadata of exported files: classes, inputs, features, calibration, score, licence."""
 
 import csv
 import dataclasses
@@ -12,13 +12,22 @@ from ser_jax.runs import calibration
 from ser_jax.runs.trained import Trained
 
 MANIFEST, LABELS = 'manifest.json', 'labels.json'
-_SCORE = ('corpus', 'protocol', 'note', 'utterances', 'speakers', 'uar', 'uar_low', 'uar_high')
+_SCORE = (
+    'corpus',
+    'protocol',
+    'note',
+    'utterances',
+    'speakers',
+    'uar',
+    'uar_low',
+    'uar_high',
+    'answer',
+)
 
 
 def describe(program: Program) -> dict[str, Any]:
     """Return the metadata of a program: values that JSON holds."""
     predictor, trained = program.predictor, program.predictor.trained
-    corpora = [dataclasses.asdict(c) for c in trained.corpora]
     temperatures = calibration.read(trained.directory) if predictor.calibrated else {}
     return {
         'format': 1,
@@ -35,8 +44,8 @@ def describe(program: Program) -> dict[str, Any]:
         'calibration': temperatures,
         'protocol': trained.protocol,
         'scores': scores(trained.directory),
-        'corpora': [{n: c[n] for n in ('name', 'title', 'licence')} for c in corpora],
-        'research_only': any(c['research_only'] for c in corpora),
+        'corpora': [dataclasses.asdict(c) for c in trained.corpora],
+        'research_only': any(c.research_only for c in trained.corpora),
         'licence': _licence(trained),
         'pretrained': trained.environment.get('pretrained', ''),
         'pretrained_sha256': trained.environment.get('begins_with', ''),
@@ -77,9 +86,12 @@ def scores(directory: Path) -> list[dict[str, str]]:
     path = directory / 'scores.csv'
     if not path.exists():
         return []
+    found = []
     with path.open(encoding='utf-8', newline='') as file:
-        rows = [r for r in csv.DictReader(file) if r.get('modality') == 'audio']
-    return [{name: r[name] for name in (*_SCORE, 'answer') if name in r} for r in rows]
+        for row in csv.DictReader(file):
+            if row.get('modality') == 'audio':
+                found.append({name: row[name] for name in _SCORE if name in row})
+    return found
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -98,8 +98,9 @@ class Graph:
           inputs: (name, dtype) of each.
           outputs: (name, dtype) of each.
         """
-        ends = [[self._info(n, d, None) for n, d in side] for side in (inputs, outputs)]
-        return self.onnx.helper.make_graph(self.nodes, name, *ends)
+        before = [self._info(n, dtype, None) for n, dtype in inputs]
+        after = [self._info(n, dtype, None) for n, dtype in outputs]
+        return self.onnx.helper.make_graph(self.nodes, name, before, after)
 
     def model(self, inputs: Sequence, outputs: Sequence, metadata: Mapping[str, str]) -> Any:
         """Return the finished model without nodes whose results are not used.
@@ -115,8 +116,8 @@ class Graph:
         stored = [
             self.onnx.numpy_helper.from_array(v, n) for n, v in self.constants.items() if n in read
         ]
-        ends = [[self._info(*x) for x in side] for side in (inputs, outputs)]
-        graph = helper.make_graph(nodes, 'ser_jax', *ends, stored)
+        before, after = [self._info(*x) for x in inputs], [self._info(*x) for x in outputs]
+        graph = helper.make_graph(nodes, 'ser_jax', before, after, stored)
         opsets = [helper.make_opsetid('', OPSET)]
         model = helper.make_model(graph, producer_name='ser_jax', opset_imports=opsets)
         model.ir_version = 8  # of opset 18; newer ones are refused by older runtimes

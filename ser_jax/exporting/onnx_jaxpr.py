@@ -10,6 +10,7 @@ from ser_jax.exporting.onnx_graph import Graph
 from ser_jax.exporting.onnx_operators import OPERATORS, RENAMED, unsupported
 from ser_jax.exporting.transforms import callee
 
+
 def converted(closed, inputs: Sequence[str], outputs: Sequence[str], metadata: Mapping[str, str]):
     """Return the ONNX model of a function.
 
@@ -28,7 +29,7 @@ def converted(closed, inputs: Sequence[str], outputs: Sequence[str], metadata: M
     ends = []
     for names, variables in ((inputs, jaxpr.invars), (outputs, jaxpr.outvars)):
         ends.append([_described(n, v.aval) for n, v in zip(names, variables, strict=True)])
-    return g.model(*ends, metadata)
+    return g.model(ends[0], ends[1], metadata)
 
 
 def _described(name: str, aval) -> tuple[str, Any, list]:
@@ -76,9 +77,7 @@ def _scan(g: Graph, equation, inputs: list) -> list:
     given = [(body.name(), v.aval.dtype) for v in variables[fixed:]]
     names = [*inputs[:fixed], *[n for n, _ in given]]
     # An output may be an input or a constant of the body, which ONNX refuses.
-    results = [
-        body.add('Identity', r) for r in _evaluate(body, closed.jaxpr, closed.consts, names)
-    ]
+    results = [body.add('Identity', r) for r in _evaluate(body, closed.jaxpr, closed.consts, names)]
     ends = [(n, v.aval.dtype) for n, v in zip(results, closed.jaxpr.outvars, strict=True)]
     scanned = len(inputs) - fixed - states
     backward = int(p['reverse'])

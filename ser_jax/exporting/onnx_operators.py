@@ -110,9 +110,9 @@ def reshaped(g: Graph, x: str, shape) -> str:
 
 
 def _reshape(g: Graph, e, x, *sizes):
-    if order := e.params.get('dimensions'):  # of the axes, before they are merged
-        if e.primitive.name == 'reshape':
-            x = g.add('Transpose', x, perm=[int(i) for i in order])
+    order = e.params.get('dimensions')  # of the axes, before they are merged
+    if order and e.primitive.name == 'reshape':
+        x = g.add('Transpose', x, perm=[int(i) for i in order])
     return reshaped(g, x, sides(e)[1])
 
 

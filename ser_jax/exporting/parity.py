@@ -1,4 +1,4 @@
-"""Comparison of an exported file, run by its own runtime, with the run in JAX on generated sound."""
+"""Comparison of an exported file, in its own runtime, with the run in JAX on generated sound."""
 
 from collections.abc import Callable, Iterator
 
@@ -56,7 +56,7 @@ def difference(program: Program, call: Callable, most_rows: int = 1 << 30) -> fl
             largest = max(largest, float(gap if np.isfinite(gap) else np.inf))
     if largest > REFUSED:
         raise InputError(
-            f'the exported file differs from the run by {largest:.2g} in a probability; nothing was '
-            'written: export it with another --format and report this run'
+            f'the exported file differs from the run by {largest:.2g} in a probability; nothing '
+            'was written: export it with another --format and report this run'
         )
     return largest

@@ -49,7 +49,9 @@ def answer(page_file: pathlib.Path, recording: pathlib.Path, scheme: str = 'ligh
         page.wait_for_timeout(1500)
         page.keyboard.press('Enter')
         page.wait_for_selector('#status:not(:text("Recording"))')
-        page.wait_for_function('document.querySelector("#status").textContent.includes("s of sound")')
+        page.wait_for_function(
+            'document.querySelector("#status").textContent.includes("s of sound")'
+        )
         found['recorded'] = page.inner_text('#status')
         page.screenshot(path=str(page_file.parent.parent / f'page_{scheme}.png'))
         browser.close()

@@ -121,7 +121,8 @@ def test_a_graph_gives_the_arrays_of_its_function(function, sizes):
         if 't' not in sizes and batch != 3:
             continue
         x = np.random.default_rng(batch).standard_normal((batch, length, 4)).astype(np.float32)
-        for given, expected in zip(session.run(None, {'x': x}), leaves(jnp.asarray(x)), strict=True):
+        results = session.run(None, {'x': x})
+        for given, expected in zip(results, leaves(jnp.asarray(x)), strict=True):
             assert given.dtype == expected.dtype
             np.testing.assert_allclose(given, expected, rtol=2e-5, atol=2e-5)
 
