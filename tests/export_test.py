@@ -86,22 +86,34 @@ def batch(seconds: tuple[float, ...], least: int) -> tuple[np.ndarray, np.ndarra
     return samples, length
 
 
+CASES = ((0.3,), (0.05, 4.0), (0.9, 2.2, 3.1))  # seconds of the rows of each batch
+
+
+@pytest.fixture(scope='module')
+def expected(run) -> list[np.ndarray]:
+    """Probabilities of the run for CASES."""
+    function = jax.jit(program.of_run(Predictor.open(run, window_s=4.0)).function)
+    return [np.asarray(function(*batch(seconds, 3200))[0]) for seconds in CASES]
+
+
 @pytest.mark.parametrize('form', [stablehlo, onnx_file, hub, web], ids=lambda m: m.FILE)
-def test_a_file_gives_the_probabilities_of_the_run(run, exported, form):
+def test_a_file_gives_the_probabilities_of_the_run(exported, expected, form):
     """At several lengths and batch sizes; neither padding nor other rows change an answer."""
-    call, predictor = form.opened(exported), Predictor.open(run, window_s=4.0)
-    function = jax.jit(program.of_run(predictor).function)
-    for seconds in ((0.3,), (4.0,), (0.05, 1.0), (0.9, 2.2, 3.1, 0.6, 1.7)):
+    call = form.opened(exported)
+    for seconds, truth in zip(CASES, expected, strict=True):
         samples, length = batch(seconds, 3200)
         given = call(samples, length)
-        np.testing.assert_allclose(given, function(samples, length)[0], atol=TOLERANCE)
+        np.testing.assert_allclose(given, truth, atol=TOLERANCE)
         np.testing.assert_allclose(given.sum(1), 1, atol=1e-5)
-        for row, n in enumerate(length):
-            alone = call(samples[row : row + 1, : max(3200, n)], length[row : row + 1])
-            np.testing.assert_allclose(alone[0], given[row], atol=2e-4)  # float16 in between
-    samples, length = batch((1.5,), 3200)
-    (answer,) = predictor.predict([Clip(samples[0], RATE)])
-    np.testing.assert_allclose(call(samples, length)[0], answer.probabilities, atol=2e-4)
+    alone = call(samples[:1, : length[0]], length[:1])
+    np.testing.assert_allclose(alone[0], given[0], atol=2e-4)  # features are rounded to float16
+
+
+def test_a_file_gives_the_answer_of_predict(run, exported):
+    (answer,) = Predictor.open(run, window_s=4.0).predict([Clip(tone(1, 2, 1), RATE)])
+    samples = tone(1, 2, 1)[None]
+    given = onnx_file.opened(exported)(samples, np.array([samples.shape[1]], np.int32))
+    np.testing.assert_allclose(given[0], answer.probabilities, atol=2e-4)
 
 
 def test_the_manifest_describes_and_seals_every_file(run, exported):

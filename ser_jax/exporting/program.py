@@ -71,12 +71,17 @@ def of_run(predictor: Predictor) -> Program:
     longest = int(predictor.longest_s * rate_hz)
     shortest = min(longest, int(SHORTEST_S * rate_hz))
     program = Program(predictor, with_products(function), shortest, longest, any_length=True)
-    try:
-        jax.eval_shape(program.function, *program.shapes())
-    except (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError):
-        # Some networks are built for one length: shorter recordings are padded to it.
-        return program._replace(any_length=False)
-    return program
+    # Some networks are built for one length: shorter recordings are padded to it.
+    for each in (program, program._replace(any_length=False)):
+        try:
+            jax.eval_shape(each.function, *each.shapes())
+            return each
+        except (TypeError, ValueError, jax.errors.InconclusiveDimensionOperation) as e:
+            reason = ' '.join(str(e).split())[:120]
+    raise InputError(
+        f'{predictor.trained.directory} cannot be exported: its network, '
+        f'{predictor.trained.config.model.name}, is built for one size of batches ({reason})'
+    )
 
 
 def package(name: str, extra: str) -> ModuleType:
