@@ -72,4 +72,4 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 lock:
 	$(LOCK) pyproject.toml --extra synthetic -o requirements/quickstart.lock
 	$(LOCK) pyproject.toml --extra synthetic --extra test -o requirements/test.lock
-	$(LOCK) pyproject.toml --extra synthetic --extra test --extra tfds --extra parity -o requirements/test-slow.lock
+	$(LOCK) pyproject.toml --extra synthetic --extra test --extra tfds --extra parity --extra export_tf --extra tour -o requirements/test-slow.lock

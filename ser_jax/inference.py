@@ -75,9 +75,7 @@ class Predictor:
         self.span: Callable[[int, int], int] = prediction.padded_span
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
-        if trained.learner.has_frozen:
-            trained.check_weights()
-        frozen = trained.learner.frozen_variables()
+        frozen = trained.frozen_variables()
         self._stored: tuple[Any, Any] = (jax.device_put((*stored, frozen)), ())
         self._speaker_norm = config.features.speaker_norm
         self._temperatures: dict[str, float] = {}
@@ -99,6 +97,11 @@ class Predictor:
         """Return the predictor of a run, given as its directory or opened; see the class."""
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
         return cls(trained, members, window_s, **options)
+
+    @property
+    def longest_s(self) -> float:
+        """Length of a window in seconds; longer recordings are cut into several."""
+        return self._most * self.source.layout.hop_s
 
     @property
     def calibrated(self) -> bool:
@@ -235,7 +238,7 @@ class Predictor:
         (variables, data, frozen), speaker = stored
         shared = (self._supported, frozen, speaker)
         corpus = CorpusData(None, zeros, length, zeros, zeros, *shared)
-        batch = Batch(jnp.arange(len(length)), zeros, jnp.ones(len(length)), raw)
+        batch = Batch(jnp.arange(raw.shape[0]), zeros, jnp.ones(raw.shape[0]), raw)
 
         def member(variables, data, tokens):
             data = data._replace(tokens=tokens)
@@ -285,7 +288,7 @@ class Predictor:
                 windows = values.shape[1] // steps
                 values = values.reshape(-1, steps, values.shape[2])
                 count = jnp.clip(count[:, None] - steps * jnp.arange(windows), 0, steps).reshape(-1)
-            all_tokens = jnp.repeat(tokens, len(count), 1)
+            all_tokens = jnp.repeat(tokens, count.shape[0], 1)
             each = self._each_member(self._stored, all_tokens, values, count)
             count = count.reshape(-1, windows)
             weight = count[:, :, None] / count.sum(1)[:, None, None]

@@ -48,10 +48,21 @@ NOUNS = {
     'stream': {'audio', 'contract', 'inference'},
     'live': {'audio', 'contract', 'inference', 'report', 'stream'},
     'serving': {'audio', 'contract', 'inference', 'stream'},
+    'exporting': {
+        'assemble',
+        'audio',
+        'config',
+        'contract',
+        'inference',
+        'learn',
+        'models',
+        'report',
+        'runs',
+    },
 }
 VERBS = {
     'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce',
-    'compare', 'serve',
+    'compare', 'export', 'serve',
 }  # fmt: skip
 ON_VERBS = {'main': {'train'}}  # the verbs that stand on another
 

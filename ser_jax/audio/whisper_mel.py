@@ -54,12 +54,10 @@ class WhisperMel(NamedTuple):
         # The mirror of the first samples: sample -i is sample i.
         lead = samples[:, self.window // 2 : 0 : -1]
         lead = jnp.pad(lead, ((0, 0), (self.window // 2 - lead.shape[1], 0)))
-        silence = jnp.zeros((len(samples), self._silent + self.hop), samples.dtype)
+        silence = jnp.zeros((samples.shape[0], self._silent + 2 * self.hop), samples.dtype)
         whole = jnp.concatenate([lead, samples, silence], 1)
         frames = -(-(samples.shape[1] + self._silent) // self.hop)
-        count = (frames - 1) * self.hop + self.window
-        whole = jnp.pad(whole, ((0, 0), (0, max(0, count - whole.shape[1]))))
-        at = np.arange(frames)[:, None] * self.hop + np.arange(self.window)
+        at = jnp.arange(frames)[:, None] * self.hop + np.arange(self.window)
         spectrum = jnp.fft.rfft(whole[:, at] * mel.hann(self.window))
         power = spectrum.real**2 + spectrum.imag**2
         bank = mel.mel_bank(self.rate_hz, self.window, self.bands, 0.0, self.rate_hz / 2)

@@ -41,12 +41,12 @@ class Model(nnx.Module):
 
     def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
         # One frame of 162 statistics becomes 162 steps.
-        x = inputs.features.reshape(len(inputs.features), -1, 1)
+        x = inputs.features.reshape(inputs.features.shape[0], -1, 1)
         for i, convolve in enumerate(self.convolutions):
             x = max_pool(jax.nn.relu(convolve(x)), 5, 2)
             if i == 2:
                 x = self.early(x, rngs=rngs)
-        x = x.reshape(len(x), -1).astype(jnp.float32)
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         embedding = self.late(jax.nn.relu(self.dense(x)), rngs=rngs)
         logits = self.classify(embedding)
         return Output(logits, embedding, {'audio': logits})

@@ -28,8 +28,11 @@ def discriminant(
     spread = within(features, label, classes, shrinkage)
     kernel = np.linalg.lstsq(spread, means.T, rcond=None)[0]
     weights, bias = np.zeros((features.shape[1], classes)), np.full(classes, -1e9)
-    weights[:, present] = kernel
-    bias[present] = -0.5 * np.einsum('cd,dc->c', means, kernel) - np.log(len(present))
+    offset = -0.5 * np.einsum('cd,dc->c', means, kernel)
+    # Their means over classes change no probability, and may be 1e6 times the differences between
+    # classes, which float32 would round away.
+    weights[:, present] = kernel - kernel.mean(1, keepdims=True)
+    bias[present] = offset - offset.mean()
     return weights.astype(np.float32), bias.astype(np.float32)
 
 

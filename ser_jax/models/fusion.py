@@ -81,7 +81,7 @@ class Fusion(nnx.Module):
         audio = jax.nn.relu(self.audio(features))
         text = jax.nn.relu(self.text(self.encoder(tokens, rngs)))
         alone = {'audio': self.classify_audio(audio), 'text': self.classify_text(text)}
-        has_audio, has_text = self._present(len(features), rngs)
+        has_audio, has_text = self._present(features.shape[0], rngs)
         both = jnp.concatenate([audio * has_audio, text * has_text], -1)
         embedding = jax.nn.relu(self.meet(self.dropout(both, rngs=rngs)))
         logits = self.classify(self.dropout(embedding, rngs=rngs))

@@ -57,7 +57,7 @@ class Model(nnx.Module):
     def __call__(self, inputs: Inputs, rngs: nnx.Rngs | None = None) -> Output:
         x = _through(self.before, inputs.features, rngs)
         x = _through(self.after, max_pool(x, 8, 8), rngs)
-        embedding = x.reshape(len(x), -1).astype(jnp.float32)
+        embedding = x.reshape(x.shape[0], -1).astype(jnp.float32)
         logits = self.classify(embedding)
         return Output(logits, embedding, {'audio': logits})
 

@@ -121,7 +121,7 @@ class Model(HiddenStates):
     def _discriminant(self, states) -> Output:
         scores = jnp.einsum('bld,ldc->blc', states, self.kernel[...]) + self.bias[...]
         logits = jax.nn.log_softmax(scores).mean(1)
-        return Output(logits, states.reshape(len(states), -1), {'audio': logits})
+        return Output(logits, states.reshape(states.shape[0], -1), {'audio': logits})
 
     def _frames(self, states, length, rngs):
         """Return the embedding of the frames [B F L D]."""

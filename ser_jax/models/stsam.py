@@ -43,7 +43,7 @@ class Audio(nnx.Module):
         for convolve in self.before:
             x = jax.nn.relu(convolve(x))
         x = jax.nn.relu(self.after(max_pool(self.early(x, rngs=rngs), 8, 8)))
-        x = x.reshape(len(x), -1).astype(jnp.float32)
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         features = jax.nn.relu(self.dense(x))
         return self.classify(self.late(features, rngs=rngs)), features
 
@@ -82,7 +82,7 @@ class Recurrent(nnx.Module):
         self.outputs = classes
 
     def __call__(self, x, rngs):
-        start = jnp.zeros((len(x), 512))
+        start = jnp.zeros((x.shape[0], 512))
         x = jax.nn.relu(self.first(x) + self.first_again(start))
         x = jax.nn.relu(self.second(x) + self.second_again(start))
         return self.classify(self.dense(self.dropout(x, rngs=rngs)))

@@ -72,6 +72,16 @@ class Trained(NamedTuple):
                 'again'
             )
 
+    def frozen_variables(self) -> dict:
+        """Return the values of the frozen variables by path, from the file of pretrained weights.
+
+        Raises:
+          InputError: the file is missing, or its content differs from the run's.
+        """
+        if self.learner.has_frozen:
+            self.check_weights()
+        return self.learner.frozen_variables()
+
     def check_build(self, fingerprints: Mapping[str, str], directory: str = '') -> None:
         """Refuse another build of the run's corpora, in which an id may name another utterance.
 

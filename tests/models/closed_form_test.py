@@ -35,6 +35,18 @@ def test_discriminant_is_that_of_scikit_learn(count, width, classes, shrinkage):
     assert np.abs(difference).max() <= 1e-5 * spread
 
 
+def test_scores_are_exact_in_float32_where_the_means_are_far_from_zero():
+    """As the hidden states of encoders: a class's own product is 1e6 times the differences."""
+    features, label = data(300, 12, 5)
+    features = 0.01 * features + 10 * np.arange(1, 13)
+    kernel, bias = closed_form.discriminant(features, label, 5, 0.0)
+    reference = LinearDiscriminantAnalysis(solver='lsqr', priors=np.full(5, 0.2))
+    expected = reference.fit(features, label).decision_function(features)
+    difference = features.astype(np.float32) @ kernel + bias - expected
+    difference -= difference.mean(1, keepdims=True)
+    assert np.abs(difference).max() <= 1e-3 * np.ptp(expected, 1).max()
+
+
 def test_shrinkage_is_that_of_scikit_learn():
     features, _ = data(70, 30, 3)
     centered = features - features.mean(0)

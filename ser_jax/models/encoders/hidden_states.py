@@ -170,4 +170,4 @@ class Whitening(nnx.Module):
 
     def __call__(self, states):
         white = jnp.einsum('bld,lde->ble', states - self.mean[...], self.matrix[...])
-        return white.reshape(len(white), -1)
+        return white.reshape(white.shape[0], -1)
