@@ -57,13 +57,8 @@ class Predictor:
         trim_voice: bool = False,
     ):
         check_window(window_s)
-        if wrong := [m for m in members if m not in trained.finished]:
-            raise InputError(
-                f'{trained.directory} has no finished member {wrong[0]!r}; it has '
-                f'{", ".join(trained.finished)}'
-            )
         self.trained, self.emotions, self.gate = trained, trained.emotions, gate
-        self.members = list(members) or trained.finished
+        self.members = trained.chosen(members)
         config = trained.config
         self.reads_text = assemble.reads_text(config)
         self.source = front_ends.by_name(config.features.source)

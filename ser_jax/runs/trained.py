@@ -52,6 +52,19 @@ class Trained(NamedTuple):
         """Members whose training has ended, in the run's order."""
         return [m for m in self.folds if (self.directory / 'best' / m / 'about.json').exists()]
 
+    def chosen(self, members: Sequence[str]) -> list[str]:
+        """Return the given members, or all finished ones for ().
+
+        Raises:
+          InputError: one of them is not finished or not of this run.
+        """
+        if wrong := [m for m in members if m not in self.finished]:
+            raise InputError(
+                f'{self.directory} has no finished member {wrong[0]!r}; it has '
+                f'{", ".join(self.finished)}'
+            )
+        return list(members) or self.finished
+
     def takes(self, utterances: Utterances) -> np.ndarray:
         """Return bool [N]: the utterances whose channel and emotion the run uses."""
         channels = [*self.config.data.channels, *self.config.data.train_only_channels]
