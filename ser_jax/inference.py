@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ser_jax import assemble
-from ser_jax.audio import front_ends, soundness
-from ser_jax.audio.clips import Clip, check_window, checked_samples
+from ser_jax.audio import front_ends
+from ser_jax.audio.clips import Clip, check_window
 from ser_jax.audio.mel import frame_mask
+from ser_jax.audio.voice_activity import VoiceGate
 from ser_jax.contract import Answer, InputError, Window
 from ser_jax.data import batches, speaker_statistics
 from ser_jax.emotions import supported
@@ -33,6 +34,8 @@ class Predictor:
       members: names of finished members; () = all, whose mean is the answer.
       window_s: maximum window in seconds; 0 = as the run was scored.
       calibrated: scale probabilities by the temperatures that `evaluate` fitted, if there are any.
+      gate: judge of recordings, for `Answer.voice`; an answer is not changed by it.
+      trim_voice: remove the time before and after speech instead of silence by level.
 
     Attributes:
       emotions: the C classes.
@@ -50,6 +53,8 @@ class Predictor:
         members: Sequence[str] = (),
         window_s: float = 0.0,
         calibrated: bool = True,
+        gate: VoiceGate | None = None,
+        trim_voice: bool = False,
     ):
         check_window(window_s)
         if wrong := [m for m in members if m not in trained.finished]:
@@ -57,13 +62,14 @@ class Predictor:
                 f'{trained.directory} has no finished member {wrong[0]!r}; it has '
                 f'{", ".join(trained.finished)}'
             )
-        self.trained, self.emotions = trained, trained.emotions
+        self.trained, self.emotions, self.gate = trained, trained.emotions, gate
         self.members = list(members) or trained.finished
         config = trained.config
         self.reads_text = assemble.reads_text(config)
         self.source = front_ends.by_name(config.features.source)
         self.rate_hz = self.source.rate_hz
-        self._trim_db = config.features.trim_db
+        self._trim_db = 0.0 if trim_voice else config.features.trim_db
+        self._trimmer = (gate or VoiceGate.open()).trimmed if trim_voice else None
         self._most = assemble.scored_span(config, self.source.layout, window_s)
         self.window_s = self._most * self.source.layout.hop_s
         self.span: Callable[[int, int], int] = prediction.padded_span
@@ -88,15 +94,11 @@ class Predictor:
         run: str | os.PathLike | Trained,
         members: Sequence[str] = (),
         window_s: float = 0.0,
-        calibrated: bool = True,
+        **options: Any,
     ) -> 'Predictor':
-        """Return the predictor of a run, given as its directory or opened.
-
-        Raises:
-          InputError: see the class, and `runs.trained.open_trained`.
-        """
+        """Return the predictor of a run, given as its directory or opened; see the class."""
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
-        return cls(trained, members, window_s, calibrated)
+        return cls(trained, members, window_s, **options)
 
     @property
     def calibrated(self) -> bool:
@@ -126,9 +128,10 @@ class Predictor:
 
         starts, windows, each = self._by_window(clips, apply)
         _, mean = prediction.average(windows, each)
-        return [
+        answers = [
             self._answer(i, clip, starts[i], windows, each, mean) for i, clip in enumerate(clips)
         ]
+        return self.gate.mark(answers, clips) if self.gate else answers
 
     def enroll(self, clips: Sequence[Clip]) -> None:
         """Predict from now on relative to a speaker, from unlabeled recordings of that speaker.
@@ -175,7 +178,9 @@ class Predictor:
         Returns:
           The first stored value of each clip, the windows, and the results [n ...] by name.
         """
-        values, starts = zip(*(self._values(clip) for clip in clips), strict=True)
+        trimming = self._trim_db, self._trimmer
+        stored = [front_ends.of_clip(self.source, clip, *trimming) for clip in clips]
+        values, starts = zip(*stored, strict=True)
         length = np.array([len(v) for v in values])
         aligned = self.source.layout.steps is not None
         windows = batches.windows(np.arange(len(clips)), length, self._most, aligned)
@@ -190,13 +195,6 @@ class Predictor:
         rows = min(_BATCH, 1 << (len(windows.utterance) - 1).bit_length())
         (each,) = prediction.in_batches([windows], self._most, rows, apply, span=self.span)
         return starts, windows, each
-
-    def _values(self, clip: Clip) -> tuple[np.ndarray, int]:
-        """Return the stored form of a clip without silence at its ends, and its start in it."""
-        samples = soundness.checked(checked_samples(clip), clip.rate_hz, self.rate_hz, clip.source)
-        values = self.source.stored(samples)
-        first, last = front_ends.audible_span(self.source, values, self._trim_db)
-        return values[first:last], first
 
     def _answer(self, index: int, clip: Clip, offset: int, windows, each, mean) -> Answer:
         """Return the answer for one clip from the values of its windows and their means [N K X]."""
@@ -272,6 +270,8 @@ class Predictor:
           InputError: the front end cannot be traced, or no speaker is enrolled that the run needs.
         """
         self._check_enrolled()
+        if self._trimmer:
+            raise InputError('trim_voice is no part of a pure function; open the run without it')
         tokens = self.trained.tokens(self.members, [''])
         source, steps = self.source, self.source.layout.steps
         dtype = source.stored(np.zeros(self.rate_hz, np.float32)).dtype

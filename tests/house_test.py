@@ -33,16 +33,27 @@ NOUNS = {
     'learn': {'audio', 'contract', 'data', 'models'},
     'report': {'audio', 'contract', 'scoring'},
     'assemble': {'audio', 'config', 'contract', 'data', 'emotions', 'learn'},
-    'runs': {'assemble', 'config', 'contract', 'data', 'explore', 'learn', 'report', 'scoring'},
+    'runs': {
+        'assemble',
+        'config',
+        'contract',
+        'data',
+        'emotions',
+        'explore',
+        'learn',
+        'report',
+        'scoring',
+    },
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
     'stream': {'audio', 'contract', 'inference'},
+    'live': {'audio', 'contract', 'inference', 'report', 'stream'},
     'serving': {'audio', 'contract', 'inference', 'stream'},
 }
 VERBS = {
     'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce',
-    'serve',
+    'compare', 'serve',
 }  # fmt: skip
-ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another
+ON_VERBS = {'main': {'train'}}  # the verbs that stand on another
 
 
 def imports(path: pathlib.Path) -> set[str]:
