@@ -27,7 +27,7 @@ from ser_jax.learn.devices import device_mesh, scored_at_once
 from ser_jax.learn.members import Group
 from ser_jax.learn.prediction import Prediction
 from ser_jax.report import table as score_table
-from ser_jax.runs import merge, predictions, results
+from ser_jax.runs import merge, parent, predictions, results
 from ser_jax.runs.tested_members import tested_members
 from ser_jax.runs.trained import Trained, find_runs, open_trained
 from ser_jax.scoring import scores as scoring
@@ -221,6 +221,7 @@ def main(argv: list[str]) -> None:
     opened: dict[tuple, Utterances] = {}
     for directory in directories:
         try:
+            parent.refuse(directory, 'evaluate')
             trained = open_trained(directory)
             parts.append(evaluate_run(trained, opened, flags.FLAGS.corpora, flags.FLAGS.data_dir))
             runs.append(trained)

@@ -33,11 +33,21 @@ NOUNS = {
     'learn': {'audio', 'contract', 'data', 'models'},
     'report': {'audio', 'contract', 'scoring'},
     'assemble': {'audio', 'config', 'contract', 'data', 'emotions', 'learn'},
-    'runs': {'assemble', 'config', 'contract', 'data', 'explore', 'learn', 'report', 'scoring'},
+    'runs': {
+        *('assemble', 'config', 'contract', 'data', 'explore', 'learn', 'lock', 'report'),
+        'scoring',
+    },
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
     'stream': {'audio', 'contract', 'inference'},
+    'personal': {
+        *('audio', 'contract', 'corpora', 'data', 'emotions', 'explore', 'inference', 'learn'),
+        *('runs', 'scoring'),
+    },
 }
-VERBS = {'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'}
+VERBS = {
+    *('main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'),
+    'personalize',
+}
 ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another
 
 
