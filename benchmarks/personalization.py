@@ -25,13 +25,14 @@ from scipy.special import log_softmax
 from ser_jax import assemble
 from ser_jax.audio.clips import Clip
 from ser_jax.data import selection
+from ser_jax.explore.findings import place
 from ser_jax.inference import Predictor
 from ser_jax.learn import personal_head
 from ser_jax.runs.trained import Trained, open_trained
 from ser_jax.scoring import intervals
 from ser_jax.scoring.metrics import Predictions
 
-RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1)
+RIDGES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 TAUGHT, NEUTRAL, OTHERS = 3, 8, 80
 SHARE = 8 / 10  # of a mean of 8 recordings, features.speaker_prior 2
 
@@ -61,12 +62,12 @@ def rows_of(trained: Trained):
 def folds_of(trained: Trained, utterances) -> np.ndarray:
     """Return the fold that tests each utterance's speaker, int [N]; -1 without one."""
     fold = np.full(len(utterances), -1)
-    names = [f'{utterances.facts[c].name}/{i}' for c, i in zip(utterances.corpus, utterances.id)]
+    names = [place(utterances, i) for i in range(len(utterances))]
     at = {name: i for i, name in enumerate(names)}
     tested = list(dict.fromkeys(m.split('_seed')[0] for m in trained.finished))
     for k, name in enumerate(tested):
-        for place in trained.folds[f'{name}_seed0']['test']:
-            fold[utterances.speaker == utterances.speaker[at[place]]] = k
+        for tested_one in trained.folds[f'{name}_seed0']['test']:
+            fold[utterances.speaker == utterances.speaker[at[tested_one]]] = k
     return fold
 
 
@@ -99,8 +100,8 @@ def network(directory: pathlib.Path) -> Study:
             rows = np.flatnonzero(fold == k)
             clips = [Clip(np.asarray(u.read(i)).reshape(-1), predictor.rate_hz) for i in rows]
             mean = predictor.by_member(clips)[-1]
-            given |= dict(zip(rows, mean['audio'][:, 0]))
-            embedding |= dict(zip(rows, mean['embedding'][:, 0]))
+            given |= dict(zip(rows, mean['audio'][:, 0], strict=True))
+            embedding |= dict(zip(rows, mean['embedding'][:, 0], strict=True))
         values.append(np.stack([embedding[i] for i in range(len(u))]))
         probabilities.append(np.stack([given[i] for i in range(len(u))]))
         print(f'seed {seed}: predicted', flush=True)
@@ -158,14 +159,14 @@ def answered(s: Study, fold: int, fits: tuple = (), mean: np.ndarray | None = No
 
 def taught(s: Study, model: Model, rows: np.ndarray, ridge: float) -> list:
     """Return the heads of each seed, taught by some recordings."""
-    pairs = zip(model.probabilities, model.embedding)
+    pairs = zip(model.probabilities, model.embedding, strict=True)
     return [personal_head.fit(p[rows], e[rows], s.label[rows], ridge) for p, e in pairs]
 
 
 def choice(model: Model, rows: np.ndarray, heads: list | None = None) -> np.ndarray:
     """Return the chosen class of some recordings, averaged over seeds."""
     total = 0.0
-    for k, (p, e) in enumerate(zip(model.probabilities, model.embedding)):
+    for k, (p, e) in enumerate(zip(model.probabilities, model.embedding, strict=True)):
         total = total + (personal_head.apply(heads[k], p[rows], e[rows]) if heads else p[rows])
     return total.argmax(1)
 
@@ -181,7 +182,7 @@ class Book:
         at.append((rows, predicted, np.full(len(rows), draw), np.full(len(rows), speaker)))
 
     def predictions(self, key, folds=None) -> Predictions:
-        rows, predicted, draw, of = (np.concatenate(x) for x in zip(*self.found[key]))
+        rows, predicted, draw, of = (np.concatenate(x) for x in zip(*self.found[key], strict=True))
         keep = np.ones(len(rows), bool) if folds is None else np.isin(self.s.fold[rows], folds)
         rows, predicted, draw, of = rows[keep], predicted[keep], draw[keep], of[keep]
         return Predictions(self.s.label[rows], predicted, of, draw, rows)
@@ -240,7 +241,7 @@ def chosen(book: Book, word: str, n: int) -> Predictions:
         rest = [f for f in folds if f != fold]
         best = max(RIDGES, key=lambda r: book.uar((word, n, r), rest).value)
         parts.append(book.predictions((word, n, best), [fold]))
-    return Predictions(*(np.concatenate(x) for x in zip(*parts)))
+    return Predictions(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
 
 def table(s: Study, title: str, draws: int, nested: bool) -> None:
@@ -270,9 +271,8 @@ def one(book: Book, others: Book, title: str, nested: bool) -> None:
             for ridge in RIDGES:
                 key = (word, n, ridge)
                 other = others.gain(key, 'before') if key in others.found else ''
-                print(
-                    f'| {word} {n}, ridge {ridge} | {book.uar(key)} | {book.gain(key, "before")} | {other} |'
-                )
+                shown = f'{book.uar(key)} | {book.gain(key, "before")} | {other}'
+                print(f'| {word} {n}, ridge {ridge} | {shown} |')
             if nested:
                 p = chosen(book, word, n)
                 uar = intervals.speaker_bootstrap(p, classes, 1000)['uar']

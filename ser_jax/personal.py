@@ -294,13 +294,7 @@ def describe(
         'taught': None,
     }
     if taught:
-        scores = {n: getattr(taught, n)._asdict() for n in ('before', 'after', 'gain')}
-        about['taught'] = {
-            'metric': 'UAR on recordings held out',
-            'recordings': taught.recordings,
-            'emotions': taught.emotions,
-            **scores,
-            'loss': list(taught.loss),
-            'kept': taught.kept,
-        }
+        fields = {k: v for k, v in taught._asdict().items() if k != 'head'}
+        plain = {k: v._asdict() if isinstance(v, Interval) else v for k, v in fields.items()}
+        about['taught'] = {'metric': 'UAR on recordings held out', **plain}
     return about
