@@ -158,13 +158,14 @@ def checked(predictor: Predictor, spoken: Sequence[Spoken]) -> Recordings:
         samples = checked_samples(clip)
         hashes.append(sha256(samples))
         prepared.append(soundness.checked(samples, clip.rate_hz, _RATE_HZ, clip.source))
-    group = same_recording.groups(prepared, hashes)
-    for i, first in enumerate(group):
+    for i, content in enumerate(hashes):
+        first = hashes.index(content)
         if -1 != label[i] != label[first] != -1:
             raise InputError(
                 f'{spoken[i].clip.source} ({classes[label[i]]}) and {spoken[first].clip.source} '
                 f'({classes[label[first]]}) are one recording with two labels; remove one of them'
             )
+    group = same_recording.groups(prepared, hashes)
     once: dict[str, int] = {}
     for i in np.argsort(np.array(label) < 0, kind='stable'):  # of copies, take one with a label
         once.setdefault(hashes[i], int(i))
