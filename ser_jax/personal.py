@@ -3,12 +3,11 @@
     made = personalize('runs/best', [Spoken(clip, 'angry'), Spoken(clip), ...], 'runs/mine')
     Predictor.open(made.directory).predict([clip])
 
-Enrollment gives the statistics of the speaker to runs that use them (`features.speaker_norm`).
-Teaching fits a head (`learn.personal_head`) on the frozen model. It is kept only if it is better
-than the general model on recordings that it was not fitted on. Nothing of the parent changes.
+Runs that use statistics of speakers (`features.speaker_norm`) get them by enrollment. Teaching fits
+a head (`learn.personal_head`) on the frozen model, kept only if it is better on recordings that it
+was not fitted on. Nothing of the parent changes.
 """
 
-import collections
 import datetime
 import difflib
 import pathlib
@@ -25,15 +24,10 @@ from ser_jax.data import speaker_statistics
 from ser_jax.emotions import relabeling, word
 from ser_jax.explore import same_recording
 from ser_jax.inference import Predictor
-from ser_jax.learn import personal_head
-from ser_jax.learn.personal_head import Head
-from ser_jax.runs import parent, run_files
-from ser_jax.scoring import intervals
+from ser_jax.runs import parent, run_files, teaching
+from ser_jax.runs.teaching import Taught
 from ser_jax.scoring.intervals import Interval
-from ser_jax.scoring.metrics import Predictions
 
-LEAST = 2  # recordings of an emotion, and emotions, below which nothing can be taught
-_FOLDS = 10
 _RATE_HZ = 16000
 Progress = Callable[[float], None]  # called with the finished share, 0 to 1
 
@@ -52,26 +46,6 @@ class Recordings(NamedTuple):
     label: np.ndarray  # int [N], -1 without a label
     group: np.ndarray  # int [N], equal for copies of one recording
     sha256: list[str]
-
-
-class Taught(NamedTuple):
-    """A head, and scores on recordings that the heads for them were not fitted on.
-
-    Attributes:
-      before, after: UAR over the taught emotions: general model, taught model.
-      gain: their difference.
-      loss: cross-entropy before and after.
-      kept: True if the head is better: a lower loss and no lower UAR.
-    """
-
-    head: Head
-    recordings: int
-    emotions: list[str]
-    before: Interval
-    after: Interval
-    gain: Interval
-    loss: tuple[float, float]
-    kept: bool
 
 
 class Personalized(NamedTuple):
@@ -117,6 +91,7 @@ def personalize(
     speaker, taught = None, None
     labelled = np.flatnonzero(recordings.label >= 0)
     if uses_speaker(predictor):
+        _check_enough_to_enroll(predictor, recordings)
         speaker = predictor.enroll(recordings.clips)
     elif not len(labelled):
         raise InputError(
@@ -135,6 +110,17 @@ def personalize(
         parent.write(directory, run, known)
     progress(1.0)
     return Personalized(directory, len(recordings.clips) if speaker is not None else 0, taught)
+
+
+def _check_enough_to_enroll(predictor: Predictor, recordings: Recordings) -> None:
+    """Raise InputError if so few are given that enrollment does harm (docs/personalization.md)."""
+    trained_with = speaker_statistics.enrolled_count(predictor.trained.config.features.speaker_norm)
+    least = (trained_with if trained_with > 0 else 8) // 2
+    if len(recordings.clips) < least:
+        raise InputError(
+            f'got {len(recordings.clips)} recordings; fewer than {least} make this run worse, so '
+            'give at least twice as many, of several moods'
+        )
 
 
 def uses_speaker(predictor: Predictor) -> bool:
@@ -215,7 +201,6 @@ def teach(
 ) -> Taught:
     """Return the head of a speaker, and how much better it is on recordings held out.
 
-    Recordings are held out in turn, copies of one together; members are averaged as in `predict`.
     Statistics of the speaker, if the run uses them, are the same on both sides.
 
     Raises:
@@ -223,58 +208,17 @@ def teach(
     """
     rows = np.flatnonzero(recordings.label >= 0)
     label, group = recordings.label[rows], recordings.group[rows]
-    _check_enough(predictor, label, group)
-    _, _, _, mean = predictor.by_member([recordings.clips[i] for i in rows])
+    teaching.check_enough(label, group, predictor.emotions)
+    *_, mean = predictor.by_member([recordings.clips[i] for i in rows])
     progress(0.5)
-    given, embedding = mean['audio'], mean['embedding']
-    folds = _folds(label, group)
-    after = np.zeros(given.shape, np.float64)
-    for fold in range(folds.max() + 1):
-        held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        for k in range(given.shape[1]):
-            head = personal_head.fit(given[rest, k], embedding[rest, k], label[rest])
-            after[held, k] = personal_head.apply(head, given[held, k], embedding[held, k])
-        progress(0.5 + 0.4 * (fold + 1) / (folds.max() + 1))
-    each = [personal_head.fit(given[:, k], embedding[:, k], label) for k in range(given.shape[1])]
-    head = Head(*(np.stack(x) for x in zip(*each, strict=True)))
-    emotions = [predictor.emotions[c] for c in np.unique(label)]
-    return _scored(head, emotions, label, group, given.mean(1), after.mean(1))
-
-
-def _check_enough(predictor: Predictor, label: np.ndarray, group: np.ndarray) -> None:
-    once = {(int(g), int(c)) for g, c in zip(group, label, strict=True)}
-    count = collections.Counter(c for _, c in once)
-    if sum(n >= LEAST for n in count.values()) < LEAST:
-        shown = ', '.join(f'{n} {predictor.emotions[c]}' for c, n in sorted(count.items()))
-        raise InputError(
-            f'too few labelled recordings ({shown}); give at least {LEAST} different ones of each '
-            f'of at least {LEAST} emotions, better 3 of each that the run has'
-        )
-
-
-def _folds(label: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Return the fold of each recording, int [n]: emotions spread evenly, copies in one fold."""
-    first = {g: int(np.flatnonzero(group == g)[0]) for g in np.unique(group)}
-    order = sorted(first, key=lambda g: (label[first[g]], first[g]))
-    count = min(_FOLDS, len(order))
-    fold = {g: i % count for i, g in enumerate(order)}
-    return np.array([fold[g] for g in group])
-
-
-def _scored(head, emotions, label, group, before, after) -> Taught:
-    """Return the result of teaching from probabilities [n C] of recordings held out."""
-    sides = []
-    for probabilities in (before, after):
-        same = np.zeros(len(label), int)  # one speaker: recordings are resampled
-        sides.append(Predictions(label, probabilities.argmax(1), same, None, group))
-    classes = before.shape[1]
-    uar = [intervals.speaker_bootstrap(side, classes)['uar'] for side in sides]
-    gain = intervals.paired_bootstrap(sides[1], sides[0], classes)
-    rows = np.arange(len(label))
-    logs = [personal_head.log_probabilities(p)[rows, label] for p in (before, after)]
-    loss = float(-logs[0].mean()), float(-logs[1].mean())
-    kept = loss[1] < loss[0] and uar[1].value >= uar[0].value
-    return Taught(head, len(label), emotions, *uar, gain, loss, kept)
+    return teaching.teach(
+        mean['audio'],
+        mean['embedding'],
+        label,
+        group,
+        predictor.emotions,
+        lambda share: progress(0.5 + 0.5 * share),
+    )
 
 
 def describe(

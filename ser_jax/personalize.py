@@ -62,7 +62,7 @@ def _report(made: personal.Personalized, run: pathlib.Path) -> None:
     if made.enrolled:
         print(f'enrolled: {made.enrolled} recordings')
         if made.enrolled < _ADVISED:
-            print(f'  {_ADVISED} of about four seconds are better: add some of ordinary speech')
+            print(f'  {_ADVISED} of about four seconds are better, of several moods')
     if taught := made.taught:
         print(f'taught: {taught.recordings} recordings of {", ".join(taught.emotions)}')
         print(f'  general model     UAR {taught.before}, loss {taught.loss[0]:.3f}')

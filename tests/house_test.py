@@ -40,8 +40,8 @@ NOUNS = {
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
     'stream': {'audio', 'contract', 'inference'},
     'personal': {
-        *('audio', 'contract', 'corpora', 'data', 'emotions', 'explore', 'inference', 'learn'),
-        *('runs', 'scoring'),
+        *('audio', 'contract', 'corpora', 'data', 'emotions', 'explore', 'inference', 'runs'),
+        'scoring',
     },
 }
 VERBS = {

@@ -19,7 +19,7 @@ from ser_jax.corpora import personal_folder
 from ser_jax.explore import same_recording
 from ser_jax.inference import Clip, Predictor
 from ser_jax.personal import Spoken, personalize
-from ser_jax.runs import parent
+from ser_jax.runs import parent, teaching
 from tests.conftest import EMOTIONS, small_config, tone
 from tests.speech_encoder_test import config, tiny, weights  # noqa: F401
 
@@ -224,7 +224,7 @@ def test_copies_of_a_recording_are_held_out_together():
     given = [first, second, louder, third, later]
     group = same_recording.groups(given, list('abcde'))
     assert group.tolist() == [0, 1, 0, 3, 1]
-    folds = personal._folds(np.array([0, 1, 0, 2, 1]), group)
+    folds = teaching.split(np.array([0, 1, 0, 2, 1]), group)
     assert folds[0] == folds[2] and folds[1] == folds[4] and len(set(folds)) == 3
 
 

@@ -16,7 +16,7 @@ from scipy.special import log_softmax
 
 from ser_jax.learn.state import Predicted
 
-RIDGE = 0.01  # weight of the penalty; chosen by benchmarks/personalization.py
+RIDGE = 0.001  # weight of the penalty; chosen by benchmarks/personalization.py
 _CONSTANT = 0.3  # variance of the offset of a class, where that of the embedding's part is 1
 _FADING = 2.0  # squared distance, beyond 1, at which the correction has fallen to 1 / e
 _LOWEST = -16.0  # log-probabilities below are no evidence, but the end of a number format
