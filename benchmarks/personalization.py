@@ -146,15 +146,20 @@ class Model(NamedTuple):
     embedding: list[np.ndarray]  # [N D]
 
 
-def answered(s: Study, fold: int, fits: tuple = (), mean: np.ndarray | None = None) -> Model:
-    """Return a fold's answers to all recordings; of encoders, relative to a speaker's mean."""
+def answered(
+    s: Study, fold: int, rows: np.ndarray, fits: tuple = (), mean: np.ndarray | None = None
+) -> Model:
+    """Return a fold's answers to some recordings; of encoders, relative to a speaker's mean."""
     if not s.discriminants:
         return Model(s.probabilities, s.values)
     kernel, bias = (x[fold] for x in fits or s.discriminants)
-    states = s.values[0] if mean is None else s.values[0] - SHARE * mean
+    states = s.values[0][rows] if mean is None else s.values[0][rows] - SHARE * mean
     scores = np.einsum('nld,ldc->nlc', states, kernel, optimize=True) + bias
     log_p = log_softmax(log_softmax(scores, -1).mean(1), -1)
-    return Model([np.exp(log_p)], [states.reshape(len(states), -1)])
+    flat = states.reshape(len(states), -1)
+    both = np.zeros((len(s.label), log_p.shape[1])), np.zeros((len(s.label), flat.shape[1]), 'f4')
+    both[0][rows], both[1][rows] = np.exp(log_p), flat
+    return Model([both[0]], [both[1]])
 
 
 def taught(s: Study, model: Model, rows: np.ndarray, ridge: float) -> list:
@@ -174,8 +179,8 @@ def choice(model: Model, rows: np.ndarray, heads: list | None = None) -> np.ndar
 class Book:
     """Predictions by row of a table."""
 
-    def __init__(self, s: Study):
-        self.s, self.found = s, {}
+    def __init__(self, s: Study, ridges: tuple[float, ...]):
+        self.s, self.ridges, self.found = s, ridges, {}
 
     def add(self, key, rows: np.ndarray, predicted: np.ndarray, draw: int, speaker: str) -> None:
         at = self.found.setdefault(key, [])
@@ -204,18 +209,19 @@ def speaker_rows(s: Study, book: Book, others: Book, name: str, draw: int) -> No
     random = np.random.default_rng([draw, 1, *name.encode()])
     mixed = random.permutation(np.concatenate(labelled))
     rest = random.permutation(np.flatnonzero((s.fold == fold) & (s.speaker != name)))[:OTHERS]
-    model = answered(s, fold)
+    asked = np.concatenate([mixed, test])
+    model = answered(s, fold, np.concatenate([asked, rest]))
     book.add('before', test, choice(model, test), draw, name)
     teach_rows(s, book, others, (model, model), labelled, test, rest, draw, name, 'teach')
     if not s.enrolled:
         return
     states = s.values[0]
     for k in (1, 2, 4, 8, 16):
-        known = answered(s, fold, s.enrolled, states[mixed[:k]].mean(0))
+        known = answered(s, fold, asked, s.enrolled, states[mixed[:k]].mean(0))
         book.add(f'enroll {k}', test, choice(known, test), draw, name)
         if k == 8:
             both = known
-    known = answered(s, fold, s.enrolled, states[plain].mean(0))
+    known = answered(s, fold, asked, s.enrolled, states[plain].mean(0))
     book.add('enroll neutral', test, choice(known, test), draw, name)
     teach_rows(s, book, others, (both, None), labelled, test, rest, draw, name, 'both')
 
@@ -225,7 +231,7 @@ def teach_rows(s, book, others, models, labelled, test, rest, draw, name, word) 
     model, of_others = models
     for n in range(1, TAUGHT + 1):
         rows = np.concatenate([r[:n] for r in labelled])
-        for ridge in RIDGES:
+        for ridge in book.ridges:
             heads = taught(s, model, rows, ridge)
             book.add((word, n, ridge), test, choice(model, test, heads), draw, name)
             if of_others and len(rest):
@@ -239,7 +245,7 @@ def chosen(book: Book, word: str, n: int) -> Predictions:
     folds, parts = np.unique(book.s.fold), []
     for fold in folds:
         rest = [f for f in folds if f != fold]
-        best = max(RIDGES, key=lambda r: book.uar((word, n, r), rest).value)
+        best = max(book.ridges, key=lambda r: book.uar((word, n, r), rest).value)
         parts.append(book.predictions((word, n, best), [fold]))
     return Predictions(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
@@ -248,7 +254,8 @@ def table(s: Study, title: str, draws: int, nested: bool) -> None:
     """Print the table of a study, one of each of its corpora."""
     print(f'\n## {title}\n')
     for corpus in dict.fromkeys(s.corpus):
-        book, others, began = Book(s), Book(s), time.monotonic()
+        ridges = RIDGES if nested else (personal_head.RIDGE,)
+        book, others, began = Book(s, ridges), Book(s, ridges), time.monotonic()
         names = sorted(set(s.speaker[(s.corpus == corpus) & (s.fold >= 0)]))
         for name in names:
             for draw in range(draws):
@@ -266,9 +273,9 @@ def one(book: Book, others: Book, title: str, nested: bool) -> None:
             print(f'| {key} | {book.uar(key)} | {gain} | |')
     for word in ('teach', 'both'):
         for n in range(1, TAUGHT + 1):
-            if (word, n, RIDGES[0]) not in book.found:
+            if (word, n, book.ridges[0]) not in book.found:
                 continue
-            for ridge in RIDGES:
+            for ridge in book.ridges:
                 key = (word, n, ridge)
                 other = others.gain(key, 'before') if key in others.found else ''
                 shown = f'{book.uar(key)} | {book.gain(key, "before")} | {other}'
