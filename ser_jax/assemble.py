@@ -13,11 +13,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ser_jax.audio import augment, front_ends
-from ser_jax.config import check_ranges
+from ser_jax.config import base, check_ranges
 from ser_jax.contract import FrontEnd, InputError, Layout
 from ser_jax.data import (
+    coverage,
     derived,
     folds,
+    protocol_knobs,
     protocols,
     selection,
     speaker_statistics,
@@ -47,6 +49,7 @@ class Run(NamedTuple):
     normalization: tuple[np.ndarray, np.ndarray]  # mean, std [K M]
     learner: Learner
     steps: int  # per epoch
+    coverage: coverage.Coverage  # of the protocol
 
     def corpus_data(self, span: int) -> CorpusData:
         """Return the arrays that all members share (numpy), padded for windows of up to `span`."""
@@ -74,11 +77,12 @@ def open_run(config: ConfigDict) -> Run:
     Raises:
       InputError: the config asks for something that does not exist or is not possible.
     """
+    config = settled(config)
     check_ranges(config)
     front = model_input(config)
     augment.check(config.augment, front.layout, config.train.window_s)
     opened, emotions = selection.open_utterances(config)
-    members = _members(config, opened)
+    members, part = _members(config, opened)
     steps = steps_per_epoch(members, config.train.batch_size)
     reads = reads_text(config)
     words = [text.vocabulary(opened.text[m.train]) if reads else [] for m in members]
@@ -97,7 +101,12 @@ def open_run(config: ConfigDict) -> Run:
     bands = 1 if learner.derived else front.layout.bands or 1
     normalization = [_normalization(config, opened, m, bands) for m in members]
     mean, std = (np.stack(x) for x in zip(*normalization, strict=True))
-    return Run(config, opened, emotions, members, words, (mean, std), learner, steps)
+    return Run(config, opened, emotions, members, words, (mean, std), learner, steps, part)
+
+
+def settled(config: ConfigDict) -> ConfigDict:
+    """Return the config with the knobs that its protocol fixes, see `protocol_knobs.settled`."""
+    return protocol_knobs.settled(config, base())
 
 
 def model_input(config: ConfigDict) -> FrontEnd:
@@ -105,18 +114,20 @@ def model_input(config: ConfigDict) -> FrontEnd:
     return front_ends.model_input(config.features.source, config.features.input)
 
 
-def _members(config: ConfigDict, opened: utterances.Utterances) -> list[Member]:
-    """Return the members of a config, one per seed and fold.
+def _members(
+    config: ConfigDict, opened: utterances.Utterances
+) -> tuple[list[Member], coverage.Coverage]:
+    """Return the members of a config, one per seed and fold, and the coverage of its protocol.
 
     Raises:
       InputError: there is none, or some or all lack the validation speakers that they need.
     """
     variants, train_only = tuple(config.data.variants), tuple(config.data.train_only_channels)
-    made = protocols.make_folds(opened, config.members, train_only, variants)
-    members = [
-        Member(f'{fold.name}_seed{seed}', index, int(seed), *_sides(config, opened, fold))
-        for seed, (index, fold) in itertools.product(config.members.seeds, enumerate(made))
-    ]
+    made, left_out = protocols.lay_out(opened, config.members, train_only, variants)
+    members = []
+    for seed, fold in itertools.product(config.members.seeds, made):
+        number, sides = int(fold.name.removeprefix('fold')), _sides(config, opened, fold)
+        members.append(Member(f'{fold.name}_seed{seed}', number, int(seed), *sides))
     if not members:
         raise InputError(
             'members.seeds is empty; give at least one seed, e.g. --config.members.seeds=0,'
@@ -132,7 +143,7 @@ def _members(config: ConfigDict, opened: utterances.Utterances) -> list[Member]:
             f'{without} has no validation speakers, but other members have; give them to all '
             'members or to none'
         )
-    return members
+    return members, coverage.covered(opened, config, left_out)
 
 
 def _normalization(config: ConfigDict, opened: utterances.Utterances, member: Member, bands: int):

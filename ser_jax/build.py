@@ -1,15 +1,16 @@
 """Recordings to shards: `python -m ser_jax.build datasets/ravdess --manual_dir=FOLDER`.
 
-The flags are those of `tfds build`, without TensorFlow, with four differences. Without --config
+The flags are those of `tfds build`, without TensorFlow, with five differences. Without --config
 only the default config is built. --overwrite keeps the old shards until the new ones are complete.
 --tolerance=SHARE is the accepted share of bad files. --name=my_voices names a corpus of your own
-recordings (datasets/folder). A bare name is a folder under datasets/.
+recordings (datasets/folder). --transcribe fills missing texts by speech to text, e.g.
+--asr=whisper --language=de. A bare name is a folder under datasets/.
 """
 
 import contextlib
 import dataclasses
 import difflib
-import errno
+import functools
 import importlib
 import importlib.util
 import io
@@ -21,13 +22,7 @@ import sys
 from collections.abc import Iterator
 
 from ser_jax import cli, lock
-from ser_jax.contract import InputError, remedy
-
-# Errors of the disk or of --data_dir; an errno that a bug may cause is not among them.
-_DISK_ERRORS = (
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS,
-    errno.ENAMETOOLONG, errno.ENOTDIR, errno.EIO,
-)  # fmt: skip
+from ser_jax.contract import InputError
 
 # Set before numpy is imported, which reads it: with many threads, librosa's small products take
 # five times as long.
@@ -54,7 +49,8 @@ def main(argv: list[str]) -> None:
         raise InputError(f'--data_dir={given!r} is not UTF-8; give another folder')
     for name in args.positional_datasets + args.datasets or ['']:
         path = script(name)
-        with _renamed(args.name, builder_class(path), path):
+        cls = builder_class(path)
+        with _renamed(args.name, cls, path), _transcribed(args, cls):
             _build(args, path)
 
 
@@ -90,6 +86,14 @@ def _parse(argv: list[str]):
         tolerance: float | None = simple_parsing.field(default=None)
         # Name of the corpus built by datasets/folder, to build several folders side by side.
         name: str | None = simple_parsing.field(default=None)
+        # Give recordings without text an automatic transcript.
+        transcribe: bool = simple_parsing.field(default=False, action='store_true')
+        # Engine of --transcribe: auto, whisper, vosk or pocketsphinx.
+        asr: str = simple_parsing.field(default='auto')
+        # Folder of a model of vosk or Whisper.
+        asr_model: str = simple_parsing.field(default='')
+        # ISO 639-1 code of the recordings' language; by default it is detected.
+        language: str = simple_parsing.field(default='')
 
     class Parser(cli_utils.ArgumentParser):
         def error(self, message: str):
@@ -129,7 +133,7 @@ def _generation(args, cls):
 
 def _build(args, path: pathlib.Path) -> None:
     """Build one dataset unless it is built already; print its inspection and its path."""
-    from ser_jax.corpora import inspection_report, replacement, schema
+    from ser_jax.corpora import disk_errors, inspection_report, replacement, schema
 
     cls = builder_class(path)
     generation = _generation(args, cls)
@@ -141,7 +145,8 @@ def _build(args, path: pathlib.Path) -> None:
     )  # fmt: skip
     folder = shards_folder(cls, args.paths.data_dir, config)
     title = f'{cls.name} ({config})'
-    with _clear_errors(folder, args), lock.held(folder, 'build'):
+    given = args.paths.manual_dir, args.paths.download_dir
+    with disk_errors.clear(folder, given), lock.held(folder, 'build'):
         replacement.clean(folder)
         if folder.exists() and not args.debug.overwrite:
             _reuse(cls, folder, config, args)
@@ -191,6 +196,8 @@ def _reuse(cls, folder: pathlib.Path, config: str, args) -> None:
     print(f'{title} is already built, nothing to do; --overwrite builds it again')
     if note:
         print(f'{title}: {note}')
+    if args.transcribe and not schema.read_json(folder / schema.INSPECTION).get('transcripts'):
+        print(f'{title}: no text in it is automatic; if some are missing, add --overwrite')
     print(f'{title}: {utterances:,} utterances in {folder}')
 
 
@@ -222,6 +229,36 @@ def _renamed(name: str | None, cls, path: pathlib.Path) -> Iterator[None]:
         cls.name = 'folder'
 
 
+@contextlib.contextmanager
+def _transcribed(args, cls) -> Iterator[None]:
+    """Fill the missing texts of a corpus during the block, if asked for.
+
+    Raises:
+      InputError: the engine does not exist.
+    """
+    from ser_jax.audio import transcription, transcription_engines, voice_activity
+    from ser_jax.corpora import transcripts
+    from ser_jax.models.encoders import weight_files
+
+    if not args.transcribe:
+        if unused := [n for n in ('asr_model', 'language') if getattr(args, n)]:
+            raise InputError(f'--{unused[0]} is for --transcribe; add it or leave the flag out')
+        yield
+        return
+    if args.asr not in transcription.ENGINES:
+        raise InputError(f'--asr must be one of {", ".join(transcription.ENGINES)}, got {args.asr}')
+    whisper = weight_files.find('whisper_base')
+    opener = functools.partial(
+        transcription_engines.open_transcriber, args.asr, args.asr_model, whisper
+    )
+    gate = voice_activity.open_gate('auto', functools.partial(print, file=sys.stderr))
+    cls.fill_texts = transcripts.Filler(opener, gate, args.language)
+    try:
+        yield
+    finally:
+        cls.fill_texts = list
+
+
 def builder_class(path: pathlib.Path):
     """Return the Builder class of a file.
 
@@ -245,37 +282,6 @@ def builder_class(path: pathlib.Path):
             f'{path}: another module {module} is already imported from {loaded}; rename the folder'
         )
     return cls
-
-
-@contextlib.contextmanager
-def _clear_errors(folder: pathlib.Path, args) -> Iterator[None]:
-    """Turn errors of the disk into an InputError."""
-    try:
-        yield
-    except (OSError, RuntimeError) as e:
-        if not (message := _disk_message(e, folder, args)):
-            raise
-        raise InputError(f'{message}, then run the same command again') from e
-
-
-def _disk_message(error: Exception, folder: pathlib.Path, args) -> str:
-    """Describe an error of the disk and its remedy; '' for other errors."""
-    # array_record raises a RuntimeError with the system's message for a failed write; TFDS has its
-    # own message for a full disk.
-    in_text = (c for c in _DISK_ERRORS if os.strerror(c) in str(error))
-    code = getattr(error, 'errno', None) or next(in_text, None)
-    name = getattr(error, 'filename', None)
-    if code in _DISK_ERRORS:
-        reason, advice = os.strerror(code), remedy(code)
-        return f'{name or folder} cannot be written ({reason}); {advice} (--data_dir)'
-    if code is None and str(error).startswith('Not enough disk space'):
-        advice = remedy(errno.ENOSPC)
-        return f'{folder} cannot be written ({error}); {advice} (--data_dir)'
-    used = [p for p in (folder.parents[2], args.paths.manual_dir, args.paths.download_dir) if p]
-    if code and name and any(str(name).startswith(str(p)) for p in used):
-        reason = os.strerror(code)
-        return f'{name} cannot be used ({reason}); repair that or give another --data_dir'
-    return ''
 
 
 if __name__ == '__main__':

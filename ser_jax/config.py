@@ -76,9 +76,9 @@ FEATURES = {
     'max_words': Knob(32, least=1),  # longer texts are cut to this many words
 }
 MEMBERS = {
-    'protocol': Knob('speakers_k'),  # a function of ser_jax/data/protocols.py
+    'protocol': Knob('speakers_k'),  # a name of ser_jax/data/protocols.py; '?' lists them
     'folds': Knob(5, least=2),  # number of folds, where the protocol takes one
-    'folds_file': Knob(''),  # protocol='from_file': JSON, test (and valid) speakers per fold
+    'folds_file': Knob(''),  # protocol='from_file': JSON, test (and valid) entries per fold
     'seeds': Knob((0,), least=0, whole=True),  # members = folds x seeds
     'test_share': Knob(0.2, least=0, most=1),  # of the utterances, protocol='leaky_holdout'
     'valid_share': Knob(0.0, least=0, most=1),  # likewise

@@ -90,6 +90,7 @@ class Recording:
         and their rate in Hz; None if the utterance is text only.
       source: origin for messages: a path, or `archive.zip:member`.
       text: transcript, '' if unknown.
+      text_origin: '' = as given, else 'automatic: ...', or 'none: ...' if transcription gave none.
       language: ISO 639-1 code.
     """
 
@@ -104,6 +105,7 @@ class Recording:
     language: str = 'en'
     intensity: str = 'unknown'
     channel: str = 'speech'
+    text_origin: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +198,7 @@ class Window(NamedTuple):
     end_s: float
     probabilities: np.ndarray  # [C]; nan if `problem`
     problem: str = ''  # reason for no prediction, e.g. 'silent'
+    voice: str = ''  # 'voice', 'uncertain' or 'unknown'; '' without a gate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +213,7 @@ class Answer:
       windows: in order of time.
       embedding: float32 [D], mean over members and windows.
       spread: float32 [C], standard deviation of the probabilities over members.
+      voice: 'voice', 'uncertain' or 'unknown' (not a human voice); '' without a gate.
     """
 
     emotions: tuple[str, ...]
@@ -218,6 +222,7 @@ class Answer:
     windows: list[Window]
     embedding: np.ndarray
     spread: np.ndarray
+    voice: str = ''
 
     @property
     def emotion(self) -> str:

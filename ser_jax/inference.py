@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ser_jax import assemble
-from ser_jax.audio import front_ends, soundness
-from ser_jax.audio.clips import Clip, check_window, checked_samples
+from ser_jax.audio import front_ends
+from ser_jax.audio.clips import Clip, check_window
 from ser_jax.audio.mel import frame_mask
+from ser_jax.audio.voice_activity import VoiceGate
 from ser_jax.contract import Answer, InputError, Window
 from ser_jax.data import speaker_statistics
 from ser_jax.emotions import supported
@@ -34,10 +35,14 @@ class Predictor:
       window_s: maximum window in seconds; 0 = as the run was scored.
       calibrated: scale probabilities by the temperatures that `evaluate` fitted, if there are any.
       general: of a personalized run, leave the speaker aside: the model that it was made from.
+      gate: judge of recordings, for `Answer.voice`; an answer is not changed by it.
+      trim_voice: remove the time before and after speech instead of silence by level.
 
     Attributes:
       emotions: the C classes.
       rate_hz: rate of the samples that the front end takes; `predict` resamples to it.
+      span: padded length (longest, most) of windows predicted together; few lengths, few programs.
+      window_s: length of the longest window.
 
     Raises:
       InputError: the run has no such finished member, or the window is out of range.
@@ -50,6 +55,8 @@ class Predictor:
         window_s: float = 0.0,
         calibrated: bool = True,
         general: bool = False,
+        gate: VoiceGate | None = None,
+        trim_voice: bool = False,
     ):
         check_window(window_s)
         if wrong := [m for m in members if m not in trained.finished]:
@@ -57,14 +64,17 @@ class Predictor:
                 f'{trained.directory} has no finished member {wrong[0]!r}; it has '
                 f'{", ".join(trained.finished)}'
             )
-        self.trained, self.emotions = trained, trained.emotions
+        self.trained, self.emotions, self.gate = trained, trained.emotions, gate
         self.members = list(members) or trained.finished
         config = trained.config
         self.reads_text = assemble.reads_text(config)
         self.source = front_ends.by_name(config.features.source)
         self.rate_hz = self.source.rate_hz
-        self._trim_db = config.features.trim_db
+        self._trim_db = 0.0 if trim_voice else config.features.trim_db
+        self._trimmer = (gate or VoiceGate.open()).trimmed if trim_voice else None
         self._most = assemble.scored_span(config, self.source.layout, window_s)
+        self.window_s = self._most * self.source.layout.hop_s
+        self.span: Callable[[int, int], int] = prediction.padded_span
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
         if trained.learner.has_frozen:
@@ -88,16 +98,11 @@ class Predictor:
         run: str | os.PathLike | Trained,
         members: Sequence[str] = (),
         window_s: float = 0.0,
-        calibrated: bool = True,
-        general: bool = False,
+        **options: Any,
     ) -> 'Predictor':
-        """Return the predictor of a run, given as its directory or opened.
-
-        Raises:
-          InputError: see the class, and `runs.trained.open_trained`.
-        """
+        """Return the predictor of a run, given as its directory or opened; see the class."""
         trained = run if isinstance(run, Trained) else open_trained(pathlib.Path(run))
-        return cls(trained, members, window_s, calibrated, general)
+        return cls(trained, members, window_s, **options)
 
     @property
     def calibrated(self) -> bool:
@@ -117,16 +122,13 @@ class Predictor:
         if not clips:
             return []
         starts, windows, each, mean = self.by_member(clips)
-        return [
+        answers = [
             self._answer(i, clip, starts[i], windows, each, mean) for i, clip in enumerate(clips)
         ]
+        return self.gate.mark(answers, clips) if self.gate else answers
 
     def by_member(self, clips: Sequence[Clip]) -> tuple:
-        """Return what each member gives: uncalibrated probabilities by modality, and `embedding`.
-
-        Returns:
-          The starts of clips, their windows, and values of windows [n K X] and clips [N K X].
-        """
+        """Return clips' starts and windows, and uncalibrated values of both by member [N K X]."""
         self._check_enrolled()
         tokens = self.trained.tokens(self.members, [clip.text for clip in clips])
 
@@ -171,8 +173,8 @@ class Predictor:
         _, mean = prediction.average(*self._by_window(clips, apply)[1:])
         knobs = self.trained.config.features
         share = speaker_statistics.share_of_mean(knobs.speaker_norm, knobs.speaker_prior)
-        speaker = np.float32(share) * mean['mean'].mean(0)
-        self.personalize(speaker)  # without a head, which was taught relative to another mean
+        # Without a head, which was taught relative to another mean.
+        self.personalize(speaker := np.float32(share) * mean['mean'].mean(0))
         return speaker
 
     def _check_enrolled(self) -> None:
@@ -186,16 +188,11 @@ class Predictor:
 
     def _by_window(self, clips: Sequence[Clip], function: Callable) -> tuple:
         """Return the starts of clips and the results of `prediction.of_arrays` for them."""
-        values, starts = zip(*(self._values(clip) for clip in clips), strict=True)
-        aligned = self.source.layout.steps is not None
-        return starts, *prediction.of_arrays(values, self._most, aligned, _BATCH, function)
-
-    def _values(self, clip: Clip) -> tuple[np.ndarray, int]:
-        """Return the stored form of a clip without silence at its ends, and its start in it."""
-        samples = soundness.checked(checked_samples(clip), clip.rate_hz, self.rate_hz, clip.source)
-        values = self.source.stored(samples)
-        first, last = front_ends.audible_span(self.source, values, self._trim_db)
-        return values[first:last], first
+        trimming, aligned = (self._trim_db, self._trimmer), self.source.layout.steps is not None
+        stored = [front_ends.of_clip(self.source, clip, *trimming) for clip in clips]
+        values, starts = zip(*stored, strict=True)
+        sizes = self._most, aligned, _BATCH, self.span
+        return starts, *prediction.of_arrays(values, *sizes, function)
 
     def _answer(self, index: int, clip: Clip, offset: int, windows, each, mean) -> Answer:
         """Return the answer for one clip from the values of its windows and their means [N K X]."""
@@ -254,9 +251,10 @@ class Predictor:
           rows: numbers of windows that are predicted together; powers of two up to 16.
         """
         tone = 0.1 * np.sin(np.arange(self.rate_hz) * 0.1, dtype=np.float32)
-        full = self._most * self.source.layout.hop_s
-        for length_s in seconds or (full,):
-            size = max(1, round(min(length_s, full) * self.rate_hz))
+        for length_s in seconds or (self.window_s,):
+            # A front end gives one frame more than hops: a full window is one sample shorter.
+            size = max(1, round(min(length_s, self.window_s) * self.rate_hz))
+            size -= length_s >= self.window_s
             clip = Clip(np.resize(tone, size), self.rate_hz)
             for n in rows:
                 self.predict([clip] * n)
@@ -272,6 +270,8 @@ class Predictor:
           InputError: the front end cannot be traced, or no speaker is enrolled that the run needs.
         """
         self._check_enrolled()
+        if self._trimmer:
+            raise InputError('trim_voice is no part of a pure function; open the run without it')
         tokens = self.trained.tokens(self.members, [''])
         source, steps = self.source, self.source.layout.steps
         dtype = source.stored(np.zeros(self.rate_hz, np.float32)).dtype

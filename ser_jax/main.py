@@ -5,6 +5,7 @@ python -m ser_jax.main --config=configs/conv_bilstm.py --workdir=runs/x [--confi
 
 import pathlib
 
+import rich.console
 from absl import flags
 from ml_collections import config_flags
 
@@ -38,6 +39,11 @@ def main(argv: list[str]) -> None:
             f'unexpected argument {argv[1]!r}; knobs are set as --config.section.knob=value'
         )
     path, config = config_file.value()
+    from ser_jax.data import protocol_knobs
+
+    if config.members.protocol == protocol_knobs.ASKED:
+        rich.console.Console().print(protocol_knobs.table())
+        return
     import jax
 
     cli.prepare_jax()

@@ -18,13 +18,14 @@ import rich.console
 from absl import flags
 from ml_collections import ConfigDict
 
-from ser_jax import cli, evaluate
+from ser_jax import cli
 from ser_jax.contract import InputError
 from ser_jax.data.utterances import Utterances, data_dir
 from ser_jax.models import weights
 from ser_jax.report import published
 from ser_jax.report.systems import SYSTEMS, System
 from ser_jax.runs import results
+from ser_jax.runs.scored_run import scored
 from ser_jax.runs.trained import Trained, open_trained
 from ser_jax.scoring import scores as scoring
 
@@ -166,7 +167,7 @@ def _score_all(
             trained = open_trained(directory)
             source = trained.config.features.source
             opened = {k: v for k, v in opened.items() if k[2] == source}  # one source in memory
-            predictions = evaluate.evaluate_run(trained, opened, data_dir=str(root))
+            predictions = scored(trained, opened, data_dir=str(root))
         except InputError as e:
             failed.append(f'{directory} ({e})')
             rows[system.name][which.split('-')[0]] = {}

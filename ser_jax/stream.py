@@ -19,18 +19,29 @@ class Stream:
       window_s: length of a window, at most one window of the predictor.
       hop_s: time between the ends of two windows.
       rate_hz: rate of the pushed samples; 0 = that of the predictor.
+      latest: of several windows that one call completes, predict the last one only, so that a slow
+        machine does not fall behind.
+
+    Attributes:
+      text: what was said lately, for models that read text; may be set at any time.
 
     Raises:
       InputError: a length or the rate is out of range.
     """
 
     def __init__(
-        self, predictor: Predictor, window_s: float = 4.0, hop_s: float = 0.5, rate_hz: int = 0
+        self,
+        predictor: Predictor,
+        window_s: float = 4.0,
+        hop_s: float = 0.5,
+        rate_hz: int = 0,
+        latest: bool = False,
     ):
         check_window(window_s)
         if not 0.02 <= hop_s <= window_s:
             raise InputError(f'hop_s must be 0.02 to window_s={window_s:g}, got {hop_s:g}')
         self.predictor, self.rate_hz = predictor, rate_hz or predictor.rate_hz
+        self.text, self._latest = '', latest
         self._window, self._hop = (round(x * predictor.rate_hz) for x in (window_s, hop_s))
         self._resample = stream_resampler(self.rate_hz, predictor.rate_hz)
         self._buffer = np.zeros(0, np.float32)  # the end of the signal
@@ -59,7 +70,9 @@ class Stream:
         samples = self._resample(wav.mono(samples) if samples.ndim > 1 else samples, last)
         self._buffer = np.concatenate([self._buffer, samples])
         self._received += len(samples)
-        windows = []
+        windows: list[Window] = []
+        if self._latest and self._received >= self._next:
+            self._next += (self._received - self._next) // self._hop * self._hop
         while self._received >= self._next:
             windows.append(self._predict(self._next))
             self._next += self._hop
@@ -72,10 +85,11 @@ class Stream:
         rate_hz, start = self.predictor.rate_hz, max(0, end - self._window)
         from_end = self._received - len(self._buffer)
         times = start / rate_hz, end / rate_hz
-        clip = Clip(self._buffer[start - from_end : end - from_end], rate_hz, source='the stream')
+        samples = self._buffer[start - from_end : end - from_end]
+        clip = Clip(samples, rate_hz, self.text, 'the stream')
         try:
             (answer,) = self.predictor.predict([clip])
         except wav.SoundError as e:
             nothing = np.full(len(self.predictor.emotions), np.nan, np.float32)
             return Window(*times, nothing, e.kind)
-        return Window(*times, answer.probabilities)
+        return Window(*times, answer.probabilities, voice=answer.voice)

@@ -159,6 +159,8 @@ def _lost(training: _Training) -> list[int]:
 
 def _warn(run: assemble.Run, say: Callable[[str], None]) -> None:
     """Report values that are valid but most likely not intended."""
+    for line in run.coverage.lines(run.config.members.protocol):
+        say(line)
     at_once, batch = run.config.members.at_once, run.config.train.batch_size
     if at_once > len(run.members):
         say(

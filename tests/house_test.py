@@ -34,7 +34,15 @@ NOUNS = {
     'report': {'audio', 'contract', 'scoring'},
     'assemble': {'audio', 'config', 'contract', 'data', 'emotions', 'learn'},
     'runs': {
-        *('assemble', 'config', 'contract', 'data', 'explore', 'learn', 'lock', 'report'),
+        'assemble',
+        'config',
+        'contract',
+        'data',
+        'emotions',
+        'explore',
+        'learn',
+        'lock',
+        'report',
         'scoring',
     },
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
@@ -43,12 +51,14 @@ NOUNS = {
         *('audio', 'contract', 'corpora', 'data', 'emotions', 'explore', 'inference', 'runs'),
         'scoring',
     },
+    'live': {'audio', 'contract', 'inference', 'report', 'stream'},
+    'serving': {'audio', 'contract', 'inference', 'stream'},
 }
 VERBS = {
-    *('main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce'),
-    'personalize',
-}
-ON_VERBS = {'main': {'train'}, 'reproduce': {'evaluate'}}  # the verbs that stand on another
+    'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce',
+    'compare', 'serve', 'personalize',
+}  # fmt: skip
+ON_VERBS = {'main': {'train'}}  # the verbs that stand on another
 
 
 def imports(path: pathlib.Path) -> set[str]:

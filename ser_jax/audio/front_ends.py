@@ -4,12 +4,14 @@
 samples, from which the compiled step computes the features that a model reads.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from ser_jax.audio import features, variants, wav
+from ser_jax.audio import features, soundness, variants, wav
+from ser_jax.audio.clips import Clip, checked_samples
 from ser_jax.audio.features import LOG_MEL
 from ser_jax.audio.mfcc import MFCC_CURVE
 from ser_jax.audio.picture import VSR_SPECTROGRAM
@@ -123,6 +125,33 @@ def audible_span(source: FrontEnd, values: np.ndarray, below_db: float) -> tuple
     first, last = features.audible_span(described(source, LOG_MEL, values), below_db)
     hop = 1 if source is LOG_MEL else LOG_MEL.hop
     return first * hop, min(last * hop, len(values))
+
+
+def of_clip(
+    source: FrontEnd,
+    clip: Clip,
+    below_db: float,
+    speech: Callable[[np.ndarray, int], tuple[int, int]] | None = None,
+) -> tuple[np.ndarray, int]:
+    """Return the stored form of a recording without silence at its ends, and its start in it.
+
+    Args:
+      source: the stored front end.
+      clip: the recording.
+      below_db: see `audible_span`.
+      speech: function that returns the span of samples to keep, None = all.
+
+    Raises:
+      InputError: the samples are unusable.
+    """
+    samples = soundness.checked(checked_samples(clip), clip.rate_hz, source.rate_hz, clip.source)
+    before = 0
+    if speech:
+        start, end = speech(samples, source.rate_hz)
+        before, samples = round(start / source.rate_hz / source.layout.hop_s), samples[start:end]
+    values = source.stored(samples)
+    first, last = audible_span(source, values, below_db)
+    return values[first:last], before + first
 
 
 def trimmed(source: FrontEnd, values, length, below_db: float):

@@ -9,15 +9,14 @@ of training recordings.
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from ser_jax.audio import conditions
+from ser_jax.audio.distortions import Change, speed
 from ser_jax.contract import InputError
-
-# Function of (samples [T], rate_hz, rng); returns samples [T'].
-Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 _WINDOW = 2048  # window of librosa's phase vocoder, in samples
 
@@ -65,17 +64,6 @@ def shift(most: int) -> Change:
     return change
 
 
-def speed(percent: int) -> Change:
-    """Play at `percent` of the speed, tempo and pitch together: T' = ceil(100 T / percent)."""
-
-    def change(samples, rate_hz, rng):
-        from scipy.signal import resample_poly
-
-        return resample_poly(np.asarray(samples, np.float32), 100, percent).astype(np.float32)
-
-    return change
-
-
 def in_turn(*changes: Change) -> Change:
     """Apply several changes in order."""
 
@@ -102,6 +90,8 @@ CHANGES: dict[str, Change] = {
     # Cheap enough to be made whenever samples are read.
     'speed_92': speed(92),
     'speed_108': speed(108),
+    # Conditions of `evaluate --conditions` that need no other recording.
+    **conditions.ALONE,
 }
 
 
@@ -155,7 +145,8 @@ def generator(source: str, variant: str, seed: int) -> np.random.Generator:
 def source_of(id: str) -> str:
     """Return the id of a variant's source recording; a recording's own id is unchanged."""
     source, plus, variant = id.rpartition('+')
-    return source if plus and variant in CHANGES else id
+    known = variant in CHANGES or variant in conditions.CONDITIONS
+    return source if plus and known else id
 
 
 def variant_of(id: str) -> str:

@@ -20,7 +20,7 @@ import inspect
 import itertools
 import os
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -78,6 +78,7 @@ class CorpusBuilder(
     RESEARCH_ONLY = False  # the makers allow research and no (changed) copies
     EMOTIONS: tuple[str, ...] = ()  # those the actors were asked for; () = those found
     NAMESAKES = ''  # advice for different recordings of one name, in place of the general one
+    fill_texts: ClassVar[Callable] = list  # or a transcripts.Filler: (items) -> list of items
     THREADS = min(8, os.cpu_count() or 1)  # concurrent reads; 1 if not thread-safe
 
     def recordings(
@@ -203,7 +204,7 @@ class CorpusBuilder(
 
     def _inspect(self, dl_manager) -> tuple[list[Inspected], Mapping[Hashable, bytes]]:
         """Inspect the corpus before any write; return usable recordings, their features by `id`."""
-        found = list(self.recordings(dl_manager))
+        found = self.fill_texts(self.recordings(dl_manager))
         skipped = [f for f in found if isinstance(f, Skipped)]
         reason = 'a zip within a zip, which is not opened'
         skipped += [Skipped(name, 'ignored', reason) for name in self._nested]

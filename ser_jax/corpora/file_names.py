@@ -250,6 +250,19 @@ def voices(ids: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
     return np.array(found, object)
 
 
+# Recordings of one session or dialog, in which several speakers are audible: IEMOCAP's
+# Ses01F_impro01_M003 and MELD's train/dia0_utt3.
+_SESSION = re.compile(
+    r'(?:^|/)(?:(Ses0[1-5])[FM]_(?:impro|script)\w*_[FM]\d+|((?:train|dev|test)/dia\d+)_utt\d+)$'
+)
+
+
+def sessions(ids: Sequence[str]) -> np.ndarray:
+    """Return the session or dialog of each utterance by its published name, '' if it has none."""
+    found = [_SESSION.search(variants.source_of(str(i))) for i in ids]
+    return np.array([(m[1] or m[2]) if m else '' for m in found], object)
+
+
 def recordings(
     files: Iterable[Audio], parser: Callable[[Audio], FileName | None], alike: str, title: str
 ) -> Iterator[Recording | Skipped]:

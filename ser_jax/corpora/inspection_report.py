@@ -57,6 +57,7 @@ def summary(
         'emotions': _counts(recordings, 'emotion'),
         'channels': channels,
         'published': None if published is None else _against(published, present),
+        'transcripts': {r.id: r.text_origin for r in recordings if r.text_origin},
         'clipped': {'utterances': len(clipped), 'speakers': _counts(clipped, 'speaker')},
         'skipped': [dataclasses.asdict(s) for s in skipped if s.kind != 'ignored'],
         'ignored': dict(collections.Counter(s.detail for s in skipped if s.kind == 'ignored')),
@@ -91,6 +92,9 @@ def _against(published: PublishedCounts, recordings: Iterable[Recording]) -> dic
 def lines(report: dict) -> list[str]:
     """Return about a dozen lines for the screen; `inspection.json` lists every skipped file."""
     out = [*_content_lines(report), *_published_lines(report['published'] or {})]
+    if origins := report.get('transcripts', {}):
+        made = sum(origin.startswith('automatic') for origin in origins.values())
+        out.append(f'  texts: {made:,} automatic, {len(origins) - made:,} without a sure one')
     if n := report['clipped']['utterances']:
         share = n / report['utterances']
         out.append(f'  clipped (three samples or more in a row at full scale): {n:,}, {share:.1%}')

@@ -1,4 +1,4 @@
-"""Folds: the sides of a member, and the check that no speaker or recording is on two of them."""
+"""Folds: the sides of a member, and the check that no speaker, recording or session is on two."""
 
 import dataclasses
 
@@ -22,24 +22,31 @@ class Fold:
 def check(fold: Fold, utterances, leaky: bool = False, untrained: bool = False) -> None:
     """Raise InputError if a fold has an empty side, untrained test classes, or a leak.
 
-    A leak is one speaker (by label or by published file name) or recording on two sides. `leaky`
-    permits leaks, `untrained` permits test classes without training examples.
+    A leak is one speaker (by label or by published file name), recording or session on two sides.
+    `leaky` permits leaks, `untrained` permits test classes without training examples.
     """
-    for side in ('train', 'test'):
+    if reason := impossible(fold, utterances, untrained):
+        raise InputError('; '.join(reason))
+    if not leaky:
+        _check_leaks(fold, utterances)
+
+
+def impossible(fold: Fold, utterances, untrained: bool = False) -> tuple[str, str] | None:
+    """Return why a fold cannot be trained and tested, and the remedy; None if it can."""
+    for side in ('test', 'train'):
         if not len(getattr(fold, side)):
-            raise InputError(
-                f'{fold.name} has no utterance to {side}; use fewer folds or validation speakers, '
-                'or more speakers'
+            return (
+                f'{fold.name} has no utterance to {side}',
+                'use fewer folds or validation speakers, or more speakers',
             )
     trained = set(utterances.emotion[fold.train])
     missing = sorted(set(utterances.emotion[fold.test]) - trained)
     if missing and not untrained:
-        raise InputError(
-            f'{fold.name} tests {", ".join(missing)} but has no training example of it; '
-            'leave the class out with data.emotions or change the folds'
+        return (
+            f'{fold.name} tests {", ".join(missing)} but has no training example of it',
+            'leave the class out with data.emotions or change the folds',
         )
-    if not leaky:
-        _check_leaks(fold, utterances)
+    return None
 
 
 def _check_leaks(fold: Fold, utterances) -> None:
@@ -49,11 +56,13 @@ def _check_leaks(fold: Fold, utterances) -> None:
         'speaker': utterances.speaker,
         'voice (by file names)': voices,
         'recording': utterances.source_sha256,
+        'session': file_names.sessions(utterances.id),
     }
+    none = {'session': {''}}  # most utterances are of no session
     for kind, values in identities.items():
         first_side: dict[str, str] = {}
         for side, indices in sides.items():
-            for value in sorted(set(values[indices])):
+            for value in sorted(set(values[indices]) - none.get(kind, set())):
                 if first_side.setdefault(value, side) != side:
                     raise InputError(
                         f'{fold.name} would leak: {kind} {value[:40]} is in {first_side[value]} '

@@ -1,38 +1,88 @@
-"""Protocols: split utterances by speaker into training, validation (epoch selection) and test.
+"""Protocols: named, versioned rules that split utterances into training, validation and test.
 
-A protocol is a function (utterances, scored, members config) -> list of Fold, listed in
-`PROTOCOLS`. `folds.check` refuses folds with one speaker on two sides, except under protocols whose
-name begins with `leaky`; that name is printed with every score.
+`PROTOCOLS` has those of publications, whose lists are JSON in `fold_lists`, and general ones, which
+are functions (utterances, scored, members config) -> list of Fold. `folds.check` refuses folds with
+one speaker, recording or session on two sides, except under protocols that are declared leaky; that
+is printed with every score.
 """
 
-import collections
-import itertools
+import dataclasses
+import functools
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ser_jax.audio.variants import variant_of
 from ser_jax.contract import InputError
-from ser_jax.data import folds
+from ser_jax.data import folds, leaky_protocols, listed_splits, speaker_splits
 from ser_jax.data.folds import Fold
-from ser_jax.data.leaky_protocols import (
-    leaky_augmented,
-    leaky_holdout,
-    leaky_label_pairing,
-    leaky_position,
-    leaky_random,
-)
+from ser_jax.data.listed_splits import Lists
+
+FOLDER = pathlib.Path(__file__).parent / 'fold_lists'
+CORPORA = 'corpora'  # the file of published speakers and counts, no protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """A rule by which scores are made.
+
+    Attributes:
+      name: of `members.protocol`; published ones are `corpus/name`.
+      title: one line for lists.
+      split: function that returns the folds, before checks.
+      version: raised whenever the same utterances would get other folds or classes.
+      source: publication that defines it.
+      leaky: speakers, recordings or sessions may be on two sides, which inflates scores.
+      corpora: the corpora it splits; () = any.
+      channels, classes, merge, supported: fixed values of these knobs of `data` (classes:
+        data.emotions); all empty = the config's.
+      lists: the fixed sides of each fold; () = computed by `split`.
+      splits_variants: variants are split like independent recordings.
+      untrained: classes without training examples may be tested.
+    """
+
+    name: str
+    title: str
+    split: Callable[..., list[Fold]]
+    version: int = 1
+    source: str = ''
+    leaky: bool = False
+    corpora: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    merge: tuple[str, ...] = ()
+    supported: str = ''
+    lists: tuple[Lists, ...] = ()
+    splits_variants: bool = False
+    untrained: bool = False
+
+    @property
+    def published(self) -> bool:
+        """True if channels, classes, merges and supported classes are the protocol's."""
+        return bool(self.classes)
 
 
 def make_folds(
     utterances, members, train_only_channels: Sequence[str] = (), variants: Sequence[str] = ()
 ) -> list[Fold]:
-    """Return the checked folds of `members.protocol`.
+    """Return the checked folds of `members.protocol`, see `lay_out`."""
+    return lay_out(utterances, members, train_only_channels, variants)[0]
+
+
+def lay_out(
+    utterances, members, train_only_channels: Sequence[str] = (), variants: Sequence[str] = ()
+) -> tuple[list[Fold], dict[str, str]]:
+    """Return the checked folds of `members.protocol`, and the reasons of those left out, by name.
+
+    Folds of a published list are left out if nothing of their test or training side is built, or if
+    they test a class without a training example.
 
     Args:
       utterances: `ser_jax.data.utterances.Utterances`; needs `id`, `speaker`, `sex`, `corpus`,
-        `channel`, `emotion`, `source_sha256`.
+        `channel`, `emotion`, `source_sha256`, and `names` for lists.
       members: the `members` section of the config.
       train_only_channels: channels used for training only, and only for training speakers.
       variants: names of the variants that `utterances` holds beside their sources.
@@ -40,13 +90,10 @@ def make_folds(
     Raises:
       InputError: an unknown protocol, too few speakers, or a fold that would leak.
     """
-    name = members.protocol
-    if name not in PROTOCOLS:
-        known = ', '.join(sorted(PROTOCOLS))
-        raise InputError(f'members.protocol must be one of {known}, got {name!r}')
+    protocol = named(members.protocol)
     varied = np.array([variant_of(i) in variants for i in utterances.id], bool)
     scored = ~np.isin(utterances.channel, train_only_channels)
-    if not splits_variants(name):
+    if not protocol.splits_variants:
         scored &= ~varied
     if not scored.any():
         raise InputError(
@@ -54,187 +101,102 @@ def make_folds(
             f'{tuple(train_only_channels)}'
         )
     train_only, variants_only = (np.flatnonzero(~scored & x) for x in (~varied, varied))
-    made = []
-    for fold in PROTOCOLS[name](utterances, np.flatnonzero(scored), members):
+    made, left_out = [], {}
+    for fold in protocol.split(utterances, np.flatnonzero(scored), members):
         fold = folds.with_train_only(fold, train_only, utterances)
         fold = folds.with_variants(fold, variants_only, utterances)
-        folds.check(fold, utterances, is_leaky(name), name in _UNTRAINED_CLASSES)
+        if protocol.lists and (reason := folds.impossible(fold, utterances)):
+            left_out[fold.name] = reason[0]
+            continue
+        folds.check(fold, utterances, protocol.leaky, protocol.untrained)
         made.append(fold)
-    return made
+    if not made:
+        raise InputError(
+            f'no fold of members.protocol={protocol.name!r} can be run on the built part of '
+            f'{", ".join(protocol.corpora)} (e.g. {next(iter(left_out.values()))}); build more'
+        )
+    return made, left_out
 
 
-def is_leaky(protocol: str) -> bool:
-    """Return True if a protocol may put one speaker on both sides, which inflates its scores."""
-    return protocol.startswith('leaky')
+def named(name: str) -> Protocol:
+    """Return the protocol of a name.
+
+    Raises:
+      InputError: there is none.
+    """
+    if name not in PROTOCOLS:
+        known = ', '.join(sorted(PROTOCOLS, key=lambda n: ('/' in n, n)))
+        raise InputError(f"members.protocol must be one of {known} ('?' lists them), got {name!r}")
+    return PROTOCOLS[name]
 
 
-def splits_variants(protocol: str) -> bool:
+def is_leaky(name: str) -> bool:
+    """Return True if a protocol may put one speaker on both sides, which inflates its scores.
+
+    Names of other versions of this package count as leaky if they begin with `leaky`.
+    """
+    return PROTOCOLS[name].leaky if name in PROTOCOLS else name.startswith('leaky')
+
+
+def splits_variants(name: str) -> bool:
     """Return True if a protocol splits variants like independent recordings."""
-    return protocol in _SPLITS_VARIANTS
+    return name in PROTOCOLS and PROTOCOLS[name].splits_variants
 
 
-def speakers_k(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return K folds by speaker, balanced by sex; sorted speakers are dealt to folds in turn."""
-    speakers = _several_speakers(utterances, scored)
-    k = members.folds
-    if not 2 <= k <= len(speakers):
-        raise InputError(
-            f'members.folds must be 2 to {len(speakers)} with {len(speakers)} speakers, got {k}'
-        )
-    # Sorting by sex before dealing keeps fold sizes and sexes balanced to within one speaker.
-    order = sorted(speakers, key=lambda s: (speakers[s], s))
-    tests = [order[i::k] for i in range(k)]
-    return [_fold(f'fold{i}', utterances, scored, test, i, members) for i, test in enumerate(tests)]
+@functools.cache
+def published_corpora() -> dict[str, dict[str, Any]]:
+    """Return the speakers and the utterances per channel and emotion of published corpora."""
+    return json.loads((FOLDER / f'{CORPORA}.json').read_text(encoding='utf-8'))
 
 
-def leave_one_speaker_out(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return one fold per speaker."""
-    speakers = sorted(_several_speakers(utterances, scored))
-    return [_fold(f'fold{i}', utterances, scored, [s], i, members) for i, s in enumerate(speakers)]
+def _read(path: pathlib.Path) -> Protocol:
+    """Return the protocol of a JSON file: the attributes of `Protocol`, with folds for lists."""
+    fields = json.loads(path.read_text(encoding='utf-8'))
+    lists = listed_splits.parsed(fields.pop('folds'))
+    for name in ('corpora', 'channels', 'classes', 'merge'):
+        fields[name] = tuple(fields[name])
+    split = functools.partial(listed_splits.of_lists, lists)
+    return Protocol(**fields, lists=lists, split=split)
 
 
-def leave_one_corpus_out(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return one fold per corpus, in the order of `data.corpora`: what a stranger meets."""
-    corpora = sorted(set(utterances.corpus[scored].tolist()))
-    if len(corpora) < 2:
-        raise InputError(
-            "members.protocol='leave_one_corpus_out' needs at least 2 corpora, got "
-            f'{len(corpora)}; name more in data.corpora'
-        )
-    corpus = dict(zip(utterances.speaker[scored], utterances.corpus[scored], strict=True))
-    made = []
-    for i, number in enumerate(corpora):
-        test = sorted(s for s in corpus if corpus[s] == number)
-        made.append(_fold(f'fold{i}', utterances, scored, test, i, members))
-    return made
-
-
-def from_file(utterances, scored: np.ndarray, members) -> list[Fold]:
-    """Return the folds of a JSON file: {"test": [[speaker, ...], ...], "valid": (the same)}."""
-    try:
-        with open(members.folds_file) as f:
-            lists = json.load(f)
-        tests, valids = lists['test'], lists.get('valid')
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(
-            f'members.folds_file={members.folds_file!r} cannot be read ({type(e).__name__}: {e}); '
-            'expected JSON {"test": [[speaker, ...], ...], "valid": [[speaker, ...], ...]}'
-        ) from e
-    if valids is not None and len(valids) != len(tests):
-        raise InputError(
-            f'{members.folds_file} has {len(tests)} test lists and {len(valids)} valid lists; '
-            'expected as many'
-        )
-    known = _speakers(utterances, scored)
-    listed = itertools.chain.from_iterable([*tests, *(valids or [])])
-    unknown = sorted({str(s) for s in listed} - set(known))
-    if unknown:
-        raise InputError(
-            f'{members.folds_file} names unknown speakers {", ".join(unknown[:5])}; known are '
-            f'{", ".join(sorted(known)[:5])} ...'
-        )
+def _general() -> list[Protocol]:
+    """Return the protocols that are functions."""
+    speakers, leaky = speaker_splits, leaky_protocols
+    across = 'each corpus tested by a model trained on the others'
     return [
-        _fold(f'fold{i}', utterances, scored, test, i, members, valid)
-        for i, (test, valid) in enumerate(zip(tests, valids or [None] * len(tests), strict=True))
+        Protocol('speakers_k', 'K folds by speaker, balanced by sex', speakers.speakers_k),
+        Protocol('leave_one_speaker_out', 'one fold per speaker', speakers.leave_one_speaker_out),
+        Protocol('leave_one_corpus_out', across, speakers.leave_one_corpus_out),
+        Protocol(
+            'cross_corpus/leave_one_corpus_out',
+            f'{across}, in the six classes that acted corpora share',
+            speakers.leave_one_corpus_out,
+            source='defined by this project',
+            channels=('speech',),
+            classes=('neutral', 'happy', 'sad', 'angry', 'fearful', 'disgust'),
+            merge=('calm:neutral',),
+            supported='run',
+        ),
+        Protocol('from_file', 'the lists of members.folds_file', listed_splits.from_file),
+        _leaky(leaky.leaky_random, 'K folds by utterance'),
+        _leaky(leaky.leaky_holdout, 'one random split by utterance'),
+        dataclasses.replace(
+            _leaky(leaky.leaky_augmented, 'the same with variants split too'), splits_variants=True
+        ),
+        _leaky(leaky.leaky_label_pairing, 'the same with texts paired by label'),
+        dataclasses.replace(
+            _leaky(leaky.leaky_position, "by position in each speaker's files"), untrained=True
+        ),
     ]
 
 
-def _speakers(utterances, scored) -> dict[str, str]:
-    """Return speaker -> sex of the scored utterances."""
-    return dict(zip(utterances.speaker[scored], utterances.sex[scored], strict=True))
+def _leaky(split: Callable[..., list[Fold]], title: str) -> Protocol:
+    return Protocol(split.__name__, title, split, leaky=True)
 
 
-def _several_speakers(utterances, scored) -> dict[str, str]:
-    """Return `_speakers`; raise InputError if there is only one."""
-    speakers = _speakers(utterances, scored)
-    if len(speakers) < 2:
-        raise InputError(
-            f'{next(iter(speakers))} is the only speaker, and {len(scored)} utterances of one '
-            'speaker cannot be split by speaker; build more speakers, or ask for the leak by name '
-            "with members.protocol='leaky_random'"
-        )
-    return speakers
+def _published() -> list[Protocol]:
+    """Return the protocols with lists, by name."""
+    return [_read(path) for path in sorted(FOLDER.glob('*.json')) if path.stem != CORPORA]
 
 
-def _fold(
-    name: str,
-    utterances,
-    scored: np.ndarray,
-    test: Sequence[str],
-    turn: int,
-    members,
-    valid: Sequence[str] | None = None,
-) -> Fold:
-    """Return the fold that tests `test`; `valid` defaults to other speakers, sexes in turn."""
-    speakers = _speakers(utterances, scored)
-    tested = set(test)
-    rest = [s for s in sorted(speakers) if s not in tested]
-    if valid is None:
-        if len(rest) - members.valid_speakers < 1:
-            most = str(len(rest) - 1)
-            if len(rest) <= 1:
-                most = "0 and train.select='last', or build more speakers"
-            raise InputError(
-                f'members.valid_speakers={members.valid_speakers} leaves {name} no speaker to '
-                f'train on: {len(rest)} of {len(speakers)} speakers are not tested; set '
-                f'members.valid_speakers={most}'
-            )
-        corpus = dict(zip(utterances.speaker, utterances.corpus, strict=True))
-        sexes = {s: speakers[s] for s in rest}
-        valid = _validation_speakers(sexes, corpus, members.valid_speakers, turn)
-    sides = set(rest) - set(valid), set(valid), tested
-    return Fold(name, *(_of_speakers(side, utterances, scored) for side in sides))
-
-
-def _of_speakers(speakers: Collection[str], utterances, scored: np.ndarray) -> np.ndarray:
-    """Return the scored utterances of some speakers; np.isin is quadratic on strings."""
-    return scored[[s in speakers for s in utterances.speaker[scored]]]
-
-
-def _validation_speakers(
-    sexes: Mapping[str, str], corpus: Mapping[str, int], count: int, turn: int
-) -> list[str]:
-    """Return `count` of the speakers in `sexes` (speaker -> sex), sexes in turn.
-
-    Speakers rotate by fold (`turn`), so that no single one selects the epoch of every member.
-    """
-    queues = []
-    for i, sex in enumerate(sorted(set(sexes.values()))):
-        group = _in_turn([s for s in sexes if sexes[s] == sex], corpus, i)
-        queues.append(group[turn % len(group) :] + group[: turn % len(group)])
-    if turn % 2:
-        queues.reverse()
-    valid: list[str] = []
-    while len(valid) < count:
-        queues = [q for q in queues if q]
-        valid.extend(q.pop(0) for q in queues[: count - len(valid)])
-    return valid
-
-
-def _in_turn(speakers: list[str], corpus: Mapping[str, int], first: int) -> list[str]:
-    """Return the speakers interleaved by corpus, from `first` on, so that no corpus dominates."""
-    number = max(corpus.values()) + 1
-    counts: collections.Counter[int] = collections.Counter()
-    nth = {}
-    for s in speakers:
-        nth[s] = counts[corpus[s]]
-        counts[corpus[s]] += 1
-    return sorted(speakers, key=lambda s: (nth[s], (corpus[s] - first) % number))
-
-
-PROTOCOLS: dict[str, Callable[..., list[Fold]]] = {
-    f.__name__: f
-    for f in (
-        speakers_k,
-        leave_one_speaker_out,
-        leave_one_corpus_out,
-        from_file,
-        leaky_random,
-        leaky_holdout,
-        leaky_augmented,
-        leaky_label_pairing,
-        leaky_position,
-    )
-}
-_SPLITS_VARIANTS = ('leaky_augmented',)
-_UNTRAINED_CLASSES = ('leaky_position',)  # may test classes without training examples
+PROTOCOLS = {protocol.name: protocol for protocol in (*_published(), *_general())}

@@ -107,6 +107,24 @@ def enrolled(utterances: Utterances, mode: str, channels: Sequence[str], seed: i
     return chosen
 
 
+def means(utterances: Utterances, features, channels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the mean [A] that `relative` subtracts from the features of each speaker."""
+    mode = features.speaker_norm
+    used = enrolled(utterances, mode, channels, features.speaker_seed)
+    return _means(utterances, used, share_of_mean(mode, features.speaker_prior))
+
+
+def _means(utterances: Utterances, used: np.ndarray, share: float) -> dict[str, np.ndarray]:
+    found = {}
+    for speaker in set(utterances.speaker):
+        own = np.flatnonzero(used & (utterances.speaker == speaker))
+        rows = [np.asarray(utterances.read(int(i)), np.float32).mean(0) for i in own]
+        if not rows:
+            raise InputError(f'speaker {speaker} has no recording for its statistics')
+        found[speaker] = np.float32(share) * np.mean(rows, 0)
+    return found
+
+
 def centered(utterances: Utterances, used: np.ndarray, share: float = 1.0) -> Utterances:
     """Return the utterances with features relative to the mean of their speaker.
 
@@ -115,13 +133,7 @@ def centered(utterances: Utterances, used: np.ndarray, share: float = 1.0) -> Ut
       used: bool [N], the recordings whose mean is subtracted; every recording has the same weight.
       share: of the mean that is subtracted, see `share_of_mean`.
     """
-    means = {}
-    for speaker in set(utterances.speaker):
-        own = np.flatnonzero(used & (utterances.speaker == speaker))
-        rows = [np.asarray(utterances.read(int(i)), np.float32).mean(0) for i in own]
-        if not rows:
-            raise InputError(f'speaker {speaker} has no recording for its statistics')
-        means[speaker] = np.float32(share) * np.mean(rows, 0)
+    means = _means(utterances, used, share)
 
     def read(i: int) -> np.ndarray:
         values = np.asarray(utterances.read(i), np.float32) - means[utterances.speaker[i]]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ser_jax.audio import variants
 from ser_jax.corpora import file_names
-from ser_jax.data import text
+from ser_jax.data import protocols, text
 from ser_jax.data.utterances import Utterances, normalization
 from ser_jax.explore.findings import Finding, places
 from ser_jax.explore.near_duplicates import Pair
@@ -33,7 +33,8 @@ def run_findings(
       members: from folds.json: member -> side -> ['corpus/id', ...].
       pairs: pairs from `near_duplicates.near_duplicates(u)`.
     """
-    if protocol.startswith('leaky'):
+    leaky = protocols.is_leaky(protocol)
+    if leaky:
         yield Finding(
             'leak',
             'protocol',
@@ -56,27 +57,17 @@ def run_findings(
         )
     sides = {member: _indices(ids_of, at) for member, ids_of in members.items()}
     alike = [*pairs, *_equal(u)]
-    yield from _together(
-        sides,
-        'speaker',
-        u.speaker,
-        'leak',
-        'separate them; every protocol does that is not named leaky',
-    )
-    if not protocol.startswith('leaky'):
+    do = 'separate them; every protocol does that is not leaky'
+    yield from _together(sides, 'speaker', u.speaker, 'leak', do)
+    yield from _together(sides, 'session', _sessions(u), 'leak', do)
+    if not leaky:
         do = 'use one name per speaker in all corpora, or leave one of them out'
         yield from _together(sides, 'voice', _voices(u), 'leak', do)
     yield from _pairs(u, sides, 'duplicate', [(p.first, p.second) for p in alike], 'one recording')
     yield from _pairs(u, sides, 'augmented sibling', _siblings(u), 'copies of one source')
     yield from _classes(u, sides)
-    sentences = np.array([s or f'?{i}' for i, s in enumerate(u.text)], object)
-    yield from _together(
-        sides,
-        'sentence',
-        sentences,
-        'note',
-        'nothing, but a model with text input may have learned them',
-    )
+    do = 'nothing, but a model with text input may have learned them'
+    yield from _together(sides, 'sentence', _distinct(u.text), 'note', do)
 
 
 def _used(members: Mapping[str, Mapping[str, list[str]]]) -> set[str]:
@@ -93,6 +84,16 @@ def _indices(ids_of: Mapping[str, list[str]], at: Mapping[str, int]) -> dict[str
     for side, ids in ids_of.items():
         indices[side] = np.array([at[i] for i in ids if i in at], int)
     return indices
+
+
+def _distinct(words: Iterable[str]) -> np.ndarray:
+    """Return the words [N], an empty one replaced by one that occurs once."""
+    return np.array([word or f'?{i}' for i, word in enumerate(words)], object)
+
+
+def _sessions(u: Utterances) -> np.ndarray:
+    """Return the sessions and dialogs [N] by published file names."""
+    return _distinct(file_names.sessions(u.id.tolist()))
 
 
 def _voices(u: Utterances) -> np.ndarray:

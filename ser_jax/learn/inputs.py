@@ -88,16 +88,18 @@ class Preprocessing(NamedTuple):
         targets = self._targets(corpus, member, batch)
         return self._mix(keys[7], inputs, targets) if a.mixup else (inputs, targets)
 
-    def evaluate(
-        self, corpus: CorpusData, member: MemberData, batch: Batch, span: int, shift: int = 0
+    def windows(self, corpus: CorpusData, batch: Batch, span: int) -> tuple[Any, Any]:
+        """Return the unnormalized features of windows of up to `span`, and their lengths."""
+        values, length = self._cut(corpus, batch, span)
+        return self._features(values, length) if self.from_samples else (values, length)
+
+    def described(
+        self, corpus: CorpusData, member: MemberData, batch: Batch, values, length, shift: int = 0
     ) -> Inputs:
-        """Return the inputs of windows of up to `span` frames (or samples), without augmentation.
+        """Return the inputs for unnormalized features of windows, without augmentation.
 
         Only the bands are shifted, by `shift`.
         """
-        values, length = self._cut(corpus, batch, span)
-        if self.from_samples:
-            values, length = self._features(values, length)
         if shift:
             values = augment.shifted(values, jnp.full((values.shape[0], 1), shift))
         normal = self._normalize(member, values, length)

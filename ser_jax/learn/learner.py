@@ -14,12 +14,11 @@ import numpy as np
 import optax
 from flax import nnx
 
-from ser_jax.contract import Inputs, Layout
+from ser_jax.contract import Inputs, Layout, Output
 from ser_jax.learn import losses
 from ser_jax.learn.arrays import Batch, CorpusData, MemberData
 from ser_jax.learn.inputs import Derived, Preprocessing
-from ser_jax.learn.state import Predicted, State, Variables
-from ser_jax.models.pretrained import Frozen
+from ser_jax.learn.state import Predicted, State, Variables, paths, split
 
 
 class Learner:
@@ -61,8 +60,8 @@ class Learner:
         self.derived = False
         self.fitted = getattr(model, 'fitted', False)
         self.closed_form = getattr(model, 'closed_form', False)
-        self.graph, states, frozen = _split(model)
-        self._names = [_paths(s) for s in states]
+        self.graph, states, frozen = split(model)
+        self._names = [paths(s) for s in states]
         self._trees = [jax.tree.structure(s) for s in states]
         self._frozen = frozen
         # Raise here for a pattern that matches no parameter, before a run's files are written.
@@ -133,8 +132,12 @@ class Learner:
         """
         if not self.has_frozen or (self.derived and not self.reads_frozen):
             return {}
-        _, _, frozen = _split(self._begin(jax.random.key(0)))
-        return dict(zip(_paths(frozen), jax.tree.leaves(frozen), strict=True))
+        return self._by_path(split(self._begin(jax.random.key(0)))[2])
+
+    def drawn(self, key) -> tuple[Variables, dict]:
+        """Return variables and frozen variables as the model's constructor draws them."""
+        model = self.build(nnx.Rngs(key))
+        return self._flatten(model), self._by_path(split(model)[2])
 
     def fit(self, state: State, features: np.ndarray, label: np.ndarray) -> State:
         """Return the initial state with the variables that follow from the training side.
@@ -221,14 +224,11 @@ class Learner:
         normalized geometric mean over band shifts, which imitate shorter and longer vocal tracts.
         """
         most = self.preprocessing.augment.scored_shifts
-        each = [
-            self.apply(
-                variables,
-                self.preprocessing.evaluate(corpus, member, batch, span, shift),
-                corpus,
-            )
-            for shift in range(-most, most + 1)
-        ]
+        values, length = self.preprocessing.windows(corpus, batch, span)
+        each = []
+        for shift in range(-most, most + 1):
+            inputs = self.preprocessing.described(corpus, member, batch, values, length, shift)
+            each.append(self.apply(variables, inputs, corpus))
         if not most:
             return each[0]
         probabilities = {}
@@ -241,9 +241,7 @@ class Learner:
         self, variables: Variables, inputs: Inputs, corpus: CorpusData | None = None
     ) -> Predicted:
         """Return the predictions for preprocessed inputs, with the frozen variables of `corpus`."""
-        model = self._model(variables, corpus.frozen if corpus else ())
-        model.eval()
-        output = self._output(model, inputs, speaker=corpus.speaker if corpus else ())
+        output = self.output(variables, inputs, corpus)
         probabilities = {
             name: jax.nn.softmax(
                 losses.mask_unsupported(logits.astype(jnp.float32), inputs.supported)
@@ -251,6 +249,14 @@ class Learner:
             for name, logits in output.modalities.items()
         }
         return Predicted(probabilities, output.embedding.astype(jnp.float32))
+
+    def output(
+        self, variables: Variables, inputs: Inputs, corpus: CorpusData | None = None
+    ) -> Output:
+        """Return the output of the model for preprocessed inputs, in evaluation."""
+        model = self._model(variables, corpus.frozen if corpus else ())
+        model.eval()
+        return self._output(model, inputs, speaker=corpus.speaker if corpus else ())
 
     def _loss(self, logits, inputs, targets):
         return losses.cross_entropy(logits, targets.emotion, inputs.supported, self.smoothing)
@@ -270,28 +276,17 @@ class Learner:
             states.append(jax.tree.unflatten(tree, [flat[n] for n in names]))
         rest = self._frozen
         if frozen:
-            leaves = [frozen[n] for n in _paths(rest)]
+            leaves = [frozen[n] for n in paths(rest)]
             rest = jax.tree.unflatten(jax.tree.structure(rest), leaves)
         return nnx.merge(self.graph, *states, rest, copy=True)
 
+    @staticmethod
+    def _by_path(frozen: nnx.State) -> dict:
+        return dict(zip(paths(frozen), jax.tree.leaves(frozen), strict=True))
+
     def _flatten(self, model) -> Variables:
-        _, states, _ = _split(model)
+        _, states, _ = split(model)
         leaves = [jax.tree.leaves(s) for s in states]
         return Variables(
             *(dict(zip(n, x, strict=True)) for n, x in zip(self._names, leaves, strict=True))
         )
-
-
-def _split(model) -> tuple[nnx.GraphDef, list[nnx.State], nnx.State]:
-    """Return a model's graph, its parameters and batch statistics, and its frozen variables."""
-    graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
-    return graph, list(states[:2]), states[2]
-
-
-def _paths(state) -> list[str]:
-    """Return the paths, e.g. 'trunk/blocks/0/conv/kernel', in the order of `jax.tree.leaves`."""
-    names = []
-    for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]:
-        keys = [str(getattr(k, 'key', getattr(k, 'name', k))) for k in path]
-        names.append('/'.join(keys).removesuffix('/value'))
-    return names

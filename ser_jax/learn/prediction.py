@@ -31,6 +31,7 @@ def in_batches(
     batch_size: int,
     function: Callable[[Windows, int], dict[str, Any]],
     ahead: int = 1,
+    span: Callable[[int, int], int] | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Apply a function to windows in batches of one size and few lengths.
 
@@ -41,6 +42,7 @@ def in_batches(
       function: (windows [K B], span) -> arrays [K B ...] by name; `span` is at least the length of
         each of these windows.
       ahead: maximum number of unfinished calls when the next one begins.
+      span: padded length of a batch from its longest window and `most`; None = `padded_span`.
 
     Returns:
       For each row the arrays [n ...] by name, in the order of its windows.
@@ -53,7 +55,7 @@ def in_batches(
             rows = np.minimum(np.arange(at, at + batch_size), len(w.utterance) - 1)
             pieces.append(Windows(w.utterance[rows], w.start[rows], w.length[rows]))
         batch = Windows(*(np.stack(x) for x in zip(*pieces, strict=True)))
-        outs.append(function(batch, padded_span(int(batch.length.max()), most)))
+        outs.append(function(batch, (span or padded_span)(int(batch.length.max()), most)))
         if len(outs) > ahead:
             jax.block_until_ready(outs[-1 - ahead])
     return [_row(outs, k, len(w.utterance)) for k, w in enumerate(windows)]
@@ -78,6 +80,7 @@ def of_arrays(
     most: int,
     aligned: bool,
     batch_size: int,
+    span: Callable[[int, int], int] | None,
     function: Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, Any]],
 ) -> tuple[Windows, dict[str, np.ndarray]]:
     """Apply a function to the windows of recordings in memory.
@@ -86,6 +89,7 @@ def of_arrays(
       values: the stored form of each recording, [T (, M)].
       most, aligned: see `batches.windows`.
       batch_size: maximum number of windows per batch.
+      span: see `in_batches`.
       function: (recording [B], raw [B span ...], length [B]) -> arrays [B ...] by name.
 
     Returns:
@@ -102,7 +106,7 @@ def of_arrays(
         return {name: v[None] for name, v in function(utterance, raw, size).items()}
 
     rows = min(batch_size, 1 << (len(windows.utterance) - 1).bit_length())
-    (each,) = in_batches([windows], most, rows, apply)
+    (each,) = in_batches([windows], most, rows, apply, span=span)
     return windows, each
 
 

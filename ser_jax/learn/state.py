@@ -2,6 +2,11 @@
 
 from typing import Any, NamedTuple
 
+import jax
+from flax import nnx
+
+from ser_jax.models.pretrained import Frozen
+
 
 class Variables(NamedTuple):
     """Parameters and batch statistics of a model: flat dicts by path."""
@@ -32,3 +37,18 @@ class State(NamedTuple):
     loss_sum: Any  # float32, over the epoch so far
     loss_weight: Any  # float32
     bad_step: Any  # int32, the first step whose loss was not finite; -1 = none
+
+
+def split(model) -> tuple[nnx.GraphDef, list[nnx.State], nnx.State]:
+    """Return a model's graph, its parameters and batch statistics, and its frozen variables."""
+    graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
+    return graph, list(states[:2]), states[2]
+
+
+def paths(state) -> list[str]:
+    """Return the paths, e.g. 'trunk/blocks/0/conv/kernel', in the order of `jax.tree.leaves`."""
+    names = []
+    for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]:
+        keys = [str(getattr(k, 'key', getattr(k, 'name', k))) for k in path]
+        names.append('/'.join(keys).removesuffix('/value'))
+    return names

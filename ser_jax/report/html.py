@@ -36,6 +36,7 @@ def write(
     environment: Mapping[str, Any] | None = None,
     configs: Mapping[str, Mapping] | None = None,
     published: str = '',
+    robust: Sequence[Mapping] = (),
 ) -> None:
     """Write the report to `path`, usually `report.html`; its folder must exist.
 
@@ -46,6 +47,7 @@ def write(
       environment: content of environment.json; nested mappings become dotted names.
       configs: resolved config by run.
       published: table of published systems, from `report.published.html`.
+      robust: sections about conditions, from `report.robustness.variables`.
     """
     histories, environment, configs = histories or {}, environment or {}, configs or {}
     names = [system_name(s) for s in scores]
@@ -65,6 +67,7 @@ def write(
         few=any(s.speakers < 10 for s in scores),
         environment=flat(environment),
         published=published,
+        robustness=robust,
         configs={run: flat(config) for run, config in configs.items()},
     )
     Path(path).write_text(page, encoding='utf-8')

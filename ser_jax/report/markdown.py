@@ -24,15 +24,16 @@ COLUMNS = (
 )
 
 
-def write(path, scores: Sequence[Score]) -> None:
-    """Write the report to `path`, usually `report.md`."""
-    Path(path).write_text(page(scores), encoding='utf-8')
+def write(path, scores: Sequence[Score], robust: Sequence[str] = ()) -> None:
+    """Write the report to `path`, usually `report.md`; see `page`."""
+    Path(path).write_text(page(scores, robust), encoding='utf-8')
 
 
-def page(scores: Sequence[Score]) -> str:
-    """Return the page as text."""
+def page(scores: Sequence[Score], robust: Sequence[str] = ()) -> str:
+    """Return the page as text; `robust` are sentences from `report.robustness.sentences`."""
     lines = ['# Speech emotion recognition: scores', '']
     lines += [f'- {plain(sentences.summary(s))}' for s in sentences.leading(scores)]
+    lines += [f'- {plain(words)}' for words in robust]
     lines += ['', _row(COLUMNS), '|---' * len(COLUMNS) + '|']
     lines += [_row(_cells(s)) for s in scores]
     lines += [

@@ -21,6 +21,7 @@ def write(
     environment: Mapping[str, Any],
     corpora: Sequence[CorpusInfo],
     emotions: Sequence[str] = (),
+    robust: Sequence[str] = (),
 ) -> None:
     """Write the card to `path`, usually `MODEL_CARD.md` in the run's directory.
 
@@ -31,6 +32,7 @@ def write(
       environment: content of environment.json.
       corpora: corpora that the run was trained on.
       emotions: classes of the run, shown if `scores` is empty.
+      robust: lines about conditions, from `report.robustness.card_lines`.
     """
     path = Path(path)
     markdown = templates(keep_trailing_newline=True, autoescape=False, finalize=plain)
@@ -52,6 +54,7 @@ def write(
         emotions=tuple(emotions) or tuple(config['data'].get('emotions', ())),
         text=any(s.modality == 'text' for s in scores) or config['model'].get('name') == 'fusion',
         scores=scores,
+        robust=robust,
         summaries=[summary(s) for s in leading(scores)],
         environment=flat(environment),
     )

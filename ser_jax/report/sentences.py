@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ser_jax.scoring.robustness import Effect
 from ser_jax.scoring.score import Score
 
 
@@ -47,7 +48,7 @@ def leading(scores: Sequence[Score]) -> list[Score]:
     return list(chosen.values())
 
 
-def system_name(score: Score) -> str:
+def system_name(score: Score | Effect) -> str:
     """Return a run's name for tables: its folder, and its model unless the folder contains it."""
     run = Path(score.run).name or score.run
     return run if score.config in run else f'{run} ({score.config})'

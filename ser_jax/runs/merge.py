@@ -107,7 +107,8 @@ def _check_same_run(first: Piece, other: Piece) -> None:
         raise InputError(
             f'{both}: they began with other pretrained weights; train both with the same file'
         )
-    if first.files['folds'] != other.files['folds']:
+    a, b = (run_files.without_definition(p.files['folds']) for p in (first, other))
+    if a != b:
         raise InputError(f'{both}: their folds differ; train both with the same version of ser_jax')
 
 

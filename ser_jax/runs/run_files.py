@@ -20,6 +20,7 @@ from ser_jax.runs import logbook
 FILES = ('config', 'environment', 'folds', 'normalization', 'vocabulary', 'corpora')
 INVENTORY = 'utterances'  # `runs.inventory`; runs of earlier versions have none
 CHECKSUMS = 'checksums.json'
+DEFINITION = 'definition'  # of the protocol, in folds.json; runs of earlier versions have none
 _INDENTED = ('config', 'environment')
 _MEMBER = re.compile(r'fold\d+_seed\d+')
 _ANY = 'any key'
@@ -34,6 +35,7 @@ _FORMS = {
     },
     'environment': {'fingerprints': {_ANY: str}},
     'folds': {'protocol': str, 'emotions': [str], 'members': {_ANY: _SIDES}},
+    DEFINITION: {'name': str, 'version': float, 'leaky': bool, 'partial': bool},
     'normalization': {_ANY: {'mean': [float], 'std': [float]}},
     'vocabulary': {_ANY: [str]},
     'corpora': [
@@ -77,6 +79,15 @@ def read(directory: pathlib.Path, checked: bool = True) -> dict[str, Any]:
     if checked and (other := changed(directory)):
         raise InputError(f'{directory / other[0]} was changed since training wrote it; {_RENEW}')
     return content
+
+
+def without_definition(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's content without the definition of the protocol, for comparisons.
+
+    Runs of earlier versions have none, and its title and source may be reworded; the sides of every
+    member are compared.
+    """
+    return {key: value for key, value in content.items() if key != DEFINITION}
 
 
 def read_inventory(directory: pathlib.Path) -> dict[str, list[str]] | None:
@@ -237,6 +248,11 @@ def _disagreement(content: dict[str, Any]) -> tuple[str, str] | None:
     members = list(folds['members'])
     if odd := [m for m in members if not _MEMBER.fullmatch(m)]:
         return 'folds.json', f'{odd[0]!r} is not the name of a member'
+    if DEFINITION in folds:
+        if reason := _mismatch(folds[DEFINITION], _FORMS[DEFINITION], DEFINITION):
+            return 'folds.json', reason
+        if (name := folds[DEFINITION]['name']) != folds['protocol']:
+            return 'folds.json', f'its protocol is {folds["protocol"]!r} and is defined as {name!r}'
     if not members or len(set(folds['emotions'])) < max(2, len(folds['emotions'])):
         return 'folds.json', f'{len(members)} members, emotions {folds["emotions"]}'
     for name in ('normalization', 'vocabulary'):

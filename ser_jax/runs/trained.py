@@ -5,7 +5,7 @@ import glob
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from ser_jax.learn.arrays import MemberData
 from ser_jax.learn.learner import Learner
 from ser_jax.learn.state import Variables
 from ser_jax.runs import checkpoint, run_files
+from ser_jax.scoring.score import protocol_label
 
 _RENEW = 'restore it from a copy of the run, or train it again'
 
@@ -37,6 +38,14 @@ class Trained(NamedTuple):
     corpora: list[CorpusInfo]  # the training corpora
     environment: dict  # environment.json: versions, devices, fingerprints
     learner: Learner
+    definition: Mapping[str, Any] = {}  # its protocol; {} in earlier versions
+
+    @property
+    def label(self) -> str:
+        """The protocol for tables: its name, version, and whether it is partial or shared."""
+        fields = self.definition
+        version, partial = int(fields.get('version', 1)), bool(fields.get('partial'))
+        return protocol_label(self.protocol, version, bool(fields.get('leaky')), partial)
 
     @property
     def finished(self) -> list[str]:
@@ -191,6 +200,7 @@ def open_begun(directory: pathlib.Path, checked: bool = True) -> Trained:
         words=words,
         corpora=[_facts(c) for c in files['corpora']],
         environment=files['environment'],
+        definition=folds.get(run_files.DEFINITION, {}),
         learner=_learner(directory, config, len(emotions), max(len(w) for w in words.values())),
     )
 

@@ -12,10 +12,12 @@ from ml_collections import ConfigDict
 from ser_jax import assemble
 from ser_jax.config import completed, differences
 from ser_jax.contract import InputError, writing
+from ser_jax.data import coverage
 from ser_jax.explore.findings import place
 from ser_jax.learn.devices import MOST, at_once
 from ser_jax.runs import checkpoint, environment, run_files
 from ser_jax.runs.inventory import inventory
+from ser_jax.runs.run_files import DEFINITION
 
 # Knobs that may change between start and resume without changing the result.
 _FREE_TO_CHANGE = (
@@ -33,7 +35,7 @@ def settle(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
     Raises:
       InputError: `workdir` is a file, holds other files, or was begun with another config.
     """
-    config = config.copy_and_resolve_references()
+    config = assemble.settled(config.copy_and_resolve_references())
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f'--workdir={workdir} is a file; give a folder')
     stored = workdir / 'config.json'
@@ -88,6 +90,7 @@ def describe(run: assemble.Run, workdir: pathlib.Path) -> dict[str, Any]:
             'protocol': run.config.members.protocol,
             'emotions': run.emotions,
             'members': {m.name: _sides(run, m) for m in run.members},
+            DEFINITION: coverage.definition(run.coverage, run.config, run.emotions),
         },
         'normalization': {
             n: {'mean': m.tolist(), 'std': s.tolist()}
@@ -163,7 +166,8 @@ def _check_unchanged(workdir: pathlib.Path, files: dict) -> None:
             'file it was begun with'
         )
     for name in ('folds', 'normalization', 'vocabulary'):
-        if name in begun and begun[name] != json.loads(json.dumps(files[name])):
+        now = run_files.without_definition(json.loads(json.dumps(files[name])))
+        if name in begun and run_files.without_definition(begun[name]) != now:
             raise InputError(
                 f'{workdir} was begun with other {name}; give another --workdir, or the data it '
                 'was begun with'

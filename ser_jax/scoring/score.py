@@ -9,8 +9,20 @@ from ser_jax.scoring.calibration import Reliability
 from ser_jax.scoring.intervals import Interval
 from ser_jax.scoring.temperatures import Calibrated
 
-PARTIAL = 'partial'  # in the protocol of scores on a part of its speakers or emotions
-TRANSDUCTIVE = 'transductive'  # in the protocol of scores that use recordings of test speakers
+# Words in the protocol column, after its name.
+TRANSDUCTIVE = 'transductive'  # recordings of the test speakers are used
+SHARED = 'speakers shared'  # speakers of the test are in training, by the published split
+PARTIAL = 'partial'  # a part of the protocol's corpora was built
+
+
+def protocol_label(name: str, version: int = 1, leaky: bool = False, partial: bool = False) -> str:
+    """Return a protocol's name for tables, e.g. 'savee/loso4, partial' or 'meld/official@2, ...'.
+
+    Names that begin with `leaky` need no further word.
+    """
+    words = [name if version == 1 else f'{name}@{version}']
+    words += [SHARED] * (leaky and not name.startswith('leaky')) + [PARTIAL] * partial
+    return ', '.join(words)
 
 
 class Speaker(NamedTuple):
@@ -86,7 +98,7 @@ class Score:
     @property
     def inflated(self) -> bool:
         """True if the protocol is leaky: test speakers also occur in training."""
-        return self.protocol.startswith('leaky')
+        return self.protocol.startswith('leaky') or SHARED in self.protocol.split(', ')
 
     @property
     def transductive(self) -> bool:
@@ -95,7 +107,7 @@ class Score:
 
     @property
     def partial(self) -> bool:
-        """True if speakers or emotions of the protocol are missing."""
+        """True if speakers, emotions or recordings of the protocol are missing."""
         return PARTIAL in self.protocol.split(', ')
 
     @property

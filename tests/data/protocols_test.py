@@ -20,6 +20,7 @@ def people(speakers=10, each=6, emotions=3, song=0):
     return types.SimpleNamespace(
         speaker=speaker,
         corpus=np.zeros(len(speaker), np.int32),
+        names=('own',),
         sex=np.array([('female', 'male')[int(s[1:]) % 2] for s in speaker], object),
         emotion=np.array([f'e{i % emotions}' for i in range(n)], object),
         channel=channel,
@@ -169,7 +170,7 @@ def test_from_file(tmp_path):
     [
         (
             {'protocol': 'speaker_k'},
-            r"members\.protocol must be one of .*speakers_k, got 'speaker_k'",
+            r"members\.protocol must be one of .*speakers_k, .*, got 'speaker_k'",
         ),
         ({'folds': 11}, 'members.folds must be 2 to 10 with 10 speakers, got 11'),
         ({'valid_speakers': 9}, 'no speaker to train on'),
@@ -254,3 +255,31 @@ def test_all_speakers_but_one_of_each_fold_can_validate(speakers, k):
     for f in protocols.make_folds(u, knobs(folds=k, valid_speakers=valid)):
         assert len(set(u.speaker[f.valid])) == valid and len(f.train)
         assert not set(u.speaker[f.valid]) & (set(u.speaker[f.test]) | set(u.speaker[f.train]))
+
+
+def test_lists_may_name_utterances(tmp_path):
+    """By id, or corpus/id where two corpora share it; a train list leaves the others out."""
+    u, path = people(), tmp_path / 'folds.json'
+    of = {s: u.id[u.speaker == s].tolist() for s in ('s00', 's01', 's02')}
+
+    def folds_of(**lists):
+        path.write_text(json.dumps(lists))
+        return protocols.make_folds(u, knobs(protocol='from_file', folds_file=str(path)))
+
+    (fold,) = folds_of(test=[[*of['s00'], 's01']], valid=[['own/12', *of['s02'][1:]]])
+    assert set(u.speaker[fold.test]) == {'s00', 's01'} and set(u.speaker[fold.valid]) == {'s02'}
+    assert len(fold.train) == 42
+    (fold,) = folds_of(test=[of['s00']], valid=[[]], train=[of['s01'][:3]])
+    assert u.id[fold.train].tolist() == of['s01'][:3] and not len(fold.valid)
+    with pytest.raises(InputError, match=r'would leak: speaker s00 is in training and test'):
+        folds_of(test=[of['s00'][:2]])
+    with pytest.raises(InputError, match=r'unknown speakers own/999; .* and ids, e\.g\. 0$'):
+        folds_of(test=[['own/999']])
+    with pytest.raises(InputError, match='2 test lists and 1 train lists'):
+        folds_of(test=[['s00'], ['s01']], train=[['s02']])
+    u.corpus[30:], u.names = 1, ('own', 'other')
+    u.id[30:] = u.id[:30]
+    with pytest.raises(InputError, match='names 0, which is in 2 corpora; write corpus/id'):
+        folds_of(test=[['0']])
+    (fold,) = folds_of(test=[[f'other/{i}' for i in of['s00']]])
+    assert set(u.speaker[fold.test]) == {'s05'}

@@ -5,6 +5,7 @@ import pytest
 from ser_jax.config import base
 from ser_jax.contract import CorpusInfo
 from ser_jax.report import model_card
+from ser_jax.scoring.scores import scores_by
 
 RAVDESS = CorpusInfo(
     'ravdess', 'RAVDESS, Livingstone and Russo (2018)', 'CC BY-NC-SA 4.0', False, ()
@@ -93,3 +94,20 @@ def test_markdown_tables_have_as_many_cells_in_every_row(tmp_path, scored):
         elif widths:
             assert len(set(widths)) == 1 and len(widths) > 2
             widths = []
+
+
+@pytest.mark.parametrize(
+    ('protocol', 'notes'),
+    [
+        ('savee/loso4', ()),
+        ('savee/loso4, partial', ('Partial',)),
+        ('meld/official, speakers shared', ('Inflated',)),
+        ('meld/official@2, speakers shared, partial', ('Inflated', 'Partial')),
+    ],
+)
+def test_the_words_of_a_protocol_are_explained(tmp_path, make, protocol, notes):
+    scored = scores_by(make('runs/a', protocol=protocol), draws=20)
+    text = card(tmp_path, [RAVDESS], scored)
+    for word in ('Inflated', 'Partial'):
+        assert (f'**{word}**: ' in text) == (word in notes)
+    assert all(f'{word.lower()}' in scored[0].note for word in notes)
