@@ -19,7 +19,7 @@ from ser_jax.data.distorted import Study
 from ser_jax.data.utterances import Utterances
 from ser_jax.report import table as score_table
 from ser_jax.report.robustness import sentences
-from ser_jax.runs import explanations, results
+from ser_jax.runs import explanations, parent, results
 from ser_jax.runs.scored_run import scored
 from ser_jax.runs.trained import Trained, find_runs, open_trained
 from ser_jax.scoring import robustness
@@ -65,6 +65,7 @@ def main(argv: list[str]) -> None:
     opened: dict[tuple, Utterances] = {}
     for directory in directories:
         try:
+            parent.refuse(directory, 'evaluate')
             trained = open_trained(directory)
             given = flags.FLAGS.corpora, flags.FLAGS.data_dir
             parts.append(scored(trained, opened, *given, study=study))

@@ -15,12 +15,12 @@ from ser_jax.audio.clips import Clip, check_window
 from ser_jax.audio.mel import frame_mask
 from ser_jax.audio.voice_activity import VoiceGate
 from ser_jax.contract import Answer, InputError, Window
-from ser_jax.data import batches, speaker_statistics
+from ser_jax.data import speaker_statistics
 from ser_jax.emotions import supported
-from ser_jax.learn import prediction
+from ser_jax.learn import personal_head, prediction
 from ser_jax.learn.arrays import Batch, CorpusData
 from ser_jax.learn.state import Predicted
-from ser_jax.runs import calibration
+from ser_jax.runs import calibration, parent
 from ser_jax.runs.trained import Trained, open_trained
 
 _BATCH = 16
@@ -34,6 +34,7 @@ class Predictor:
       members: names of finished members; () = all, whose mean is the answer.
       window_s: maximum window in seconds; 0 = as the run was scored.
       calibrated: scale probabilities by the temperatures that `evaluate` fitted, if there are any.
+      general: of a personalized run, leave the speaker aside: the model that it was made from.
       gate: judge of recordings, for `Answer.voice`; an answer is not changed by it.
       trim_voice: remove the time before and after speech instead of silence by level.
 
@@ -53,6 +54,7 @@ class Predictor:
         members: Sequence[str] = (),
         window_s: float = 0.0,
         calibrated: bool = True,
+        general: bool = False,
         gate: VoiceGate | None = None,
         trim_voice: bool = False,
     ):
@@ -71,7 +73,7 @@ class Predictor:
         # Transferred to the device once, for all recordings.
         stored = trained.variables(self.members), trained.member_data(self.members, [''])
         frozen = trained.frozen_variables()
-        self._stored: tuple[Any, Any] = (jax.device_put((*stored, frozen)), ())
+        self._stored: tuple[Any, Any, Any] = (jax.device_put((*stored, frozen)), (), ())
         self._speaker_norm = config.features.speaker_norm
         self._temperatures: dict[str, float] = {}
         if calibrated:
@@ -80,6 +82,8 @@ class Predictor:
         of_corpora = supported([f.emotions for f in trained.corpora], self.emotions)
         self._supported = jnp.asarray(of_corpora.any(0, keepdims=True))
         self._apply = jax.jit(self._each_member)
+        if not general and (personal := parent.read(trained.directory)):
+            self.personalize(personal.speaker, personal.of(self.members))
 
     @classmethod
     def open(
@@ -115,6 +119,14 @@ class Predictor:
         """
         if not clips:
             return []
+        starts, windows, each, mean = self.by_member(clips)
+        answers = [
+            self._answer(i, clip, starts[i], windows, each, mean) for i, clip in enumerate(clips)
+        ]
+        return self.gate.mark(answers, clips) if self.gate else answers
+
+    def by_member(self, clips: Sequence[Clip]) -> tuple:
+        """Return clips' starts and windows, and uncalibrated values of both by member [N K X]."""
         self._check_enrolled()
         tokens = self.trained.tokens(self.members, [clip.text for clip in clips])
 
@@ -124,15 +136,18 @@ class Predictor:
             # [K B X] -> [B K X], as rows of one pass.
             return {name: jnp.swapaxes(v, 0, 1) for name, v in by_name.items()}
 
-        starts, windows, each = self._by_window(clips, apply)
-        _, mean = prediction.average(windows, each)
-        answers = [
-            self._answer(i, clip, starts[i], windows, each, mean) for i, clip in enumerate(clips)
-        ]
-        return self.gate.mark(answers, clips) if self.gate else answers
+        starts, *found = self._by_window(clips, apply)
+        return starts, *found, prediction.average(*found)[1]
 
-    def enroll(self, clips: Sequence[Clip]) -> None:
-        """Predict from now on relative to a speaker, from unlabeled recordings of that speaker.
+    def personalize(
+        self, speaker: np.ndarray | None = None, head: personal_head.Head | None = None
+    ) -> None:
+        """Predict from now on for a speaker: with its statistics and the members' heads, if any."""
+        mean = () if speaker is None else jnp.asarray(speaker)
+        self._stored = self._stored[0], mean, () if head is None else jax.device_put(head)
+
+    def enroll(self, clips: Sequence[Clip]) -> np.ndarray:
+        """Predict from now on relative to a speaker, given unlabeled recordings; return the mean.
 
         Eight recordings of about four seconds are enough; a few more are better.
 
@@ -153,11 +168,12 @@ class Predictor:
             real = frame_mask(length, features.shape[1])[..., None]
             return {'mean': jnp.where(real, features, 0).sum(1) / length[:, None]}
 
-        _, windows, each = self._by_window(clips, apply)
-        _, mean = prediction.average(windows, each)
+        _, mean = prediction.average(*self._by_window(clips, apply)[1:])
         knobs = self.trained.config.features
         share = speaker_statistics.share_of_mean(knobs.speaker_norm, knobs.speaker_prior)
-        self._stored = self._stored[0], jnp.asarray(np.float32(share) * mean['mean'].mean(0))
+        # Without a head, which was taught relative to another mean.
+        self.personalize(speaker := np.float32(share) * mean['mean'].mean(0))
+        return speaker
 
     def _check_enrolled(self) -> None:
         """Raise InputError if the run needs the statistics of a speaker and has none."""
@@ -168,31 +184,13 @@ class Predictor:
                 '--enroll=FOLDER with a few of its recordings, Predictor.enroll in Python'
             )
 
-    def _by_window(
-        self, clips: Sequence[Clip], function: Callable
-    ) -> tuple[tuple[int, ...], batches.Windows, dict[str, np.ndarray]]:
-        """Apply (clip [B], raw [B span ...], length [B]) -> {name: [B ...]} to all windows.
-
-        Returns:
-          The first stored value of each clip, the windows, and the results [n ...] by name.
-        """
-        trimming = self._trim_db, self._trimmer
+    def _by_window(self, clips: Sequence[Clip], function: Callable) -> tuple:
+        """Return the starts of clips and the results of `prediction.of_arrays` for them."""
+        trimming, aligned = (self._trim_db, self._trimmer), self.source.layout.steps is not None
         stored = [front_ends.of_clip(self.source, clip, *trimming) for clip in clips]
         values, starts = zip(*stored, strict=True)
-        length = np.array([len(v) for v in values])
-        aligned = self.source.layout.steps is not None
-        windows = batches.windows(np.arange(len(clips)), length, self._most, aligned)
-
-        def apply(cut: batches.Windows, span: int) -> dict[str, jax.Array]:
-            utterance, start, size = (x[0] for x in cut)
-            raw = np.zeros((len(utterance), span, *values[0].shape[1:]), values[0].dtype)
-            for row, (i, first, n) in enumerate(zip(utterance, start, size, strict=True)):
-                raw[row, :n] = values[i][first : first + n]
-            return {name: v[None] for name, v in function(utterance, raw, size).items()}
-
-        rows = min(_BATCH, 1 << (len(windows.utterance) - 1).bit_length())
-        (each,) = prediction.in_batches([windows], self._most, rows, apply, span=self.span)
-        return starts, windows, each
+        sizes = self._most, aligned, _BATCH, self.span
+        return starts, *prediction.of_arrays(values, *sizes, function)
 
     def _answer(self, index: int, clip: Clip, offset: int, windows, each, mean) -> Answer:
         """Return the answer for one clip from the values of its windows and their means [N K X]."""
@@ -224,13 +222,14 @@ class Predictor:
         """Return the predictions of each member [K B X] for windows.
 
         Args:
-          stored: variables and data of the members, stacked [K ...], and shared ones.
+          stored: variables and data of the members, stacked [K ...], and shared ones; the
+            statistics of the speaker, and the heads of the members.
           tokens: [K B W].
           raw: windows [B span ...], of which the first `length` [B] values are not padding.
           length: [B].
         """
         zeros = jnp.zeros_like(length)
-        (variables, data, frozen), speaker = stored
+        (variables, data, frozen), speaker, head = stored
         shared = (self._supported, frozen, speaker)
         corpus = CorpusData(None, zeros, length, zeros, zeros, *shared)
         batch = Batch(jnp.arange(raw.shape[0]), zeros, jnp.ones(raw.shape[0]), raw)
@@ -239,7 +238,8 @@ class Predictor:
             data = data._replace(tokens=tokens)
             return self.trained.learner.predict(variables, data, corpus, batch, raw.shape[1])
 
-        return jax.vmap(member)(variables, data, tokens)
+        predicted = jax.vmap(member)(variables, data, tokens)
+        return personal_head.corrected(head, predicted) if head else predicted
 
     def warm_up(self, seconds: Sequence[float] = (), rows: Sequence[int] = (1,)) -> None:
         """Compile the network for recordings of some lengths, so that the first answer is fast.

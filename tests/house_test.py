@@ -41,11 +41,23 @@ NOUNS = {
         'emotions',
         'explore',
         'learn',
+        'lock',
         'report',
         'scoring',
     },
     'inference': {'assemble', 'audio', 'contract', 'data', 'emotions', 'learn', 'runs'},
     'stream': {'audio', 'contract', 'inference'},
+    'personal': {
+        'audio',
+        'contract',
+        'corpora',
+        'data',
+        'emotions',
+        'explore',
+        'inference',
+        'runs',
+        'scoring',
+    },
     'live': {'audio', 'contract', 'inference', 'report', 'stream'},
     'serving': {'audio', 'contract', 'inference', 'stream'},
     'exporting': {
@@ -62,7 +74,7 @@ NOUNS = {
 }
 VERBS = {
     'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce',
-    'compare', 'export', 'serve',
+    'compare', 'export', 'personalize', 'serve',
 }  # fmt: skip
 ON_VERBS = {'main': {'train'}}  # the verbs that stand on another
 

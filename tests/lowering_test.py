@@ -226,16 +226,16 @@ def test_prediction_lowers(path, head, monkeypatch):
     """From samples to answers, or from stored features where they cannot be computed inside."""
     shapes = shapes_of(load(path, head), monkeypatch)
     opened, length = predictor(shapes, monkeypatch), shape((B,), np.int32)
-    (_, data, _), speaker = opened._stored
+    (_, data, _), *rest = opened._stored
     variables, source = shapes.whole.candidate(shapes.state), opened.source
     tokens = jnp.repeat(opened.trained.tokens(MEMBERS, ['']), B, 1)
 
     def from_samples(variables, frozen, samples, length):
-        opened._stored = (variables, data, frozen), speaker
+        opened._stored = (variables, data, frozen), *rest
         return function(samples, length)
 
     def from_stored(variables, frozen, raw, length):
-        return opened._each_member(((variables, data, frozen), speaker), tokens, raw, length)
+        return opened._each_member(((variables, data, frozen), *rest), tokens, raw, length)
 
     samples = shape((B, 4 * source.rate_hz), np.float32)
     function = opened.function()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ser_jax.data import batches
 from ser_jax.data.batches import Windows
 
 
@@ -72,6 +73,41 @@ def padded_span(longest: int, most: int) -> int:
     """Return `longest` rounded up to a sixteenth of `most`, so that few shapes are compiled."""
     step = max(1, most // 16)
     return min(most, -(-longest // step) * step)
+
+
+def of_arrays(
+    values: Sequence[np.ndarray],
+    most: int,
+    aligned: bool,
+    batch_size: int,
+    span: Callable[[int, int], int] | None,
+    function: Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, Any]],
+) -> tuple[Windows, dict[str, np.ndarray]]:
+    """Apply a function to the windows of recordings in memory.
+
+    Args:
+      values: the stored form of each recording, [T (, M)].
+      most, aligned: see `batches.windows`.
+      batch_size: maximum number of windows per batch.
+      span: see `in_batches`.
+      function: (recording [B], raw [B span ...], length [B]) -> arrays [B ...] by name.
+
+    Returns:
+      The windows, and the arrays [n ...] by name.
+    """
+    length = np.array([len(v) for v in values])
+    windows = batches.windows(np.arange(len(values)), length, most, aligned)
+
+    def apply(cut: Windows, span: int) -> dict[str, Any]:
+        utterance, start, size = (x[0] for x in cut)
+        raw = np.zeros((len(utterance), span, *values[0].shape[1:]), values[0].dtype)
+        for row, (i, first, n) in enumerate(zip(utterance, start, size, strict=True)):
+            raw[row, :n] = values[i][first : first + n]
+        return {name: v[None] for name, v in function(utterance, raw, size).items()}
+
+    rows = min(batch_size, 1 << (len(windows.utterance) - 1).bit_length())
+    (each,) = in_batches([windows], most, rows, apply, span=span)
+    return windows, each
 
 
 def average(
