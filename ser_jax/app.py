@@ -25,6 +25,7 @@ _OPTIONS = {
     'runner_magicEnabled': False,
     'server_fileWatcherType': 'none',
     'server_maxUploadSize': 100,
+    'server_showEmailPrompt': False,
     'theme_light_primaryColor': '#1f6f78',
     'theme_dark_primaryColor': '#5cb8c2',
 }

@@ -1,6 +1,7 @@
 """Page: answers over time, with notes, export and a printable report."""
 
 import collections
+import datetime
 
 import streamlit as st
 
@@ -27,8 +28,12 @@ def page() -> None:
     st.subheader('Trend', anchor=False)
     st.caption('Positive share of each answer, oldest to newest.')
     st.line_chart(
-        {'positive, %': [round(100 * s, 1) for s in chronicle.positive(verdicts)]}, height=200
-    )
+        {
+            'date': [datetime.datetime.fromisoformat(v.made) for v in reversed(verdicts)],
+            'positive': [round(100 * share, 1) for share in chronicle.positive(verdicts)],
+        },
+        x='date', y='positive', y_label='positive, %', height=220,
+    )  # fmt: skip
     st.subheader('Distribution', anchor=False)
     count = collections.Counter(wording.adjective(v.emotion) for v in verdicts)
     st.bar_chart(

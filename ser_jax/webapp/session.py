@@ -12,6 +12,8 @@ from ser_jax.contract import InputError
 from ser_jax.inference import Predictor
 from ser_jax.models.encoders import weight_files
 from ser_jax.personal import uses_speaker
+from ser_jax.runs import parent
+from ser_jax.runs.trained import Trained
 from ser_jax.webapp import place
 from ser_jax.webapp.store import Store
 
@@ -66,12 +68,8 @@ def predictor(name: str = GENERAL) -> Predictor:
 
 
 def needs_voice(predictor: Predictor) -> bool:
-    """Return True if a predictor answers relative to a speaker and has none."""
-    try:
-        predictor._check_enrolled()
-    except InputError:
-        return True
-    return False
+    """Return True if a predictor answers relative to a speaker and is the general model."""
+    return uses_speaker(predictor) and parent.read(predictor.trained.directory) is None
 
 
 @st.cache_resource(show_spinner='Opening speech to text …')
@@ -115,9 +113,12 @@ def _label(name: str) -> str:
 def head(title: str) -> None:
     """Show the title of a page and, for a synthetic model, its warning."""
     st.title(title)
-    trained = predictor().trained
-    if any(c.name.startswith('synthetic') for c in trained.corpora):
+    if _is_synthetic(predictor().trained):
         st.warning(SYNTHETIC)
+
+
+def _is_synthetic(trained: Trained) -> bool:
+    return any(c.name.startswith('synthetic') for c in trained.corpora)
 
 
 def speaker_model() -> bool:

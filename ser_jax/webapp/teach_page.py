@@ -4,6 +4,7 @@ import hashlib
 
 import streamlit as st
 
+from ser_jax.audio import wav
 from ser_jax.contract import InputError
 from ser_jax.personal import Personalized, Spoken, personalize
 from ser_jax.runs import parent
@@ -72,6 +73,7 @@ def _record(kept: Store) -> None:
         label = '' if emotion == ORDINARY else emotion
         # Ordinary speech is cut: a speaker's statistics are over recordings of about four seconds.
         ranges = sounds.cut(samples) if not label else [(0, len(samples))]
+        ranges = [(a, b) for a, b in ranges if not wav.defect(samples[a:b])]
         kept.add_lessons(
             [
                 Lesson(0, now(), label, sentence, (b - a) / sounds.RATE_HZ,
