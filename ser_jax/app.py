@@ -65,6 +65,7 @@ def main(argv: list[str]) -> None:
     folder = pathlib.Path(values.data_dir).expanduser() if values.data_dir else None
     kept = store.Store(folder or store.default_folder())
     check_port(values.port)
+    cli.prepare_jax()
     os.environ[place.RUN] = str(run.absolute())
     os.environ[place.DATA] = str(kept.folder.absolute())
     print(f'app:  http://{_HOST}:{values.port}  (Ctrl-C ends it)')

@@ -18,7 +18,7 @@ def waveform(samples: np.ndarray) -> bytes:
     columns = np.array_split(samples, min(800, len(samples)))
     low, high = ([f(c) for c in columns] for f in (np.min, np.max))
     time_s = np.linspace(0, len(samples) / RATE_HZ, len(columns))
-    axes.fill_between(time_s, low, high, color=_WAVE, linewidth=0.6, edgecolor=_WAVE)
+    axes.fill_between(time_s, low, high, facecolor=_WAVE, edgecolor=_WAVE, linewidth=0.6)
     peak = max(0.05, float(np.abs(samples).max()))
     axes.set(xlim=(0, time_s[-1] or 1), ylim=(-peak, peak), yticks=[], xlabel='time, s')
     return _png(figure, axes)

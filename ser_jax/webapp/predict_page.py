@@ -35,7 +35,9 @@ def page() -> None:
         st.caption('No recording yet. Nothing leaves this computer.')
         return
     content, origin = recorded
-    samples = sounds.decoded(content, 'The recording')
+    samples, left_out = sounds.shortened(sounds.decoded(content, 'The recording'))
+    if left_out:
+        st.info(left_out, icon=':material/content_cut:')
     st.audio(sounds.as_wav(samples), format='audio/wav')
     st.image(pictures.waveform(samples), width='stretch', caption='Waveform')
     key = hashlib.sha256(content + name.encode()).hexdigest()

@@ -25,24 +25,33 @@ class Piece(NamedTuple):
     probability: float
 
 
-def decoded(content: bytes, name: str, longest_s: float = LONGEST_S) -> np.ndarray:
+def decoded(content: bytes, name: str) -> np.ndarray:
     """Return mono samples [T] at RATE_HZ of a file of any format.
 
     Raises:
-      InputError: it is not audio, silent, or too short; longer recordings are cut.
+      InputError: it is not audio, silent, or too short.
     """
     samples, rate_hz = wav.read(io.BytesIO(content), name)
     if problem := wav.defect(samples):
         raise InputError(
             f'{name} is {problem}; check that the right microphone is chosen and not muted'
         )
-    samples = wav.prepare(samples, rate_hz, RATE_HZ)[: round(longest_s * RATE_HZ)]
+    samples = wav.prepare(samples, rate_hz, RATE_HZ)
     if len(samples) < SHORTEST_S * RATE_HZ:
         raise InputError(
             f'{name} lasts {len(samples) / RATE_HZ:.1f} s; record at least {SHORTEST_S:.0f} s, '
             'better 5 to 30'
         )
     return samples
+
+
+def shortened(samples: np.ndarray, longest_s: float = LONGEST_S) -> tuple[np.ndarray, str]:
+    """Return the beginning of a recording, and a sentence about it if a rest is left out."""
+    size = round(longest_s * RATE_HZ)
+    if len(samples) <= size:
+        return samples, ''
+    length_s = len(samples) / RATE_HZ
+    return samples[:size], f'It lasts {length_s:.0f} s; the first {longest_s:.0f} s are used.'
 
 
 def as_wav(samples: np.ndarray) -> bytes:

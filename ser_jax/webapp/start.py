@@ -15,10 +15,17 @@ _PAGES = (
 
 def menu() -> None:
     """Show the chosen page."""
-    st.set_page_config('Emotion in speech', ':material/graphic_eq:', 'centered')
+    st.set_page_config(
+        page_title='Emotion in speech', page_icon=':material/graphic_eq:', layout='centered'
+    )
     folder = pathlib.Path(__file__).parent
     pages = [
-        st.Page(folder / file, title=title, icon=f':material/{icon}:')
+        st.Page(
+            folder / file,
+            title=title,
+            icon=f':material/{icon}:',
+            url_path=file.removesuffix('_page.py'),
+        )
         for file, title, icon in _PAGES
     ]
     st.navigation(pages, position='top').run()

@@ -88,7 +88,7 @@ class Store:
     """Settings, verdicts and lessons of one person.
 
     Args:
-      folder: made with permissions 0700 if it does not exist.
+      folder: new, empty or a store; made with permissions 0700 if it does not exist.
 
     Raises:
       InputError: the folder or its file cannot be used.
@@ -98,6 +98,11 @@ class Store:
         self.folder = pathlib.Path(folder).expanduser()
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not (self.folder / FILE).exists() and any(self.folder.iterdir()):
+                raise InputError(
+                    f'{self.folder} holds other files; give --data_dir a new or empty folder, '
+                    'for it alone'
+                )
             self.folder.chmod(0o700)
         with self._open() as connection:
             connection.executescript(_SCHEMA)
@@ -120,10 +125,10 @@ class Store:
 
     def add_verdict(self, verdict: Verdict) -> int:
         """Save an answer; return its id."""
-        row = verdict._replace(probabilities=json.dumps(verdict.probabilities))[1:]
+        row = verdict._asdict() | {'probabilities': json.dumps(verdict.probabilities)}
+        del row['id']
+        columns, marks = ', '.join(row), ', '.join(f':{name}' for name in row)
         with self._open() as connection:
-            columns = ', '.join(Verdict._fields[1:])
-            marks = ', '.join('?' * len(row))
             done = connection.execute(f'INSERT INTO verdicts ({columns}) VALUES ({marks})', row)
             return int(done.lastrowid or 0)
 
@@ -214,6 +219,7 @@ class Store:
                 connection.execute('PRAGMA journal_mode = WAL')
                 connection.execute('PRAGMA synchronous = FULL')  # saved is saved, power cut or not
                 connection.execute('PRAGMA secure_delete = ON')
+                connection.execute('PRAGMA temp_store = MEMORY')  # no copy in another folder
                 with connection:
                     yield connection
             finally:

@@ -63,7 +63,11 @@ def _record(kept: Store) -> None:
     )
     if file is None:
         return
-    samples = sounds.decoded(file.getvalue(), 'The recording', longest_s)
+    samples, left_out = sounds.shortened(
+        sounds.decoded(file.getvalue(), 'The recording'), longest_s
+    )
+    if left_out:
+        st.info(left_out, icon=':material/content_cut:')
     st.image(
         pictures.spectrogram(samples, pictures.reference(samples)),
         caption=f'{len(samples) / sounds.RATE_HZ:.1f} s',
@@ -114,7 +118,7 @@ def _personalize(kept: Store, lessons: list[Lesson]) -> None:
                 place.run(),
                 spoken,
                 place.versions_folder(kept.voices),
-                progress=lambda share: bar.progress(share, text='Learning your voice …'),
+                progress=lambda share: bar.progress(min(1.0, share), text='Learning your voice …'),
             )
         finally:
             bar.empty()
@@ -173,7 +177,7 @@ def _gallery(kept: Store, lessons: list[Lesson]) -> None:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _picture(digest: str, _audio: bytes) -> bytes:
-    samples = sounds.decoded(_audio, 'the lesson', _LONGEST_S)
+    samples = sounds.decoded(_audio, 'the lesson')
     return pictures.spectrogram(samples, pictures.reference(samples))
 
 

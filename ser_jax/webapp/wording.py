@@ -67,8 +67,8 @@ def _about(top: float, calibrated: bool, spread: Sequence[float] | None, first: 
     lines = [f'{percent(top)}:']
     if calibrated:
         lines.append(
-            f'of 100 recordings of new speakers answered like this, about {percent(top)[:-2]} were '
-            'right where the model was measured, on acted speech; for everyday speech expect fewer.'
+            f'of 100 answers as sure as this one, about {percent(top)[:-2]} were right on the '
+            'recordings that the model was measured with; in everyday speech expect fewer.'
         )
     else:
         lines.append(

@@ -14,7 +14,9 @@ import pytest
 import soundfile
 
 pytest.importorskip('streamlit')
-api = pytest.importorskip('playwright.sync_api')
+pytest.importorskip('playwright')
+
+from playwright import sync_api
 
 from ser_jax.webapp.about_page import DELETED
 from ser_jax.webapp.store import Lesson, Store, now
@@ -72,7 +74,7 @@ def page(tmp_path):
     sound = tmp_path / 'microphone.wav'
     samples = np.resize(tone(20, 1, 0), 10 * 16000)
     soundfile.write(sound, samples, 16000)
-    with api.sync_playwright() as playwright:
+    with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=[*ARGUMENTS, f'--use-file-for-fake-audio-capture={sound}'],
@@ -103,7 +105,7 @@ def test_a_recording_gets_a_verdict(server, page):
 def test_deleting_my_data_leaves_no_byte(server, page):
     address, data = server
     Store(data).add_lessons([Lesson(0, now(), 'sad', MARKER, 2.0, MARKER.encode() * 3000)])
-    page.goto(f'{address}/about_page')
+    page.goto(f'{address}/about')
     page.get_by_role('button', name='Delete my data').click()
     page.get_by_role('button', name='Yes, delete everything').click()
     page.get_by_text(DELETED).wait_for()
