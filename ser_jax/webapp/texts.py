@@ -73,14 +73,14 @@ HELP = (
     'If you feel bad for longer than two weeks, or you think about hurting yourself, please do not '
     'rely on this app: talk to a doctor or to someone you trust. Free help lines for your country '
     'are listed at [findahelpline.com](https://findahelpline.com). In an emergency call 112 '
-    '(European Union), 999 (United Kingdom), 911 (United States; in a crisis also 988), or your local '
-    'number.'
+    '(European Union), 999 (United Kingdom), 911 (United States; in a crisis also 988), or your '
+    'local number.'
 )
 NOT_FOR = (
     '**At work and in education it is forbidden in the European Union** to infer the emotions of '
     'people with such a system, except for medical or safety reasons: Regulation (EU) 2024/1689 '
-    '(AI Act), Article 5(1)(f). Other uses count as high-risk there (Annex III, 1(c)), and the people '
-    'concerned have to be informed (Article 50(3)).',
+    '(AI Act), Article 5(1)(f). Other uses count as high-risk there (Annex III, 1(c)), and the '
+    'people concerned have to be informed (Article 50(3)).',
     '**No diagnosis.** It is no medical device. It says nothing about health, character or truth.',
     '**No decisions about people**: hiring, lending, insurance, policing, border control, care.',
     '**Nobody without their consent.** Record yourself, or people who agreed.',

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ser_jax.audio.voice_activity import UNCERTAIN, UNKNOWN
 from ser_jax.emotions import VALENCE
 
+UNCERTAIN, UNKNOWN = 'uncertain', 'unknown'  # values of `contract.Answer.voice`
 # Lowest probability of each wording, strongest first; below the last one nothing is asserted.
 STRENGTHS = ((0.9, 'Very probably {}'), (0.7, 'Probably {}'), (0.5, 'Perhaps {}'))
 UNSURE = 'Not sure: {} is the best guess'

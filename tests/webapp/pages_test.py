@@ -134,7 +134,7 @@ def test_personalizing_makes_a_version_to_switch_to_and_from(store):
     if versions := place.versions(store.voices):  # kept only if better
         assert session.active(store) == versions[-1]
         at = opened('predict')
-        at.button_group[0].set_value([session.GENERAL]).run()
+        at.button_group[0].set_value(session.GENERAL).run()
         assert session.active(store) == session.GENERAL and not at.exception
 
 
