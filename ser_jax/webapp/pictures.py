@@ -16,7 +16,7 @@ def waveform(samples: np.ndarray) -> bytes:
     figure = Figure(figsize=(8, 1.5), dpi=110)
     axes = figure.add_subplot()
     columns = np.array_split(samples, min(800, len(samples)))
-    low, high = ([f(c) for c in columns] for f in (np.min, np.max))
+    low, high = [c.min() for c in columns], [c.max() for c in columns]
     time_s = np.linspace(0, len(samples) / RATE_HZ, len(columns))
     axes.fill_between(time_s, low, high, facecolor=_WAVE, edgecolor=_WAVE, linewidth=0.6)
     peak = max(0.05, float(np.abs(samples).max()))
