@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ser_jax.audio import wav
+from ser_jax.audio import soundness, wav
 from ser_jax.audio.clips import Clip
 from ser_jax.contract import Answer, InputError
 from ser_jax.inference import Predictor
@@ -36,7 +36,7 @@ def decoded(content: bytes, name: str) -> np.ndarray:
         raise InputError(
             f'{name} is {problem}; check that the right microphone is chosen and not muted'
         )
-    samples = wav.prepare(samples, rate_hz, RATE_HZ)
+    samples = soundness.checked(samples, rate_hz, RATE_HZ, name)
     if len(samples) < SHORTEST_S * RATE_HZ:
         raise InputError(
             f'{name} lasts {len(samples) / RATE_HZ:.1f} s; record at least {SHORTEST_S:.0f} s, '

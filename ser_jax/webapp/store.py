@@ -187,15 +187,15 @@ class Store:
         Raises:
           InputError: a file is in use by another program or cannot be removed; give it again.
         """
+        with writing(self.voices):
+            if self.voices.exists():
+                shutil.rmtree(self.voices)
         with self._open() as connection:
             for table in ('settings', 'verdicts', 'lessons', 'sqlite_sequence'):
                 connection.execute(f'DELETE FROM {table}')
             connection.commit()
             connection.execute('VACUUM')
             self._forget(connection)
-        with writing(self.voices):
-            if self.voices.exists():
-                shutil.rmtree(self.voices)
 
     def _forget(self, connection: sqlite3.Connection) -> None:
         """Empty the log of changes, which still holds pages as they were."""
@@ -226,8 +226,8 @@ class Store:
                 connection.close()
         except (sqlite3.Error, OSError) as e:
             raise InputError(
-                f'{path} cannot be read or written ({e}); make room on the disk, check its '
-                'permissions, or give another --data_dir'
+                f'{path} cannot be read or written ({e}); make room on the disk, end '
+                'other programs that use it, check its permissions, or give another --data_dir'
             ) from e
 
 
