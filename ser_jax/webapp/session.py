@@ -1,8 +1,9 @@
 """Resources that the pages share: the models, the store, the head of every page."""
 
+import contextlib
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import streamlit as st
 
@@ -32,12 +33,19 @@ def guarded(page: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(page)
     def shown() -> None:
-        try:
+        with in_words():
             page()
-        except InputError as e:
-            st.error(str(e), icon=':material/error:')
 
     return shown
+
+
+@contextlib.contextmanager
+def in_words() -> Iterator[None]:
+    """Show an InputError of the block in words; what follows the block is shown all the same."""
+    try:
+        yield
+    except InputError as e:
+        st.error(str(e), icon=':material/error:')
 
 
 def store() -> Store:

@@ -26,7 +26,8 @@ def page() -> None:
         'least, three of each emotion are better. They stay on this computer.'
     )
     session.model_switch(kept)
-    _record(kept)
+    with session.in_words():
+        _record(kept)
     lessons = kept.lessons()
     _personalize(kept, lessons)
     _gallery(kept, lessons)
@@ -104,39 +105,52 @@ def _personalize(kept: Store, lessons: list[Lesson]) -> None:
     if st.button(
         'Personalize', icon=':material/tune:', disabled=not lessons, help='Takes about a minute.'
     ):
-        bar = st.progress(0.0, text='Learning your voice …')
-        # Each lesson is named, so that a message says which one to delete.
-        spoken = [
-            Spoken(
-                sounds.clip(lesson.audio, f'lesson {lesson.id} ({_named(lesson.emotion)})'),
-                lesson.emotion,
-            )
-            for lesson in lessons
-        ]
-        try:
-            made = personalize(
-                place.run(),
-                spoken,
-                place.versions_folder(kept.voices),
-                progress=lambda share: bar.progress(min(1.0, share), text='Learning your voice …'),
-            )
-        finally:
-            bar.empty()
-        if made.directory:
-            session.activate(kept, made.directory.name)
-        st.session_state['change'] = _change(made)
-        st.rerun()
+        with session.in_words():
+            _make_version(kept, lessons)
     if change := st.session_state.get('change'):
         st.success(f'**{change.headline}.** {change.detail}', icon=':material/insights:')
     _show_versions(kept)
 
 
+def _make_version(kept: Store, lessons: list[Lesson]) -> None:
+    """Personalize from all lessons, use the version if there is one, and draw the page anew."""
+    bar = st.progress(0.0, text='Learning your voice …')
+    # Each lesson is named, so that a message says which one to delete.
+    spoken = [
+        Spoken(
+            sounds.clip(lesson.audio, f'lesson {lesson.id} ({_named(lesson.emotion)})'),
+            lesson.emotion,
+        )
+        for lesson in lessons
+    ]
+    try:
+        made = personalize(
+            place.run(),
+            spoken,
+            place.versions_folder(kept.voices),
+            progress=lambda share: bar.progress(min(1.0, share), text='Learning your voice …'),
+        )
+    finally:
+        bar.empty()
+    if made.directory:
+        session.activate(kept, made.directory.name)
+    st.session_state['change'] = _change(made)
+    st.rerun()
+
+
 def _change(made: Personalized) -> wording.Sentence:
-    if made.taught:
-        taught = made.taught
-        return wording.change(taught.before, taught.after, taught.gain, taught.kept)
+    if not made.taught:
+        return wording.Sentence(
+            'The model has the measure of your voice',
+            f'{made.enrolled} recordings are in it. Teach it emotions to go on.',
+        )
+    taught = made.taught
+    said = wording.change(taught.before, taught.after, taught.gain, taught.kept)
+    if taught.kept or not made.directory:
+        return said
     return wording.Sentence(
-        'The model knows your voice', f'{made.enrolled} recordings; teach emotions to go on'
+        'The model has the measure of your voice; what you taught is left out',
+        f'{said.detail.split(" The general model")[0]} More recordings may help.',
     )
 
 
