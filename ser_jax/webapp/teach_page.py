@@ -114,7 +114,12 @@ def _personalize(kept: Store, lessons: list[Lesson]) -> None:
 
 def _make_version(kept: Store, lessons: list[Lesson]) -> None:
     """Personalize from all lessons, use the version if there is one, and draw the page anew."""
-    bar = st.progress(0.0, text='Learning your voice …')
+    text = 'Learning your voice …'
+    bar = st.progress(0.0, text=text)
+
+    def show(share: float) -> None:
+        bar.progress(min(1.0, share), text=text)
+
     # Each lesson is named, so that a message says which one to delete.
     spoken = [
         Spoken(
@@ -124,12 +129,7 @@ def _make_version(kept: Store, lessons: list[Lesson]) -> None:
         for lesson in lessons
     ]
     try:
-        made = personalize(
-            place.run(),
-            spoken,
-            place.versions_folder(kept.voices),
-            progress=lambda share: bar.progress(min(1.0, share), text='Learning your voice …'),
-        )
+        made = personalize(place.run(), spoken, place.versions_folder(kept.voices), progress=show)
     finally:
         bar.empty()
     if made.directory:
