@@ -54,7 +54,9 @@ def verdict(
     order = sorted(range(len(emotions)), key=lambda i: -probabilities[i])
     first = order[0]
     top, name = probabilities[first], adjective(emotions[first])
-    pattern = next((words for least, words in STRENGTHS if top >= least), UNSURE)
+    # Networks are surer than they are right: without calibration only the weakest words are used.
+    strengths = STRENGTHS if calibrated else STRENGTHS[-1:]
+    pattern = next((words for least, words in strengths if top >= least), UNSURE)
     headline = pattern.format(name)
     if len(order) > 1 and top - probabilities[order[1]] < _NEAR:
         headline += f'; {adjective(emotions[order[1]])} is not far'

@@ -26,7 +26,10 @@ def test_the_headline_names_the_top_class_at_its_strength(weights, calibrated):
     assert any(wording.adjective(e) in said.headline.split(';')[0] for e in named)
     strength = next(s for s in LEAST if said.headline.startswith(s))
     assert top >= LEAST[strength]
-    assert not any(least <= top for s, least in LEAST.items() if least > LEAST[strength])
+    if calibrated:
+        assert not any(least <= top for s, least in LEAST.items() if least > LEAST[strength])
+    else:
+        assert strength in ('Perhaps', 'Not sure')
 
 
 @given(WEIGHTS, st.booleans())
