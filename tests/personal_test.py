@@ -105,7 +105,7 @@ def test_a_fresh_process_gives_the_same_answers_without_parent_and_corpus(made, 
     shutil.copytree(made[0].directory, moved)
     path = tmp_path / 'x.wav'
     soundfile.write(path, tone(STRANGER, 1, 300), RATE, subtype='FLOAT')
-    command = [sys.executable, '-m', 'ser_jax.predict', f'--run={moved}', str(path)]
+    command = [sys.executable, '-m', 'ser_jax.predict', '--gate=off', f'--run={moved}', str(path)]
     done = subprocess.run(
         [*command, f'--output={tmp_path / "out.json"}'], capture_output=True, text=True
     )
