@@ -58,6 +58,16 @@ NOUNS = {
         'runs',
         'scoring',
     },
+    'webapp': {
+        'audio',
+        'contract',
+        'emotions',
+        'inference',
+        'models',
+        'personal',
+        'runs',
+        'scoring',
+    },
     'live': {'audio', 'contract', 'inference', 'report', 'stream'},
     'serving': {'audio', 'contract', 'inference', 'stream'},
     'exporting': {
@@ -74,7 +84,7 @@ NOUNS = {
 }
 VERBS = {
     'main', 'train', 'build', 'evaluate', 'predict', 'eda', 'audit', 'weights', 'reproduce',
-    'compare', 'export', 'personalize', 'serve',
+    'compare', 'export', 'personalize', 'serve', 'app',
 }  # fmt: skip
 ON_VERBS = {'main': {'train'}}  # the verbs that stand on another
 
