@@ -184,7 +184,9 @@ def row(system: str, s, minutes: str) -> str:
     c = s.calibrated
     selected = '–'
     if c and c.selection.threshold == c.selection.threshold:
-        selected = f'{100 * c.selection.answered:.0f} %, {100 * c.selection.error:.0f} %'
+        selected = f'{100 * c.selection.answered:.0f} %'
+        if c.selection.answered:
+            selected += f', {100 * c.selection.error:.0f} %'
     note = f' *{s.note}*' if s.note else ''
     cells = [
         f'`{s.protocol.split(", ")[0]}`',

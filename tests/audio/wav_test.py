@@ -231,6 +231,16 @@ def test_what_is_no_sound_is_named_in_one_line(tmp_path, content, reason):
     assert '\n' not in str(e.value)
 
 
+@pytest.mark.parametrize(('place', 'layout', 'value'), [(0, '>h', -3), (6, '>h', -16)])
+def test_an_aiff_of_negative_channels_or_bits_is_refused(place, layout, value):
+    """In a file of unknown length, whose number of frames would be computed from them."""
+    content = bytearray(encoded(noise(999), kind='AIFF').getvalue())
+    struct.pack_into(layout, content, content.index(b'COMM') + 8 + place, value)
+    struct.pack_into('>I', content, content.index(b'SSND') + 4, 0)
+    with pytest.raises(wav.SoundError):
+        wav.read(io.BytesIO(content), 'x')
+
+
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(InputError, match=r'nowhere\.wav: no such file'):
         wav.read(tmp_path / 'nowhere.wav')

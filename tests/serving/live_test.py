@@ -1,10 +1,10 @@
 """Streams over a WebSocket: the windows of `Stream`, limits, and clients that misbehave."""
 
-import asyncio
 import contextlib
 import json
+import socket as socket_module
+import threading
 import time
-from socket import SHUT_RDWR
 
 import httpx
 import numpy as np
@@ -99,7 +99,7 @@ def test_dropped_streams_are_forgotten_and_too_many_refused(server):
             assert more.protocol.close_code == 1013
         for socket in sockets:
             socket.send(SIGNAL[:160].astype('<f4').tobytes())
-            socket.socket.shutdown(SHUT_RDWR)  # without a closing handshake
+            socket.socket.shutdown(socket_module.SHUT_RDWR)  # without a closing handshake
     end = time.monotonic() + 60
     while open_streams(server):
         assert time.monotonic() < end
@@ -109,26 +109,41 @@ def test_dropped_streams_are_forgotten_and_too_many_refused(server):
 
 @pytest.mark.slow
 def test_a_client_that_stops_reading_is_closed_and_memory_stays(runs):
-    with serving(f'--run={runs["audio"]}', '--max_batch=1', '--timeout_s=3') as small:
-        address = f'ws{small.url[4:]}/v1/stream?rate_hz=1000&hop_s=0.1&window_s=0.2'
+    flags = f'--run={runs["audio"]}', '--max_batch=1', '--timeout_s=3', '--max_stream_s=1000000'
+    with serving(*flags) as small, client_socket(small, receive_bytes=4096) as raw:
         before = small.resident_mb()
-
-        async def push() -> None:
-            """Send without reading; the receive buffer is one message."""
-            async with websockets.connect(address, max_queue=1, ping_interval=None) as socket:
-                socket.transport.pause_reading()
-                content = np.resize(SIGNAL, 20_000).astype('<i2').tobytes()
-                for _ in range(2000):
-                    await asyncio.wait_for(socket.send(content), 20)
-
-        with pytest.raises((TimeoutError, websockets.ConnectionClosed)):
-            asyncio.run(push())
-        end = time.monotonic() + 60
-        while open_streams(small):
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        address = f'ws{small.url[4:]}/v1/stream?rate_hz=1000&hop_s=0.1&window_s=0.2'
+        socket = client.connect(address, sock=raw, max_queue=1, ping_interval=None)
+        sender = threading.Thread(target=send_for_ever, args=(socket,), daemon=True)
+        sender.start()
+        wait_for(lambda: open_streams(small) == 1)
+        wait_for(lambda: open_streams(small) == 0)  # although the client holds its side open
         assert small.resident_mb() < before + 100
         assert small.post(wav()).status_code == 200
+
+
+def client_socket(server, receive_bytes: int):
+    """A connection whose side keeps few bytes that nobody has read."""
+    raw = socket_module.socket()
+    raw.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, receive_bytes)
+    raw.connect(server.address)
+    return raw
+
+
+def send_for_ever(socket) -> None:
+    """Send until the connection ends, and read nothing."""
+    content = np.resize(SIGNAL, 2000).astype('<i2').tobytes()
+    with contextlib.suppress(websockets.ConnectionClosed, OSError):
+        while True:
+            socket.send(content)
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    """Return when the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 @pytest.mark.slow

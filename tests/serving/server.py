@@ -29,7 +29,8 @@ class Server:
     def __init__(self, *flags: str, **environment: str):
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH', '')]))
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'ser_jax.serve', '--port=0', *flags],
+            # Tones are no human voice; a test of the gate turns it on.
+            [sys.executable, '-m', 'ser_jax.serve', '--port=0', '--gate=off', *flags],
             env={**os.environ, 'PYTHONPATH': paths, **environment},
             cwd=ROOT,
             stdout=subprocess.PIPE,

@@ -159,6 +159,8 @@ def _aiff(content: bytes) -> Header | None:
     for chunk in chunks(content, 12, _BIG):
         if chunk.id == b'COMM' and chunk.size >= 18:
             channels, count, width = struct.unpack_from('>hIh', content, chunk.start)
+            if channels < 1 or width < 1:
+                raise damaged(f'its header announces {channels} channels of {width} bits')
             packed = b''
             if content[8:12] == b'AIFC':
                 packed = bytes(content[chunk.start + 18 : chunk.start + 22])
