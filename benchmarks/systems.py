@@ -14,6 +14,7 @@ import pathlib
 import shlex
 import subprocess
 import sys
+import textwrap
 import time
 from typing import NamedTuple
 
@@ -211,9 +212,10 @@ def differences(case: Case, opened: dict) -> list[str]:
         for b in (x for x in sides[1] if x.score.corpus == a.score.corpus):
             where = f'`{case.protocol}`, {sentences.plain(a.score.corpus)}'
             try:
-                lines.append(f'- {where}: {comparison.compare(a, b, by_speaker=False)}.')
+                found = f'{comparison.compare(a, b, by_speaker=False)}.'
             except InputError as e:
-                lines.append(f'- {where}: {e}')
+                found = str(e)
+            lines += textwrap.wrap(f'- {where}: {found}', 100, subsequent_indent='  ')
     return lines
 
 

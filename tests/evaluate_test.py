@@ -143,11 +143,12 @@ def test_validation_rows_calibrate_and_are_never_scored(runs, tmp_path):
             assert names == set(trained.folds[member][side])
     for score in with_means(table):
         assert score.utterances == 6 * 4 * 3
-        assert score.calibrated.fitted_on == 'validation speakers'
+        if score.answer == 'member':  # of a mean too few utterances are in a fold
+            assert score.calibrated.fitted_on == 'validation speakers'
     kept = json.loads((run / 'calibration.json').read_text())
     after, clip = Predictor.open(run), Clip(tone(0, 1, 0), 16000, text='')
     (raw,), (scaled,) = before.predict([clip]), after.predict([clip])
-    temperature = kept['mean']['audio']['temperature']
+    temperature = kept['member']['audio']['temperature']
     expected = calibration.scaled(raw.probabilities, temperature)
     np.testing.assert_allclose(scaled.probabilities, expected, atol=1e-6)
     np.testing.assert_allclose(scaled.windows[0].probabilities, expected, atol=1e-6)

@@ -10,6 +10,7 @@ from ser_jax.audio import front_ends, wav
 from ser_jax.contract import InputError
 from ser_jax.data import utterances
 from ser_jax.inference import Clip, Predictor
+from ser_jax.report.answers import ranked
 from ser_jax.runs.trained import open_trained
 from tests.conftest import ToneBuilder, tone
 
@@ -124,7 +125,7 @@ def test_names_without_data_stay_on_the_head_and_are_never_an_answer(config, bui
     assert probabilities[2] == probabilities[5] == 0 and probabilities.sum() == pytest.approx(
         1, abs=1e-5
     )
-    assert 'boredom' not in predict.ranked(probabilities, answer.emotions, 6)
+    assert 'boredom' not in ranked(probabilities, answer.emotions, 6)
 
 
 @pytest.mark.slow
@@ -158,7 +159,7 @@ def test_a_transfer_model_trained_on_derived_features_predicts_a_file_alike(
     np.testing.assert_allclose(
         predicted.probabilities, [row[f'p_{e}'] for e in trained.emotions], atol=1e-3
     )
-    assert predict.ranked(predicted.probabilities, trained.emotions).count('%') == 1  # a verdict
+    assert ranked(predicted.probabilities, trained.emotions).count('%') == 1  # a verdict
 
 
 def test_weights_that_are_missing_are_asked_for_before_anything_is_written(

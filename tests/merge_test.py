@@ -73,7 +73,7 @@ def test_pieces_are_scored_as_the_run_trained_whole(study, parts):
     a, b = (
         list(csv.DictReader((d / 'scores.csv').read_text().splitlines())) for d in (whole, joined)
     )
-    assert len(a) == 3 and a[0]['members'] == '6' and a[0]['note'] == 'synthetic'
+    assert len(a) == 6 and a[0]['members'] == '6' and a[0]['note'] == 'synthetic'
     assert [{**row, 'run': ''} for row in a] == [{**row, 'run': ''} for row in b]
     a, b = (pq.read_table(d / 'predictions.parquet').drop_columns('run') for d in (whole, joined))
     assert a.equals(b)

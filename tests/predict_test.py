@@ -26,6 +26,7 @@ from ser_jax.contract import Answer, InputError, Window
 from ser_jax.corpora import audio_files, synthetic_script, synthetic_voice
 from ser_jax.data.text import UNKNOWN
 from ser_jax.inference import Predictor
+from ser_jax.learn.prediction import padded_span
 from ser_jax.learn.state import Predicted
 from tests import forked
 from tests.audio.sound_files import sound
@@ -47,9 +48,9 @@ class Constant(Predictor):
 
         self.trained, self.members, self.emotions = Trained(), ['a'], ('sad', 'happy')
         self.source, self.rate_hz, self.reads_text = LOG_MEL, 16000, False
-        self._trim_db, self._most, self._stored = 0.0, 1000, (None, ())
+        self._trim_db, self._most, self._stored = 0.0, 1000, (None, (), ())
         self._speaker_norm, self.gate, self._trimmer = 'none', None, None
-        self._temperatures = {}
+        self._temperatures, self.span, self.window_s = {}, padded_span, 10.0
         self._given = np.asarray(probabilities, np.float32)
 
     def _apply(self, known, tokens, raw, length):
@@ -300,8 +301,9 @@ def test_an_interrupt_ends_a_live_prediction_with_its_summary(run):
     with subprocess.Popen(command, cwd=ROOT, **pipes) as child:
         child.stdin.write(wav.int16(np.resize(tone(0, 1, 0), 2 * 16000)).tobytes())
         child.stdin.flush()
-        while b'ready' not in child.stdout.readline():
-            pass
+        for line in child.stdout:
+            if b'ready' in line:
+                break
         child.stdout.readline()  # a window
         child.send_signal(signal.SIGINT)
         rest = child.stdout.read().decode()

@@ -102,7 +102,7 @@ def test_frozen_variables_are_stored_once_and_in_no_checkpoint(config, tmp_path)
     frozen = trained.learner.frozen_variables()
     assert all(not name.startswith('encoder') for name in {*kept.params, *kept.stats})
     predictor = Predictor.open(trained)
-    (*_, on_device), _ = predictor._stored
+    (*_, on_device), *_ = predictor._stored
     for name, value in on_device.items():
         assert value.shape == frozen[name].shape  # no axis of members
     environment = json.loads((tmp_path / 'run' / 'environment.json').read_text())

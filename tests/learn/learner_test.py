@@ -91,9 +91,10 @@ def test_scoring_shifts_bands_by_what_is_asked_for(run):
     data = jax.tree.map(lambda x: jnp.asarray(x[0]), run.member_data([0]))
     data = data._replace(mean=data.mean * 0, std=data.std * 0 + 1)
     row = Batch(jnp.arange(4), jnp.zeros(4, jnp.int32), jnp.ones(4))
+    made = run.learner.preprocessing
+    windows = made.windows(shared, row, 60)
     plain, up = (
-        np.asarray(run.learner.preprocessing.evaluate(shared, data, row, 60, s).features)
-        for s in (0, 2)
+        np.asarray(made.described(shared, data, row, *windows, s).features) for s in (0, 2)
     )
     np.testing.assert_allclose(up[..., 4:-4], np.roll(plain, 2, 2)[..., 4:-4], atol=1e-5)
     assert np.abs(up - plain).max() > 1

@@ -100,7 +100,9 @@ def test_an_effect_is_paired_with_the_same_utterances_and_members():
     effect = found(part)['white_10db']
     assert (effect.utterances, effect.speakers) == (48, 12)
     (clean,) = scores.scores_by(rows.selected(few), draws=500)
-    (noisy,) = scores.scores_by(rows.selected(few, condition='white_10db'), draws=500)
+    (noisy,) = scores.scores_by(
+        rows.selected(few, condition='white_10db').drop(['condition']), draws=500
+    )
     for interval, score in ((effect.clean, clean), (effect.uar, noisy)):
         np.testing.assert_allclose(interval[:3], score.uar[:3], atol=1e-12)
     assert effect.difference.value == pytest.approx(noisy.uar.value - clean.uar.value)
