@@ -34,11 +34,11 @@ def head(**headers) -> bytes:
 
 def flood(raw, chunked: bool, most: int) -> tuple[bytes, int]:
     """Send zeros until there is a response; return it and the bytes that were sent."""
-    block, sent = bytes(1 << 16), 0
+    block, sent, part = bytes(1 << 16), 0, b''
     raw.settimeout(0)
     while sent < most:
-        try:
-            part = b'%x\r\n%b\r\n' % (len(block), block) if chunked else block
+        try:  # the rest of a part that the socket did not take goes on in the next round
+            part = part or (b'%x\r\n%b\r\n' % (len(block), block) if chunked else block)
             while part:
                 part = part[raw.send(part) :]
             sent += len(block)
@@ -63,8 +63,7 @@ def test_an_upload_of_two_gigabytes_is_refused_before_it_is_read(server, chunked
         size = {'Transfer_Encoding': 'chunked'} if chunked else {'Content_Length': 2 << 30}
         raw.sendall(head(**size) + (b'%x\r\n%b\r\n' % (len(PART), PART) if chunked else PART))
         found, sent = flood(raw, chunked, 2 << 30)
-    # Of a chunked body the parser may refuse what follows the response before it is read.
-    assert found.startswith((b'HTTP/1.1 413', b'HTTP/1.1 400') if chunked else b'HTTP/1.1 413')
+    assert found.startswith(b'HTTP/1.1 413') and b'too_large' in found
     assert sent < 64 << 20  # sockets and the client's loop are ahead of the response
     assert server.resident_mb() < before + 50
     assert server.post(wav()).status_code == 200
